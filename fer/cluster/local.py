@@ -1,0 +1,174 @@
+"""A queue with slots on one machine: submitit's local executor starts what this one lets through.
+
+The local executor alone would start everything at once. The queue plans anew whenever a job ends,
+so parents come first, children of a failed parent are blocked, and what another launcher works on
+is waited for.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import submitit
+
+from fer.cluster.job import do_runs
+from fer.config.load import dump
+from fer.config.schema import Data
+from fer.study.expand import Run
+from fer.study.lease import LeaseTaken
+from fer.study.plan import Step, look, plan
+from fer.study.store import Store
+
+POLL_SECONDS = 0.25
+MAX_ATTEMPTS = 3  # how often a run may take its process down before it counts as failed
+NO_TIME_LIMIT = 60 * 24 * 365  # minutes
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many jobs run at a time, and whether each has a GPU of its own."""
+
+    count: int
+    gpus: bool
+
+
+def slots_of_machine(threads: int) -> Slots:
+    """Return one slot a GPU, or where there is none as many as the cores give for `threads`."""
+    gpus = _gpu_count()
+    if gpus:
+        return Slots(gpus, gpus=True)
+    return Slots(max(1, len(os.sched_getaffinity(0)) // threads), gpus=False)
+
+
+def _gpu_count() -> int:
+    """Count GPUs without importing torch; CUDA_VISIBLE_DEVICES is respected."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+
+
+@dataclass
+class _Running:
+    """A job in a slot."""
+
+    job: submitit.Job
+    slot: int
+    runs: list[Run]
+
+
+class LocalQueue:
+    """Carries out the plan of a study on this machine.
+
+    Args:
+        store: where the run folders are.
+        runs: all runs of the study, parents first.
+        splits: `{split: digest}` to evaluate every wanted run on.
+        data: the data sets in which those splits are.
+        logs: folder for the jobs' logs.
+        slots: of this machine.
+        runs_per_job: the most runs that one process does one after another.
+        show: called with the present plan several times a second.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runs: Sequence[Run],
+        splits: Mapping[str, str],
+        data: Data,
+        logs: Path,
+        slots: Slots,
+        runs_per_job: int,
+        show: Callable[[list[Step]], None],
+    ) -> None:
+        self.store, self.runs, self.splits, self.data = store, runs, splits, data
+        self.logs, self.slots, self.runs_per_job, self.show = logs, slots, runs_per_job, show
+        self.running: list[_Running] = []
+        self.attempts: dict[str, int] = {}
+
+    def work(self) -> list[Step]:
+        """Run until nothing more can be done and return the last plan."""
+        try:
+            while True:
+                self._reap()
+                steps = plan(self.runs, look(self.store, self.runs, self.splits))
+                self._start(steps)
+                self.show(steps)
+                foreign = any(step.action == "running" for step in steps)
+                if not self.running and not foreign:
+                    return steps
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._stop()
+
+    def _start(self, steps: Sequence[Step]) -> None:
+        """Fill free slots with what can start now."""
+        busy = {run.id for entry in self.running for run in entry.runs}
+        ready = [s for s in steps if s.action in ("train", "evaluate") and s.run.id not in busy]
+        free = [n for n in range(self.slots.count) if n not in {e.slot for e in self.running}]
+        while ready and free:
+            share = -(-len(ready) // len(free))  # leave something for the other free slots
+            size = min(share, self.runs_per_job)
+            self._submit(ready[:size], free.pop(0))
+            del ready[:size]
+
+    def _submit(self, steps: Sequence[Step], slot: int) -> None:
+        executor = submitit.LocalExecutor(folder=self.logs)
+        gpu = {"gpus_per_node": 1, "visible_gpus": (slot,)} if self.slots.gpus else {}
+        executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True, **gpu)
+        tasks = [{"folder": str(self.store.folder(step.run).path), "data": dump(self.data),
+                  "evaluate": {split: self.splits[split] for split in step.evaluate}}
+                 for step in steps]
+        for step in steps:
+            self.store.folder(step.run).notice(step.run, {"cluster": "local", "slot": slot})
+        job = executor.submit(do_runs, tasks)
+        self.running.append(_Running(job, slot, [step.run for step in steps]))
+
+    def _reap(self) -> None:
+        """Take finished jobs off their slots; a run whose process vanished counts an attempt."""
+        for entry in [entry for entry in self.running if entry.job.done()]:
+            self.running.remove(entry)
+            died = not entry.job.paths.result_pickle.exists()
+            for run in entry.runs if died else []:
+                folder = self.store.folder(run)
+                if folder.status().state == "running" and not folder.lease.held():
+                    self._count_attempt(run, entry)
+            _tidy(entry.job)
+
+    def _count_attempt(self, run: Run, entry: _Running) -> None:
+        self.attempts[run.id] = self.attempts.get(run.id, 0) + 1
+        if self.attempts[run.id] < MAX_ATTEMPTS:
+            return
+        folder = self.store.folder(run)
+        try:
+            folder.lease.take()
+        except LeaseTaken:
+            return
+        tail = (entry.job.stdout() or "").splitlines()[-5:]
+        folder.say(replace(folder.status(), state="failed", traceback="\n".join(tail),
+                           error=f"its process ended without a word, {MAX_ATTEMPTS} times; "
+                                 f"log: {entry.job.paths.stdout}"))
+        folder.lease.release()
+
+    def _stop(self) -> None:
+        """End what this launcher started, when it is interrupted."""
+        for entry in self.running:
+            entry.job.cancel(check=False)
+        for entry in self.running:
+            while not entry.job.done():
+                time.sleep(0.05)
+            _tidy(entry.job)
+
+
+def _tidy(job: submitit.Job) -> None:
+    """Keep a job's log and remove its pickles."""
+    for path in (job.paths.submitted_pickle, job.paths.result_pickle):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""From YAML files and overrides to a typed run configuration, with its parents.
+
+A configuration file may name a `base` file, and `backbone:` and `recipe:` may be names of files
+in `configs/backbones` and `configs/recipes`. The resolved configuration holds all of them in full.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from fer.config.places import REPOSITORY
+from fer.config.schema import Frozen, RunConfig
+from fer.config.study import Study
+from fer.config.tree import Tree, merge, read_tree, set_key
+from fer.config.validate import validate
+from fer.errors import CallerError, choices
+
+BLOCKS = {"backbone": "backbones", "recipe": "recipes"}
+MAX_ANCESTORS = 8
+Model = TypeVar("Model", bound=Frozen)
+
+
+def locate(file: str | Path, beside: Path | None = None) -> Path:
+    """Return the path of a configuration file named from the caller, a file or the repository."""
+    path = Path(file).expanduser()
+    places = [Path.cwd(), *([beside.parent] if beside else []), REPOSITORY]
+    found = next((place / path for place in places if (place / path).is_file()), None)
+    return found or (REPOSITORY / path)
+
+
+def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
+    """Return the tree of a file laid over those of its `base` files."""
+    path = path.resolve()
+    if path in seen:
+        chain = " -> ".join(file.name for file in (*seen, path))
+        raise CallerError(f"{path}: its base files form a loop: {chain}")
+    tree = read_tree(path)
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise CallerError(f"{path}: 'base' must be the name of a file, not {base!r}")
+    return merge(read_based(locate(base, path), (*seen, path)), tree)
+
+
+def block_names(key: str) -> list[str]:
+    """Return the names that `backbone:` or `recipe:` may have."""
+    folder = REPOSITORY / "configs" / BLOCKS[key]
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def with_block(tree: Tree, key: str, place: str) -> Tree:
+    """Return `tree` with the name at `key` replaced by the content of its file."""
+    name = tree.get(key)
+    if not isinstance(name, str):
+        return tree
+    if name not in block_names(key):
+        known = choices(block_names(key))
+        raise CallerError(f"{place}: {key}: no {key} '{name}'; there are: {known}")
+    content = read_tree(REPOSITORY / "configs" / BLOCKS[key] / f"{name}.yaml")
+    return {**tree, key: {"name": name, **content}}
+
+
+def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
+    """Return `tree` with dotted overrides applied, whole blocks before the keys inside them."""
+    tree = merge({}, tree)
+    for key in sorted(overrides, key=lambda key: key.count(".")):
+        if "." in key:
+            for block in BLOCKS:
+                tree = with_block(tree, block, place)
+        set_key(tree, key, overrides[key])
+    for block in BLOCKS:
+        tree = with_block(tree, block, place)
+    return tree
+
+
+def resolve(tree: Tree, place: str, depth: int = 0) -> RunConfig:
+    """Return the typed configuration of `tree`, its parents' configurations included."""
+    if depth > MAX_ANCESTORS:
+        raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set)")
+    config = validate(RunConfig, tree, place)
+    parent = _parent_tree(config, tree, place)
+    if parent is None or config.parents:
+        return config
+    ancestor = resolve(parent, f"{place} (parent)", depth + 1)
+    return config.model_copy(update={"parents": {"init": ancestor}})
+
+
+def _parent_tree(config: RunConfig, tree: Tree, place: str) -> Tree | None:
+    """Return the configuration of the run that `config` starts from, if it starts from a run."""
+    init, pretrained = config.recipe.init, config.backbone.pretrained
+    if init.source == "run":
+        own = {key: value for key, value in tree.items() if key not in ("inputs", "parents")}
+        return apply(own, init.set, place)
+    if init.source == "scratch":
+        return None
+    if pretrained is None:
+        raise CallerError(f"{place}: recipe '{config.recipe.name}' starts from pretrained weights, "
+                          f"and backbone '{config.backbone.name}' says none (backbone.pretrained)")
+    if pretrained.source == "file":
+        return None
+    assert pretrained.base is not None
+    shared = config.model_dump(mode="json", include={"backbone", "data", "compute", "keep"})
+    return apply(merge(read_based(locate(pretrained.base)), shared), pretrained.set, place)
+
+
+def load_run(file: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the run configuration of a YAML file with dotted overrides."""
+    path = locate(file)
+    return resolve(apply(read_based(path), overrides or {}, str(path)), str(path))
+
+
+def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Return the study of a YAML file.
+
+    An override that begins with a key of a study (`grid.seed`, `resources.gpus`) sets that;
+    any other one is a run's, laid over every run by `set`.
+    """
+    path = locate(file)
+    tree = read_tree(path)
+    if "study" not in tree:
+        raise CallerError(f"{path}: not a study file: the key 'study' is missing")
+    for key, value in (overrides or {}).items():
+        head = key.split(".")[0]
+        if head in Study.model_fields and key != "set":
+            _set_study_key(tree, key, value)
+        else:
+            tree["set"] = {**(tree.get("set") or {}), key: value}
+    study = validate(Study, tree, str(path))
+    base = locate(study.base, path)
+    if not base.is_file():
+        raise CallerError(f"{path}: base: no such file: {study.base}")
+    return study.model_copy(update={"base": str(base)})
+
+
+def _set_study_key(tree: Tree, key: str, value: Any) -> None:
+    head, _, rest = key.partition(".")
+    if head == "grid" and rest:  # grid keys are dotted themselves: grid.optim.lr is one key
+        tree.setdefault("grid", {})[rest] = value if isinstance(value, list) else [value]
+    else:
+        set_key(tree, key, value)
+
+
+def dump(model: BaseModel) -> Tree:
+    """Return a model as plain YAML-able values under the keys that files use."""
+    return model.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,262 @@
+"""What one training run is: frozen models that refuse unknown keys.
+
+Every field changes the numbers of a run and so joins its run id, unless it is marked
+`Label`. A field added later is marked `Neutral(value)` and stays out of the id while it has
+the value that reproduces the old behaviour. Reading files is `fer.config.load`; hashing is
+`fer.config.identity`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+@dataclass(frozen=True)
+class Label:
+    """Marks a field that does not change the numbers: names, folders, workers, logging."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that stays out of the run id while it equals `value`."""
+
+    value: Any
+
+
+class Frozen(BaseModel):
+    """Base of all configuration models: immutable, unknown keys refused, no infinite numbers."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Pretrained(Frozen):
+    """Where a backbone's starting weights come from.
+
+    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, trained once and shared
+    by every run that starts from it: the configuration `base` with the overrides `set`.
+    """
+
+    source: Literal["file", "run"]
+    file: str | None = None
+    base: str | None = None
+    set: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> "Pretrained":
+        if self.source == "file" and not self.file:
+            raise ValueError("source 'file' needs the key 'file'")
+        if self.source == "run" and not self.base:
+            raise ValueError("source 'run' needs the key 'base', a configuration file")
+        return self
+
+
+class Backbone(Frozen):
+    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`."""
+
+    name: Name
+    arch: str
+    input_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    options: dict[str, bool | int | float | list[int]] = {}
+    pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
+
+
+class Init(Frozen):
+    """How a run starts: random weights, the backbone's pretrained ones, or another run.
+
+    For `run`, the parent is this run's own configuration with the overrides in `set`.
+    """
+
+    source: Literal["scratch", "pretrained", "run"] = "scratch"
+    set: Annotated[dict[str, Any], Label()] = {}  # joins through the parent's id
+    keep_head: bool = False
+
+
+class Schedule(Frozen):
+    """The learning rate over time, as a factor on the base rate.
+
+    `plateau` is ReduceLROnPlateau on the selection metric; `cosine` ends at `min_lr`.
+    """
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 2
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Phase(Frozen):
+    """One part of a recipe: which stages train, how fast, how long.
+
+    `train` names stages of the backbone, or is `all`; every other stage is frozen, parameters
+    and batch-norm statistics alike. `batch_norm: frozen` keeps the statistics of trained stages
+    as well. Keys left empty take the run's own values.
+    """
+
+    name: Name
+    train: Literal["all"] | list[str] = "all"
+    multipliers: dict[str, Positive] = {}
+    batch_norm: Literal["train", "frozen"] = "train"
+    epochs: Count | None = None
+    lr: Positive | None = None
+    schedule: Schedule | None = None
+    early_stop: Annotated[int, Field(ge=1)] | None = None
+
+
+class Recipe(Frozen):
+    """A transfer-learning configuration; `configs/recipes/NAME.yaml`."""
+
+    name: Name
+    init: Init = Init()
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+
+class DrawnFaces(Frozen):
+    """Sizes of the drawn data sets (drawings, not people): pictures per set and split."""
+
+    seed: int = 1234
+    lfw_train: Count = 1200
+    lfw_eval: Count = 400
+    real_test: Count = 240
+    people_train: Count = 800
+
+
+class DataSet(Frozen):
+    """One data set: `folder` is absolute or below the data root.
+
+    `twin_of` names the set whose pictures these are with something drawn over them; the
+    validation split is then carved for both together.
+    """
+
+    folder: str
+    twin_of: str | None = None
+
+
+class Data(Frozen):
+    """Which data sets there are and how validation is carved out of train."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("negative", "neutral", "positive")
+    sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    val_seed: int = 1234
+    drawn: Annotated[DrawnFaces | None, Label()] = None
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("two classes have one name")
+        return classes
+
+
+class Optim(Frozen):
+    """Optimiser; weight decay is decoupled, and not applied to biases and norms if said so."""
+
+    name: Literal["radam", "adamw", "sgd"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    decay_norms_and_biases: bool = True
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    momentum: Fraction = 0.9
+    clip_norm: Positive | None = None
+
+
+class Loss(Frozen):
+    """Cross-entropy. `balanced` weights are N / classes / count over the training split."""
+
+    class_weights: Literal["none", "balanced"] | tuple[Positive, ...] = "none"
+    label_smoothing: Fraction = 0.0
+
+
+class Train(Frozen):
+    """Length, batches, augmentation and what selects the best checkpoint.
+
+    `batch_size` is the global batch, whatever the number of GPUs; `micro_batch` is the most
+    samples in one forward pass on one GPU (gradients are accumulated over them).
+    """
+
+    epochs: Count = 10
+    batch_size: Count = 48
+    micro_batch: Count | None = None
+    augment: Literal["none", "light", "seed2021"] = "light"
+    select: Literal["accuracy", "uar", "macro_f1", "loss"] = "uar"
+    early_stop: Annotated[int, Field(ge=1)] | None = None
+
+
+class Compute(Frozen):
+    """What the arithmetic runs on; fields that move rounding join the run id."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], Label()] = "auto"
+    threads: Count = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    batch_norm: Literal["sync", "local"] = "sync"
+    determinism: Annotated[Literal["strict", "fast"], Label()] = "fast"
+
+
+class Keep(Frozen):
+    """What is written while training, and how often."""
+
+    every_minutes: Positive = 10.0
+    checkpoints: Annotated[int, Field(ge=2)] = 2
+    tensorboard: bool = True
+    sample_images: Annotated[int, Field(ge=0)] = 16
+
+
+class Inputs(Frozen):
+    """What a configuration was resolved against: contents of data and weights, parents' ids."""
+
+    digests: dict[str, str]
+    parents: dict[str, str] = {}
+
+
+class RunConfig(Frozen):
+    """One training of one fully resolved configuration."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema"), Label()] = 1
+    name: Annotated[str | None, Label()] = None
+    backbone: Backbone
+    recipe: Recipe
+    train_on: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: Data
+    optim: Optim = Optim()
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    train: Train = Train()
+    compute: Compute = Compute()
+    keep: Annotated[Keep, Label()] = Keep()
+    evaluate_on: Annotated[tuple[str, ...], Label()] = ()
+    parents: Annotated[dict[str, "RunConfig"], Label()] = {}  # joins through `inputs.parents`
+    inputs: Annotated[Inputs | None, Label()] = None  # hashed by `identity`, beside the rest
+
+    @property
+    def train_sets(self) -> tuple[str, ...]:
+        """Names of the data sets trained on, in the order written."""
+        return tuple(self.train_on.split("+"))
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "RunConfig":
+        for split in (*self.train_sets, *(split.split("/")[0] for split in self.evaluate_on)):
+            if split not in self.data.sets:
+                known = ", ".join(sorted(self.data.sets))
+                raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")
+        weights = self.loss.class_weights
+        if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
+            raise ValueError(f"loss.class_weights has {len(weights)} numbers for "
+                             f"{len(self.data.classes)} classes")
+        return self
+
+
+RunConfig.model_rebuild()

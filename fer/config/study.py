@@ -1,0 +1,60 @@
+"""What a study file is: a grid of runs, the test sets, and the comparisons to draw.
+
+Expanding it into runs is `fer.study.expand`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from fer.config.schema import Count, Frozen
+
+Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
+
+
+class Gap(Frozen):
+    """The gap is `synthetic` minus `real` performance of the same model."""
+
+    synthetic: Split
+    real: Split
+
+
+class Comparison(Frozen):
+    """One family of planned comparisons: the values of grid key `over`, on each split of `on`."""
+
+    over: str
+    on: Annotated[list[Split], Field(min_length=1)]
+
+
+class Resources(Frozen):
+    """What one run gets, and how many runs one job does one after another."""
+
+    gpus: Count = 1
+    nodes: Count = 1
+    runs_per_job: Count = 1
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}(:\d{2})?$")] = "4:00:00"
+
+
+class Study(Frozen):
+    """A study file, `sweeps/*.yaml`."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
+    base: str
+    grid: Annotated[dict[str, list[Any]], Field(min_length=1)]
+    exclude: list[dict[str, Any]] = []
+    set: dict[str, Any] = {}
+    evaluate_on: Annotated[list[Split], Field(min_length=1)]
+    gap: Gap | None = None
+    compare: dict[str, Comparison] = {}
+    resources: Resources = Resources()
+
+    @field_validator("grid")
+    @classmethod
+    def _axes_have_values(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for key, values in grid.items():
+            if not values:
+                raise ValueError(f"grid key '{key}' has no values, so the study has no runs")
+            if any(values.count(value) > 1 for value in values):
+                raise ValueError(f"grid key '{key}' names a value twice: the same run twice")
+        return grid

@@ -1,0 +1,109 @@
+"""Configuration before it is typed: YAML files and dotted keys over nested dictionaries."""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fer.errors import CallerError
+
+Tree = dict[str, Any]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML would silently let win.
+
+    As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), and `1e-4` is
+    a number.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_REDEFINED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
+               r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"), list("-+0123456789."))
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """Return the value of a YAML text; a mistake raises `CallerError` with `place` and line."""
+    try:
+        # _StrictLoader is a SafeLoader: no tags, no objects
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise CallerError(f"{place}{line}: not valid YAML: {problem}") from None
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the mapping in a YAML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise CallerError(f"{path}: no such file{_siblings(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(f"{path}: cannot be read: {error}") from None
+    tree = parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise CallerError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    return tree
+
+
+def _siblings(path: Path) -> str:
+    names = sorted(file.name for file in path.parent.glob("*.yaml"))
+    return f"; in {path.parent} there are: {', '.join(names)}" if names else ""
+
+
+def set_key(tree: Tree, dotted: str, value: Any) -> None:
+    """Set `a.b.c` in nested dictionaries, making those that are missing."""
+    *parents, last = dotted.split(".")
+    for depth, key in enumerate(parents):
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            place = ".".join(parents[: depth + 1])
+            raise CallerError(f"cannot set '{dotted}': '{place}' is {below!r}, not a group of keys")
+        tree = below
+    tree[last] = copy.deepcopy(value)
+
+
+def merge(below: Tree, above: Mapping[str, Any]) -> Tree:
+    """Return `below` with the keys of `above` laid over it, group by group."""
+    merged = copy.deepcopy(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def parse_overrides(texts: Iterable[str]) -> Tree:
+    """Return `{dotted key: value}` of command-line arguments `key=value` (values are YAML)."""
+    overrides: Tree = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise CallerError(f"'{text}' is not an override; write key=value, as in optim.lr=0.001")
+        overrides[key] = parse_yaml(value, f"the override '{text}'")
+    return overrides

@@ -1,0 +1,119 @@
+"""Batches for training and for evaluation; any batch of any epoch is made alone, in any order.
+
+The global batch is defined first and then divided among ranks, so samples and augmentations do
+not depend on how many GPUs there are. Nothing here remembers where training stands.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer.data.augment import PRESETS, Preset, Samples
+from fer.data.order import Items, Order, batch_bounds, batch_count, share
+from fer.data.source import Indices, Source
+
+BLOCK = 4096  # items ordered at a time: one batch alone would cost a tenth of that
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rank works on in one step.
+
+    Attributes:
+        images: (N, 3, size, size) on the device, channels_last; uint8 0…255 or float32 0…1.
+        labels: int64 (N,) on the device.
+        indices: int64 (N,), the samples' numbers in the source.
+        start: place of the first of them in the global batch.
+        global_labels: int64 (G,), labels of the whole global batch, so that the sum of the
+            loss's weights is known to every rank.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Indices
+    start: int
+    global_labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class TrainBatches:
+    """The shuffled, augmented batches of every epoch."""
+
+    def __init__(self, source: Source, seed: int, augment: str | Preset, batch_size: int,
+                 rank: int = 0, world: int = 1) -> None:
+        """Args:
+        source: the training pictures; batches are made on its device.
+        seed: the run's seed, for order and augmentation.
+        augment: a preset or its name.
+        batch_size: most samples in a global batch; all are within one of each other.
+        rank: which share of each global batch this process takes; 0…world-1.
+        world: number of processes. With more of them than samples some shares are empty.
+        """
+        self.source, self.seed = source, seed
+        self.preset = PRESETS[augment] if isinstance(augment, str) else augment
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.order = Order(source.n, self.preset.passes, seed)
+        self.steps_per_epoch = batch_count(self.order.items, batch_size)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this rank's share of global batch `step` (0…steps_per_epoch-1) of an epoch."""
+        start, stop = batch_bounds(self.order.items, self.batch_size, step)
+        indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
+        labels = self.source.labels_of(indices)
+        first, last = share(0, stop - start, self.rank, self.world)
+        mine = indices[first:last]
+        samples = Samples(self.seed, epoch, self.source.uids_of(mine), passes[first:last])
+        images = self.preset.apply(self.source.gather(mine), samples, self.source.buffers)
+        return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `first` on."""
+        for step in range(first, self.steps_per_epoch):
+            yield self.batch(epoch, step)
+
+
+class EvalBatches:
+    """Every picture once, unchanged (uint8), in the source's order; a contiguous part a rank."""
+
+    def __init__(self, source: Source, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        """Args as for `TrainBatches`; `batch_size` is for one rank."""
+        self.source, self.batch_size = source, batch_size
+        self.start, self.stop = share(0, source.n, rank, world)
+
+    def __len__(self) -> int:
+        return batch_count(self.stop - self.start, self.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Return this rank's batch `step`; its `start` counts from the source's first picture."""
+        first, last = batch_bounds(self.stop - self.start, self.batch_size, step)
+        indices = np.arange(self.start + first, self.start + last)
+        labels = self.source.labels_of(indices)
+        images = self.source.gather(indices).permute(0, 3, 1, 2)
+        return Batch(images, _to(labels, self.source.device), indices, int(indices[0]), labels)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.batch(step) for step in range(len(self)))
+
+
+def _items(order: Order, epoch: int, start: int, stop: int) -> Items:
+    blocks = [_block(order, epoch, number) for number in range(start // BLOCK, -(-stop // BLOCK))]
+    offset = start // BLOCK * BLOCK
+    return np.concatenate(blocks)[start - offset : stop - offset]
+
+
+@lru_cache(maxsize=8)
+def _block(order: Order, epoch: int, number: int) -> Items:
+    start = number * BLOCK
+    return order.positions(epoch, start, min(start + BLOCK, order.items))
+
+
+def _to(labels: NDArray[np.int64], device: torch.device) -> Tensor:
+    host = torch.from_numpy(labels)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host

@@ -1,0 +1,167 @@
+"""Find the pictures of a data set on disk: folder / split / class / First_Last_0001.jpg.
+
+Tolerates what unzipping leaves behind (a top folder twice, `__MACOSX`, other letter case, stray
+files) and refuses what would change labels silently. Not for opening pictures
+(`fer.data.audit`), and not for carving out validation (`fer.data.splits`).
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.errors import CallerError
+
+SPLITS = ("train", "val", "eval", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+NESTING = 3  # how deep below the given folder the split folders may lie
+
+_NUMBER = re.compile(r"_\d{4}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One labelled picture file.
+
+    Attributes:
+        set: name of the data set in the configuration, e.g. `lfw`.
+        split: the split it belongs to; `val` where it was carved out of the train folder.
+        relative: split folder / class / file name, lower-case folders, POSIX.
+        path: where the file lies.
+        label: index of its class.
+        identity: the person: the file name without suffix and without a trailing `_NNNN`.
+    """
+
+    set: str
+    split: str
+    relative: str
+    path: Path
+    label: int
+    identity: str
+
+    @property
+    def id(self) -> str:
+        """The sample id in every table: `lfw/train/neutral/First_Last_0001.jpg`."""
+        return f"{self.set}/{self.relative}"
+
+    @property
+    def pair_key(self) -> str:
+        """What a picture and its masked twin have in common: the file name without suffix."""
+        return Path(self.relative).stem
+
+
+def discover(folder: Path) -> Path:
+    """Return the folder at or below `folder` that holds the split folders.
+
+    Raises:
+        CallerError: there is none within three levels, or more than one at the same level.
+    """
+    level = [folder]
+    for _ in range(NESTING + 1):
+        found = [place for place in level if split_folders(place)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            places = ", ".join(str(place.relative_to(folder)) for place in found)
+            raise CallerError(f"{folder} holds more than one data set: {places}; name one of them")
+        level = [place for above in level for place in _folders(above)]
+    seen = ", ".join(place.name for place in _folders(folder)[:8]) or "no folders"
+    raise CallerError(f"{folder} has none of the split folders {', '.join(SPLITS)} (each with one "
+                      f"folder a class); found: {seen}")
+
+
+def split_folders(top: Path) -> list[tuple[str, Path]]:
+    """Return (split, folder) of the split folders directly in `top`, whatever their case."""
+    pairs = ((place.name.lower(), place) for place in _folders(top))
+    return [(split, place) for split, place in pairs if split in SPLITS]
+
+
+def class_folders(split_folder: Path) -> list[Path]:
+    """Return the visible folders in a split folder, sorted."""
+    return _folders(split_folder)
+
+
+def scan(name: str, folder: Path, classes: tuple[str, ...]) -> dict[str, list[Picture]]:
+    """Return the pictures of each split folder, sorted by relative path.
+
+    Args:
+        name: name of the data set, the first part of its sample ids.
+        folder: where it was unzipped.
+        classes: class names; their order gives the labels.
+
+    Raises:
+        CallerError: no such folder, no split folders, an unknown, missing or empty class folder,
+            a folder inside a class folder, or two pictures with one id.
+    """
+    if not folder.is_dir():
+        raise CallerError(f"data set '{name}': no folder {folder}; unzip it there, or set FER_DATA "
+                          f"(the root of all data) or data.sets.{name}.folder")
+    pictures: dict[str, list[Picture]] = {}
+    for split, place in split_folders(discover(folder)):
+        pictures.setdefault(split, []).extend(_scan_split(name, split, place, classes))
+    for found in pictures.values():
+        found.sort(key=lambda picture: picture.relative)
+        _refuse_twice(found)
+    return pictures
+
+
+def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...]) -> list[Picture]:
+    labels = {cls.lower(): label for label, cls in enumerate(classes)}
+    pictures: list[Picture] = []
+    seen: set[int] = set()
+    for place in class_folders(folder):
+        label = labels.get(place.name.lower())
+        if label is None:
+            raise CallerError(f"data set '{name}': {place} is no class; data.classes are: "
+                              f"{', '.join(classes)}")
+        files = _picture_files(name, place)
+        if files:
+            seen.add(label)
+        prefix = f"{split}/{classes[label]}/"
+        pictures += [
+            Picture(name, split, prefix + file, place / file, label, identity_of(file))
+            for file in files
+        ]
+    missing = [cls for label, cls in enumerate(classes) if label not in seen]
+    if missing:
+        raise CallerError(f"data set '{name}': {folder} has no pictures of {', '.join(missing)}; "
+                          f"one folder for each of {', '.join(classes)} with {'/'.join(SUFFIXES)} "
+                          "files is needed")
+    return pictures
+
+
+def identity_of(file: str) -> str:
+    """Return the person's name in a file name: no suffix, no trailing `_NNNN`."""
+    return _NUMBER.sub("", os.path.splitext(file)[0])
+
+
+def _picture_files(name: str, folder: Path) -> list[str]:
+    files = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            if entry.is_dir():
+                raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
+                                  "folder; pictures lie directly in their class folder")
+            if entry.name.lower().endswith(SUFFIXES):
+                files.append(entry.name)
+    return files
+
+
+def _refuse_twice(pictures: Iterable[Picture]) -> None:
+    before = None
+    for picture in pictures:
+        if before is not None and before.relative == picture.relative:
+            raise CallerError(f"two pictures have the id {picture.id}: {before.path} and "
+                              f"{picture.path}; remove one")
+        before = picture
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted by name, without hidden ones and `__MACOSX`."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries
+                 if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]
+    return [folder / name for name in sorted(names)]

@@ -1,0 +1,136 @@
+"""The pictures of one or more packs by number, on the device that trains.
+
+Not for their order and augmentation (`fer.data.batches`).
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer.data.buffers import Buffers
+from fer.data.pack import Pack
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Indices = NDArray[np.int64]
+
+RESIDENT_FRACTION = 0.3  # of the free GPU memory; the rest is for the model
+
+
+class Source:
+    """Packs one after the other, as for joint training on `lfw+mlfw`; constant time to make.
+
+    Attributes:
+        packs: in order; all of one size and with the same classes.
+        device: where gathered pictures are put.
+        n: pictures in all.
+        size: their height and width in pixels.
+        class_counts: pictures of each class.
+        buffers: CPU memory that batches reuse.
+    """
+
+    def __init__(self, packs: Sequence[Pack], device: torch.device | str = "cpu",
+                 resident_fraction: float = RESIDENT_FRACTION) -> None:
+        """Args:
+        packs: at least one.
+        device: a CPU or a GPU.
+        resident_fraction: where the pictures fit into this part of the GPU's free memory, each
+            is copied there when it is first needed, and only once.
+        """
+        first = packs[0]
+        assert all(p.size == first.size and p.classes == first.classes for p in packs), packs
+        self.packs = tuple(packs)
+        self.device = torch.device(device)
+        self.size = first.size
+        self.n = sum(pack.n for pack in packs)
+        counts = np.sum([pack.class_counts for pack in packs], axis=0)
+        self.class_counts: tuple[int, ...] = tuple(int(count) for count in counts)
+        self.buffers = Buffers()
+        self._starts = np.cumsum([0, *(pack.n for pack in packs[:-1])])
+        self._resident = self._make_resident(resident_fraction)
+
+    def gather(self, indices: Indices) -> Tensor:
+        """Return pictures: int64 (N,) of 0…n-1 to uint8 (N, size, size, 3) on the device."""
+        assert not len(indices) or (indices.min() >= 0 and indices.max() < self.n), indices
+        if self._resident is not None:
+            return self._resident.gather(indices, self)
+        return self.gather_from_disk(indices)
+
+    def gather_from_disk(self, indices: Indices) -> Tensor:
+        """Return what `gather` does, from the memory maps."""
+        shape = (len(indices), self.size, self.size, 3)
+        if self.device.type == "cpu":
+            return self._fill(indices, self.buffers.take(shape, torch.uint8))
+        # torch reuses pinned memory only after the copy out of it is done
+        pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        return self._fill(indices, pinned).to(self.device, non_blocking=True)
+
+    def labels_of(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the labels of pictures: int64 (N,)."""
+        return self._field([pack.labels for pack in self.packs], indices).astype(np.int64)
+
+    def uids_of(self, indices: Indices) -> NDArray[np.uint64]:
+        """Return what the randomness of pictures is derived from: uint64 (N,)."""
+        return self._field([pack.uids for pack in self.packs], indices)
+
+    def index(self) -> "pyarrow.Table":
+        """Read the packs' tables sample_id, label, file, identity, pair_key; row i is picture i."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> "pyarrow.Table":
+        import pyarrow  # slow to import, and training alone does not need it
+
+        return pyarrow.concat_tables([pack.index() for pack in self.packs])
+
+    def _fill(self, indices: Indices, out: Tensor) -> Tensor:
+        rows = out.numpy()
+        if len(self.packs) == 1:  # "clip" because "raise" would gather into a copy first
+            np.take(self.packs[0].pixels, indices, axis=0, out=rows, mode="clip")
+            return out
+        places = self._pack_of(indices)
+        for row, (index, place) in enumerate(zip(indices, places, strict=True)):
+            rows[row] = self.packs[place].pixels[index - self._starts[place]]
+        return out
+
+    def _field(self, columns: list[NDArray], indices: Indices) -> NDArray:
+        if len(columns) == 1:
+            return columns[0][indices]
+        places = self._pack_of(indices)
+        values = np.empty(len(indices), columns[0].dtype)
+        for place, column in enumerate(columns):
+            here = places == place
+            values[here] = column[indices[here] - self._starts[place]]
+        return values
+
+    def _pack_of(self, indices: Indices) -> NDArray[np.intp]:
+        return np.searchsorted(self._starts, indices, side="right") - 1
+
+    def _make_resident(self, fraction: float) -> "_Resident | None":
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = self.n * self.size**2 * 3 <= fraction * free
+        return _Resident(self.n, self.size, self.device) if fits else None
+
+
+class _Resident:
+    """Pictures on a GPU, each copied there when first asked for: the start waits for nothing."""
+
+    def __init__(self, n: int, size: int, device: torch.device) -> None:
+        self._pixels = torch.empty((n, size, size, 3), dtype=torch.uint8, device=device)
+        self._here = np.zeros(n, bool)
+
+    def gather(self, indices: Indices, source: Source) -> Tensor:
+        absent = np.unique(indices[~self._here[indices]])
+        if absent.size:
+            rows = torch.from_numpy(absent).to(self._pixels.device)
+            self._pixels.index_copy_(0, rows, source.gather_from_disk(absent))
+            self._here[absent] = True
+        return self._pixels.index_select(0, torch.from_numpy(indices).to(self._pixels.device))

@@ -1,0 +1,160 @@
+"""The splits by name, `lfw/train`, `lfw/val`, …, with `val` carved out of `train` by identity.
+
+A set and its twins (same pictures with masks over them) form a family: a person who validates in
+one member trains in none. Not for contents of files (`fer.data.digest`).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
+from math import ceil
+from pathlib import Path
+from types import MappingProxyType
+
+from fer.config.schema import Data
+from fer.data.layout import Picture, class_folders, discover, scan, split_folders
+from fer.errors import CallerError, choices
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A data set on disk at one moment; the folders' times make a cached scan go stale."""
+
+    name: str
+    folder: Path
+    classes: tuple[str, ...]
+    times: tuple[int, ...]
+
+
+def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
+    """Return the pictures of a split, sorted by relative path; `split` is as in `lfw/train`.
+
+    `val` is the set's own `val` folder where it has one. Otherwise whole identities leave `train`
+    for it, the same in every member of the family. They are chosen by a hash of (val_seed,
+    identity) among the identities that share a rarest class, `val_fraction` of each such group,
+    rounded up but never a class's last. Where a member of the family has its own `val` folder, the
+    people in it are the ones chosen.
+
+    Args:
+        split: set and split, joined by a slash.
+        data: the configuration's data sets.
+        root: folder below which relative set folders lie.
+
+    Raises:
+        CallerError: unknown set or split, what `fer.data.layout.scan` refuses, or a carved `val`
+            or what remains of `train` is empty.
+    """
+    name, _, part = split.partition("/")
+    if name not in data.sets:
+        raise CallerError(f"no split '{split}': data.sets has no '{name}'; there are: "
+                          f"{choices(split_names(data, root))}")
+    scanned = _scan(_place(name, data, root))
+    if part in scanned and (part != "train" or "val" in scanned):
+        return list(scanned[part])
+    if part not in ("train", "val") or "train" not in scanned:
+        raise CallerError(f"no split '{split}'; there are: {choices(split_names(data, root))}")
+    chosen = _val_identities(_family(name, data, root), data.val_fraction, data.val_seed)
+    if part == "train":
+        pictures = [p for p in scanned["train"] if p.identity not in chosen]
+    else:
+        pictures = [replace(p, split="val") for p in scanned["train"] if p.identity in chosen]
+    if not pictures:
+        raise CallerError(f"split '{split}' is empty: of the people in {name}'s train folder "
+                          f"{'all' if part == 'train' else 'none'} were chosen for val; "
+                          f"give {name} a val folder or change data.val_fraction")
+    return pictures
+
+
+def split_names(data: Data, root: Path) -> list[str]:
+    """Return the names of all splits on disk, without looking at pictures."""
+    names: set[str] = set()
+    for name in data.sets:
+        folder = folder_of(name, data, root)
+        if folder.is_dir():
+            splits = {split for split, _ in split_folders(discover(folder))}
+            names |= {f"{name}/{split}" for split in splits}
+            names |= {f"{name}/val"} if "train" in splits else set()
+    return sorted(names)
+
+
+def folder_of(name: str, data: Data, root: Path) -> Path:
+    """Return the absolute folder of a set; it need not exist."""
+    return (root / data.sets[name].folder).absolute()
+
+
+def carve(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
+    """Return the identities that go to validation, a function of the pictures' names and labels.
+
+    Twins count once, so that adding the masked set of a family does not move its validation.
+    """
+    distinct = {(p.pair_key, p.label): p.identity for p in pictures}
+    counts = Counter(label for _, label in distinct)
+    labels: dict[str, set[int]] = defaultdict(set)
+    for (_, label), identity in distinct.items():
+        labels[identity].add(label)
+    strata: dict[int, list[str]] = defaultdict(list)
+    for identity, present in labels.items():
+        strata[min(present, key=lambda label: (counts[label], label))].append(identity)
+    left = Counter(label for present in labels.values() for label in present)
+    chosen: set[str] = set()
+    for _, identities in sorted(strata.items()):
+        identities.sort(key=lambda identity: _rank(seed, identity))
+        take = ceil(fraction * len(identities) - 1e-9)  # 0.1 * 70 is a little more than 7
+        for identity in identities[:take]:
+            if all(left[label] > 1 for label in labels[identity]):
+                chosen.add(identity)
+                left.subtract(labels[identity])
+    return frozenset(chosen)
+
+
+def _rank(seed: int, identity: str) -> bytes:
+    return blake2b(f"{seed}:{identity}".encode(), digest_size=16).digest()
+
+
+def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
+    """Return the places of all sets on disk that descend from the same original."""
+    oldest = _original(name, data)
+    kin = sorted(other for other in data.sets if _original(other, data) == oldest)
+    return tuple(_place(other, data, root) for other in kin
+                 if other == name or folder_of(other, data, root).is_dir())
+
+
+def _original(name: str, data: Data) -> str:
+    seen = [name]
+    while (above := data.sets[seen[-1]].twin_of) is not None:
+        if above not in data.sets:
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is no set; "
+                              f"there are: {choices(data.sets)}")
+        if above in seen:
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of: '{above}' is its own twin")
+        seen.append(above)
+    return seen[-1]
+
+
+def _place(name: str, data: Data, root: Path) -> _Place:
+    folder = folder_of(name, data, root)
+    times: list[int] = []
+    if folder.is_dir():  # where it is not, the scan says so
+        top = discover(folder)
+        for place in [top, *(place for _, place in split_folders(top))]:
+            times.append(place.stat().st_mtime_ns)
+            if place != top:
+                times += [cls.stat().st_mtime_ns for cls in class_folders(place)]
+    return _Place(name, folder, data.classes, tuple(times))
+
+
+@lru_cache(maxsize=32)
+def _scan(place: _Place) -> Mapping[str, tuple[Picture, ...]]:
+    found = scan(place.name, place.folder, place.classes)
+    return MappingProxyType({split: tuple(pictures) for split, pictures in found.items()})
+
+
+@lru_cache(maxsize=32)
+def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> frozenset[str]:
+    scans = [_scan(place) for place in family]
+    given = frozenset(p.identity for scanned in scans for p in scanned.get("val", ()))
+    if given:
+        return given
+    return carve((p for scanned in scans for p in scanned.get("train", ())), fraction, seed)

@@ -1,0 +1,205 @@
+"""Checkpoints that are whole or absent: written aside, fsynced, listed with checksums, renamed.
+
+`checkpoints/step-NNNNNNNN/` holds `model.safetensors` (with its preprocessing), `optimizer.
+safetensors`, `state.json` and `manifest.json`, written last. `last` and `best` are pointer files.
+A checkpoint serves only if every file has the size and checksum of the manifest.
+"""
+
+import os
+import shutil
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from safetensors.torch import load_file, save_file
+
+from fer.engine.controllers import Progress
+from fer.models.classifier import Classifier
+from fer.models.weights import load_state, save_weights
+from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
+
+CHUNK = 1 << 22
+
+
+class Damaged(ValueError):
+    """A checkpoint that is incomplete or does not have the checksums of its manifest."""
+
+
+def checksum(path: Path) -> str:
+    """Return the XXH3-128 of a file, in hexadecimal."""
+    state = xxhash.xxh3_128()
+    with open(path, "rb") as handle:
+        while chunk := handle.read(CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def verify(folder: Path) -> None:
+    """Check a checkpoint against its manifest.
+
+    Raises:
+        Damaged: naming the file and what is wrong with it.
+    """
+    try:
+        files = read_json(folder / "manifest.json")["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{folder}: no readable manifest ({error})") from None
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != expected["bytes"]:
+            raise Damaged(f"{path}: missing or cut short")
+        if checksum(path) != expected["xxh3"]:
+            raise Damaged(f"{path}: its content has changed since it was written")
+
+
+class Checkpoints:
+    """The checkpoints of one run; only the first rank writes.
+
+    Args:
+        folder: `checkpoints/` of the run folder.
+        keep: how many of the newest to keep, beside the best one.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint at `step`."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(
+        self, progress: Progress, model: Classifier, optimizer: torch.optim.Optimizer | None
+    ) -> None:
+        """Publish a checkpoint, point `last` (and `best`) at it, and prune older ones."""
+        final = self.path(progress.step)
+        shutil.rmtree(final, ignore_errors=True)  # from before a fall-back to an earlier one
+        with building_folder(final) as folder:
+            save_weights(model, folder / "model.safetensors", {"step": str(progress.step)})
+            if optimizer is not None:
+                tensors, groups = _flatten(optimizer.state_dict())
+                save_file(tensors, folder / "optimizer.safetensors")
+                write_json(folder / "optimizer.json", groups)
+            write_json(folder / "state.json", asdict(progress))
+            _seal(folder)
+        sync_folder(self.folder)
+        write_text(self.folder / "last", final.name + "\n", durable=True)
+        self.point_at_best(progress)
+        self._prune(progress)
+
+    def point_at_best(self, progress: Progress) -> None:
+        """Renew the pointer to the best checkpoint, which a crash may have left behind."""
+        if progress.best.score is not None:
+            best = self.path(progress.best.step).name
+            write_text(self.folder / "best", best + "\n", durable=True)
+
+    def _prune(self, progress: Progress) -> None:
+        kept = {self.path(step) for step in self.steps()[-self.keep :]}
+        kept.add(self.path(progress.best.step))
+        for step in self.steps():
+            if self.path(step) not in kept:
+                shutil.rmtree(self.path(step))
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a folder, oldest first."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+
+    def remove_unfinished(self) -> None:
+        """Remove what processes that died while writing left behind; needs the run's lease."""
+        for path in self.folder.glob(".*.tmp-*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def newest(self) -> tuple[Path, Progress] | None:
+        """Return the newest checkpoint that verifies together with the best one it refers to.
+
+        A damaged one is skipped with a warning that names the file.
+        """
+        for step in reversed(self.steps()):
+            folder = self.path(step)
+            try:
+                verify(folder)
+                progress = Progress.from_json(read_json(folder / "state.json"))
+                if progress.best.score is not None and progress.best.step != step:
+                    verify(self.path(progress.best.step))
+                return folder, progress
+            except Damaged as damage:
+                warnings.warn(f"{damage}; going back to an earlier checkpoint", stacklevel=2)
+        return None
+
+    def best(self) -> Path:
+        """Return the verified folder of the best checkpoint.
+
+        Raises:
+            Damaged: it is, or there is none.
+        """
+        pointer = self.folder / "best"
+        if not pointer.is_file():
+            raise Damaged(f"{pointer}: no best checkpoint")
+        folder = self.folder / pointer.read_text().strip()
+        verify(folder)
+        return folder
+
+    def drop_optimizer(self) -> None:
+        """Remove optimiser state and all but the best and last weights of a finished run."""
+        names = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last")}
+        for step in self.steps():
+            folder = self.path(step)
+            if folder.name not in names:
+                shutil.rmtree(folder)
+                continue
+            optimizer = [folder / "optimizer.safetensors", folder / "optimizer.json"]
+            manifest = read_json(folder / "manifest.json")
+            for path in optimizer:
+                manifest["files"].pop(path.name, None)
+            write_json(folder / "manifest.json", manifest, durable=True)
+            for path in optimizer:
+                path.unlink(missing_ok=True)
+
+
+def _seal(folder: Path) -> None:
+    """Fsync every file and write the manifest, whose presence means whole."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        with open(path, "rb") as handle:
+            os.fsync(handle.fileno())
+        files[path.name] = {"bytes": path.stat().st_size, "xxh3": checksum(path)}
+    write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
+
+
+def load_weights(folder: Path, model: Classifier) -> None:
+    """Load a checkpoint's weights into a model of the same architecture, every key."""
+    report = load_state(model, load_file(folder / "model.safetensors"), keep_head=True)
+    problems = [*report.missing, *report.unexpected, *report.reshaped]
+    assert not problems, f"{folder}: not of this model: {problems[:3]}"
+
+
+def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Load a checkpoint's optimiser state, with tensors and numbers as they were."""
+    groups = read_json(folder / "optimizer.json")
+    optimizer.load_state_dict(_unflatten(load_file(folder / "optimizer.safetensors"), groups))
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Divide an optimiser's state into tensors `index.name` and what JSON can hold."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.detach().contiguous()
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    return tensors, {"groups": state["param_groups"], "plain": plain}
+
+
+def _unflatten(tensors: dict[str, torch.Tensor], groups: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for index, values in groups["plain"].items():
+        state.setdefault(int(index), {}).update(values)
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    return {"state": state, "param_groups": groups["groups"]}

@@ -1,0 +1,113 @@
+"""What steers a training run, as small states that go through JSON: learning rate, stopping, best.
+
+The learning rate of a step is a function of the phase, the step and these states; no scheduler
+object is stepped, so nothing has to be replayed on resume.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fer.config.schema import Schedule
+
+PLATEAU_THRESHOLD = 1e-4  # relative, as torch's ReduceLROnPlateau has it by default
+
+
+@dataclass
+class Plateau:
+    """ReduceLROnPlateau: the factor on the base learning rate after epochs without progress.
+
+    The value watched is a cost: 100 * (1 - metric), or the loss.
+    """
+
+    best: float | None = None
+    bad_epochs: int = 0
+    lr: float | None = None
+
+    def update(self, cost: float, base_lr: float, schedule: Schedule) -> None:
+        """Take the cost of an epoch into account, as torch does with mode 'min'."""
+        lr = base_lr if self.lr is None else self.lr
+        if self.best is None or cost < self.best * (1 - PLATEAU_THRESHOLD):
+            self.best, self.bad_epochs = cost, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > schedule.patience:
+            lowered = max(lr * schedule.factor, schedule.min_lr)
+            lr = lowered if lr - lowered > 1e-8 else lr
+            self.bad_epochs = 0
+        self.lr = lr
+
+
+@dataclass
+class Best:
+    """The best epoch so far by the selection metric; the earlier one wins a tie."""
+
+    score: float | None = None
+    step: int = 0
+    epoch: int = 0
+
+    def update(self, score: float, step: int, epoch: int) -> bool:
+        """Take an epoch's score (higher is better) and say whether it is the best."""
+        if self.score is not None and score <= self.score:
+            return False
+        self.score, self.step, self.epoch = score, step, epoch
+        return True
+
+
+@dataclass
+class Progress:
+    """Where training stands: everything that is neither a weight nor optimiser state.
+
+    `step` counts optimiser steps, `epoch` finished epochs, both over all phases; `batch` counts
+    the batches done in the running epoch, whose losses are in `losses` (a float64 sum).
+    """
+
+    step: int = 0
+    epoch: int = 0
+    phase: int = 0
+    phase_epoch: int = 0
+    batch: int = 0
+    losses: float = 0.0
+    epochs_without_better: int = 0
+    plateau: Plateau = field(default_factory=Plateau)
+    phase_best: Best = field(default_factory=Best)
+    best: Best = field(default_factory=Best)
+    finished: bool = False
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Progress":
+        """Return the progress that `dataclasses.asdict` made `content` from."""
+        plain = dict(content)
+        return Progress(plateau=Plateau(**plain.pop("plateau")), best=Best(**plain.pop("best")),
+                        phase_best=Best(**plain.pop("phase_best")), **plain)
+
+    def begin_phase(self, phase: int) -> None:
+        """Reset what belongs to one phase."""
+        self.phase, self.phase_epoch, self.epochs_without_better = phase, 0, 0
+        self.plateau, self.phase_best = Plateau(), Best()
+
+
+def cost(select: str, score: float) -> float:
+    """Return the value that a plateau watches for a score that is higher when better."""
+    return -score if select == "loss" else 100.0 * (1.0 - score)
+
+
+def learning_rate(
+    schedule: Schedule, base_lr: float, plateau: Plateau, step: int, steps: int, per_epoch: int
+) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        step: number of the step within its phase, from 0.
+        steps: steps in the whole phase.
+        per_epoch: steps in an epoch.
+    """
+    warmup = round(schedule.warmup_epochs * per_epoch)
+    if step < warmup:
+        return base_lr * (step + 1) / warmup
+    if schedule.name == "plateau":
+        return base_lr if plateau.lr is None else plateau.lr
+    if schedule.name == "constant":
+        return base_lr
+    done = (step - warmup) / max(1, steps - warmup)
+    return schedule.min_lr + (base_lr - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * done))

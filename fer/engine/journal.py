@@ -1,0 +1,128 @@
+"""What a run writes while it trains: metrics, TensorBoard events, status and heartbeat.
+
+Only the first rank writes. Append-only files are cut back to the checkpoint's step on resume, so
+that a run which was killed leaves the same lines as one that was not.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fer.config.schema import RunConfig
+from fer.data.source import Source
+from fer.engine.controllers import Progress
+from fer.engine.events import Events
+from fer.publish import write_text
+from fer.study.store import RunFolder, State, Status
+
+HEARTBEAT_SECONDS = 2.0
+
+
+class Cancelled(RuntimeError):
+    """Somebody asked this run to stop; it can go on later from its last checkpoint."""
+
+
+class Journal:
+    """The running record of one run.
+
+    Args:
+        folder: the run folder.
+        config: its configuration.
+        total_steps: optimiser steps if nothing stops early.
+        writes: whether this process is the one that writes.
+        listen: called with each new status, for a progress display in this process.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        writes: bool,
+        listen: Callable[[Status], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.writes = writes
+        self.listen = listen
+        self.status = replace(
+            folder.status(), state="running", node=socket.gethostname(), error="", traceback="",
+            job_id=os.environ.get("SLURM_JOB_ID", str(os.getpid())))
+        self._events: Events | None = None
+        self._last_beat = 0.0
+
+    def check_lease(self) -> None:
+        """Raise `LeaseLost` unless this process still owns the run."""
+        self.folder.lease.check()
+
+    def cut_back(self, step: int, epoch: int) -> None:
+        """Drop what was written after the checkpoint at `step`, and open the event file there."""
+        self.say(replace(self.status, first_step=step, step=step, epoch=epoch))
+        if not self.writes:
+            return
+        path = self.folder.path / "metrics.jsonl"
+        if path.is_file():
+            kept = [line for line in path.read_text().splitlines(keepends=True)
+                    if _step_of(line) <= step]
+            write_text(path, "".join(kept))
+        if self.config.keep.tensorboard:
+            self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
+
+    def beat(self, progress: Progress, state: State = "running") -> None:
+        """Publish the status, at most every two seconds while the state stays."""
+        now = time.time()
+        if not self.writes or (state == self.status.state and
+                               now - self._last_beat < HEARTBEAT_SECONDS):
+            return
+        self._last_beat = now
+        if self.folder.cancel_asked:
+            raise Cancelled("stopped because launch/status.py --cancel asked for it")
+        phases = self.config.recipe.phases
+        self.say(replace(self.status, state=state, step=progress.step, epoch=progress.epoch,
+                         phase=phases[progress.phase].name, metric=_metric(progress, self.config)))
+
+    def say(self, status: Status) -> None:
+        """Publish a status with the present time as its heartbeat."""
+        self.status = replace(status, heartbeat=time.time())
+        if self.writes:
+            self.folder.say(self.status)
+        if self.listen is not None:
+            self.listen(self.status)
+
+    def epoch(
+        self, facts: dict[str, Any], labels: np.ndarray, logits: np.ndarray, val: Source
+    ) -> None:
+        """Append an epoch's line and its events."""
+        if not self.writes:
+            return
+        self.check_lease()
+        with open(self.folder.path / "metrics.jsonl", "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(facts, allow_nan=False) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        if self._events is not None:
+            self._events.epoch(facts, labels, logits, self.config.data.classes, val)
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+
+def _metric(progress: Progress, config: RunConfig) -> float | None:
+    best = progress.best.score
+    return -best if best is not None and config.train.select == "loss" else best
+
+
+def _step_of(line: str) -> int:
+    """Return the step of a line; one cut short by a crash counts as after everything."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 2**62

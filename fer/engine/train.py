@@ -1,0 +1,246 @@
+"""The training of one run, from where its folder stands to `train.json`.
+
+Reads top to bottom: phases, epochs, steps. What a step sees is a function of (configuration, step)
+alone, so a checkpoint is the weights, the optimiser and a `Progress`.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer.config.schema import Phase, RunConfig, Schedule
+from fer.data.batches import TrainBatches
+from fer.data.hashing import key
+from fer.data.source import Source
+from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
+from fer.engine.controllers import Best, Progress, cost, learning_rate
+from fer.engine.journal import Journal
+from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
+from fer.engine.optimizers import make_optimizer
+from fer.engine.predict import predict_logits
+from fer.engine.session import Session, average_batch_norm, synchronised_batch_norm
+from fer.evaluate.metrics import validation_scores
+from fer.models.classifier import Classifier
+from fer.models.registry import build
+from fer.transfer.phases import freeze, param_groups
+
+GPU_POLL = 16  # steps between looks at the losses on a GPU, where each look waits for the device
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; names the step. Nothing after it was written."""
+
+
+@dataclass
+class Training:
+    """What one run trains with: fixed for the run, beside the `Progress`, which moves."""
+
+    config: RunConfig
+    session: Session
+    train: Source
+    val: Source
+    checkpoints: Checkpoints
+    journal: Journal
+    model: Classifier
+    progress: Progress = field(default_factory=Progress)
+    limit_batches: int | None = None
+    last_saved: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        config, session = self.config, self.session
+        self.batches = TrainBatches(
+            self.train, config.seed, config.train.augment, config.train.batch_size,
+            session.rank, session.world)
+        self.val_labels = self.val.labels_of(np.arange(self.val.n))
+        weights = class_weights(config.loss, self.train.class_counts)
+        self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return min(self.batches.steps_per_epoch, self.limit_batches or 2**31)
+
+    def epochs(self, phase: Phase) -> int:
+        """Epochs that a phase has at most."""
+        return phase.epochs or self.config.train.epochs
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run if nothing stops early."""
+        return sum(self.epochs(phase) for phase in self.config.recipe.phases) * self.steps_per_epoch
+
+
+def seed_torch(seed: int, *numbers: int) -> None:
+    """Seed torch on this process from (seed, numbers): stateless, as everything random here."""
+    torch.manual_seed(key(seed, *numbers) >> 1)
+
+
+def new_model(config: RunConfig, session: Session) -> tuple[Classifier, str]:
+    """Return the run's model with random weights of its seed, on the device, and a log line."""
+    seed_torch(config.seed, 0)
+    model = build(config.backbone, config.data.classes)
+    if config.compute.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    distributed, note = synchronised_batch_norm(model, session)
+    assert isinstance(distributed, Classifier)
+    return distributed.to(session.device), note
+
+
+def train(run: Training) -> None:
+    """Train from the newest whole checkpoint, or from the start, to the end."""
+    if run.session.first:
+        run.checkpoints.remove_unfinished()
+    run.session.wait()
+    resumed = run.checkpoints.newest()
+    if resumed is not None:
+        folder, run.progress = resumed
+        load_weights(folder, run.model)
+        if run.session.first:
+            run.checkpoints.point_at_best(run.progress)
+    run.journal.cut_back(run.progress.step, run.progress.epoch)
+    while not run.progress.finished:
+        _train_phase(run, resumed[0] if resumed else None)
+        resumed = None
+    run.session.wait()
+
+
+def _train_phase(run: Training, resumed: Path | None) -> None:
+    """Train until the phase changes or the run is finished."""
+    progress = run.progress
+    number = progress.phase
+    phase = run.config.recipe.phases[number]
+    freeze(run.model, phase)
+    optimizer = make_optimizer(run.config.optim, param_groups(run.model, phase, run.config.optim))
+    begun = progress.phase_epoch > 0 or progress.batch > 0
+    if resumed is not None and begun:
+        load_optimizer(resumed, optimizer)
+    model: nn.Module = run.session.distribute(run.model)
+    if run.config.compute.compile:
+        model = torch.compile(model)  # type: ignore[assignment]
+    while not progress.finished and progress.phase == number:
+        _train_epoch(run, phase, model, optimizer)
+        _end_epoch(run, phase, optimizer)
+    run.session.release(model)
+
+
+def _train_epoch(
+    run: Training, phase: Phase, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    progress, session, config = run.progress, run.session, run.config
+    model.train()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    losses: list[torch.Tensor] = []
+    poll = 1 if session.device.type == "cpu" else GPU_POLL
+    while progress.batch < run.steps_per_epoch:
+        batch = run.batches.batch(progress.epoch, progress.batch)
+        _set_learning_rate(run, phase, optimizer)
+        seed_torch(config.seed, progress.step, session.rank, 1)
+        losses.append(backward(session, model, run.loss, batch.images, batch.labels,
+                               batch.global_labels, config.train.micro_batch))
+        if config.optim.clip_norm is not None:
+            session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress.batch += 1
+        progress.step += 1
+        if len(losses) >= poll:
+            _look_at_losses(run, losses)
+            run.journal.beat(progress)
+            if run.session.any(_checkpoint_is_due(run)):
+                _save(run, optimizer)
+    _look_at_losses(run, losses)
+
+
+def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:
+    """Add the last steps' losses to the epoch's sum, in order; stop at one that is not finite."""
+    if not losses:
+        return
+    values = run.session.total(torch.stack(losses)).double().cpu().tolist()
+    first = run.progress.step - len(values) + 1
+    losses.clear()
+    for step, value in enumerate(values, first):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise NonFiniteLoss(
+                f"the loss is {value} at step {step} (epoch {run.progress.epoch + 1}); "
+                f"the last checkpoint is from before; a lower optim.lr or optim.clip_norm may help")
+        run.progress.losses += value
+
+
+def _set_learning_rate(run: Training, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
+    progress, per_epoch = run.progress, run.steps_per_epoch
+    lr = learning_rate(
+        _schedule(run, phase), phase.lr or run.config.optim.lr, progress.plateau,
+        step=progress.phase_epoch * per_epoch + progress.batch,
+        steps=run.epochs(phase) * per_epoch, per_epoch=per_epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_multiplier"]
+
+
+def _schedule(run: Training, phase: Phase) -> Schedule:
+    return phase.schedule or run.config.schedule
+
+
+def _checkpoint_is_due(run: Training) -> bool:
+    return time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
+
+
+def _save(run: Training, optimizer: torch.optim.Optimizer | None) -> None:
+    """Publish a checkpoint from the first rank while the others wait."""
+    average_batch_norm(run.model, run.session)
+    if run.session.first:
+        run.journal.check_lease()
+        run.checkpoints.save(run.progress, run.model, optimizer)
+    run.session.wait()
+    run.last_saved = time.monotonic()
+
+
+def _end_epoch(run: Training, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
+    """Validate, decide what comes next, write the epoch's line and the checkpoint."""
+    progress, config = run.progress, run.config
+    average_batch_norm(run.model, run.session)
+    logits = predict_logits(run.session, run.model, run.val, config.train.batch_size)
+    scores = validation_scores(run.val_labels, logits)
+    facts: dict[str, Any] = {
+        "epoch": progress.epoch, "step": progress.step, "phase": phase.name,
+        "train_loss": progress.losses / run.steps_per_epoch,
+        "lr": optimizer.param_groups[-1]["lr"],
+        **{f"val_{name}": value for name, value in scores.items()},
+    }
+    score = -scores["loss"] if config.train.select == "loss" else scores[config.train.select]
+    _decide(run, phase, score)
+    run.journal.epoch(facts, run.val_labels, logits, run.val)
+    _save(run, optimizer if progress.phase_epoch else None)
+
+
+def _decide(run: Training, phase: Phase, score: float) -> None:
+    """Move the progress to the next epoch, the next phase or the end."""
+    progress, config = run.progress, run.config
+    progress.batch, progress.losses = 0, 0.0
+    progress.epoch += 1
+    progress.phase_epoch += 1
+    progress.best.update(score, progress.step, progress.epoch)
+    better = progress.phase_best.update(score, progress.step, progress.epoch)
+    progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
+    schedule = _schedule(run, phase)
+    if schedule.name == "plateau":
+        base_lr = phase.lr or config.optim.lr
+        progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
+    patience = phase.early_stop or config.train.early_stop
+    stopped = patience is not None and progress.epochs_without_better >= patience
+    if stopped or progress.phase_epoch >= run.epochs(phase):
+        if progress.phase + 1 < len(config.recipe.phases):
+            progress.begin_phase(progress.phase + 1)
+        else:
+            progress.finished = True
+
+
+def final_facts(progress: Progress, select: str) -> dict[str, Any]:
+    """Return the content of `train.json`: no times in it, so that repetitions agree."""
+    best: Best = progress.best
+    return {"steps": progress.step, "epochs": progress.epoch, "select": select,
+            "best_epoch": best.epoch, "best_step": best.step, "best_score": best.score}

@@ -1,0 +1,142 @@
+"""How good one table of predictions is: one number a metric, no intervals.
+
+Intervals are `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
+UAR and macro-F1 are then means over the classes that are there, here as in every resample.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer.publish import write_json
+
+CALIBRATION_BINS = 15  # equal-width, as in Guo et al. 2017 (1706.04599)
+RESULT_SCHEMA = 1
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return counts, int64, C x C: rows are the true classes, columns the predicted ones."""
+    cells = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def scores(tables: np.ndarray) -> dict[str, np.ndarray]:
+    """Return accuracy, uar, macro_f1 (...) and recall (... x C) of confusion counts (... x C x C).
+
+    float64; NaN where undefined. Recall of class c is n_cc / n_c.; F1 is
+    2 n_cc / (n_c. + n_.c); both means go over the classes with n_c. > 0.
+    """
+    tables = np.asarray(tables, np.float64)
+    hits = np.diagonal(tables, axis1=-2, axis2=-1)
+    support, predicted = tables.sum(-1), tables.sum(-2)
+    present = support > 0
+    count = present.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall = np.where(present, hits / support, np.nan)
+        f1 = np.where(present, 2 * hits / (support + predicted), 0.0)
+        return {
+            "accuracy": hits.sum(-1) / support.sum(-1),
+            "uar": np.where(present, recall, 0.0).sum(-1) / count,
+            "macro_f1": f1.sum(-1) / count,
+            "recall": recall,
+        }
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return log-softmax, float64, N x C."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = shifted - shifted.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def validation_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Return accuracy, uar, macro_f1 and loss (mean cross-entropy, nats) for selection.
+
+    Cheap (NumPy only, no scikit-learn import) and deterministic: it decides which checkpoint
+    is the best, so it must give the same bits in a resumed run.
+
+    Args:
+        labels: integers, N.
+        logits: float, N x C; a NaN gives a NaN loss, so the caller sees it.
+    """
+    labels, logits = np.asarray(labels, np.int64), np.asarray(logits)
+    if not len(labels):
+        raise ValueError("no samples to score")
+    table = confusion(labels, np.argmax(logits, axis=1), logits.shape[1])
+    found = scores(table)
+    loss = -log_probabilities(logits)[np.arange(len(labels)), labels].mean()
+    return {name: float(found[name]) for name in ("accuracy", "uar", "macro_f1")} | {
+        "loss": float(loss)}
+
+
+def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return every metric of one table of predictions, ready for JSON.
+
+    Args:
+        labels: integers, N; index into `classes`.
+        logits: float, N x C, finite.
+        classes: C names.
+
+    Returns:
+        n, accuracy, macro_f1, uar, nll (nats), ece (15 bins), brier (0..2, summed over the
+        classes), recall, precision, support (one a class, by name; None where undefined),
+        confusion (rows true), classes, and `note` where a class is absent.
+    """
+    from sklearn.metrics import brier_score_loss, log_loss, precision_score  # 1 s: not for all
+
+    labels, logits = np.asarray(labels, np.int64), np.asarray(logits)
+    if not len(labels):
+        raise ValueError("no samples to measure")
+    logs = log_probabilities(logits)
+    if not np.isfinite(logs).all():
+        raise ValueError("logits are not finite")
+    width = len(classes)
+    probabilities, predicted = np.exp(logs), np.argmax(logits, axis=1)
+    table = confusion(labels, predicted, width)
+    found, support = scores(table), table.sum(1)
+    names = list(range(width))
+    precision = precision_score(labels, predicted, labels=names, average=None, zero_division=np.nan)
+    result: dict[str, Any] = {
+        "n": len(labels),
+        **{name: float(found[name]) for name in ("accuracy", "macro_f1", "uar")},
+        "nll": float(log_loss(labels, probabilities, labels=names)),
+        "ece": calibration_error(labels, probabilities),
+        "brier": float(brier_score_loss(labels, probabilities, labels=names,
+                                        scale_by_half=False)),
+        "recall": _by_class(classes, found["recall"]),
+        "precision": _by_class(classes, precision),
+        "support": {name: int(count) for name, count in zip(classes, support, strict=True)},
+        "confusion": table.tolist(),
+        "classes": list(classes),
+    }
+    absent = [name for name, count in zip(classes, support, strict=True) if not count]
+    if absent:
+        result["note"] = (f"no sample of class {', '.join(absent)}: "
+                          "UAR and macro-F1 are over the other classes")
+    return result
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the expected calibration error of the top class, equal-width bins (lo, hi]."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, CALIBRATION_BINS - 1)
+    surplus = np.bincount(bins, confidence - correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(surplus).sum() / len(labels))
+
+
+def result_path(folder: Path, split: str) -> Path:
+    """Return where run folder `folder` holds its metrics on `split`, such as `lfw/eval`."""
+    return folder / "results" / f"{split}.json"
+
+
+def write_result(path: Path, split: str, digest: str, metrics: dict[str, Any]) -> None:
+    """Publish `metrics` of `split`, whose content has `digest`, at `path`."""
+    write_json(path, {"schema": RESULT_SCHEMA, "split": split, "digest": digest, **metrics})
+
+
+def _by_class(classes: tuple[str, ...], values: np.ndarray) -> dict[str, float | None]:
+    return {name: float(value) if np.isfinite(value) else None
+            for name, value in zip(classes, values, strict=True)}

@@ -1,0 +1,132 @@
+"""The predictions table of one run on one split: the one source of every number in a report.
+
+Writes and reads it. Not for making predictions (`fer.engine`), nor for what they are worth
+(`fer.evaluate.metrics`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fer.publish import replacing
+
+LOGIT = "logit_"  # prefix of the logit columns; the classes are read off them, in order
+
+
+class DamagedFile(ValueError):
+    """A file of ours that cannot be read back: names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one model says about the pictures of one split, in the order of the split.
+
+    Attributes:
+        sample_ids: N names, each once.
+        identities: N names of people; empty where the person is not known.
+        labels: int64, N; index into `classes`.
+        logits: float32, N x C; unnormalised log-probabilities.
+        classes: C names.
+    """
+
+    sample_ids: list[str]
+    identities: list[str]
+    labels: np.ndarray
+    logits: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        fault = _fault(self)
+        if fault:
+            raise ValueError(fault)
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """int64, N: the class with the highest logit, the first of equals."""
+        return np.argmax(self.logits, axis=1).astype(np.int64)
+
+    @property
+    def clusters(self) -> list[str]:
+        """N names of what is resampled as one: the person, or the picture where unknown."""
+        return [person or f"picture:{sample}"
+                for person, sample in zip(self.identities, self.sample_ids, strict=True)]
+
+
+def predictions_path(folder: Path, split: str) -> Path:
+    """Return where run folder `folder` holds its predictions on `split`, such as `lfw/eval`."""
+    return folder / "predictions" / f"{split}.parquet"
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Publish `predictions` at `path`: one row a sample, in the given order."""
+    columns = {
+        "sample_id": pa.array(predictions.sample_ids, pa.string()),
+        "identity": pa.array(predictions.identities, pa.string()),
+        "label": pa.array(np.asarray(predictions.labels, np.int64)),
+        "predicted": pa.array(predictions.predicted),
+    }
+    logits = np.asarray(predictions.logits, np.float32)
+    for index, name in enumerate(predictions.classes):
+        columns[LOGIT + name] = pa.array(np.ascontiguousarray(logits[:, index]))
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Return the table at `path`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFile: it is not a whole predictions table.
+    """
+    try:
+        table = pq.ParquetFile(path).read()  # no dataset discovery: one file, cheap import
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
+    missing = {"sample_id", "identity", "label", "predicted"} - set(table.column_names)
+    if missing:
+        raise DamagedFile(f"{path}: no column {', '.join(sorted(missing))}")
+    if any(column.null_count for column in table.columns):
+        raise DamagedFile(f"{path}: has empty cells")
+    names = [name for name in table.column_names if name.startswith(LOGIT)]
+    if not names:
+        raise DamagedFile(f"{path}: no column {LOGIT}CLASS")
+    try:
+        return Predictions(
+            sample_ids=table["sample_id"].to_pylist(),
+            identities=table["identity"].to_pylist(),
+            labels=table["label"].to_numpy().astype(np.int64),
+            logits=np.stack([table[name].to_numpy() for name in names], 1).astype(np.float32),
+            classes=tuple(name[len(LOGIT):] for name in names),
+        )
+    except ValueError as error:
+        raise DamagedFile(f"{path}: {error}") from error
+
+
+def _fault(table: Predictions) -> str | None:
+    """Return what is inconsistent in `table`, if anything."""
+    size, width = len(table.sample_ids), len(table.classes)
+    if not len(table.identities) == len(table.labels) == size:
+        return (f"{size} sample ids, {len(table.identities)} identities, "
+                f"{len(table.labels)} labels")
+    if table.logits.shape != (size, width):
+        return f"logits of shape {table.logits.shape} for {size} samples and {width} classes"
+    if len(set(table.sample_ids)) != size:
+        return "a sample id appears twice"
+    if size and not (table.labels.min() >= 0 and table.labels.max() < width):
+        return f"a label outside 0..{width - 1}"
+    if not np.isfinite(table.logits).all():
+        return "logits are not finite"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Architectures by name, the classifier around them, and weights in and out."""

@@ -1,0 +1,230 @@
+"""The ResMasking family: residual networks whose stages are reweighted by masking blocks.
+
+Pham, Vu and Tran, "Facial Expression Recognition Using Residual Masking Network", ICPR 2020.
+State-dict keys are those of the original implementation (github.com/phamquiluan/
+ResidualMaskingNetwork) without its aliases, so that checkpoints move both ways:
+see `alias_of` and `fer.models.foreign`.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fer.errors import CallerError
+from fer.models.classifier import StageMap
+from fer.models.registry import architecture
+
+DROPOUT = 0.4  # of `resmasking_dropout1`, upstream
+_ALIAS = re.compile(r"^(mask\d+)\.downsample(\d+)\.(.+)$")
+
+
+def alias_of(key: str) -> str | None:
+    """Return the second name that original state dicts give to the tensor `key`, if any.
+
+    The original stores a masking block's shortcut in the block and again in its convolution:
+    `mask1.downsample2.0.weight` is `mask1.conv2.downsample.0.weight`.
+    """
+    return _ALIAS.sub(r"\1.conv\2.downsample.\3", key) if _ALIAS.match(key) else None
+
+
+def _shortcut(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2015), N x C x H x W."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int = 1, downsample: nn.Module | None = None
+    ):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """Return the activation; `shortcut` stands in for the block's own one where given."""
+        if shortcut is None:
+            shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(x)) + shortcut, inplace=True)
+
+
+class MaskingBlock(nn.Module):
+    """A small U-Net that gives each position a distribution over its channels.
+
+    `depth` blocks down, each after the first behind a 2x2 max pooling, and as many up. Submodules
+    are numbered over both ways, as in the original: `convI` with its shortcut `downsampleI`,
+    I = 1 … 2·depth, and `up_poolI` where the way up doubles the resolution.
+
+    Args:
+        channels: of the input, and of the mask that comes out.
+        depth: blocks on the way down; height and width must be multiples of 2^(depth-1).
+        growth: factor on the channels from one block down to the next.
+    """
+
+    def __init__(self, channels: int, depth: int, growth: int = 2):
+        super().__init__()
+        self.depth = depth
+        widths = [channels * growth**level for level in range(depth + 1)]
+        down = [(level, widths[level - 1], widths[level]) for level in range(1, depth + 1)]
+        up = [
+            (2 * depth - level, 2 * widths[level] if level else widths[1], widths[level])
+            for level in reversed(range(depth))
+        ]
+        for numbered in (down, up):
+            for index, inputs, outputs in numbered:
+                self.add_module(f"downsample{index}", _shortcut(inputs, outputs))
+            for index, inputs, outputs in numbered:
+                level = 2 * depth - index
+                if 0 < level < depth:
+                    self.add_module(f"up_pool{index}", _up_pool(widths[level + 1], outputs))
+                self.add_module(f"conv{index}", BasicBlock(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mask, of the input's shape; it sums to one over the channels."""
+        passed: list[Tensor] = []
+        for index in range(1, self.depth + 1):
+            x = self._block(index, F.max_pool2d(x, 2) if passed else x)
+            passed.append(x)
+        passed.pop()
+        for index in range(self.depth + 1, 2 * self.depth + 1):
+            if passed:
+                x = self.get_submodule(f"up_pool{index}")(x)
+                x = torch.cat([x, passed.pop()], dim=1)
+            x = self._block(index, x)
+        return torch.softmax(x, dim=1)
+
+    def _block(self, index: int, x: Tensor) -> Tensor:
+        shortcut = self.get_submodule(f"downsample{index}")(x)
+        block: Tensor = self.get_submodule(f"conv{index}")(x, shortcut)
+        return block
+
+
+def _up_pool(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class ResMasking(nn.Module):
+    """A ResNet of BasicBlocks; the features of stage i become x * (1 + mask_i(x)).
+
+    Args:
+        head: from the pooled features, N x widths[-1], to logits.
+        widths: channels of each stage.
+        blocks: BasicBlocks of each stage.
+        mask_depths: depth of each stage's masking block; 0 for none.
+        growth: channel growth in the masking blocks.
+        small_stem: a 3x3 convolution of stride 2 in front of a first stage of stride 2, for
+            small images, in place of the 7x7 one with max pooling.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        mask_depths: Sequence[int],
+        growth: int = 2,
+        small_stem: bool = False,
+    ):
+        super().__init__()
+        self.small_stem = small_stem
+        self.mask_depths = tuple(mask_depths)
+        kernel = 3 if small_stem else 7
+        self.conv1 = nn.Conv2d(3, widths[0], kernel, 2, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        inputs = widths[0]
+        for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+            stride = 1 if number == 1 and not small_stem else 2
+            self.add_module(f"layer{number}", _layer(inputs, width, count, stride))
+            inputs = width
+        _initialise(self)  # before the masking blocks, which upstream leaves at torch's defaults
+        self.fc = head
+        for number, (width, depth) in enumerate(zip(widths, mask_depths, strict=True), start=1):
+            if depth:
+                self.add_module(f"mask{number}", MaskingBlock(width, depth, growth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, N x classes, of images N x 3 x H x W."""
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        if not self.small_stem:
+            x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        for number, depth in enumerate(self.mask_depths, start=1):
+            x = self.get_submodule(f"layer{number}")(x)
+            if depth:
+                x = x * (1 + self.get_submodule(f"mask{number}")(x))
+        logits: Tensor = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+
+def _layer(inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
+    changes = stride != 1 or inputs != width
+    first = BasicBlock(inputs, width, stride, _shortcut(inputs, width, stride) if changes else None)
+    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(count - 1)))
+
+
+def _initialise(module: nn.Module) -> None:
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+def stages(net: nn.Module) -> StageMap:
+    """Name the stages of a ResMasking network: a masking block goes with its features."""
+    assert isinstance(net, ResMasking)
+    found: dict[str, tuple[str, ...]] = {"stem": ("conv1", "bn1")}
+    for number, depth in enumerate(net.mask_depths, start=1):
+        found[f"stage{number}"] = (f"layer{number}", *([f"mask{number}"] if depth else []))
+    return {**found, "head": ("fc",)}
+
+
+def _full_size(head: nn.Module, input_size: int) -> ResMasking:
+    if input_size % 32:
+        raise CallerError(f"input_size {input_size}: ResMasking takes multiples of 32, as its "
+                          "masking blocks halve and double the resolution")
+    return ResMasking(head, (64, 128, 256, 512), (3, 4, 6, 3), (4, 3, 2, 1))
+
+
+@architecture("resmasking", stages)
+def resmasking(num_classes: int, input_size: int = 224) -> nn.Module:
+    """Make the network of the paper: ResNet-34 with masking blocks, about 138 M parameters."""
+    return _full_size(nn.Linear(512, num_classes), input_size)
+
+
+@architecture("resmasking_dropout1", stages)
+def resmasking_dropout1(num_classes: int, input_size: int = 224) -> nn.Module:
+    """Make the variant of the 2021 study, with dropout in front of the class layer."""
+    return _full_size(nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(512, num_classes)), input_size)
+
+
+@architecture("resmasking_tiny", stages)
+def resmasking_tiny(
+    num_classes: int,
+    input_size: int = 48,
+    widths: Sequence[int] = (8, 16, 32),
+    blocks: Sequence[int] = (1, 1, 1),
+    mask_depths: Sequence[int] = (2, 1, 0),
+    growth: int = 1,
+) -> nn.Module:
+    """Make a sibling for laptops and tests: the same blocks, fewer and narrower."""
+    if not len(widths) == len(blocks) == len(mask_depths):
+        raise CallerError("resmasking_tiny: widths, blocks and mask_depths differ in length: "
+                          f"{len(widths)}, {len(blocks)}, {len(mask_depths)}")
+    for number, depth in enumerate(mask_depths, start=1):
+        if input_size % 2 ** (number + depth):
+            raise CallerError(f"input_size {input_size}: mask_depths[{number - 1}] = {depth} takes "
+                              f"multiples of {2 ** (number + depth)}")
+    return ResMasking(
+        nn.Linear(widths[-1], num_classes), widths, blocks, mask_depths, growth, small_stem=True
+    )

@@ -1,0 +1,141 @@
+"""A network with everything its use needs: preprocessing, class names, stages, frozen parts.
+
+Not for making networks (`fer.models.registry`) and not for deciding what is frozen
+(`fer.transfer.phases`): this keeps frozen what it is told to, whoever calls `train()`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fer.config.schema import Backbone
+
+StageMap = Mapping[str, Sequence[str]]
+"""Stage name -> paths of submodules of the network; ordered from input to output."""
+
+UINT8_MAX = 255.0
+
+
+class Classifier(nn.Module):
+    """Images to logits.
+
+    Attributes:
+        net: the bare network, N x 3 x H x W float32 -> N x classes.
+        backbone: the configuration it was built from.
+        classes: class names in the order of the logits.
+        frozen_stages: stages kept in eval mode, whatever `train()` says.
+        batch_norm_frozen: whether every batch-norm layer is kept in eval mode as well.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, net: nn.Module, stages: StageMap, backbone: Backbone, classes: Sequence[str]
+    ):
+        super().__init__()
+        self.net = net
+        self.backbone = backbone
+        self.classes = tuple(classes)
+        self.frozen_stages: frozenset[str] = frozenset()
+        self.batch_norm_frozen = False
+        # Paths, not modules: converting to SyncBatchNorm replaces modules.
+        self._paths = {stage: tuple(paths) for stage, paths in stages.items()}
+        # An explicit device: these are real even where the network is built on `meta`.
+        mean = torch.tensor(backbone.mean, device="cpu").view(1, 3, 1, 1)
+        std = torch.tensor(backbone.std, device="cpu").view(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self._plain = not any(backbone.mean) and all(value == 1 for value in backbone.std)
+        self._check_stages()
+
+    @property
+    def stages(self) -> dict[str, tuple[nn.Module, ...]]:
+        """Stage name -> its modules, from input to output; the last is `head`."""
+        return {
+            stage: tuple(self.net.get_submodule(path) for path in paths)
+            for stage, paths in self._paths.items()
+        }
+
+    @property
+    def head_keys(self) -> frozenset[str]:
+        """Keys of `net.state_dict()` that belong to the stage `head`."""
+        starts = tuple(f"{path}." for path in self._paths["head"])
+        return frozenset(key for key in self.net.state_dict() if key.startswith(starts))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, float32, N x classes.
+
+        Args:
+            images: N x 3 x H x W, RGB, uint8 in 0…255 or floating point in 0…1; contiguous or
+                channels_last, which is kept.
+        """
+        logits: Tensor = self.net(self.preprocess(images))
+        return logits.float()
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Return float32 images of the same shape and strides, normalised as the network wants.
+
+        A uint8 image and the same one divided by 255 give the same result up to rounding, and
+        exactly the same where mean is 0 and std is 1.
+        """
+        counted = images.dtype == torch.uint8
+        floats = images.float()
+        if self._plain:
+            return floats.div_(UINT8_MAX) if counted else floats
+        scale = 1 / (self.std * UINT8_MAX) if counted else 1 / self.std
+        return torch.addcmul(-self.mean / self.std, floats, scale)
+
+    def freeze(self, stages: Iterable[str], batch_norm: bool) -> None:
+        """Freeze exactly these stages: no gradients, no moving statistics, no dropout.
+
+        Args:
+            stages: names of stages; those not named are thawed.
+            batch_norm: keep the statistics of every batch-norm layer, of thawed stages too.
+        """
+        self.frozen_stages = frozenset(stages)
+        self.batch_norm_frozen = batch_norm
+        unknown = self.frozen_stages - self._paths.keys()
+        assert not unknown, f"no such stages: {sorted(unknown)}"
+        for stage in self._paths:
+            for _, parameter in self.stage_parameters(stage):
+                parameter.requires_grad_(stage not in self.frozen_stages)
+                parameter.grad = None
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """As `nn.Module.train`, but what is frozen stays in eval mode."""
+        super().train(mode)
+        for stage in self.frozen_stages:
+            for path in self._paths[stage]:
+                self.net.get_submodule(path).eval()
+        if self.batch_norm_frozen:
+            for layer in self.batch_norms():
+                layer.eval()
+        return self
+
+    def stage_parameters(self, stage: str) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield (name in the network, parameter) of one stage, in a fixed order."""
+        for path in self._paths[stage]:
+            for name, parameter in self.net.get_submodule(path).named_parameters():
+                yield f"{path}.{name}", parameter
+
+    def batch_norms(self, stage: str | None = None) -> list[nn.Module]:
+        """Return the batch-norm layers of one stage, or of the whole network."""
+        roots = (self.net,) if stage is None else self.stages[stage]
+        return [module for root in roots for module in root.modules()
+                if isinstance(module, _BatchNorm)]
+
+    def _check_stages(self) -> None:
+        assert list(self._paths)[-1:] == ["head"], f"the last stage is not 'head': {self._paths}"
+        held = [
+            id(tensor)
+            for modules in self.stages.values()
+            for module in modules
+            for tensor in (*module.parameters(), *module.buffers())
+        ]
+        whole = {id(tensor) for tensor in (*self.net.parameters(), *self.net.buffers())}
+        assert len(held) == len(set(held)), "a tensor belongs to two stages"
+        assert set(held) == whole, "a parameter or buffer belongs to no stage"

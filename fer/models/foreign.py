@@ -1,0 +1,139 @@
+"""Checkpoints that others wrote, read without running anything they contain.
+
+Original ResidualMaskingNetwork and MaskedFER checkpoints, plain state dicts and safetensors come
+in; state dicts with the original's names go out. Not for our own files (`fer.models.weights`).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fer.errors import CallerError
+from fer.models.architectures.resmasking import alias_of
+from fer.models.classifier import Classifier
+
+ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
+PICKLE_MAGIC = b"\x80\x02\x8a\x0a"  # torch.save before: a pickled long
+HEADER_START = slice(8, 9)  # a safetensors file: eight bytes of length, then JSON
+STATE_KEY = "net"  # where original checkpoints keep the state dict, beside settings and metrics
+PARALLEL_PREFIX = "module."  # of weights saved from DataParallel or DistributedDataParallel
+
+
+class _IgnoredDtype:
+    """Stands in for `numpy.dtype`, so that no code of numpy's runs on a stranger's arguments."""
+
+    def __init__(self, *arguments: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _ignored_scalar(*arguments: object) -> None:
+    """Stand in for a numpy number, such as the metrics in original checkpoints."""
+
+
+ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_ignored_scalar, "numpy.core.multiarray.scalar"),
+    (_ignored_scalar, "numpy._core.multiarray.scalar"),
+    (_IgnoredDtype, "numpy.dtype"),
+]
+"""All that a foreign pickle may name besides what torch allows for tensors."""
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a checkpoint file, on the CPU, without aliases and prefixes.
+
+    Args:
+        path: written by `torch.save` (a state dict, or a dict with one under `net`) or safetensors;
+            told apart by content, since original checkpoints have no file extension.
+
+    Raises:
+        CallerError: missing, truncated, not weights, or asking for code to be run.
+    """
+    content = _read(path)
+    if isinstance(content, Mapping) and isinstance(content.get(STATE_KEY), Mapping):
+        content = content[STATE_KEY]
+    if not isinstance(content, Mapping) or not content:
+        raise CallerError(f"{path}: holds no state dict, only {type(content).__name__}")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CallerError(f"{path}: not a state dict: '{key}' is {type(value).__name__}; "
+                              f"expected tensors, or a state dict under '{STATE_KEY}'")
+    state = {key.removeprefix(PARALLEL_PREFIX): value.detach() for key, value in content.items()}
+    return _without_aliases(state, path)
+
+
+def to_original(model: Classifier) -> dict[str, Tensor]:
+    """Return the network's state dict with the original's keys, aliases included, in its order."""
+    state: dict[str, Tensor] = model.net.state_dict()
+    aliases: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        if alias := alias_of(key):
+            aliases.setdefault(_block(alias), {})[alias] = tensor
+    last_of_block = {_block(key): key for key in state}
+    original: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        original[key] = tensor
+        if last_of_block[_block(key)] == key:
+            original.update(aliases.get(_block(key), {}))
+    return original
+
+
+def _block(key: str) -> str:
+    return ".".join(key.split(".")[:2])
+
+
+def _read(path: Path) -> object:
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(9)
+    except OSError as error:
+        raise CallerError(f"{path}: cannot be read: {error.strerror}") from error
+    if start.startswith((ZIP_MAGIC, PICKLE_MAGIC)):
+        return _read_torch(path)
+    if start[HEADER_START] == b"{":
+        return _read_safetensors(path)
+    raise CallerError(f"{path}: neither a torch checkpoint nor safetensors")
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or truncated pickle can raise anything
+        reason = str(error).strip() or type(error).__name__
+        named = re.search(r"GLOBAL (\S+)", reason)
+        if named:
+            raise CallerError(f"{path}: refused, it asks to run '{named[1]}'; only tensors and "
+                              "plain values are read") from error
+        raise CallerError(f"{path}: truncated, or no checkpoint: {_one_line(reason)}") from error
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CallerError(f"{path}: truncated, or no safetensors: {error}") from error
+
+
+def _one_line(reason: str) -> str:
+    return reason.splitlines()[0][:200]
+
+
+def _without_aliases(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    aliases = {alias: key for key in state if (alias := alias_of(key))}
+    kept = {}
+    for key, tensor in state.items():
+        first = aliases.get(key)
+        if first is None:
+            kept[key] = tensor
+        elif not torch.equal(state[first], tensor):
+            raise CallerError(f"{path}: '{key}' and '{first}' differ, but are one tensor")
+    return kept

@@ -1,0 +1,108 @@
+"""Architectures by name: how one is declared, and how a classifier is built from its YAML.
+
+Not for weights (`fer.models.weights`), nor for the architectures themselves: those are the
+files of `fer.models.architectures`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fer.config.schema import Backbone
+from fer.errors import CallerError, choices
+from fer.models import architectures
+from fer.models.classifier import Classifier, StageMap
+
+_GIVEN = ("num_classes", "input_size")  # filled in by `build`, never by the YAML's `options`
+_declared: dict[str, "Architecture"] = {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A function that makes the network, and one that names its stages, input to output."""
+
+    name: str
+    make: Callable[..., nn.Module]
+    stages: Callable[[nn.Module], StageMap]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names that `options` in the backbone's YAML may have."""
+        return tuple(key for key in inspect.signature(self.make).parameters if key not in _GIVEN)
+
+
+def architecture(
+    name: str, stages: Callable[[nn.Module], StageMap]
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Declare the decorated function as the architecture `name`.
+
+    The function has the signature `(num_classes: int, [input_size: int,] **options) -> nn.Module`
+    and returns a network from N x 3 x H x W float32 to N x num_classes logits.
+
+    Args:
+        name: what a backbone's YAML says under `arch`.
+        stages: network -> ordered mapping of stage name to paths of submodules; the stages hold
+            each parameter and buffer exactly once, and the last is `head`, the class layer.
+            Names shared by all backbones (`stem`, `stage1` …, `head`) let a recipe serve them all.
+    """
+
+    def declare(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        assert name not in _declared, f"two architectures are called '{name}'"
+        _declared[name] = Architecture(name, make, stages)
+        return make
+
+    return declare
+
+
+def names() -> list[str]:
+    """Return the names of all architectures, sorted."""
+    return sorted(_discovered())
+
+
+def find(name: str) -> Architecture:
+    """Return the architecture `name`; a CallerError lists the known ones where it is unknown."""
+    known = _discovered()
+    if name not in known:
+        raise CallerError(f"no architecture '{name}'; there are: {choices(known)}")
+    return known[name]
+
+
+def build(backbone: Backbone, classes: Sequence[str]) -> Classifier:
+    """Return a classifier with random weights, drawn from torch's global generator.
+
+    Args:
+        backbone: architecture, options and preprocessing.
+        classes: class names in the order of the logits.
+
+    Raises:
+        CallerError: unknown architecture or option, or values the architecture refuses.
+    """
+    declared = find(backbone.arch)
+    for option in backbone.options:
+        if option not in declared.options:
+            raise CallerError(
+                f"backbone '{backbone.name}': architecture '{backbone.arch}' has no option "
+                f"'{option}'; it has: {choices(declared.options) or 'none'}"
+            )
+    arguments: dict[str, object] = dict(backbone.options)
+    if "input_size" in inspect.signature(declared.make).parameters:
+        arguments["input_size"] = backbone.input_size
+    net = declared.make(len(classes), **arguments)
+    return Classifier(net, declared.stages(net), backbone, classes)
+
+
+def stage_names(backbone: Backbone) -> tuple[str, ...]:
+    """Return the backbone's stages, input to output, without allocating its weights."""
+    with torch.device("meta"):
+        return tuple(build(backbone, ("a", "b")).stages)
+
+
+def _discovered() -> Mapping[str, Architecture]:
+    for module in pkgutil.iter_modules(architectures.__path__):
+        importlib.import_module(f"{architectures.__name__}.{module.name}")
+    return _declared

@@ -1,0 +1,98 @@
+"""Write files so that a reader sees the old content or the new one, never a part of it.
+
+For small files and for folders that become visible at once. Not for append-only files, which
+are cut back on resume instead (`fer.engine.journal`).
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside `path` that no other process on any node uses."""
+    return path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, rename it to `path`, else remove it.
+
+    Args:
+        path: the file to publish; its folder is made when it is missing.
+        durable: fsync the file and its folder, for what would cost work to lose.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if durable:
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Publish `text` (UTF-8) at `path`."""
+    with replacing(path, durable) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any, durable: bool = False) -> None:
+    """Publish `content` as indented JSON; NaN is refused because no other reader accepts it."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", durable)
+
+
+def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
+    """Publish `content` as block-style YAML in the given key order."""
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    write_text(path, text, durable)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def building_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes `path` when the block ends well.
+
+    Where another process published `path` meanwhile, its folder stays and ours is removed:
+    the content is a function of the name wherever this is used.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,194 @@
+"""The statistics of a study: each configuration on each test set, and its gap.
+
+A configuration is a run without its seed; nothing else is pooled. Comparisons between
+configurations are `fer.report.compare`, sentences about them `fer.report.answer`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer.config.study import Gap, Study
+from fer.evaluate.bootstrap import Draws, average, difference, draw, tabulate
+from fer.evaluate.interval import TEST_SAMPLING, Interval, interval_of
+from fer.report.collect import Gathered, Measured, ReportRun
+
+NO_INTERVAL = "no predictions, no interval"
+FEW_PICTURES = 30  # below, a percentile interval is not to be trusted and nothing is ranked
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration: runs that differ in the seed only."""
+
+    config_id: str
+    backbone: str
+    recipe: str
+    train_on: str
+    axes: tuple[tuple[str, str], ...]
+    runs: tuple[ReportRun, ...]
+
+    @property
+    def label(self) -> str:
+        """Backbone, recipe, training set and the other axes, for people."""
+        return " · ".join((self.backbone, self.recipe, self.train_on,
+                           *(f"{key.split('.')[-1]}={value}" for key, value in self.axes)))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration on one test set.
+
+    Attributes:
+        metrics: uar, accuracy, macro_f1, recall:CLASS -> mean over seeds with its interval.
+        plain: nll, ece, brier -> mean over seeds.
+        confusion: int64, C x C, summed over seeds; rows true.
+        draws: the resamples, for differences; None without predictions.
+        n: pictures; seeds: those measured.
+    """
+
+    config: Config
+    split: str
+    metrics: dict[str, Interval]
+    plain: dict[str, float]
+    confusion: np.ndarray
+    draws: Draws | None
+    n: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All cells of a study, keyed by (config_id, split), and gaps by config_id, then metric."""
+
+    configs: tuple[Config, ...]
+    splits: tuple[str, ...]
+    classes: tuple[str, ...]
+    cells: dict[tuple[str, str], Cell]
+    gap: Gap | None
+    gaps: dict[str, dict[str, Interval]]
+    problems: tuple[str, ...]
+
+    def measured_splits(self) -> list[str]:
+        """Return the test sets that anything was measured on, in the order of the study."""
+        return [split for split in self.splits if any(key[1] == split for key in self.cells)]
+
+    def role(self, split: str) -> str:
+        """Return the test set's name with what the study's gap calls it."""
+        roles = {} if self.gap is None else {self.gap.synthetic: "synthetic masks",
+                                             self.gap.real: "real masks"}
+        return f"{roles[split]} ({split})" if split in roles else split
+
+
+def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
+    """Return `runs` grouped by configuration, in the order of the runs."""
+    groups: dict[str, list[ReportRun]] = {}
+    for run in runs:
+        groups.setdefault(run.config_id, []).append(run)
+    return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
+                        tuple(sorted(group[0].axes.items())), tuple(group))
+                 for key, group in groups.items())
+
+
+def analyse(study: Study, gathered: Gathered) -> Analysis:
+    """Return the intervals of every configuration on every test set, and the gaps."""
+    configs, problems = configurations(gathered.runs), list(gathered.problems)
+    cells: dict[tuple[str, str], Cell] = {}
+    for config in configs:
+        for split in gathered.splits:
+            found = {run.seed: gathered.measured[run.run, split] for run in reversed(config.runs)
+                     if (run.run, split) in gathered.measured}
+            if found:
+                cells[config.config_id, split] = _cell(config, split, found)
+        if len({run.seed for run in config.runs}) < len(config.runs):
+            problems.append(f"{config.label}: a seed twice; its first run is used")
+    problems += _warnings(cells)
+    gaps = {config.config_id: gap for config in configs
+            if (gap := _gap(study.gap, config, cells)) is not None}
+    classes = next((cell_classes(one) for one in gathered.measured.values()), ())
+    return Analysis(configs, gathered.splits, classes, cells, study.gap, gaps, tuple(problems))
+
+
+def cell_classes(one: Measured) -> tuple[str, ...]:
+    """Return the class names that a result was measured with."""
+    return tuple(one.metrics["classes"])
+
+
+def over_configs(analysis: Analysis, configs: Sequence[Config], split: str) -> Draws | None:
+    """Return the mean over `configs` on `split`, seed by seed; None where one lacks it."""
+    draws = []
+    for config in configs:
+        cell = analysis.cells.get((config.config_id, split))
+        if cell is None or cell.draws is None:
+            return None
+        draws.append(cell.draws)
+    seeds = set.intersection(*(set(one.seeds) for one in draws)) if draws else set()
+    return average(draws) if seeds else None
+
+
+def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
+    """Return one cell; `found` is keyed by seed."""
+    tables = {seed: one.predictions for seed, one in found.items() if one.predictions is not None}
+    results = [found[seed].metrics for seed in sorted(found)]
+    draws, metrics = None, _without_intervals(results)
+    if tables:
+        draws = draw(tabulate(tables))
+        metrics = {name: interval_of(draws, name) for name in draws.observed}
+    return Cell(
+        config, split, metrics,
+        plain={name: float(np.mean([one[name] for one in results])) for name in ("nll", "ece")},
+        confusion=np.sum([one["confusion"] for one in results], axis=0),
+        draws=draws, n=int(results[0]["n"]), seeds=tuple(sorted(found)))
+
+
+def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
+    """Return the means over seeds where only the results can be read, not the predictions."""
+    sizes = {"seeds": len(results), "n": (int(results[0]["n"]),), "people": ()}
+    means = {name: float(np.mean([one[name] for one in results]))
+             for name in ("uar", "accuracy", "macro_f1")}
+    recalls = {f"recall:{name}": None if value is None else float(
+        np.mean([one["recall"][name] for one in results]))
+        for name, value in results[0]["recall"].items()}
+    return {name: Interval(value, None, None, NO_INTERVAL, **sizes)  # type: ignore[arg-type]
+            for name, value in (means | recalls).items()}
+
+
+def _gap(gap: Gap | None, config: Config,
+         cells: Mapping[tuple[str, str], Cell]) -> dict[str, Interval] | None:
+    """Return synthetic minus real of `config`: in UAR and in recall per class only.
+
+    Accuracy and macro-F1 move with the class mix, which differs between the sets.
+    """
+    if gap is None:
+        return None
+    synthetic, real = (cells.get((config.config_id, split)) for split in (gap.synthetic, gap.real))
+    if synthetic is None or real is None or synthetic.draws is None or real.draws is None:
+        return None
+    if not set(synthetic.draws.seeds) & set(real.draws.seeds):
+        return None
+    apart = difference(synthetic.draws, real.draws)
+    return {name: interval_of(apart, name) for name in apart.observed
+            if name == "uar" or name.startswith("recall:")}
+
+
+def _warnings(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+    """Return a line for each test set whose numbers need care."""
+    lines: dict[str, None] = {}
+    for (_, split), cell in cells.items():
+        if cell.n < FEW_PICTURES:
+            lines[f"{split}: n = {cell.n} pictures: too few for an interval to be trusted; "
+                  "nothing is ranked on it"] = None
+        absent = [name.split(":")[1] for name, one in cell.metrics.items()
+                  if name.startswith("recall:") and one.value is None]
+        if absent:
+            lines[f"{split}: no picture of class {', '.join(absent)}; UAR and macro-F1 are over "
+                  "the other classes"] = None
+        if cell.draws is not None and cell.draws.people[0] < 2:
+            lines[f"{split}: pictures of one person only: no interval"] = None
+    return list(lines)
+
+
+def kinds(intervals: Sequence[Interval]) -> list[str]:
+    """Return the kinds of `intervals`, each once, test sampling first."""
+    return sorted({one.kind for one in intervals}, key=lambda kind: (kind != TEST_SAMPLING, kind))

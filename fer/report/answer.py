@@ -1,0 +1,143 @@
+"""The answer of a study in sentences made from its numbers; nothing here is written ahead.
+
+A sentence about a training set is the mean over the configurations trained on it, seed by seed,
+with the interval of that mean; configurations are taken as given, not as a sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fer.evaluate.bootstrap import difference
+from fer.evaluate.interval import Interval, interval_of
+from fer.report.analyse import Analysis, Config, over_configs
+from fer.report.compare import Family
+from fer.report.words import caveat, count, score, sizes
+
+CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
+            "control split of unmasked pictures of the same people, so the gap is not the effect "
+            "of the masks alone.")
+DRAWINGS = ("These are drawings made by code, not people: no number on this page is evidence "
+            "about people.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the study says.
+
+    Attributes:
+        main: the sentence that stands first.
+        sizes: its n, seeds and configurations.
+        others: the same for the other training sets, and the comparisons.
+        caveats: what the intervals leave out, and the confound.
+    """
+
+    main: str
+    sizes: str
+    others: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+
+def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
+    """Return what the numbers of `analysis` say."""
+    if not analysis.cells:
+        return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
+    groups: dict[str, list[Config]] = {}
+    for config in analysis.configs:
+        groups.setdefault(config.train_on, []).append(config)
+    spoken = [(name, *found) for name in _first_synthetic(analysis, list(groups))
+              if (found := _sentence(analysis, name, groups[name])) is not None]
+    if not spoken:
+        return Answer("No training set has finished runs with predictions on every test set yet, "
+                      "so there is no answer yet.", "", (_compared(families),), ())
+    (_, main, intervals), *rest = spoken
+    kinds = [one.kind for _, _, found in spoken for one in found]
+    caveats = (caveat(kinds), *([CONFOUND] if analysis.gaps else []))
+    first = groups[spoken[0][0]]
+    measured = [config for config in first if _measured(analysis, config)]
+    more = "" if len(measured) == 1 else f", mean of {len(measured)} configurations"
+    others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families))
+    return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+
+
+def _brief(found: Sequence[Interval]) -> str:
+    return f"({sizes(found[-1])})"
+
+
+def _measured(analysis: Analysis, config: Config) -> bool:
+    return any(key[0] == config.config_id for key in analysis.cells)
+
+
+def _first_synthetic(analysis: Analysis, names: list[str]) -> list[str]:
+    """Return training sets, the one that the gap's synthetic set belongs to first."""
+    head = analysis.gap.synthetic.split("/")[0] if analysis.gap else ""
+    return sorted(names, key=lambda name: name != head)
+
+
+def _sentence(analysis: Analysis, name: str,
+              configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
+    """Return what models trained on `name` reach, and the intervals named in the sentence."""
+    configs = [config for config in configs if _measured(analysis, config)]
+    if not configs:
+        return None
+    if analysis.gap is not None:
+        found = _gap_sentence(analysis, name, configs)
+        if found is not None:
+            return found
+    parts, intervals = [], []
+    for split in analysis.measured_splits():
+        draws = over_configs(analysis, configs, split)
+        if draws is not None:
+            one = interval_of(draws, "uar")
+            parts.append(f"{score(one)} on {analysis.role(split)}")
+            intervals.append(one)
+    if not parts:
+        return None
+    return f"Models trained on {name} reach UAR {_listed(parts)}.", intervals
+
+
+def _gap_sentence(analysis: Analysis, name: str,
+                  configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
+    gap = analysis.gap
+    assert gap is not None
+    synthetic, real = (over_configs(analysis, configs, split)
+                       for split in (gap.synthetic, gap.real))
+    if synthetic is None or real is None or not set(synthetic.seeds) & set(real.seeds):
+        return None
+    one, two = interval_of(synthetic, "uar"), interval_of(real, "uar")
+    apart = interval_of(difference(synthetic, real), "uar")
+    text = (f"Models trained on {name} reach UAR {score(one)} on synthetic masks and "
+            f"{score(two)} on real masks: {_gap_words(apart)}.")
+    return text, [one, two, apart]
+
+
+def _gap_words(apart: Interval) -> str:
+    """Return the gap in words; inside the noise it says so."""
+    assert apart.value is not None
+    value = f"{100 * apart.value:.0f}".replace("-", "−")
+    if apart.low is None or apart.high is None:
+        return f"a gap of {value} points, without an interval"
+    limits = f"[{100 * apart.low:.0f}, {100 * apart.high:.0f}]".replace("-", "−")
+    inside = ", which the noise can explain" if apart.low <= 0 <= apart.high else ""
+    return f"a gap of {value} points {limits}{inside}"
+
+
+def _compared(families: Sequence[Family]) -> str:
+    """Return how many planned comparisons lie outside the noise, and which values win."""
+    pairs = [pair for family in families for pair in family.pairs]
+    if not pairs:
+        return ""
+    ranked = sum(family.ranked for family in families)
+    if not ranked:
+        return (f"{_all(len(pairs))} inside the noise: no {_listed([f.over for f in families])} "
+                "is shown to be better than another.")
+    return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
+            f"{'lies' if ranked == 1 else 'lie'} outside the noise; the rest are tied.")
+
+
+def _all(number: int) -> str:
+    return "The one planned comparison lies" if number == 1 else (
+        f"All {number} planned comparisons lie")
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

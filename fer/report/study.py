@@ -1,0 +1,63 @@
+"""The report of a study folder: which run folders it is made from, and where its pictures are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from fer.config.places import data_root
+from fer.config.schema import Data
+from fer.data.layout import discover
+from fer.errors import CallerError
+from fer.report.build import build_report
+from fer.report.collect import ReportRun
+from fer.report.terminal import print_summary
+from fer.study.folder import StudyFolder
+from fer.study.store import Store
+from fer.study.table import rows_of
+
+
+NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that a `ReportRun` names itself
+
+
+def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
+    """Build `report/` of a study, print its summary, and say whether every run is in it."""
+    rows = {row.run: row for row in rows_of(study, store)}
+    runs = []
+    for entry, folder in study.runs(store):
+        row = rows[entry.run]
+        error = "\n".join(part for part in (row.error, row.traceback) if part) or None
+        if entry.wanted or row.state == "failed":
+            runs.append(ReportRun(
+                run=entry.run, run_id=entry.run_id, config_id=entry.config_id,
+                backbone=entry.backbone, recipe=entry.recipe, train_on=entry.train_on,
+                seed=entry.seed, folder=folder.path, state=row.state, error=error,
+                axes={key: value for key, value in entry.axes.items() if key not in NAMED}))
+    summary = build_report(study.study, runs, study.path / "report",
+                           picture_files(study.data, data_root()), study.data.drawn is not None)
+    print_summary(summary, console)
+    return all(row.state == "done" for row in rows.values())
+
+
+def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
+    """Return a function from sample id (`real/test/neutral/A_B_0001.jpg`) to the file, or None."""
+    folders: dict[str, Path | None] = {}
+
+    def find(sample_id: str) -> Path | None:
+        name, _, relative = sample_id.partition("/")
+        if name not in folders:
+            folders[name] = _folder(data, root, name)
+        folder = folders[name]
+        path = folder / relative if folder else None
+        return path if path and path.is_file() else None
+
+    return find
+
+
+def _folder(data: Data, root: Path, name: str) -> Path | None:
+    if name not in data.sets:
+        return None
+    try:
+        return discover(root / data.sets[name].folder)
+    except CallerError:  # the data are gone; the report is made without pictures
+        return None

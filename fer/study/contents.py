@@ -1,0 +1,101 @@
+"""What the runs of a study read: digests of splits and weights, drawn faces, packs.
+
+Touches the data folder and the cache, never torch. The digests go into the run ids.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import xxhash
+
+from fer.config.schema import Data, RunConfig
+from fer.data.digest import split_digest
+from fer.data.pack import Pack, ensure_pack
+from fer.data.splits import pictures_of
+from fer.errors import CallerError
+
+Progress = Callable[[int, int], None]
+
+
+class Contents:
+    """Digests of what is on disk, each asked for once.
+
+    Calling it with a configuration gives the digests that join the run's id.
+
+    Args:
+        root: the folder of the data sets, `$FER_DATA`.
+        cache: `$FER_CACHE`.
+    """
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        self.root = root
+        self.cache = cache
+        self._known: dict[str, str] = {}
+
+    def __call__(self, config: RunConfig) -> dict[str, str]:
+        splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
+        digests = {split: self.split(split, config.data) for split in splits}
+        pretrained = config.backbone.pretrained
+        if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
+            digests["weights"] = self.weights(pretrained.file)
+        return digests
+
+    def split(self, split: str, data: Data) -> str:
+        """Return the content digest of a split; a `CallerError` says what is missing."""
+        memo = f"{split} {data.model_dump_json(exclude={'drawn'})}"
+        if memo not in self._known:
+            self._known[memo] = split_digest(pictures_of(split, data, self.root), self.cache)
+        return self._known[memo]
+
+    def weights(self, file: str) -> str:
+        """Return the content digest of a pretrained weights file."""
+        path = self.cache / "weights" / file
+        if file not in self._known:
+            if not path.is_file():
+                raise CallerError(f"{path}: pretrained weights are missing; put the file there "
+                                  "(FER_CACHE says where), or use a recipe that starts from "
+                                  "scratch: exclude the others, or grid.recipe='[scratch]'")
+            state = xxhash.xxh3_128()
+            with open(path, "rb") as handle:
+                while chunk := handle.read(1 << 22):
+                    state.update(chunk)
+            self._known[file] = state.hexdigest()
+        return self._known[file]
+
+
+def draw_missing_faces(data: Data, root: Path, progress: Progress | None = None) -> bool:
+    """Draw the drawn data sets below `root` where the configuration asks for them.
+
+    Returns whether anything was drawn.
+    """
+    if data.drawn is None:
+        return False
+    from fer.data.drawn_sets import DrawnSpec, write_drawn_sets
+
+    spec = DrawnSpec(**data.drawn.model_dump())
+    return write_drawn_sets(root / "drawn", spec, progress=progress)
+
+
+def packs_of(
+    configs: Iterable[RunConfig], evaluate_on: Iterable[str], data: Data, contents: Contents
+) -> list[tuple[str, Data, int, str]]:
+    """Return (split, data, size, digest) of every pack that the runs read, each once."""
+    wanted: dict[tuple[str, int, str], Data] = {}
+    splits = list(evaluate_on)
+    for config in configs:
+        assert config.inputs is not None
+        size = config.backbone.input_size
+        for split, digest in config.inputs.digests.items():
+            if split != "weights":
+                wanted[split, size, digest] = config.data
+        for split in splits:
+            wanted[split, size, contents.split(split, data)] = data
+    return [(split, data, size, digest) for (split, size, digest), data in wanted.items()]
+
+
+def build_pack(
+    split: str, data: Data, size: int, digest: str, contents: Contents,
+    progress: Progress | None = None,
+) -> Pack:
+    """Open the pack of a split, built where it is missing."""
+    return ensure_pack(split, data, contents.root, size, contents.cache, digest, progress)

@@ -1,0 +1,136 @@
+"""From a study file to its runs: cross the grid, leave out what is excluded, add parents.
+
+Pure but for reading configuration blocks. Which of the runs are missing is `fer.study.plan`.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fer.config.identity import config_id, run_id
+from fer.config.load import apply, locate, read_based, resolve
+from fer.config.schema import Inputs, RunConfig
+from fer.config.study import Study
+from fer.errors import CallerError
+
+Digests = Callable[[RunConfig], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study: its resolved configuration, ids, parents and place in the grid.
+
+    `config.inputs` holds the digests and the parents' ids that `id` was made from.
+    """
+
+    config: RunConfig
+    id: str
+    config_id: str
+    parents: tuple[str, ...] = ()
+    axes: dict[str, str] = field(default_factory=dict, compare=False)
+    wanted: bool = True  # False: only here because another run starts from it
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder under `runs/`."""
+        config = self.config
+        return (f"{config.backbone.name}-{config.recipe.name}-{config.train_on}"
+                f"-s{config.seed}-{self.id}")
+
+
+def cells(study: Study) -> list[dict[str, Any]]:
+    """Return the overrides of each grid cell, in grid order, without the excluded ones."""
+    keys = list(study.grid)
+    for pattern in study.exclude:
+        unknown = [key for key in pattern if key not in study.grid]
+        if unknown:
+            raise CallerError(f"study '{study.study}': exclude names '{unknown[0]}', which is no "
+                              f"grid key; grid keys: {', '.join(keys)}")
+    crossed = [dict(zip(keys, values, strict=True))
+               for values in itertools.product(*study.grid.values())]
+    kept = [cell for cell in crossed if not any(_matches(cell, p) for p in study.exclude)]
+    if not kept:
+        raise CallerError(f"study '{study.study}': the grid is empty: every cell is excluded")
+    return kept
+
+
+def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
+    return all(cell[key] == value for key, value in pattern.items())
+
+
+def expand(study: Study, digests: Digests) -> list[Run]:
+    """Return the runs of a study, parents before children, each id once.
+
+    Args:
+        study: the study file.
+        digests: gives the content digests of a configuration's training and validation splits and
+            of its weights file.
+
+    Raises:
+        CallerError: an empty grid, two cells that are the same run, a mistake in a configuration.
+    """
+    base = read_based(locate(study.base))
+    runs: dict[str, Run] = {}
+    for cell in cells(study):
+        place = f"study '{study.study}' ({_label(cell)})"
+        config = resolve(apply(base, {**study.set, **cell}, place), place)
+        *ancestors, run = identify(config, digests)
+        for ancestor in ancestors:
+            runs.setdefault(ancestor.id, ancestor)
+        if run.id in runs and runs[run.id].axes:
+            twin = _label(runs[run.id].axes)
+            raise CallerError(f"{place}: the same run as ({twin}); exclude one of the two")
+        axes = {key: _text(value) for key, value in cell.items()}
+        runs[run.id] = replace(run, axes=axes)
+    return parents_first(list(runs.values()))
+
+
+def _text(value: Any) -> str:
+    return str(value.get("name", value)) if isinstance(value, dict) else str(value)
+
+
+def _label(cell: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_text(value)}" for key, value in cell.items())
+
+
+def identify(config: RunConfig, digests: Digests, ranks: int = 1) -> list[Run]:
+    """Return the run of a configuration after its ancestors, each with its ids.
+
+    Args:
+        ranks: world size of the run, which joins the id where batch-norm stays local.
+    """
+    ancestors: list[Run] = []
+    parents: dict[str, Run] = {}
+    for role, parent in config.parents.items():
+        line = identify(parent, digests)
+        ancestors += line
+        parents[role] = line[-1]
+    contents = digests(config)
+    inputs = Inputs(digests=contents, parents={role: p.id for role, p in parents.items()})
+    by_config = Inputs(digests=contents, parents={r: p.config_id for r, p in parents.items()})
+    run = Run(
+        config=config.model_copy(update={"inputs": inputs}),
+        id=run_id(config, inputs, ranks),
+        config_id=config_id(config, by_config, ranks),
+        parents=tuple(parent.id for parent in parents.values()),
+    )
+    unwanted = [replace(ancestor, wanted=False) for ancestor in ancestors]
+    return [*unwanted, run]
+
+
+def parents_first(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs in a stable order in which no run stands before its parent."""
+    by_id = {run.id: run for run in runs}
+    placed: dict[str, Run] = {}
+
+    def place(run: Run) -> None:
+        if run.id in placed:
+            return
+        for parent in run.parents:
+            place(by_id[parent])
+        placed[run.id] = run
+
+    for run in runs:
+        place(run)
+    return list(placed.values())

@@ -1,0 +1,139 @@
+"""Who works on a run: one owner at a time, dead only when the process table says so.
+
+The lease is one file that is never removed; an empty one is free. Reading, judging and writing
+happen under an advisory lock on that file, so two launchers cannot both find a dead owner and
+take over. No clock is asked: a paused process keeps its lease.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+
+class LeaseLost(RuntimeError):
+    """Another process took the run over; this one must not publish anything more."""
+
+
+class LeaseTaken(RuntimeError):
+    """A live process works on the run."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process on a host, told from every other one, also after a reboot or a reused pid."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    @staticmethod
+    def myself() -> "Owner":
+        """Return this process as an owner."""
+        return Owner(socket.gethostname(), _boot_id(), os.getpid(), _start_time(os.getpid()) or "")
+
+    def alive(self) -> bool:
+        """Say whether the process still exists; one on another host counts as alive."""
+        if self.host != socket.gethostname():
+            return True
+        return self.boot == _boot_id() and self.started == _start_time(self.pid)
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return str(int(psutil.boot_time()))
+
+
+def _start_time(pid: int) -> str | None:
+    """Return when a process started, in its kernel's own unit; None where there is none."""
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        zombie = fields[0] in ("Z", "X")
+        return None if zombie else fields[19]
+    try:
+        return repr(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+class Lease:
+    """The lease of one run folder, seen from this process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def take(self) -> None:
+        """Make this process the owner.
+
+        Raises:
+            LeaseTaken: a live process has it.
+        """
+        me = Owner.myself()
+        with self._locked() as handle:
+            owner = _read(handle)
+            if owner is not None and owner != me and owner.alive():
+                raise LeaseTaken(f"{self.path}: process {owner.pid} on {owner.host} works on it")
+            _write(handle, json.dumps(asdict(me)))
+
+    def check(self) -> None:
+        """Raise `LeaseLost` unless this process is the owner."""
+        owner = self.owner()
+        if owner != Owner.myself():
+            raise LeaseLost(f"{self.path}: taken over by {owner}")
+
+    def release(self) -> None:
+        """Free the lease if this process has it."""
+        with self._locked() as handle:
+            if _read(handle) == Owner.myself():
+                _write(handle, "")
+
+    def owner(self) -> Owner | None:
+        """Return who has the lease, dead or alive."""
+        try:
+            with open(self.path, encoding="utf-8") as handle:
+                return _parse(handle.read())
+        except FileNotFoundError:
+            return None
+
+    def held(self) -> bool:
+        """Say whether a live process has the lease."""
+        owner = self.owner()
+        return owner is not None and owner.alive()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield handle
+        finally:
+            os.close(handle)  # which unlocks
+
+
+def _read(handle: int) -> Owner | None:
+    return _parse(os.pread(handle, 4096, 0).decode(errors="replace"))
+
+
+def _parse(text: str) -> Owner | None:
+    """Return the owner; None where the file is empty or was cut short by a crash while writing."""
+    try:
+        return Owner(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def _write(handle: int, text: str) -> None:
+    os.pwrite(handle, text.encode(), 0)
+    os.ftruncate(handle, len(text.encode()))
+    os.fsync(handle)

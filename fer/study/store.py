@@ -1,0 +1,169 @@
+"""Run folders: the truth about a run. Names of the files in them, and how each is read.
+
+One writer a file: the launcher writes `config.yaml` and `submit.json`, the job everything else.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from fer.config.load import dump
+from fer.config.schema import RunConfig
+from fer.config.tree import read_tree
+from fer.config.validate import validate
+from fer.errors import CallerError
+from fer.publish import read_json, write_json, write_yaml
+from fer.study.expand import Run
+from fer.study.lease import Lease
+
+State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
+                "lost", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the job says of itself in `status.json`.
+
+    `heartbeat` is in seconds since 1970; `metric` is the best selection metric so far;
+    `first_step` is where the present process began.
+    """
+
+    state: State = "pending"
+    step: int = 0
+    first_step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    phase: str = ""
+    metric: float | None = None
+    heartbeat: float = 0.0
+    job_id: str = ""
+    node: str = ""
+    restarts: int = 0
+    error: str = ""
+    traceback: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+class RunFolder:
+    """One folder under `runs/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lease = Lease(path / "lease")
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, which ends with the run id."""
+        return self.path.name
+
+    @property
+    def run_id(self) -> str:
+        """The run id, read off the folder's name."""
+        return self.path.name.rsplit("-", 1)[1]
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved configuration.
+
+        Raises:
+            CallerError: it is missing, or from another version of the project.
+        """
+        file = self.path / "config.yaml"
+        tree = read_tree(file)
+        if tree.get("schema") != 1:
+            raise CallerError(f"{file}: written by another version (schema "
+                              f"{tree.get('schema')!r}, this one reads 1); move the folder away")
+        return validate(RunConfig, tree, str(file))
+
+    def status(self) -> Status:
+        """Return what the job last said; `pending` where it has said nothing readable."""
+        try:
+            content = read_json(self.path / "status.json")
+            return Status(**content)
+        except (FileNotFoundError, ValueError, TypeError):
+            return Status()
+
+    def say(self, status: Status) -> None:
+        """Publish `status.json`."""
+        write_json(self.path / "status.json", asdict(status))
+
+    @property
+    def trained(self) -> bool:
+        """Whether training ended and its final facts are on disk."""
+        return (self.path / "train.json").is_file()
+
+    def predictions(self, split: str) -> Path:
+        """Return where the predictions on `split` (`lfw/eval`) are."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    def result(self, split: str) -> Path:
+        """Return where the metrics on `split` are."""
+        return self.path / "results" / f"{split}.json"
+
+    def evaluated(self, split: str, digest: str) -> bool:
+        """Whether there is a result on exactly this content of `split`."""
+        try:
+            content = read_json(self.result(split))
+        except (FileNotFoundError, ValueError):
+            return False
+        return content.get("digest") == digest and self.predictions(split).is_file()
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether somebody asked this run to stop (`launch/status.py --cancel`)."""
+        return (self.path / "cancel").exists()
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the run failed or was cancelled, and waits for `--retry`."""
+        return self.cancel_asked or self.status().state in ("failed", "cancelled")
+
+    def reopen(self) -> None:
+        """Let a failed or cancelled run be tried again, from its last checkpoint."""
+        (self.path / "cancel").unlink(missing_ok=True)
+        self.lease.take()
+        self.say(replace(self.status(), state="pending", error="", traceback=""))
+        self.lease.release()
+
+    def notice(self, run: Run, submit: dict[str, Any]) -> None:
+        """Write what the launcher knows: the configuration once, `submit.json` each time."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file, content = self.path / "config.yaml", dump(run.config)
+        if not file.is_file() or read_tree(file) != content:  # only labels can have changed
+            write_yaml(file, content)
+        submit = {"run_id": run.id, "config_id": run.config_id, "time": time.time(), **submit}
+        write_json(self.path / "submit.json", submit)
+
+
+class Store:
+    """All run folders under `$FER_HOME/runs`, shared by all studies."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.runs = home / "runs"
+
+    def folder(self, run: Run) -> RunFolder:
+        """Return the folder of a run; one with the same id under another name is the same run."""
+        path = self.runs / run.name
+        if path.is_dir():
+            return RunFolder(path)
+        return RunFolder(self._by_id.get(run.id, path))
+
+    @cached_property
+    def _by_id(self) -> dict[str, Path]:
+        """One listing of the folder for all runs: renaming a recipe keeps its runs."""
+        if not self.runs.is_dir():
+            return {}
+        return {path.name.rsplit("-", 1)[-1]: path for path in sorted(self.runs.iterdir())}
+
+    def study(self, name: str) -> Path:
+        """Return the folder of a study."""
+        return self.home / "studies" / name
+
+    def __iter__(self) -> Iterator[RunFolder]:
+        if self.runs.is_dir():
+            yield from (RunFolder(path) for path in sorted(self.runs.iterdir()) if path.is_dir())

@@ -1,0 +1,1 @@
+"""Recipes: which stages train, how fast, in which phase."""

@@ -1,0 +1,26 @@
+"""Write JSON schemas of the YAML files, for completion and checks in an editor."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fer.command import run
+
+
+def schemas(
+    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("configs/schemas"),
+) -> None:
+    """Write run.json, study.json, backbone.json and recipe.json.
+
+    In VS Code or any editor with yaml-language-server, name one in the first line of a file:
+    # yaml-language-server: $schema=schemas/run.json
+    """
+    from fer.config.editor_schemas import write_editor_schemas
+
+    for path in write_editor_schemas(folder):
+        print(path)
+
+
+if __name__ == "__main__":
+    run(schemas)

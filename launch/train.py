@@ -1,0 +1,30 @@
+"""Train one configuration in this process, for debugging and for one's own pictures."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from fer.command import run
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A configuration, such as configs/drawn.yaml, or "
+                                               "the config.yaml of a run folder.")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
+        metavar="[key=value ...]",
+        help="Such as train_on=mlfw recipe=lp_ft optim.lr=0.001 evaluate_on='[real/test]'.",
+    )] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="A few batches, in a folder of its own.")]
+    = False,
+) -> None:
+    """Train one configuration, and first what it starts from; evaluate it on `evaluate_on`.
+
+    Alone on one device, or as one rank where RANK and WORLD_SIZE are set (torchrun, accelerate).
+    """
+    from fer.engine.single import train_single
+
+    train_single(config, overrides or [], debug)
+
+
+if __name__ == "__main__":
+    run(train)

@@ -1,0 +1,112 @@
+"""A small world for the tests: toy pictures in the layout of the real sets, and own folders."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CLASSES = ("negative", "neutral", "positive")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def write_toy_set(folder: Path, split: str, people: int, size: int = 64, mask: bool = False,
+                  first: int = 0) -> None:
+    """Write toy pictures (a bright bar whose height is the class) in the layout of LFW-FER."""
+    for person in range(first, first + people):
+        for number, name in enumerate(CLASSES, 1):
+            rng = np.random.default_rng(person * 10 + number)
+            pixels = rng.integers(40, 120, (size, size, 3))
+            top = (number - 1) * size // 3
+            pixels[top : top + size // 3, size // 4 : -size // 4] += 90
+            if mask:
+                pixels[size * 2 // 3 :] = 230
+            path = folder / split / name / f"Toy_Person{person:03}_{number:04}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with toy twins of LFW-FER and M-LFW-FER and another people's REAL-FER."""
+    root = tmp_path_factory.mktemp("toy data")
+    for folder, mask in (("LFW-FER", False), ("M-LFW-FER", True)):
+        write_toy_set(root / folder, "train", people=30, mask=mask)
+        write_toy_set(root / folder, "eval", people=8, mask=mask, first=30)
+    write_toy_set(root / "REAL-FER", "test", people=8, mask=True, first=100)
+    return root
+
+
+@pytest.fixture
+def places(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Own FER_HOME and FER_CACHE beside the toy data; returns FER_HOME."""
+    for name, path in (("FER_DATA", toy_data), ("FER_HOME", tmp_path / "my home"),
+                       ("FER_CACHE", tmp_path / "cache")):
+        monkeypatch.setenv(name, str(path))
+    return tmp_path / "my home"
+
+
+TOY = {
+    "backbone": "resmasking_tiny", "data.drawn": None, "train_on": "lfw",
+    "data.sets.lfw.folder": "LFW-FER", "data.sets.mlfw.folder": "M-LFW-FER",
+    "data.sets.real.folder": "REAL-FER", "data.sets.people.folder": "LFW-FER",
+    "train.epochs": 3, "train.batch_size": 16,
+}
+"""Overrides of `configs/drawn.yaml` that make it train on the toy data."""
+
+
+def toy_arguments(**overrides: object) -> list[str]:
+    """Return the toy overrides as command-line arguments, with some more."""
+    merged = {**TOY, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    return [f"{key}={'null' if value is None else value}" for key, value in merged.items()]
+
+
+@pytest.fixture
+def toy_study(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a study file on the toy data."""
+    import yaml
+
+    def write(grid: Mapping[str, object], name: str = "toy", **more: object) -> Path:
+        content = {
+            "schema": 1, "study": name, "base": str(REPOSITORY / "configs/drawn.yaml"),
+            "grid": dict(grid), "set": {k: v for k, v in TOY.items() if k not in grid},
+            "evaluate_on": ["lfw/eval", "real/test"],
+            "gap": {"synthetic": "lfw/eval", "real": "real/test"}, **more}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def launch(script: str, *arguments: object, timeout: float = 300, **env: str
+           ) -> subprocess.CompletedProcess[str]:
+    """Run a script of `launch/` and return what it printed."""
+    return subprocess.run([sys.executable, str(REPOSITORY / "launch" / f"{script}.py"),
+                           *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
+                          env={**os.environ, **env}, cwd=REPOSITORY)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts a script of `launch/`; what is left is ended afterwards."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(script: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
+            env={**os.environ, **env}, start_new_session=True)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()

@@ -1,0 +1,145 @@
+"""Configuration: unknown keys are refused with place and choices; the resolved YAML runs again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, launch
+
+from fer.config.editor_schemas import editor_schemas
+from fer.config.load import block_names, dump, load_run, load_study
+from fer.config.schema import RunConfig
+from fer.config.tree import parse_overrides, parse_yaml
+from fer.errors import CallerError
+
+DRAWN = "configs/drawn.yaml"
+
+
+@pytest.mark.parametrize(("override", "place", "choice"), [
+    ("optim.lrr=1", "optim.lrr", "weight_decay"),
+    ("nope=1", "'nope'", "backbone"),
+    ("backbone=resnet9000", "resnet9000", "cbam_tiny"),
+    ("recipe=magic", "magic", "lp_ft"),
+    ("backbone.widths=3", "backbone.widths", "options"),
+    ("train_on=lfw+elsewhere", "elsewhere", "mlfw"),
+    ("train.augment=strongest", "train.augment", "seed2021"),
+    ("optim.lr=-1", "optim.lr", "greater than 0"),
+    ("optim=3", "optim", "dictionary"),
+    ("recipe.phases=[]", "recipe.phases", "at least 1"),
+    ("evaluate_on=[lfv/eval]", "lfv", "lfw"),
+    ("loss.class_weights=[1,2]", "class_weights", "3 classes"),
+])
+def test_a_mistake_names_the_file_the_key_and_the_choices(
+    override: str, place: str, choice: str
+) -> None:
+    with pytest.raises(CallerError) as caught:
+        load_run(DRAWN, parse_overrides([override]))
+    message = str(caught.value)
+    assert "drawn.yaml" in message and place in message and choice in message
+    assert "\n" not in message
+
+
+def test_a_typo_is_answered_with_the_key_that_was_meant() -> None:
+    with pytest.raises(CallerError, match="did you mean 'weight_decay'"):
+        load_run(DRAWN, {"optim.weigth_decay": 0.1})
+
+
+def test_a_yaml_mistake_names_the_file_and_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("backbone: cbam_tiny\noptim: {lr: 1\ntrain: {}\n")
+    with pytest.raises(CallerError, match=r"broken\.yaml, line 3"):
+        load_run(file)
+
+
+def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(CallerError, match="'seed' is there twice"):
+        load_run(file)
+
+
+def test_a_missing_file_is_answered_with_those_that_are_there() -> None:
+    with pytest.raises(CallerError, match=r"drawn\.yaml"):
+        load_run("configs/drown.yaml")
+
+
+def test_base_files_that_form_a_loop_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\n")
+    with pytest.raises(CallerError, match="loop"):
+        load_run(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("1e-4", 1e-4), ("on", "on"), ("true", True), ("3", 3), ("[a, 2]", ["a", 2]), ("2.5", 2.5),
+])
+def test_yaml_values_are_read_as_one_means_them(text: str, value: object) -> None:
+    assert parse_yaml(text, "here") == value
+
+
+def test_an_override_without_an_equals_sign_is_refused() -> None:
+    with pytest.raises(CallerError, match="key=value"):
+        parse_overrides(["optim.lr"])
+
+
+@pytest.mark.parametrize("recipe", block_names("recipe"))
+@pytest.mark.parametrize("backbone", block_names("backbone"))
+def test_every_backbone_and_recipe_that_ships_resolves(backbone: str, recipe: str) -> None:
+    train_on = "mlfw"
+    config = load_run(DRAWN, {"backbone": backbone, "recipe": recipe, "train_on": train_on})
+    assert (config.backbone.name, config.recipe.name) == (backbone, recipe)
+
+
+def test_the_resolved_yaml_gives_the_same_configuration_again(tmp_path: Path) -> None:
+    config = load_run(DRAWN, {"recipe": "lp_ft", "optim.lr": 0.0123})
+    file = tmp_path / "resolved.yaml"
+    file.write_text(yaml.safe_dump(dump(config)))
+    assert load_run(file) == config
+
+
+def test_an_override_inside_a_block_applies_to_the_block_of_that_name() -> None:
+    config = load_run(DRAWN, {"backbone.input_size": 32, "backbone": "cbam_tiny"})
+    assert (config.backbone.name, config.backbone.input_size) == ("cbam_tiny", 32)
+
+
+def test_the_2021_preset_is_that_of_the_study() -> None:
+    config = load_run("configs/study2021.yaml")
+    optim, schedule, train = config.optim, config.schedule, config.train
+    assert (optim.name, optim.lr, optim.weight_decay, optim.betas) == (
+        "radam", 1e-4, 1e-3, (0.9, 0.999))
+    assert (schedule.name, schedule.factor, schedule.patience, schedule.min_lr) == (
+        "plateau", 0.1, 2, 1e-6)
+    assert (train.batch_size, train.epochs, train.early_stop, train.select, train.augment) == (
+        48, 50, 8, "accuracy", "seed2021")
+    assert (config.backbone.mean, config.backbone.std) == ((0, 0, 0), (1, 1, 1))
+    assert config.seed == 1234 and config.loss.class_weights == "none"
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ({"grid.seed": []}, "no values"),
+    ({"grid.seed": [1, 1]}, "twice"),
+    ({"evaluate_on": ["lfw"]}, "evaluate_on"),
+    ({"resources.gpu": 1}, "gpus"),
+])
+def test_a_mistake_in_a_study_is_one_line(override: dict[str, object], message: str) -> None:
+    with pytest.raises(CallerError, match=message):
+        load_study("sweeps/demo.yaml", override)
+
+
+def test_editor_schemas_are_written_by_a_command_and_know_the_names(tmp_path: Path) -> None:
+    done = launch("schemas", tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert "lp_ft" in run["properties"]["recipe"]["anyOf"][0]["enum"]
+    assert {path.name for path in tmp_path.iterdir()} == set(editor_schemas())
+
+
+def test_the_schema_of_runs_knows_every_key() -> None:
+    known = set(editor_schemas()["run.json"]["properties"])
+    assert known == {f.alias or n for n, f in RunConfig.model_fields.items()} | {"base"}
+
+
+@pytest.mark.parametrize("file", sorted(REPOSITORY.glob("sweeps/*.yaml")), ids=lambda p: p.name)
+def test_every_study_that_ships_is_valid(file: Path) -> None:
+    assert load_study(file).study == file.stem

@@ -1,0 +1,178 @@
+"""Bootstrap intervals: equal to a loop, covering what they should, honest about few seeds."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import balanced_accuracy_score
+
+from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
+from fer.evaluate.interval import SEEDS_AND_TEST, TEST_SAMPLING, interval, interval_of
+from fer.evaluate.predictions import Predictions
+
+CLASSES = ("negative", "neutral", "positive")
+SHARES = np.array([0.15, 0.35, 0.5])
+EASE = np.array([0.0, 0.6, 1.0])
+
+
+def simulate(rng: np.random.Generator, n: int, seeds: int, spread: float = 0.0,
+             crowd: str = "p", skill: float = 0.0) -> dict[int, Predictions]:
+    """Return predictions whose recall of a class is Phi((EASE + skill) / sqrt(2 + spread^2))."""
+    labels, hard = rng.choice(3, n, p=SHARES), rng.normal(size=n)
+    found = {}
+    for seed in range(seeds):
+        noise = rng.normal(size=n) + spread * rng.normal()
+        predicted = np.where(hard + noise < EASE[labels] + skill, labels, (labels + 1) % 3)
+        found[seed] = Predictions(
+            [f"{crowd}{i}" for i in range(n)], [f"{crowd}{i // 2}" for i in range(n)], labels,
+            np.eye(3, dtype=np.float32)[predicted], CLASSES)
+    return found
+
+
+def repeated(table: Predictions, counts: dict[str, int]) -> tuple[list[int], list[int]]:
+    """Return labels and predictions with each person's pictures as often as drawn."""
+    labels: list[int] = []
+    predicted: list[int] = []
+    for person, times in counts.items():
+        for index, name in enumerate(table.clusters):
+            if name == person:
+                labels += [int(table.labels[index])] * times
+                predicted += [int(table.predicted[index])] * times
+    return labels, predicted
+
+
+def test_resamples_equal_a_loop_over_people() -> None:
+    found = simulate(np.random.default_rng(0), 60, 2)
+    tables = tabulate(found)
+    draws = draw(tables, resamples=20)
+    drawn = weights(tables.people, 20)
+    for row in range(20):
+        counts = dict(zip(tables.people, drawn[row].astype(int).tolist(), strict=True))
+        for column, seed in enumerate(tables.seeds):
+            labels, predicted = repeated(found[seed], counts)
+            assert draws.resampled["uar"][row, column] == pytest.approx(
+                balanced_accuracy_score(labels, predicted), abs=1e-6)
+            assert draws.resampled["accuracy"][row, column] == pytest.approx(
+                np.mean(np.equal(labels, predicted)), abs=1e-6)
+
+
+def test_weights_draw_as_many_people_as_there_are() -> None:
+    drawn = weights(tuple(f"p{i}" for i in range(37)), 100)
+    assert (drawn.sum(1) == 37).all()
+    assert drawn.mean() == pytest.approx(1.0)
+
+
+def test_same_people_share_resamples_and_other_people_do_not() -> None:
+    same, other = ("a", "b", "c", "d"), ("e", "f", "g", "h")
+    weights.cache_clear()
+    first = weights(same, 50).copy()
+    weights.cache_clear()
+    np.testing.assert_array_equal(first, weights(same, 50))
+    assert not np.array_equal(first, weights(other, 50))
+
+
+@pytest.mark.parametrize(("seeds", "spread", "n"), [(1, 0.0, 120), (5, 0.3, 120), (5, 0.0, 300)])
+def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
+    rng = np.random.default_rng([seeds, n])
+    recall = norm.cdf(EASE / np.sqrt(2 + spread ** 2))
+    truth = {"uar": recall.mean(), "accuracy": (recall * SHARES).sum(),
+             "recall:negative": recall[0]}
+    hits = dict.fromkeys(truth, 0)
+    for _ in range(200):
+        found = interval(tabulate(simulate(rng, n, seeds, spread)), resamples=600)
+        for name, value in truth.items():
+            one = found[name]
+            assert one.low is not None and one.high is not None
+            hits[name] += one.low <= value <= one.high
+    assert all(0.92 <= hit / 200 <= 0.985 for hit in hits.values()), hits
+
+
+def test_below_five_seeds_only_test_sampling_is_claimed() -> None:
+    rng = np.random.default_rng(0)
+    assert interval(tabulate(simulate(rng, 60, 4)))["uar"].kind == TEST_SAMPLING
+    assert interval(tabulate(simulate(rng, 60, 5)))["uar"].kind == SEEDS_AND_TEST
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    def width(spread: float) -> float:
+        one = interval(tabulate(simulate(np.random.default_rng(3), 300, 5, spread)))["uar"]
+        assert one.low is not None and one.high is not None
+        return one.high - one.low
+
+    assert width(1.0) > 1.5 * width(0.0)
+
+
+def test_paired_difference_is_narrower_than_an_unpaired_one() -> None:
+    rng = np.random.default_rng(5)
+    found = simulate(rng, 300, 1)[0]
+    worse = found.logits.copy()
+    worse[::25] = worse[::25, [1, 2, 0]]
+    twin = Predictions(found.sample_ids, found.identities, found.labels, worse, CLASSES)
+    stranger = Predictions([f"q{i}" for i in range(300)], [f"q{i // 2}" for i in range(300)],
+                           found.labels, worse, CLASSES)
+    left = draw(tabulate({0: found}))
+    paired = interval_of(difference(left, draw(tabulate({0: twin}))), "uar")
+    apart = interval_of(difference(left, draw(tabulate({0: stranger}))), "uar")
+    assert paired.value == apart.value
+    assert paired.high - paired.low < 0.6 * (apart.high - apart.low)  # type: ignore[operator]
+    assert (paired.n, apart.n) == ((300,), (300, 300))
+
+
+def test_gap_of_two_crowds_covers_the_truth() -> None:
+    rng, hits = np.random.default_rng(11), 0
+    truth = (norm.cdf((EASE + 0.5) / 2 ** 0.5) - norm.cdf(EASE / 2 ** 0.5)).mean()
+    for _ in range(200):
+        left = draw(tabulate(simulate(rng, 200, 1, crowd="s", skill=0.5)), 600)
+        right = draw(tabulate(simulate(rng, 120, 1, crowd="r")), 600)
+        one = interval_of(difference(left, right), "uar")
+        hits += one.low <= truth <= one.high  # type: ignore[operator]
+    assert 0.92 <= hits / 200 <= 0.985
+
+
+def test_equal_models_are_called_different_in_one_of_twenty_at_most() -> None:
+    rng, claimed = np.random.default_rng(12), 0
+    for _ in range(200):
+        found = simulate(rng, 120, 2)
+        left, right = (draw(tabulate({0: found[model]}), 400) for model in (0, 1))
+        one = interval_of(difference(left, right), "uar")
+        claimed += one.p is not None and one.p < 0.05
+    assert claimed / 200 <= 0.08
+
+
+def test_absent_class_gives_no_recall_and_no_crash() -> None:
+    found = simulate(np.random.default_rng(0), 60, 1)[0]
+    keep = [i for i, label in enumerate(found.labels) if label != 0]
+    part = Predictions([found.sample_ids[i] for i in keep], [found.identities[i] for i in keep],
+                       found.labels[keep], found.logits[keep], CLASSES)
+    metrics = interval(tabulate({0: part}))
+    assert metrics["recall:negative"].value is None
+    assert metrics["uar"].value == pytest.approx(
+        (metrics["recall:neutral"].value + metrics["recall:positive"].value) / 2)  # type: ignore
+
+
+def test_one_person_gives_a_value_without_an_interval() -> None:
+    found = simulate(np.random.default_rng(0), 2, 1)
+    one = interval(tabulate(found))["accuracy"]
+    assert one.value is not None and one.low is None and one.people == (1,)
+
+
+def test_all_right_is_not_called_certain() -> None:
+    found = simulate(np.random.default_rng(0), 60, 1)[0]
+    right = Predictions(found.sample_ids, found.identities, found.labels,
+                        np.eye(3, dtype=np.float32)[found.labels], CLASSES)
+    one = interval(tabulate({0: right}))["accuracy"]
+    assert (one.value, one.high) == (1.0, 1.0)
+    assert one.low is not None and 0.8 < one.low < 0.95
+
+
+def test_average_over_configurations_is_seed_by_seed() -> None:
+    rng = np.random.default_rng(1)
+    draws = [draw(tabulate(simulate(rng, 60, 3))) for _ in range(2)]
+    both = average(draws)
+    np.testing.assert_allclose(
+        both.observed["uar"], (draws[0].observed["uar"] + draws[1].observed["uar"]) / 2)
+
+
+def test_seeds_on_other_pictures_are_refused() -> None:
+    rng = np.random.default_rng(1)
+    with pytest.raises(ValueError, match="different pictures"):
+        tabulate({0: simulate(rng, 60, 1)[0], 1: simulate(rng, 50, 1)[0]})

@@ -1,0 +1,111 @@
+"""Exact resume: a run killed at any moment ends with the bytes of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import launch, toy_arguments
+
+Start = Callable[..., subprocess.Popen[str]]
+LONG = {"recipe": "lp_ft", "train__epochs": 6, "schedule__name": "plateau",
+        "evaluate_on": "[lfw/eval, real/test]", "keep__every_minutes": 0.002}
+
+
+def only_run(home: Path, part: str = "lp_ft") -> Path:
+    """Return the one run folder whose name has `part`."""
+    (folder,) = [path for path in (home / "runs").iterdir() if f"-{part}-" in path.name]
+    return folder
+
+
+def numbers(folder: Path) -> dict[str, bytes]:
+    """Return every file that holds numbers of a run, by name."""
+    kept = [folder / "metrics.jsonl", folder / "train.json",
+            *sorted(folder.glob("checkpoints/*/model.safetensors")),
+            *sorted(folder.glob("predictions/**/*.parquet")),
+            *sorted(folder.glob("results/**/*.json"))]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The numbers of a run that nothing disturbed, in a home of its own."""
+    home = tmp_path_factory.mktemp("calm")
+    done = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG), FER_DATA=str(toy_data),
+                  FER_HOME=str(home), FER_CACHE=str(home / "cache"))
+    assert done.returncode == 0, done.stderr
+    return numbers(only_run(home))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_random_moments_ends_with_the_numbers_of_an_uninterrupted_one(
+    seed: int, places: Path, start: Start, uninterrupted: dict[str, bytes]
+) -> None:
+    moments = random.Random(seed)
+    for _ in range(3):
+        process = start("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+        _wait_until_it_trains(places, process)
+        time.sleep(moments.uniform(0, 2.5))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert numbers(only_run(places)) == uninterrupted
+
+
+def _wait_until_it_trains(home: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        for file in home.glob("runs/*/status.json"):
+            if json.loads(file.read_text())["state"] == "running":
+                return
+        time.sleep(0.02)
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
+    places: Path, start: Start, uninterrupted: dict[str, bytes]
+) -> None:
+    process = start("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    _kill_when(process, lambda: any(places.glob("runs/*-lp_ft-*/checkpoints/.step-*.tmp-*/model*")))
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert numbers(only_run(places)) == uninterrupted
+
+
+def test_a_run_killed_during_evaluation_evaluates_again_and_trains_nothing(
+    places: Path, start: Start, uninterrupted: dict[str, bytes]
+) -> None:
+    process = start("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    _kill_when(process, lambda: any(places.glob("runs/*-lp_ft-*/train.json")))
+    trained = {path: path.stat().st_mtime_ns for path in places.glob("runs/*/checkpoints/*/*")}
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    assert numbers(only_run(places)) == uninterrupted
+
+
+def _kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    while not happened():
+        assert process.poll() is None, "it ended before the moment came"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_serves(
+    damage: str, places: Path, start: Start, uninterrupted: dict[str, bytes]
+) -> None:
+    process = start("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    _kill_when(process, lambda: len(list(places.glob("runs/*-lp_ft-*/checkpoints/step-*"))) >= 3)
+    newest = sorted(only_run(places).glob("checkpoints/step-*"))[-1] / "model.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
+    assert "going back to an earlier checkpoint" in last.stdout + last.stderr
+    assert numbers(only_run(places)) == uninterrupted
