@@ -18,7 +18,7 @@ from fer.data.drawn_sets import (
     ORIENTATIONS,
     README,
     SETS,
-    DrawnSpec,
+    DrawnFaces,
     person_name,
     plan_shots,
     sample_face,
@@ -26,7 +26,7 @@ from fer.data.drawn_sets import (
 )
 from fer.errors import CallerError
 
-TINY = DrawnSpec(seed=7, lfw_train=25, lfw_eval=25, real_test=9, people_train=9)
+TINY = DrawnFaces(seed=7, lfw_train=25, lfw_eval=25, real_test=9, people_train=9)
 FOLDERS = {
     "LFW-FER/train", "LFW-FER/eval", "M-LFW-FER/train", "M-LFW-FER/eval",
     "REAL-FER/test", "PEOPLE-FER/train",
@@ -217,7 +217,7 @@ def test_whoever_publishes_second_keeps_the_first_ones_folder(root: Path, tmp_pa
 
 
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
-    spec = DrawnSpec(lfw_train=2, lfw_eval=2, real_test=1, people_train=1)
+    spec = DrawnFaces(lfw_train=2, lfw_eval=2, real_test=1, people_train=1)
     calls: list[tuple[int, int]] = []
     write_drawn_sets(tmp_path / "s", spec, workers=1, progress=lambda *at: calls.append(at))
     assert calls[-1] == (6, 6) and calls == sorted(calls)
@@ -229,4 +229,4 @@ def test_the_folder_says_that_these_are_drawings(root: Path) -> None:
 
 def test_an_unknown_field_of_the_spec_is_refused() -> None:
     with pytest.raises(ValueError, match="lfw_test"):
-        DrawnSpec.model_validate({"lfw_test": 3})
+        DrawnFaces.model_validate({"lfw_test": 3})

@@ -36,6 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Drawings = Annotated[int, Field(ge=1, le=20_000)]  # above it, invented names would repeat
 
 
 class Pretrained(Frozen):
@@ -124,11 +125,11 @@ class Recipe(Frozen):
 class DrawnFaces(Frozen):
     """Sizes of the drawn data sets (drawings, not people): pictures per set and split."""
 
-    seed: int = 1234
-    lfw_train: Count = 1200
-    lfw_eval: Count = 400
-    real_test: Count = 240
-    people_train: Count = 800
+    seed: Annotated[int, Field(ge=0)] = 1234
+    lfw_train: Drawings = 1600
+    lfw_eval: Drawings = 800
+    real_test: Drawings = 360
+    people_train: Drawings = 800
 
 
 class DataSet(Frozen):

@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from fer.config.schema import DrawnFaces
 from fer.data.drawn_face import (
     RGB,
     STYLES,
@@ -36,14 +36,14 @@ CLASSES = ("negative", "neutral", "positive")
 ORIENTATIONS = ("frontal", "left", "right", "up", "down")
 MARKER = "drawn.json"
 README = "DRAWINGS.txt"
-MOST_PICTURES = 20_000  # a set; keeps the invented names unique
+
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
 class _Set:
-    """One split: its number in the random key, its field in `DrawnSpec` and its class mix."""
+    """One split: its number in the random key, its field in `DrawnFaces` and its class mix."""
 
     name: str
     key: int
@@ -58,18 +58,6 @@ SETS = (
     _Set("people_train", 3, "PEOPLE-FER/train", (1, 1, 1)),
 )
 _BY_NAME = {entry.name: entry for entry in SETS}
-
-
-class DrawnSpec(BaseModel):
-    """How many pictures to draw, from which seed; the masked twins come on top of the lfw sets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(1234, ge=0)
-    lfw_train: int = Field(1600, ge=1, le=MOST_PICTURES)
-    lfw_eval: int = Field(800, ge=1, le=MOST_PICTURES)
-    real_test: int = Field(360, ge=1, le=MOST_PICTURES)
-    people_train: int = Field(800, ge=1, le=MOST_PICTURES)
 
 
 @dataclass(frozen=True)
@@ -282,7 +270,7 @@ drawn.json holds what they were drawn from. Change nothing here: delete the fold
 
 def write_drawn_sets(
     root: Path,
-    spec: DrawnSpec,
+    spec: DrawnFaces,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
@@ -315,12 +303,12 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _marker(spec: DrawnSpec) -> str:
+def _marker(spec: DrawnFaces) -> str:
     content = {"generator_version": GENERATOR_VERSION, "spec": spec.model_dump()}
     return json.dumps(content, indent=1) + "\n"
 
 
-def _holds(root: Path, spec: DrawnSpec) -> bool:
+def _holds(root: Path, spec: DrawnFaces) -> bool:
     marker = root / MARKER
     if marker.is_file():
         found = marker.read_text(encoding="utf-8")
@@ -336,7 +324,7 @@ def _holds(root: Path, spec: DrawnSpec) -> bool:
 
 
 def _draw_all(
-    folder: Path, spec: DrawnSpec, workers: int, progress: Callable[[int, int], None] | None
+    folder: Path, spec: DrawnFaces, workers: int, progress: Callable[[int, int], None] | None
 ) -> None:
     jobs = list(_jobs(folder, spec))
     total, done = sum(len(shots) for _, _, shots in jobs), 0
@@ -352,7 +340,7 @@ _Job = tuple[Path, int, list[Shot]]
 _JOB_SHOTS = 25  # pictures a job: well above the cost of handing it over
 
 
-def _jobs(folder: Path, spec: DrawnSpec) -> Iterator[_Job]:
+def _jobs(folder: Path, spec: DrawnFaces) -> Iterator[_Job]:
     for entry in SETS:
         for base in {entry.folder, _twin_folder(entry.folder)}:
             for name in CLASSES:
@@ -383,9 +371,8 @@ def _write_shots(job: _Job) -> int:
         base = _BY_NAME[shot.set_name].folder
         number = f"{person_name(shot.set_name, shot.person)}_{shot.picture + 1:04d}.jpg"
         place = Path(CLASSES[shot.label]) / number
-        pictures = {base: draw(face)}
-        if _twin_folder(base) != base:
-            pictures = dict(zip((base, _twin_folder(base)), draw_twins(face), strict=True))
-        for where, picture in pictures.items():
+        twin = _twin_folder(base)
+        pictures = (draw(face),) if twin == base else draw_twins(face)
+        for where, picture in zip((base, twin), pictures, strict=False):
             picture.save(folder / where / place, quality=face.look.quality, subsampling=2)
     return len(shots)

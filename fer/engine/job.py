@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fer.config.places import cache, data_root
 from fer.config.schema import Data, RunConfig
-from fer.data.source import Source
 from fer.data.pack import ensure_pack
+from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.events import write_hparams
 from fer.engine.facts import environment
@@ -30,6 +30,7 @@ from fer.models.weights import load_pretrained, load_state
 from fer.publish import write_json
 from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.store import RunFolder, Status
+from fer.transfer.phases import check_recipe
 
 Listen = Callable[[Status], None]
 
@@ -117,6 +118,7 @@ def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | N
     train_source, val_source = (training_source(config, part, session)
                                 for part in ("train", "val"))
     model, note = new_model(config, session)
+    check_recipe(config.recipe, tuple(model.stages))
     notes = [line for line in (note, *_initialise(folder, config, model)) if line]
     run = Training(config, session, train_source, val_source,
                    Checkpoints(folder.path / "checkpoints", config.keep.checkpoints),

@@ -76,15 +76,18 @@ class Journal:
     def beat(self, progress: Progress, state: State = "running") -> None:
         """Publish the status, at most every two seconds while the state stays."""
         now = time.time()
+        phase = self.config.recipe.phases[progress.phase].name
+        status = replace(self.status, state=state, step=progress.step, epoch=progress.epoch,
+                         phase=phase, metric=_metric(progress, self.config))
+        if self.listen is not None:
+            self.listen(status)
         if not self.writes or (state == self.status.state and
                                now - self._last_beat < HEARTBEAT_SECONDS):
             return
         self._last_beat = now
         if self.folder.cancel_asked:
             raise Cancelled("stopped because launch/status.py --cancel asked for it")
-        phases = self.config.recipe.phases
-        self.say(replace(self.status, state=state, step=progress.step, epoch=progress.epoch,
-                         phase=phases[progress.phase].name, metric=_metric(progress, self.config)))
+        self.say(status)
 
     def say(self, status: Status) -> None:
         """Publish a status with the present time as its heartbeat."""

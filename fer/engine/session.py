@@ -6,6 +6,7 @@ gathering. What it does not: order, learning rate, random numbers, checkpoints.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,7 +75,9 @@ class Session:
         """
         if self.world == 1:
             return model  # autocast is around the forward pass, so there is nothing to wrap
-        return self.accelerator.prepare_model(model)
+        with warnings.catch_warnings():  # Accelerate passes the older name of a torch argument
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return self.accelerator.prepare_model(model)
 
     def release(self, model: nn.Module) -> nn.Module:
         """Return the bare model inside what `distribute` returned."""

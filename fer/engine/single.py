@@ -83,7 +83,7 @@ def _train_one(
     session.wait()
     try:
         with _bar(folder, session.first) as listen:
-            execute(Task(folder.path, splits), session, listen,
+            execute(Task(folder.path, splits), session, listen if session.first else None,
                     DEBUG_BATCHES if debug else None)
     finally:
         if session.first:

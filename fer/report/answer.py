@@ -127,11 +127,14 @@ def _compared(families: Sequence[Family]) -> str:
     if not pairs:
         return ""
     ranked = sum(family.ranked for family in families)
-    if not ranked:
+    tied = sum(pair.verdict == "tied" for pair in pairs)
+    if tied == len(pairs):
         return (f"{_all(len(pairs))} inside the noise: no {_listed([f.over for f in families])} "
                 "is shown to be better than another.")
     return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
-            f"{'lies' if ranked == 1 else 'lie'} outside the noise; the rest are tied.")
+            f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
+            f"{'is' if tied == 1 else 'are'} tied"
+            + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else "."))
 
 
 def _all(number: int) -> str:

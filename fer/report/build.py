@@ -65,7 +65,7 @@ def _figures(curves: Sequence[Curve], analysis: Analysis,
              folder: Path) -> dict[str, tuple[str, str]]:
     """Write the figures; return those of the page as inline SVG, wide and narrow."""
     from fer.report import figures  # matplotlib: only for those who draw
-    from fer.report.drawing import inline, save
+    from fer.report.drawing import inline, save, svg
 
     plans: dict[str, tuple[str, Callable]] = {}
     if analysis.cells:
@@ -79,8 +79,6 @@ def _figures(curves: Sequence[Curve], analysis: Analysis,
                            lambda narrow: figures.curves_figure(curves, analysis.configs, narrow))
     drawings = {}
     for name, (title, draw) in plans.items():
-        wide = draw(False)
-        save(wide, folder, name)
-        drawings[name] = (inline(wide, f"{name}-wide", title),
-                          inline(draw(True), f"{name}-narrow", title))
+        drawings[name] = (inline(save(draw(False), folder, name), title),
+                          inline(svg(draw(True), f"{name}-narrow"), title))
     return drawings

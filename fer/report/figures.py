@@ -75,9 +75,13 @@ def recall_figure(analysis: Analysis, narrow: bool) -> "Figure":
 def confusion_figure(analysis: Analysis) -> "Figure":
     """Return confusion matrices, one row a configuration, one column a test set."""
     splits = _paired(analysis)
-    configs = [c for c in analysis.configs
-               if any((c.config_id, s) in analysis.cells for s in splits)][:CONFUSIONS_SHOWN]
+    there = [c for c in analysis.configs
+             if any((c.config_id, s) in analysis.cells for s in splits)]
+    configs = there[:CONFUSIONS_SHOWN]
     figure = _figure(2.7 * max(1, len(splits)), 2.5 * max(1, len(configs)))
+    if len(there) > len(configs):
+        figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are on "
+                        "the page", fontsize=7, color=INK)
     grid = figure.subplots(max(1, len(configs)), max(1, len(splits)), squeeze=False)
     for row, config in zip(grid, configs, strict=False):
         for axis, split in zip(row, splits, strict=True):

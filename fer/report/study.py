@@ -16,7 +16,6 @@ from fer.study.folder import StudyFolder
 from fer.study.store import Store
 from fer.study.table import rows_of
 
-
 NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that a `ReportRun` names itself
 
 

@@ -70,10 +70,9 @@ def draw_missing_faces(data: Data, root: Path, progress: Progress | None = None)
     """
     if data.drawn is None:
         return False
-    from fer.data.drawn_sets import DrawnSpec, write_drawn_sets
+    from fer.data.drawn_sets import write_drawn_sets
 
-    spec = DrawnSpec(**data.drawn.model_dump())
-    return write_drawn_sets(root / "drawn", spec, progress=progress)
+    return write_drawn_sets(root / "drawn", data.drawn, progress=progress)
 
 
 def packs_of(

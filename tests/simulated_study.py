@@ -1,15 +1,16 @@
 """A simulated study on disk: numpy draws the logits, nothing is trained. Used by report tests."""
 
+import csv
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fer.config.study import Study
 from fer.evaluate.metrics import measure, result_path, write_result
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
+from fer.report.build import ReportSummary, build_report
 from fer.report.collect import ReportRun
 
 CLASSES = ("negative", "neutral", "positive")
@@ -110,6 +111,17 @@ def failed(run: ReportRun, error: str) -> ReportRun:
     return replace(run, state="failed", error=error)
 
 
-@pytest.fixture()
-def simulated(tmp_path: Path) -> Simulated:
-    return simulate(tmp_path)
+def nothing(sample_id: str) -> None:
+    return None
+
+
+def build(simulated: Simulated, **changes: object) -> ReportSummary:
+    arguments: dict[str, object] = {
+        "study": simulated.study, "runs": simulated.runs, "out": simulated.out,
+        "pictures": nothing}
+    return build_report(**(arguments | changes))  # type: ignore[arg-type]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,70 @@
+"""What tests start as one or more gloo ranks: not a test itself.
+
+    rank_worker.py samples RUN_FOLDER RECORD [STOP_AFTER_STEPS]
+    rank_worker.py gradient MICRO_BATCH OUT
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer.config.schema import Compute, Loss
+from fer.data.batches import Batch, TrainBatches
+from fer.data.order import share
+from fer.engine.job import Task, execute
+from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
+from fer.engine.session import open_session
+from fer.study.lease import Lease
+
+
+def samples(folder: Path, record: Path, stop_after: int) -> None:
+    """Train a run and record which samples and pixels each step of this rank saw."""
+    original, seen = TrainBatches.batch, []
+
+    def recording(self: TrainBatches, epoch: int, step: int) -> Batch:
+        batch = original(self, epoch, step)
+        pixels = [round(float(image.double().sum()), 6) for image in batch.images]
+        seen.append([epoch, step, batch.start, batch.indices.tolist(), pixels])
+        if len(seen) > stop_after:
+            record.write_text(json.dumps(seen))
+            os._exit(9)  # as kill -9: nothing is tidied up
+        return batch
+
+    TrainBatches.batch = recording  # type: ignore[method-assign]
+    with open_session(Compute(device="cpu")) as session:
+        if session.first:
+            Lease(folder / "lease").take()
+        session.wait()
+        execute(Task(folder), session)
+    record.write_text(json.dumps(seen))
+
+
+def gradient(micro_batch: int, out: Path) -> None:
+    """Write the gradient of one global batch of 32 with class weights, from this rank's share."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3))
+    images, labels = torch.randn(32, 3, 2, 2), torch.arange(32) % 3 % 2 + (torch.arange(32) > 28)
+    loss = WeightedCrossEntropy(class_weights(Loss(class_weights=(4.0, 0.9, 0.6)), [1, 1, 1]), 0.1,
+                                torch.device("cpu"))
+    with open_session(Compute(device="cpu")) as session:
+        start, stop = share(0, 32, session.rank, session.world)
+        distributed = session.distribute(model)
+        part = backward(session, distributed, loss, images[start:stop], labels[start:stop],
+                        labels.numpy(), micro_batch or None)
+        total = session.total(part)
+        if session.first:
+            gradients = [p.grad.flatten().numpy() for p in model.parameters()]
+            np.save(out, np.concatenate([*gradients, [float(total)]]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "samples":
+        samples(Path(sys.argv[2]), Path(f"{sys.argv[3]}.{os.environ.get('RANK', '0')}"),
+                int(sys.argv[4]) if len(sys.argv) > 4 else 2**31)
+    else:
+        gradient(int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,119 @@
+"""What a step computes and sees does not depend on how it is divided; real gloo processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, TOY, launch
+
+from fer.config.load import load_run
+from fer.config.places import cache, data_root, home
+from fer.study.contents import Contents
+from fer.study.expand import identify
+from fer.study.store import Store
+
+WORKER = REPOSITORY / "tests" / "rank_worker.py"
+
+
+def ranks(world: int, *arguments: object, expect: int = 0) -> str:
+    """Run the worker as `world` ranks and return what they printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for rank in range(world):
+        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+               "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        processes.append(subprocess.Popen(
+            [sys.executable, str(WORKER), *map(str, arguments)], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
+            env=env if world > 1 else dict(os.environ)))
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert {process.returncode for process in processes} == {expect}, said
+    return "\n".join(said)
+
+
+def test_gradients_are_equal_for_any_division_into_ranks_and_micro_batches(tmp_path: Path) -> None:
+    found = {}
+    for name, world, micro in (("1 x 32", 1, 0), ("2 x 16", 2, 0), ("4 accumulated x 8", 1, 8),
+                               ("2 ranks, accumulated x 5", 2, 5)):
+        ranks(world, "gradient", micro, tmp_path / f"{name}.npy")
+        found[name] = np.load(tmp_path / f"{name}.npy")
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, found["1 x 32"], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+@pytest.fixture
+def run_folder(places: Path) -> Path:
+    """A planned run on the toy data, its folder written, nothing trained."""
+    config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 2, "train.augment": "seed2021"})
+    (run,) = identify(config, Contents(data_root(), cache()))
+    folder = Store(home()).folder(run)
+    folder.notice(run, {})
+    return folder.path
+
+
+def steps_seen(record: Path, world: int) -> dict[tuple[int, int], list[object]]:
+    """Return what each (epoch, step) saw, its ranks' parts put one after another."""
+    parts = [part for rank in range(world)
+             for part in json.loads(Path(f"{record}.{rank}").read_text())]
+    whole: dict[tuple[int, int], list[object]] = {}
+    for epoch, step, _, indices, pixels in sorted(parts, key=lambda part: part[:3]):
+        whole.setdefault((epoch, step), []).extend(zip(indices, pixels, strict=True))
+    return whole
+
+
+def clear(folder: Path) -> None:
+    """Leave only what the launcher wrote."""
+    subprocess.run(["rm", "-rf", *map(str, (folder / name for name in (
+        "checkpoints", "train.json", "metrics.jsonl", "status.json", "tb")))], check=True)
+
+
+def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    ranks(1, "samples", run_folder, tmp_path / "one")
+    alone = steps_seen(tmp_path / "one", 1)
+    clear(run_folder)
+    stop = len(alone) // 2 + 2  # in the second epoch, after the first one's checkpoint
+    ranks(2, "samples", run_folder, tmp_path / "two", stop, expect=9)
+    before = steps_seen(tmp_path / "two", 2)
+    ranks(1, "samples", run_folder, tmp_path / "rest")
+    after = steps_seen(tmp_path / "rest", 1)
+    assert before and after and before.keys() | after.keys() == alone.keys()
+    assert all(alone[step] == seen for step, seen in before.items())
+    assert all(alone[step] == seen for step, seen in after.items())
+    assert min(after) == (1, 0)  # it went on from the checkpoint, not from the start
+
+
+def test_cpu_ranks_keep_batch_norm_local_and_the_log_says_so(run_folder: Path) -> None:
+    ranks(2, "samples", run_folder, run_folder.parent / "record")
+    notes = json.loads((run_folder / "status.json").read_text())["notes"]
+    assert any("batch-norm stays local" in note for note in notes)
+
+
+def test_train_runs_under_torchrun_as_two_ranks(places: Path) -> None:
+    from conftest import toy_arguments
+
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         "launch/train.py", "configs/drawn.yaml",
+         *toy_arguments(train__epochs=1, evaluate_on="[lfw/eval]")],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (places / "runs").iterdir()
+    assert json.loads((run / "env.json").read_text())["world_size"] == 2
+    assert json.loads((run / "results/lfw/eval.json").read_text())["n"] == 24
+
+
+def test_debug_uses_a_folder_of_its_own(places: Path) -> None:
+    from conftest import toy_arguments
+
+    done = launch("train", "configs/drawn.yaml", "--debug", *toy_arguments())
+    assert done.returncode == 0, done.stderr
+    assert not (places / "runs").exists() and list((places / "debug/runs").iterdir())

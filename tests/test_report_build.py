@@ -1,0 +1,214 @@
+"""The report of a simulated study: what it promises, and what it says when something is wrong."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from simulated_study import Simulated, build, predictions, rows, simulate, write_run
+
+from fer.publish import read_json
+from fer.report.answer import DRAWINGS
+from fer.report.terminal import print_summary
+
+COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
+           "accuracy,macro_f1,uar,nll,ece")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """Return a study with its report built; tests only read it."""
+    study = simulate(tmp_path_factory.mktemp("finished"))
+    build(study)
+    return study
+
+
+@pytest.fixture()
+def small(tmp_path: Path) -> Simulated:
+    """Return a study that a test may damage: one seed, two small sets."""
+    return simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+
+
+@pytest.fixture()
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out: two seconds a report, in tests of what it says."""
+    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+
+
+def test_every_file_of_the_contract_is_there(finished: Simulated) -> None:
+    names = ["index.html", "report.md", "results.csv", "recall.csv", "summary.csv", "gap.csv",
+             "tables.tex", *(f"figures/{name}.{kind}" for kind in ("png", "svg")
+                             for name in ("gap", "recall", "confusion", "curves"))]
+    assert [name for name in names if not (finished.out / name).stat().st_size] == []
+
+
+def test_results_have_one_row_per_run_and_test_set(finished: Simulated) -> None:
+    assert (finished.out / "results.csv").read_text().splitlines()[0] == COLUMNS
+    found = rows(finished.out / "results.csv")
+    assert len(found) == 16 * 3
+    assert len({(row["run"], row["test_on"]) for row in found}) == len(found)
+    run = finished.runs[3]
+    row = next(r for r in found if r["run"] == run.run and r["test_on"] == "real/test")
+    assert float(row["uar"]) == pytest.approx(
+        read_json(finished.file(3, "results", "real/test"))["uar"], abs=1e-6)
+
+
+def test_csv_files_are_the_same_bytes_whatever_the_order_of_runs(finished: Simulated) -> None:
+    names = ["results.csv", "recall.csv", "summary.csv", "gap.csv", "report.md", "tables.tex"]
+    before = [(finished.out / name).read_bytes() for name in names]
+    build(finished, runs=finished.runs[::-1])
+    assert [(finished.out / name).read_bytes() for name in names] == before
+
+
+def test_summary_mean_is_that_of_the_seeds(finished: Simulated) -> None:
+    single, pooled = rows(finished.out / "results.csv"), rows(finished.out / "summary.csv")
+    assert len(pooled) == 8 * 3
+    for row in pooled:
+        values = [float(r["uar"]) for r in single
+                  if (r["config_id"], r["test_on"]) == (row["config_id"], row["test_on"])]
+        assert float(row["uar"]) == pytest.approx(np.mean(values), abs=2e-6)
+        assert float(row["uar_low"]) < float(row["uar"]) < float(row["uar_high"])
+        assert (row["seeds"], row["interval"]) == ("2", "test sampling")
+
+
+def test_gap_is_synthetic_minus_real(finished: Simulated) -> None:
+    pooled = {(r["config_id"], r["test_on"]): float(r["uar"])
+              for r in rows(finished.out / "summary.csv")}
+    gaps = [row for row in rows(finished.out / "gap.csv") if row["metric"] == "uar"]
+    assert len(gaps) == 8
+    for row in gaps:
+        apart = pooled[row["config_id"], "mlfw/eval"] - pooled[row["config_id"], "real/test"]
+        assert float(row["gap"]) == pytest.approx(apart, abs=2e-6)
+        assert (row["n_synthetic"], row["n_real"]) == ("300", "135")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_first_sentence_is_made_from_the_numbers(finished: Simulated) -> None:
+    said = build(finished).said.answer
+    mean = np.mean([float(row["uar"]) for row in rows(finished.out / "summary.csv")
+                    if row["train_on"] == "mlfw" and row["test_on"] == "real/test"])
+    assert said.main.startswith("Models trained on mlfw reach UAR ")
+    assert f"{mean:.2f} [" in said.main and "on real masks: a gap of " in said.main
+    assert "300 and 135 pictures" in said.sizes and "2 seeds" in said.sizes
+    assert any("below 5 seeds" in line for line in said.caveats)
+    assert any("people and cameras" in line for line in said.caveats)
+
+
+def test_page_loads_nothing_from_outside(finished: Simulated) -> None:
+    text = (finished.out / "index.html").read_text()
+    assert re.findall(r"""(?:src|href|action|data)\s*=\s*["'](?:https?:)?//[^"']*""", text) == []
+    assert re.findall(r"url\(\s*['\"]?(?:https?:)?//", text) == []
+    assert "<script src" not in text and "@import" not in text and "<link rel=\"style" not in text
+
+
+def test_page_has_no_id_twice_outside_of_definitions(finished: Simulated) -> None:
+    text = re.sub(r"<defs>.*?</defs>", "", (finished.out / "index.html").read_text(), flags=re.S)
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_are_the_same_bytes_each_time(finished: Simulated) -> None:
+    files = sorted((finished.out / "figures").iterdir())
+    before = [path.read_bytes() for path in files]
+    build(finished)
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_drawings_are_called_drawings(small: Simulated) -> None:
+    build(small, drawn=True)
+    for name in ("index.html", "report.md"):
+        assert DRAWINGS in (small.out / name).read_text()
+    build(small, drawn=False)
+    assert DRAWINGS not in (small.out / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_equal_configurations_are_tied(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 2, equal=True)
+    said = build(study).said
+    pairs = [pair for family in said.families for pair in family.pairs]
+    assert len(pairs) == 8 and {pair.verdict for pair in pairs} == {"tied"}
+    assert any("All 8 planned comparisons lie inside the noise" in x for x in said.answer.others)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 2)
+    for run in study.runs:
+        skill = 3.5 if run.recipe == "lp_ft" else 0.8
+        write_run(run, {split: predictions(split, skill, [run.seed, len(run.run), len(split)])
+                        for split in ("mlfw/eval", "real/test")})
+    pairs = [pair for family in build(study).said.families for pair in family.pairs]
+    assert {pair.winner for pair in pairs} == {"lp_ft"}
+    assert all(pair.adjusted is not None and pair.adjusted < 0.05 for pair in pairs)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 5, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+    said = build(study).said
+    assert {row["interval"] for row in rows(study.out / "summary.csv")} == {
+        "seeds and test sampling"}
+    assert not any("below 5 seeds" in line for line in said.answer.caveats)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_grid_keys_keep_their_own_rows(small: Simulated) -> None:
+    runs = [replace(run, axes={"optim.lr": "0.1" if run.recipe == "lp_ft" else "0.01"})
+            for run in small.runs]
+    said = build(small, runs=runs).said
+    assert {row.config.label for row in said.rows} >= {"cbam_tiny · lp_ft · mlfw · lr=0.1"}
+    assert said.families[0].notes == ("nothing to compare yet",)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_that_all_models_get_wrong_are_embedded(small: Simulated, tmp_path: Path) -> None:
+    picture = tmp_path / "face.png"
+    Image.new("RGB", (250, 250), "red").save(picture)
+    tables = [predictions("real/test", 1.0, [1], {"real/test": ("b", 60)}) for _ in small.runs]
+    for run, table in zip(small.runs, tables, strict=True):
+        write_run(run, {"real/test": table})
+    wrong = [name for name, right in zip(tables[0].sample_ids,
+                                         tables[0].predicted == tables[0].labels, strict=True)
+             if not right]
+    assert len(wrong) > 2
+    found = build(small, pictures=lambda name: None if name == wrong[0] else picture).said.gallery
+    assert found is not None
+    assert {one.sample_id for one, _ in found.shown} <= set(wrong)
+    assert (found.total, found.of, found.models) == (len(wrong), 60, 8)
+    assert wrong[0] not in {one.sample_id for one, _ in found.shown}
+    assert "data:image/jpeg;base64," in (small.out / "index.html").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_terminal_table_fits(finished: Simulated, width: int, tmp_path: Path) -> None:
+    with open(tmp_path / "out.txt", "w", encoding="utf-8") as stream:
+        print_summary(build(finished), Console(file=stream, width=width))
+    text = (tmp_path / "out.txt").read_text("utf-8")
+    assert max(map(len, text.splitlines()[:-1])) <= width
+    assert "real/test" in text and "n = 135" in text and "report:" in text and "…" not in text
+
+
+def test_importing_the_report_imports_neither_torch_nor_drawing() -> None:
+    code = ("import sys, fer.report.build, fer.report.terminal;"
+            "print([m for m in ('torch', 'matplotlib', 'pandas', 'sklearn', 'statsmodels', "
+            "'jinja2', 'fer.engine') if m in sys.modules])")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.strip()) == (0, "[]")
+
+
+def test_building_a_report_does_not_import_torch(small: Simulated) -> None:
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r});"
+            "from pathlib import Path; from simulated_study import simulate;"
+            "from fer.report.build import build_report;"
+            f"s = simulate(Path({str(small.root / 'again')!r}), 1, "
+            "sizes={'real/test': ('b', 40)});"
+            "build_report(s.study, s.runs, s.out, lambda name: None);"
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -1,0 +1,156 @@
+"""A report of what is missing, damaged or too small: said, never a crash, never without n."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_study import (
+    Simulated,
+    build,
+    failed,
+    make_study,
+    predictions,
+    rows,
+    simulate,
+    write_run,
+)
+
+from fer.evaluate.predictions import Predictions
+from fer.publish import read_json, write_json
+
+
+@pytest.fixture()
+def small(tmp_path: Path) -> Simulated:
+    """Return a study that a test may damage: one seed, two small sets."""
+    return simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+
+
+@pytest.fixture()
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out: two seconds a report, in tests of what it says."""
+    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+
+
+def test_nothing_is_ranked_below_thirty_pictures(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 24)})
+    said = build(study).said
+    assert any("real/test: n = 24" in line for line in said.problems)
+    assert {pair.verdict for family in said.families for pair in family.pairs
+            if pair.split == "real/test"} == {"not ranked: n < 30"}
+
+
+def test_no_finished_run_is_said(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 1, sizes={"real/test": ("b", 40)})
+    waiting = [replace(run, state="pending", folder=tmp_path / "none" / run.run)
+               for run in study.runs]
+    summary = build(study, runs=waiting)
+    assert "nothing to say" in summary.said.answer.main
+    assert summary.said.partial and rows(study.out / "results.csv") == []
+    assert "partial: 0 of 8 runs done" in (study.out / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_run_at_all_is_no_crash(small: Simulated) -> None:
+    assert "nothing to say" in build(small, runs=[]).said.answer.main
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_failure_is_shown_with_its_traceback(small: Simulated) -> None:
+    runs = [failed(small.runs[0], "Traceback\n  <b>loss is NaN</b> at step 17"), *small.runs[1:]]
+    shutil.rmtree(runs[0].folder)
+    build(small, runs=runs)
+    text = (small.out / "index.html").read_text()
+    assert "&lt;b&gt;loss is NaN&lt;/b&gt; at step 17" in text
+    assert "loss is NaN" in (small.out / "report.md").read_text()
+    assert f"../../../runs/{runs[0].run}" in text
+
+
+def cut_predictions(study: Simulated) -> None:
+    path = study.file(2, "predictions", "real/test")
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def cut_result(study: Simulated) -> None:
+    path = study.file(2, "results", "real/test")
+    path.write_text(path.read_text()[:80])
+
+
+def other_schema(study: Simulated) -> None:
+    path = study.file(2, "results", "real/test")
+    write_json(path, read_json(path) | {"schema": 99})
+
+
+def lose_predictions(study: Simulated) -> None:
+    study.file(2, "predictions", "real/test").unlink()
+
+
+def lose_result(study: Simulated) -> None:
+    study.file(2, "results", "real/test").unlink()
+
+
+def other_digest(study: Simulated) -> None:
+    path = study.file(2, "results", "real/test")
+    write_json(path, read_json(path) | {"digest": "another"})
+
+
+def other_predictions(study: Simulated) -> None:
+    shutil.copy(study.file(3, "predictions", "real/test"),
+                study.file(2, "predictions", "real/test"))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("damage", "said"), [
+    (cut_predictions, "predictions/real/test.parquet: not a readable parquet file"),
+    (cut_result, "results/real/test.json: not readable"),
+    (other_schema, "results/real/test.json: not a result of schema 1"),
+    (lose_predictions, "no predictions on real/test"),
+    (lose_result, "has no result on real/test"),
+    (other_digest, "real/test was another test set then"),
+    (other_predictions, "results and predictions on real/test disagree"),
+])
+def test_damage_is_said_and_the_rest_is_reported(small: Simulated,
+                                                 damage: Callable[[Simulated], None],
+                                                 said: str) -> None:
+    damage(small)
+    summary = build(small)
+    (line,) = [line for line in summary.said.problems if said in line]
+    assert line.startswith(small.runs[2].run)
+    assert line.split(":")[0] in (small.out / "index.html").read_text()
+    assert summary.said.answer.main.startswith("Models trained on mlfw reach UAR")
+
+
+def test_configurations_without_predictions_have_a_value_and_no_interval(
+        small: Simulated) -> None:
+    for index in range(len(small.runs)):
+        small.file(index, "predictions", "real/test").unlink()
+    build(small)
+    found = [r for r in rows(small.out / "summary.csv") if r["test_on"] == "real/test"]
+    assert {(r["uar_low"], r["interval"]) for r in found} == {("", "no predictions, no interval")}
+    assert all(float(r["uar"]) > 0 for r in found)
+    assert rows(small.out / "gap.csv") == []
+
+
+def test_absent_class_is_said_and_has_an_empty_recall(tmp_path: Path) -> None:
+    sizes = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
+    study = simulate(tmp_path, 1, sizes=sizes)
+    for run in study.runs:
+        whole = predictions("real/test", 1.0, [run.seed, len(run.run)], sizes)
+        keep = np.flatnonzero(whole.labels != 0)
+        write_run(run, {"real/test": Predictions(
+            [whole.sample_ids[i] for i in keep], [whole.identities[i] for i in keep],
+            whole.labels[keep], whole.logits[keep], whole.classes)})
+    said = build(study).said
+    assert any("real/test: no picture of class negative" in line for line in said.problems)
+    assert {row["recall"] for row in rows(study.out / "recall.csv")
+            if (row["test_on"], row["class"]) == ("real/test", "negative")} == {""}
+    assert "nan" not in (study.out / "index.html").read_text().lower()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_comparison_over_an_unknown_key_is_said(small: Simulated) -> None:
+    study = make_study(compare={"masks": {"over": "mask_style", "on": ["real/test"]}})
+    (family,) = build(small, study=study).said.families
+    assert "no run has a grid key 'mask_style'" in family.notes
