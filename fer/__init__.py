@@ -1,0 +1,1 @@
+"""Facial expression recognition under masks: training, evaluation and the gap."""

@@ -1,9 +1,10 @@
 """What the scripts in `launch/` share: exit codes, one line for a caller's mistake, fast help."""
 
-import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than the rest of --help
 
@@ -12,32 +13,55 @@ import typer
 from fer.errors import CallerError
 
 MISTAKE = 2
+INTERRUPTED = 130
+
+# click's UsageError; by this way, because newer typers carry a click of their own
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(function: Callable[..., None]) -> None:
     """Run `function` as a typer command.
 
     A `CallerError` becomes one line on standard error and exit code 2, without a traceback; so
-    does a disk that is full or read-only.
+    do a wrong option and a disk that is full or read-only.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_answering(function))
     try:
-        app()
-    except CallerError as error:
-        print(f"{_script()}: {error}", file=sys.stderr)
-        sys.exit(MISTAKE)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
-            raise
-        place = f": {error.filename}" if error.filename else ""
-        print(f"{_script()}: {error.strerror}{place}; nothing is lost: run the command again "
-              "when there is room to write (FER_HOME, FER_CACHE and FER_DATA say where)",
-              file=sys.stderr)
-        sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        print(f"{_script()}: interrupted; run the command again to go on", file=sys.stderr)
-        sys.exit(130)
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+        _say(f"{message.rstrip('.')}; see {_script()} --help")
+        code = MISTAKE
+    sys.exit(code or 0)
+
+
+def _answering(function: Callable[..., None]) -> Callable[..., None]:
+    """Return `function` with the errors that are not the code's said in one line."""
+    @functools.wraps(function)
+    def answer(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except CallerError as error:
+            _say(str(error))
+            raise typer.Exit(MISTAKE) from None
+        except OSError as error:
+            from fer.study.room import disk_refusal
+
+            line = disk_refusal(error)
+            if line is None:
+                raise
+            _say(line)
+            raise typer.Exit(MISTAKE) from None
+        except KeyboardInterrupt:
+            _say("interrupted; run the command again to go on")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return answer
+
+
+def _say(line: str) -> None:
+    print(f"{_script()}: {line}", file=sys.stderr)
 
 
 def _script() -> str:

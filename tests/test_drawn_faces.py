@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer.config.schema import MOST_DRAWINGS
 from fer.data import drawn_sets
 from fer.data.drawn_face import SIZE, draw, draw_twins
 from fer.data.drawn_sets import (
@@ -136,8 +137,8 @@ def test_nobody_is_in_two_sets(root: Path) -> None:
 
 
 def test_names_stay_unique_up_to_the_largest_set() -> None:
-    names = {person_name(e.name, k) for e in SETS for k in range(drawn_sets.MOST_PICTURES)}
-    assert len(names) == len(SETS) * drawn_sets.MOST_PICTURES
+    names = {person_name(e.name, k) for e in SETS for k in range(MOST_DRAWINGS)}
+    assert len(names) == len(SETS) * MOST_DRAWINGS
 
 
 def test_five_head_orientations_occur() -> None:

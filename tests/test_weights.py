@@ -218,7 +218,7 @@ def test_half_precision_weights_are_cast(tmp_path):
 
 def test_an_alias_that_differs_from_its_tensor_is_refused(tmp_path):
     state = {k: v.clone() for k, v in to_original(tiny()).items()}
-    state["mask1.conv1.downsample.0.weight"] += 1
+    state["mask2.conv1.downsample.0.weight"] += 1
     torch.save({"net": state}, tmp_path / "odd")
     with pytest.raises(CallerError, match="differ, but are one tensor"):
         read_foreign(tmp_path / "odd")

@@ -8,6 +8,7 @@ is waited for.
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import submitit
 from fer.cluster.job import do_runs
 from fer.config.load import dump
 from fer.config.schema import Data
+from fer.errors import CallerError
 from fer.study.expand import Run
 from fer.study.lease import LeaseTaken
 from fer.study.plan import Step, look, plan
@@ -29,30 +31,44 @@ NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 
 @dataclass(frozen=True)
 class Slots:
-    """How many jobs run at a time, and whether each has a GPU of its own."""
+    """How many jobs run at a time; `gpus` are the GPUs of the slots, none on a CPU."""
 
     count: int
-    gpus: bool
+    gpus: tuple[int, ...] = ()
 
 
-def slots_of_machine(threads: int) -> Slots:
-    """Return one slot a GPU, or where there is none as many as the cores give for `threads`."""
-    gpus = _gpu_count()
-    if gpus:
-        return Slots(gpus, gpus=True)
-    return Slots(max(1, len(os.sched_getaffinity(0)) // threads), gpus=False)
+def slots_of_machine(threads: int, device: str, asked: int = 0) -> Slots:
+    """Return one slot a GPU, or on a CPU as many as the cores give for `threads`.
+
+    Args:
+        threads: CPU threads of a run.
+        device: of the runs: `cpu`, `cuda`, or `auto` for GPUs where there are some.
+        asked: the number of slots that somebody asked for, or 0.
+
+    Raises:
+        CallerError: more slots are asked for than there are GPUs.
+    """
+    gpus = () if device == "cpu" else _visible_gpus()
+    if not gpus:
+        return Slots(asked or max(1, len(os.sched_getaffinity(0)) // threads))
+    if asked > len(gpus):
+        raise CallerError(f"--slots {asked}: there are {len(gpus)} GPUs, one for each slot")
+    return Slots(asked or len(gpus), gpus)
 
 
-def _gpu_count() -> int:
-    """Count GPUs without importing torch; CUDA_VISIBLE_DEVICES is respected."""
+def _visible_gpus() -> tuple[int, ...]:
+    """Return the numbers of the GPUs, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+        names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        if not all(name.isdigit() for name in names):
+            raise CallerError(f"CUDA_VISIBLE_DEVICES={visible}: the local queue takes numbers")
+        return tuple(int(name) for name in names)
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+        return ()
+    return tuple(range(listed.stdout.count("GPU "))) if listed.returncode == 0 else ()
 
 
 @dataclass
@@ -91,6 +107,7 @@ class LocalQueue:
     ) -> None:
         self.store, self.runs, self.splits, self.data = store, runs, splits, data
         self.logs, self.slots, self.runs_per_job, self.show = logs, slots, runs_per_job, show
+        self.waiting_for = Counter(parent for run in runs for parent in run.parents)
         self.running: list[_Running] = []
         self.attempts: dict[str, int] = {}
 
@@ -113,16 +130,18 @@ class LocalQueue:
         """Fill free slots with what can start now."""
         busy = {run.id for entry in self.running for run in entry.runs}
         ready = [s for s in steps if s.action in ("train", "evaluate") and s.run.id not in busy]
+        ready.sort(key=lambda step: -self.waiting_for[step.run.id])  # stable: else study order
         free = [n for n in range(self.slots.count) if n not in {e.slot for e in self.running}]
         while ready and free:
-            share = -(-len(ready) // len(free))  # leave something for the other free slots
+            share = -(-len(ready) // self.slots.count)  # leave something for the other slots
             size = min(share, self.runs_per_job)
             self._submit(ready[:size], free.pop(0))
             del ready[:size]
 
     def _submit(self, steps: Sequence[Step], slot: int) -> None:
         executor = submitit.LocalExecutor(folder=self.logs)
-        gpu = {"gpus_per_node": 1, "visible_gpus": (slot,)} if self.slots.gpus else {}
+        gpus = self.slots.gpus
+        gpu = {"gpus_per_node": 1, "visible_gpus": (gpus[slot],)} if gpus else {}
         executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True, **gpu)
         tasks = [{"folder": str(self.store.folder(step.run).path), "data": dump(self.data),
                   "evaluate": {split: self.splits[split] for split in step.evaluate}}

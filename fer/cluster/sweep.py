@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from fer.cluster.local import LocalQueue, Slots, slots_of_machine
+from fer.cluster.local import LocalQueue, slots_of_machine
 from fer.config.load import load_study, read_based
 from fer.config.places import REPOSITORY, cache, data_root, home
 from fer.config.schema import Data
@@ -180,10 +180,9 @@ def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:
 
 
 def _run(work: Expanded, store: Store, folder: Path, slots: int) -> list[Step]:
-    threads = max(run.config.compute.threads for run in work.runs)
-    machine = slots_of_machine(threads)
-    if slots:
-        machine = Slots(slots, machine.gpus)
+    computes = [run.config.compute for run in work.runs]
+    device = "cpu" if all(compute.device == "cpu" for compute in computes) else "auto"
+    machine = slots_of_machine(max(compute.threads for compute in computes), device, slots)
     with StudyProgress(store, console) as progress:
         queue = LocalQueue(store, work.runs, work.splits, work.data, folder / "jobs", machine,
                            work.study.resources.runs_per_job, progress.show)

@@ -62,6 +62,7 @@ class Journal:
 
     def cut_back(self, step: int, epoch: int) -> None:
         """Drop what was written after the checkpoint at `step`, and open the event file there."""
+        self.log(f"begins at step {step} (epoch {epoch}) on {self.status.node}")
         self.say(replace(self.status, first_step=step, step=step, epoch=epoch))
         if not self.writes:
             return
@@ -90,12 +91,22 @@ class Journal:
         self.say(status)
 
     def say(self, status: Status) -> None:
-        """Publish a status with the present time as its heartbeat."""
+        """Publish a status with the present time as its heartbeat; new notes go to the log."""
+        for note in status.notes if status.notes != self.status.notes else []:
+            self.log(note)
         self.status = replace(status, heartbeat=time.time())
         if self.writes:
             self.folder.say(self.status)
         if self.listen is not None:
             self.listen(self.status)
+
+    def log(self, line: str) -> None:
+        """Append a line with the time to `logs/train.log`, which is for people only."""
+        if self.writes:
+            path = self.folder.path / "logs" / "train.log"
+            path.parent.mkdir(exist_ok=True)
+            with open(path, "a", encoding="utf-8") as handle:
+                handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def epoch(
         self, facts: dict[str, Any], labels: np.ndarray, logits: np.ndarray, val: Source
@@ -108,6 +119,8 @@ class Journal:
             handle.write(json.dumps(facts, allow_nan=False) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
+        self.log(" ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                          for name, value in facts.items()))
         if self._events is not None:
             self._events.epoch(facts, labels, logits, self.config.data.classes, val)
 

@@ -47,22 +47,22 @@ class SpatialAttention(nn.Module):
 class AttentionBlock(nn.Module):
     """A residual block of two 3x3 convolutions with both attentions before the addition."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, reduction: int, kernel: int):
+    def __init__(self, inputs: int, outputs: int, reduction: int, kernel: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.channel = ChannelAttention(outputs, reduction)
         self.spatial = SpatialAttention(kernel)
         self.downsample: nn.Module | None = None
-        if stride != 1 or inputs != outputs:
+        if inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return N x outputs x H/stride x W/stride."""
+        """Return N x outputs x H x W."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.spatial(self.channel(self.bn2(self.conv2(x))))
@@ -70,32 +70,30 @@ class AttentionBlock(nn.Module):
 
 
 class SmallCbam(nn.Module):
-    """A stem of stride 2, stages of `AttentionBlock`s of stride 2, pooling, a linear head."""
+    """A stem of stride 2, stages of `AttentionBlock`s and max pooling, a linear head."""
 
     def __init__(
         self,
         num_classes: int,
+        stem: int,
         widths: Sequence[int],
         blocks: Sequence[int],
         reduction: int,
         kernel: int,
     ):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, widths[0], 3, 2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.conv1 = nn.Conv2d(3, stem, 3, 2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
         self.stages = nn.Sequential()
-        inputs = widths[0]
+        inputs = stem
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
             layer = nn.Sequential()
-            for position in range(count):
-                stride = 2 if position == 0 else 1
-                layer.append(AttentionBlock(inputs, width, stride, reduction, kernel))
+            for _ in range(count):
+                layer.append(AttentionBlock(inputs, width, reduction, kernel))
                 inputs = width
+            layer.append(nn.MaxPool2d(2))  # strided convolutions lose a 48-pixel face's detail
             self.stages.add_module(f"stage{number}", layer)
         self.fc = nn.Linear(inputs, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, N x classes, of images N x 3 x H x W."""
@@ -114,7 +112,8 @@ def stages(net: nn.Module) -> StageMap:
 @architecture("cbam_tiny", stages)
 def cbam_tiny(
     num_classes: int,
-    widths: Sequence[int] = (16, 24, 48),
+    stem: int = 8,
+    widths: Sequence[int] = (16, 24, 32),
     blocks: Sequence[int] = (1, 1, 1),
     reduction: int = 4,
     kernel: int = 5,
@@ -122,4 +121,4 @@ def cbam_tiny(
     """Make a small sibling of `cbam_resnet50` for images of 48 pixels."""
     if len(widths) != len(blocks):
         raise CallerError(f"cbam_tiny: {len(widths)} widths for {len(blocks)} blocks")
-    return SmallCbam(num_classes, widths, blocks, reduction, kernel)
+    return SmallCbam(num_classes, stem, widths, blocks, reduction, kernel)

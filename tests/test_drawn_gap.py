@@ -1,0 +1,36 @@
+"""The problem that the project exists for comes out on the drawn faces, over five seeds.
+
+Drawings, so no evidence about people: what is tested is that the default data has the problem.
+"""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, launch
+
+
+@pytest.mark.slow
+def test_unmasked_is_easier_than_synthetic_masks_and_those_easier_than_real_masks(
+    tmp_path: Path,
+) -> None:
+    study = tmp_path / "gap.yaml"
+    study.write_text(yaml.safe_dump({
+        "schema": 1, "study": "gap", "base": str(REPOSITORY / "configs/drawn.yaml"),
+        "grid": {"backbone": ["cbam_tiny"], "train_on": ["lfw", "mlfw"],
+                 "seed": [0, 1, 2, 3, 4]},
+        "set": {"keep.tensorboard": False}, "resources": {"runs_per_job": 5},
+        "evaluate_on": ["lfw/eval", "mlfw/eval", "real/test"],
+        "gap": {"synthetic": "mlfw/eval", "real": "real/test"}}))
+    done = launch("sweep", study, FER_DATA=str(tmp_path / "data"), FER_HOME=str(tmp_path / "home"),
+                  FER_CACHE=str(tmp_path / "cache"), timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = tmp_path / "home/studies/gap/report/summary.csv"
+    rows = {(row["train_on"], row["test_on"]): row
+            for row in csv.DictReader(summary.read_text().splitlines())}
+    unmasked, synthetic, real = (rows[key] for key in (
+        ("lfw", "lfw/eval"), ("mlfw", "mlfw/eval"), ("mlfw", "real/test")))
+    assert {row["seeds"] for row in (unmasked, synthetic, real)} == {"5"}
+    assert float(unmasked["uar_low"]) > float(synthetic["uar_high"])
+    assert float(synthetic["uar_low"]) > float(real["uar_high"])

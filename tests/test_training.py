@@ -1,0 +1,183 @@
+"""Training in this process on toy data: what a recipe, a schedule and a checkpoint promise."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TOY
+from safetensors.torch import load_file
+
+from fer.config.load import load_run
+from fer.config.places import cache, data_root, home
+from fer.config.schema import Loss, Schedule
+from fer.engine.checkpoint import Checkpoints
+from fer.engine.controllers import Best, Plateau, Progress, learning_rate
+from fer.engine.job import Task, work
+from fer.engine.loss import class_weights
+from fer.study.contents import Contents
+from fer.study.expand import identify
+from fer.study.store import RunFolder, Store
+
+
+def trained(evaluate: tuple[str, ...] = (), expect: str = "done", **overrides: Any) -> RunFolder:
+    """Train a toy run and what it starts from, and return its folder."""
+    changes = {key.replace("__", "."): value for key, value in overrides.items()}
+    config = load_run("configs/drawn.yaml", {**TOY, "keep.tensorboard": False, **changes})
+    contents = Contents(data_root(), cache())
+    *ancestors, run = identify(config, contents)
+    for ancestor in ancestors:
+        folder = Store(home()).folder(ancestor)
+        folder.notice(ancestor, {})
+        assert work([Task(folder.path)]) == ["done"], folder.status()
+    folder = Store(home()).folder(run)
+    folder.notice(run, {})
+    splits = {split: contents.split(split, config.data) for split in evaluate}
+    assert work([Task(folder.path, splits)]) == [expect], folder.status().traceback
+    return folder
+
+
+def epochs(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_toy_run_learns(places: Path) -> None:
+    folder = trained(("lfw/eval",), train__epochs=8, train__augment="none")
+    assert json.loads(folder.result("lfw/eval").read_text())["uar"] > 0.9
+
+
+@pytest.mark.parametrize("overrides", [
+    {"compute__precision": "bf16"}, {"compute__channels_last": False}, {"train__micro_batch": 5},
+    {"train__augment": "seed2021", "train__epochs": 1}, {"loss__class_weights": [4.0, 0.9, 0.6]},
+    {"optim__name": "radam"}, {"optim__name": "sgd", "optim__lr": 0.05},
+    {"train__select": "loss"}, {"compute__determinism": "strict"}, {"train_on": "lfw+mlfw"},
+], ids=lambda overrides: next(iter(overrides)))
+def test_every_way_to_train_ends_with_finite_numbers(
+    overrides: dict[str, Any], places: Path
+) -> None:
+    folder = trained(**{"train__epochs": 2, **overrides})
+    assert all(np.isfinite(line["train_loss"]) for line in epochs(folder))
+
+
+def test_the_same_run_twice_has_the_same_lines_and_weights(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained(backbone="cbam_tiny")
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
+    second = trained(backbone="cbam_tiny")
+    assert epochs(first) == epochs(second)
+    weights = [sorted(f.path.glob("checkpoints/*/model.safetensors")) for f in (first, second)]
+    assert [p.read_bytes() for p in weights[0]] == [p.read_bytes() for p in weights[1]]
+
+
+def test_the_probe_of_lp_ft_moves_nothing_but_the_head(places: Path) -> None:
+    folder = trained(recipe="lp_ft", recipe__phases=[
+        {"name": "probe", "train": ["head"], "batch_norm": "frozen", "epochs": 2}])
+    (parent,) = [f for f in Store(home()) if f.run_id == folder.config.inputs.parents["init"]]
+    before = load_file(Checkpoints(parent.path / "checkpoints", 2).best() / "model.safetensors")
+    after = load_file(Checkpoints(folder.path / "checkpoints", 2).best() / "model.safetensors")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and all(key.startswith("fc.") for key in changed)
+
+
+def test_fine_tuning_goes_on_from_the_probe_with_its_own_schedule(places: Path) -> None:
+    folder = trained(recipe="lp_ft")
+    phases = [line["phase"] for line in epochs(folder)]
+    assert phases == ["probe"] * 4 + ["finetune"] * 3
+    rates = [line["lr"] for line in epochs(folder)]
+    assert rates[:4] == [0.005] * 4 and rates[-1] < 0.002
+
+
+def test_early_stopping_ends_a_phase_after_its_patience(places: Path) -> None:
+    folder = trained(train__epochs=30, train__early_stop=2, optim__lr=1e-9, schedule__name="constant")
+    facts = json.loads((folder.path / "train.json").read_text())
+    assert facts["epochs"] == facts["best_epoch"] + 2 < 30
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(places: Path) -> None:
+    folder = trained(expect="failed", optim__name="sgd", optim__lr=1e30, optim__clip_norm=None)
+    status = folder.status()
+    assert status.state == "failed" and "NonFiniteLoss" in status.error
+    assert "at step 2" in status.error and "Traceback" in status.traceback
+    assert not folder.trained
+
+
+def test_tensorboard_holds_scalars_confusion_pictures_and_hparams_with_test_metrics(
+    places: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = trained(("lfw/eval",), keep__tensorboard=True, train__epochs=2)
+    events = EventAccumulator(str(folder.path / "tb")).Reload()
+    tags = events.Tags()
+    assert {"train/loss", "val/uar", "lr", "lfw/eval/uar"} <= set(tags["scalars"])
+    assert {"val/confusion", "val/wrong"} & set(tags["images"]) == {"val/confusion", "val/wrong"}
+    steps = [event.step for event in events.Scalars("val/uar")]
+    assert steps == [line["step"] for line in epochs(folder)]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_a_finished_run_keeps_its_best_and_last_weights_and_no_optimiser(places: Path) -> None:
+    folder = trained(train__epochs=4)
+    kept = {path.name for path in folder.path.glob("checkpoints/step-*")}
+    pointers = {(folder.path / "checkpoints" / p).read_text().strip() for p in ("best", "last")}
+    assert kept == pointers
+    assert not list(folder.path.glob("checkpoints/*/optimizer*"))
+
+
+def test_a_best_checkpoint_whose_content_changed_is_not_evaluated(places: Path) -> None:
+    folder = trained()
+    best = Checkpoints(folder.path / "checkpoints", 2).best() / "model.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
+    contents = Contents(data_root(), cache())
+    assert work([Task(folder.path, {"lfw/eval": contents.split("lfw/eval", folder.config.data)})]
+                ) == ["failed"]
+    assert "has changed since it was written" in folder.status().error
+
+
+@pytest.mark.parametrize("select_mode", ["accuracy", "loss"])
+def test_the_plateau_is_that_of_torch(select_mode: str) -> None:
+    generator = np.random.default_rng(3)
+    costs = np.round(generator.uniform(10, 12, 60), 2).tolist()
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.1, patience=2, min_lr=1e-6)
+    ours, schedule = Plateau(), Schedule(name="plateau", factor=0.1, patience=2, min_lr=1e-6)
+    for cost in costs:
+        theirs.step(cost)
+        ours.update(cost, 0.1, schedule)
+        assert ours.lr == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_cosine_with_warm_up_rises_then_falls_to_its_minimum() -> None:
+    schedule = Schedule(name="cosine", warmup_epochs=1, min_lr=0.01)
+    rates = [learning_rate(schedule, 1.0, Plateau(), step, 40, 10) for step in range(40)]
+    assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
+    assert rates[10] == 1.0 and all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert learning_rate(schedule, 1.0, Plateau(), 40, 40, 10) == pytest.approx(0.01)
+
+
+def test_balanced_weights_are_those_of_the_2021_study() -> None:
+    found = class_weights(Loss(class_weights="balanced"), [768, 3359, 5203])
+    assert found == pytest.approx([4.049479, 0.925871, 0.597732], abs=1e-6)
+
+
+def test_progress_survives_json_exactly() -> None:
+    progress = Progress(step=7, losses=0.1 + 0.2, plateau=Plateau(0.3, 1, 1e-5), best=Best(0.7, 5, 2))
+    content = json.loads(json.dumps(
+        {**progress.__dict__, **{key: vars(getattr(progress, key))
+                                 for key in ("plateau", "best", "phase_best")}}))
+    assert Progress.from_json(content) == progress
+
+
+def test_an_earlier_epoch_wins_a_tie() -> None:
+    best = Best()
+    assert [best.update(score, step, step) for step, score in enumerate([0.5, 0.5, 0.6])] == [
+        True, False, True]
+    assert replace(best, score=0.6).step == 2
