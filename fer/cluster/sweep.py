@@ -1,6 +1,5 @@
 """What `launch/sweep.py` does, in order: expand, plan, prepare the data, run, report."""
 
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,18 +11,25 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.cluster.local import LocalQueue, slots_of_machine
-from fer.config.load import load_study, read_based
+from fer.config.load import apply, load_study, locate, read_based
 from fer.config.places import REPOSITORY, cache, data_root, home
 from fer.config.schema import Data
 from fer.config.study import Study
 from fer.config.tree import parse_overrides
 from fer.config.validate import validate
 from fer.errors import CallerError
-from fer.study.contents import Contents, build_pack, draw_missing_faces, packs_of
-from fer.study.expand import Run, expand
+from fer.study.contents import (
+    Contents,
+    build_pack,
+    draw_missing_faces,
+    packs_of,
+    require_sets,
+)
+from fer.study.expand import Run, cells, expand
 from fer.study.folder import read_study, write_study
-from fer.study.plan import Step, look, plan
+from fer.study.plan import UNFINISHED, Step, look, plan
 from fer.study.progress import StudyProgress
+from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import Store
 
 DEFAULT_STUDY = "sweeps/paper.yaml"
@@ -71,6 +77,8 @@ def expanded(request: Request) -> Expanded:
                        parse_overrides(request.overrides))
     data = _data_of(study)
     _draw(data)
+    require_sets(_sets_of(study), data, data_root())
+    check_room(cache(), "FER_CACHE")
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     return Expanded(study, data, expand(study, contents), splits, contents)
@@ -78,11 +86,17 @@ def expanded(request: Request) -> Expanded:
 
 def _data_of(study: Study) -> Data:
     """Return the data sets of the base configuration with the study's own settings of them."""
-    from fer.config.load import apply, locate
-
     own = {key: value for key, value in study.set.items() if key.split(".")[0] == "data"}
     tree = apply(read_based(locate(study.base)), own, study.base)
     return validate(Data, tree.get("data", {}), study.base)
+
+
+def _sets_of(study: Study) -> set[str]:
+    """Return the names of the data sets that a study trains and is evaluated on."""
+    base = read_based(locate(study.base))
+    trained = [{**base, **study.set, **cell}.get("train_on") for cell in cells(study)]
+    return ({name for sets in trained for name in str(sets or "").split("+") if name}
+            | {split.partition("/")[0] for split in study.evaluate_on})
 
 
 def _draw(data: Data) -> None:
@@ -130,12 +144,15 @@ def sweep(request: Request) -> int:
     """Run what is missing of a study and write the report; returns the exit code."""
     work = expanded(request)
     store = Store(home())
-    _check_room(store.home)
+    check_room(store.home, "FER_HOME", LEAST_FREE)
     folder = write_study(store, work.study, work.runs, work.data)
     if request.retry:
         _reopen_failed(store, work.runs)
     before = plan(work.runs, look(store, work.runs, work.splits))
     console.print(_counts(before))
+    for step in before:
+        if step.action in UNFINISHED:
+            store.folder(step.run).refuse_other_version()
     if all(step.action == "done" for step in before):
         console.print("every run is trained and evaluated: nothing to train")
     else:
@@ -145,14 +162,6 @@ def sweep(request: Request) -> int:
 
     report_study(read_study(store, work.study.study), store, console)
     return _verdict(steps, store)
-
-
-def _check_room(folder: Path) -> None:
-    """Refuse early where nothing can be written, instead of in the first checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < 50e6:
-        raise CallerError(f"{folder}: {free / 1e6:.0f} MB free; make room or set FER_HOME")
 
 
 def _reopen_failed(store: Store, runs: Sequence[Run]) -> None:
@@ -172,11 +181,8 @@ def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:
                               lambda done, total, bar=bar: bars.update(  # type: ignore[misc]
                                   bar, completed=done, total=total))
             bars.remove_task(bar)
-            if pack.quarantine:
-                worst = pack.quarantine[0]
-                console.print(f"{split}: {len(pack.quarantine)} pictures left out, such as "
-                              f"{worst.id}: {worst.reason} (all in {pack.folder / 'meta.json'})",
-                              markup=False, soft_wrap=True)
+            if line := pack.left_out(split):
+                console.print(line, markup=False, soft_wrap=True)
 
 
 def _run(work: Expanded, store: Store, folder: Path, slots: int) -> list[Step]:
@@ -198,7 +204,7 @@ def _verdict(steps: Sequence[Step], store: Store) -> int:
         console.print(f"{step.action}: {step.run.name}: {why}", markup=False, highlight=False,
                       soft_wrap=True)
         if status.traceback:
-            console.print(status.traceback, markup=False, highlight=False)
+            console.print(status.traceback, markup=False, highlight=False, soft_wrap=True)
     if bad:
         console.print(f"{len(bad)} of {len(steps)} runs are missing; when the cause is mended: "
                       f"the same command with --retry")

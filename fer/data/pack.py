@@ -98,6 +98,14 @@ class Pack:
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as error:
             raise DamagedPack(f"{folder} is no usable pack: {error}") from error
 
+    def left_out(self, split: str) -> str:
+        """Return a line that counts the quarantined pictures; empty where there are none."""
+        if not self.quarantine:
+            return ""
+        first, count = self.quarantine[0], len(self.quarantine)
+        return (f"{split}: {count} picture{'s' if count > 1 else ''} left out, such as {first.id}: "
+                f"{first.reason} (all in {self.folder / 'meta.json'})")
+
     def index(self) -> "pyarrow.Table":
         """Read the table sample_id, label, file, identity, pair_key; row i is picture i."""
         return self._table

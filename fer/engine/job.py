@@ -4,6 +4,7 @@ A job does one run after another. A run that fails says so in its `status.json` 
 begins; a run that another process works on is left to it.
 """
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from fer.models.foreign import read_foreign
 from fer.models.weights import load_pretrained, load_state
 from fer.publish import write_json
 from fer.study.lease import LeaseLost, LeaseTaken
+from fer.study.room import disk_refusals_named
 from fer.study.store import RunFolder, Status
 from fer.transfer.phases import check_recipe
 
@@ -83,9 +85,11 @@ def _work_one(task: Task, listen: Listen | None) -> str:
 
 
 def _say_failed(folder: RunFolder, error: Exception) -> None:
-    line = f"{type(error).__name__}: {error}" if not isinstance(error, CallerError) else str(error)
+    """Publish a failure; a mistake of the caller is one line, anything else has its traceback."""
+    mistake = isinstance(error, CallerError)
+    line = str(error) if mistake else f"{type(error).__name__}: {error}"
     folder.say(replace(folder.status(), state="failed", error=line, heartbeat=time.time(),
-                       traceback=traceback.format_exc()))
+                       traceback="" if mistake else traceback.format_exc()))
 
 
 def execute(
@@ -96,11 +100,14 @@ def execute(
     Args:
         listen: called with each new status.
         limit_batches: for debugging, the most batches in an epoch.
+
+    Raises:
+        CallerError: a mistake in configuration or data, or a disk that is full or read-only.
     """
     folder = RunFolder(task.folder)
     config = folder.config
     journal = Journal(folder, config, writes=session.first, listen=listen)
-    try:
+    with disk_refusals_named(folder.path), contextlib.closing(journal):
         if not folder.trained:
             _train(folder, session, journal, limit_batches)
         missing = {s: d for s, d in task.evaluate.items() if not folder.evaluated(s, d)}
@@ -108,8 +115,6 @@ def execute(
         if missing:
             _evaluate(folder, session, journal, missing, task.data or config.data)
         journal.say(replace(journal.status, state="done"))
-    finally:
-        journal.close()
 
 
 def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | None) -> None:
@@ -119,7 +124,10 @@ def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | N
                                 for part in ("train", "val"))
     model, note = new_model(config, session)
     check_recipe(config.recipe, tuple(model.stages))
-    notes = [line for line in (note, *_initialise(folder, config, model)) if line]
+    left_out = [pack.left_out(f"{name}/{part}")
+                for part, packed in (("train", train_source), ("val", val_source))
+                for name, pack in zip(config.train_sets, packed.packs, strict=True)]
+    notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
     run = Training(config, session, train_source, val_source,
                    Checkpoints(folder.path / "checkpoints", config.keep.checkpoints),
                    journal, model, limit_batches=limit)
@@ -131,7 +139,7 @@ def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | N
     train(run)
     if session.first:
         journal.check_lease()
-        journal.beat(run.progress)
+        journal.say(journal.status_at(run.progress))
         run.checkpoints.drop_optimizer()
         write_json(folder.path / "train.json", final_facts(run.progress, config.train.select),
                    durable=True)
@@ -196,6 +204,9 @@ def _evaluate(
     scores: dict[str, float] = {}
     for split, digest in splits.items():
         test = source(config, data, {split: digest}, session)
+        if line := test.packs[0].left_out(split):
+            earlier = [note for note in journal.status.notes if note != line]
+            journal.say(replace(journal.status, notes=[*earlier, line]))
         predictions = predict(session, model, test, config.train.batch_size)
         if not session.first:
             continue

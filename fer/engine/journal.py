@@ -19,7 +19,7 @@ from fer.data.source import Source
 from fer.engine.controllers import Progress
 from fer.engine.events import Events
 from fer.publish import write_text
-from fer.study.store import RunFolder, State, Status
+from fer.study.store import RunFolder, Status
 
 HEARTBEAT_SECONDS = 2.0
 
@@ -54,7 +54,6 @@ class Journal:
             folder.status(), state="running", node=socket.gethostname(), error="", traceback="",
             job_id=os.environ.get("SLURM_JOB_ID", str(os.getpid())))
         self._events: Events | None = None
-        self._last_beat = 0.0
 
     def check_lease(self) -> None:
         """Raise `LeaseLost` unless this process still owns the run."""
@@ -74,21 +73,24 @@ class Journal:
         if self.config.keep.tensorboard:
             self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
 
-    def beat(self, progress: Progress, state: State = "running") -> None:
-        """Publish the status, at most every two seconds while the state stays."""
-        now = time.time()
-        phase = self.config.recipe.phases[progress.phase].name
-        status = replace(self.status, state=state, step=progress.step, epoch=progress.epoch,
-                         phase=phase, metric=_metric(progress, self.config))
-        if self.listen is not None:
-            self.listen(status)
-        if not self.writes or (state == self.status.state and
-                               now - self._last_beat < HEARTBEAT_SECONDS):
-            return
-        self._last_beat = now
-        if self.folder.cancel_asked:
-            raise Cancelled("stopped because launch/status.py --cancel asked for it")
-        self.say(status)
+    def beat(self, progress: Progress) -> None:
+        """Show the progress here, and publish it at most every two seconds.
+
+        Raises:
+            Cancelled: somebody asked the run to stop.
+        """
+        if self.writes and time.time() - self.status.heartbeat > HEARTBEAT_SECONDS:
+            if self.folder.cancel_asked:
+                raise Cancelled("stopped because launch/status.py --cancel asked for it")
+            self.say(self.status_at(progress))
+        elif self.listen is not None:
+            self.listen(self.status_at(progress))
+
+    def status_at(self, progress: Progress) -> Status:
+        """Return the status of a run that is there now."""
+        return replace(self.status, step=progress.step, epoch=progress.epoch,
+                       phase=self.config.recipe.phases[progress.phase].name,
+                       metric=_metric(progress, self.config))
 
     def say(self, status: Status) -> None:
         """Publish a status with the present time as its heartbeat; new notes go to the log."""

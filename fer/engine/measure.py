@@ -15,8 +15,9 @@ from fer.engine.session import open_session
 from fer.errors import CallerError, choices
 from fer.evaluate.predictions import Predictions, read_predictions
 from fer.publish import read_json
-from fer.study.contents import Contents
+from fer.study.contents import Contents, build_pack
 from fer.study.lease import LeaseTaken
+from fer.study.room import check_room
 from fer.study.store import RunFolder, Store
 
 console = Console()
@@ -34,13 +35,19 @@ def measure_runs(names: Sequence[str], split: str, data_file: str, show: int) ->
     folders = find_runs(Store(home()), names)
     override = load_run(data_file).data if data_file else None
     contents = Contents(data_root(), cache())
+    check_room(cache(), "FER_CACHE")
     tables = {}
+    left_out: dict[str, None] = {}  # lines, each once
     for folder in folders:
         data = override or folder.config.data
-        task = Task(folder.path, {split: contents.split(split, data)}, data)
-        _evaluate(folder, task)
+        digest = contents.split(split, data)
+        pack = build_pack(split, data, folder.config.backbone.input_size, digest, contents)
+        _evaluate(folder, Task(folder.path, {split: digest}, data))
         tables[folder.name] = read_predictions(folder.predictions(split))
         _print_metrics(folder, split)
+        left_out[pack.left_out(split)] = None
+    for line in filter(None, left_out):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     print_common_mistakes(tables, show)
 
 
@@ -79,9 +86,10 @@ def _evaluate(folder: RunFolder, task: Task) -> None:
 def _print_metrics(folder: RunFolder, split: str) -> None:
     result = read_json(folder.result(split))
     classes = folder.config.data.classes
-    table = Table(title=f"{folder.name} on {split}: n={result['n']}, UAR {result['uar']:.3f}, "
-                        f"accuracy {result['accuracy']:.3f}, macro F1 {result['macro_f1']:.3f}",
-                  title_justify="left")
+    console.print(f"{folder.name} on {split}: n={result['n']}, UAR {result['uar']:.3f}, accuracy "
+                  f"{result['accuracy']:.3f}, macro F1 {result['macro_f1']:.3f}",
+                  markup=False, highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("is \\ called")
     for name in classes:
         table.add_column(name, justify="right")

@@ -99,6 +99,7 @@ def open_session(compute: Compute) -> Iterator[Session]:
     for variable in MPI_VARIABLES:
         os.environ.pop(variable, None)
     cpu = compute.device == "cpu" or not torch.cuda.is_available()
+    torch.backends.cudnn.benchmark = compute.determinism == "fast"
     if compute.device == "cuda" and cpu:
         raise CallerError("compute.device: 'cuda' asked for, and torch sees no GPU; "
                           "say compute.device=cpu, or look at nvidia-smi")

@@ -24,6 +24,7 @@ from fer.publish import read_json
 from fer.study.contents import Contents, draw_missing_faces
 from fer.study.expand import Run, identify
 from fer.study.lease import LeaseTaken
+from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import RunFolder, Status, Store
 from fer.transfer.phases import check_recipe
 
@@ -47,6 +48,8 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         config = shortened(config)
     check_recipe(config.recipe, stage_names(config.backbone))
     store = Store(home() / "debug" if debug else home())
+    check_room(store.home, "FER_HOME", LEAST_FREE)
+    check_room(cache(), "FER_CACHE")
     with open_session(config.compute) as session:
         if session.first:
             if debug:

@@ -11,8 +11,9 @@ import xxhash
 from fer.config.schema import Data, RunConfig
 from fer.data.digest import split_digest
 from fer.data.pack import Pack, ensure_pack
-from fer.data.splits import pictures_of
+from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError
+from fer.study.room import disk_refusals_named
 
 Progress = Callable[[int, int], None]
 
@@ -44,7 +45,9 @@ class Contents:
         """Return the content digest of a split; a `CallerError` says what is missing."""
         memo = f"{split} {data.model_dump_json(exclude={'drawn'})}"
         if memo not in self._known:
-            self._known[memo] = split_digest(pictures_of(split, data, self.root), self.cache)
+            pictures = pictures_of(split, data, self.root)
+            with disk_refusals_named(self.cache):
+                self._known[memo] = split_digest(pictures, self.cache)
         return self._known[memo]
 
     def weights(self, file: str) -> str:
@@ -61,6 +64,42 @@ class Contents:
                     state.update(chunk)
             self._known[file] = state.hexdigest()
         return self._known[file]
+
+
+SOURCES = {
+    "LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
+    "M-LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
+    "REAL-FER": "your own pictures of people who really wear masks, in "
+                "REAL-FER/test/negative, neutral and positive",
+}
+"""Where the data sets of the 2021 study come from, by folder."""
+
+
+def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
+    """Refuse to begin without the data sets of the 2021 study: all that is missing, at once.
+
+    Other sets are not looked at: `Contents.split` names the first that is missing.
+
+    Args:
+        names: of the data sets that are needed.
+        root: the folder of the data sets, `$FER_DATA`.
+
+    Raises:
+        CallerError: three lines: what to bring, where to put it, and what needs no data.
+    """
+    known = [data.sets[name].folder for name in sorted(set(names) & data.sets.keys())
+             if data.sets[name].folder in SOURCES and not folder_of(name, data, root).is_dir()]
+    if not known:
+        return
+    sources: dict[str, list[str]] = {}
+    for folder in known:
+        sources.setdefault(SOURCES[folder], []).append(folder)
+    bring = "; ".join(f"{' and '.join(folders)} ({source})" for source, folders in sources.items())
+    raise CallerError(
+        f"missing data: bring {bring}\n"
+        f"put {'each' if len(known) > 1 else 'it'} unzipped below FER_DATA, which is {root} now: "
+        f"{', '.join(str(root / folder) for folder in known)}\n"
+        "without data, the same on drawn faces: python launch/sweep.py sweeps/demo.yaml")
 
 
 def draw_missing_faces(data: Data, root: Path, progress: Progress | None = None) -> bool:

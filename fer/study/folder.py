@@ -93,11 +93,20 @@ def read_study(store: Store, name: str) -> StudyFolder:
         started = choices(p.name for p in path.parent.glob("*") if (p / "index.json").is_file())
         raise CallerError(f"no study '{name}' was started under {path.parent}; "
                           f"there are: {started or 'none'}")
-    index = read_json(path / "index.json")
-    if index.get("schema") != INDEX_SCHEMA:
-        raise CallerError(f"{path / 'index.json'}: written by another version; "
-                          "run launch/sweep.py on the study again")
-    return StudyFolder(
-        path, validate(Study, read_tree(path / "study.yaml"), str(path / "study.yaml")),
-        validate(Data, index["data"], str(path / "index.json")),
-        [Entry(**entry) for entry in index["runs"]])
+    data, entries = _read_index(path / "index.json")
+    study = validate(Study, read_tree(path / "study.yaml"), str(path / "study.yaml"))
+    return StudyFolder(path, study, data, entries)
+
+
+def _read_index(file: Path) -> tuple[Data, list[Entry]]:
+    try:
+        index = read_json(file)
+        if index["schema"] != INDEX_SCHEMA:
+            raise ValueError(f"schema {index['schema']!r}")
+        return (validate(Data, index["data"], str(file)),
+                [Entry(**entry) for entry in index["runs"]])
+    except CallerError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise CallerError(f"{file}: damaged or written by another version; "
+                          "run launch/sweep.py on the study again") from None

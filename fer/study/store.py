@@ -5,7 +5,7 @@ One writer a file: the launcher writes `config.yaml` and `submit.json`, the job 
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,9 @@ class Status:
     notes: list[str] = field(default_factory=list)
 
 
+STATUS_FIELDS = frozenset(field.name for field in fields(Status))
+
+
 class RunFolder:
     """One folder under `runs/`."""
 
@@ -72,6 +75,14 @@ class RunFolder:
         Raises:
             CallerError: it is missing, or from another version of the project.
         """
+        return self._read_config()
+
+    def refuse_other_version(self) -> None:
+        """Raise a `CallerError` where there is a configuration that this version cannot read."""
+        if (self.path / "config.yaml").is_file():
+            self._read_config()
+
+    def _read_config(self) -> RunConfig:
         file = self.path / "config.yaml"
         tree = read_tree(file)
         if tree.get("schema") != 1:
@@ -80,11 +91,14 @@ class RunFolder:
         return validate(RunConfig, tree, str(file))
 
     def status(self) -> Status:
-        """Return what the job last said; `pending` where it has said nothing readable."""
+        """Return what the job last said; `pending` where it has said nothing readable.
+
+        What another version says beside the fields that are known here is passed over.
+        """
         try:
             content = read_json(self.path / "status.json")
-            return Status(**content)
-        except (FileNotFoundError, ValueError, TypeError):
+            return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
             return Status()
 
     def say(self, status: Status) -> None:
@@ -130,11 +144,15 @@ class RunFolder:
         self.lease.release()
 
     def notice(self, run: Run, submit: dict[str, Any]) -> None:
-        """Write what the launcher knows: the configuration once, `submit.json` each time."""
+        """Write what the launcher knows: the configuration once, `submit.json` each time.
+
+        Raises:
+            CallerError: there is a configuration of another version, which is kept.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        file, content = self.path / "config.yaml", dump(run.config)
-        if not file.is_file() or read_tree(file) != content:  # only labels can have changed
-            write_yaml(file, content)
+        file = self.path / "config.yaml"
+        if not file.is_file() or self._read_config() != run.config:  # only labels have changed
+            write_yaml(file, dump(run.config))
         submit = {"run_id": run.id, "config_id": run.config_id, "time": time.time(), **submit}
         write_json(self.path / "submit.json", submit)
 
