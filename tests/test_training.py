@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def test_fine_tuning_goes_on_from_the_probe_with_its_own_schedule(places: Path) 
 
 
 def test_early_stopping_ends_a_phase_after_its_patience(places: Path) -> None:
-    folder = trained(train__epochs=30, train__early_stop=2, optim__lr=1e-9, schedule__name="constant")
+    folder = trained(train__epochs=30, train__early_stop=2, optim__lr=1e-9,
+                     schedule__name="constant")
     facts = json.loads((folder.path / "train.json").read_text())
     assert facts["epochs"] == facts["best_epoch"] + 2 < 30
 
@@ -159,7 +161,7 @@ def test_cosine_with_warm_up_rises_then_falls_to_its_minimum() -> None:
     schedule = Schedule(name="cosine", warmup_epochs=1, min_lr=0.01)
     rates = [learning_rate(schedule, 1.0, Plateau(), step, 40, 10) for step in range(40)]
     assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
-    assert rates[10] == 1.0 and all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[10] == 1.0 and all(a > b for a, b in pairwise(rates[10:]))
     assert learning_rate(schedule, 1.0, Plateau(), 40, 40, 10) == pytest.approx(0.01)
 
 
@@ -169,7 +171,8 @@ def test_balanced_weights_are_those_of_the_2021_study() -> None:
 
 
 def test_progress_survives_json_exactly() -> None:
-    progress = Progress(step=7, losses=0.1 + 0.2, plateau=Plateau(0.3, 1, 1e-5), best=Best(0.7, 5, 2))
+    progress = Progress(step=7, losses=0.1 + 0.2, plateau=Plateau(0.3, 1, 1e-5),
+                        best=Best(0.7, 5, 2))
     content = json.loads(json.dumps(
         {**progress.__dict__, **{key: vars(getattr(progress, key))
                                  for key in ("plateau", "best", "phase_best")}}))
