@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

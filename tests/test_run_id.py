@@ -126,10 +126,10 @@ def test_the_config_id_is_shared_by_the_seeds_of_a_configuration_only() -> None:
 
 
 def test_the_id_is_the_same_in_another_process_with_another_hash_seed() -> None:
-    code = ("from tests.test_run_id import *; print(run_id(config(), INPUTS))")
+    code = "from test_run_id import *; print(run_id(config(), INPUTS))"
     for hash_seed in ("1", "77"):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              cwd=REPOSITORY, env={"PYTHONHASHSEED": hash_seed, "PATH": ""})
+                              cwd=REPOSITORY / "tests", env={"PYTHONHASHSEED": hash_seed})
         assert done.stdout.strip() == BASE, done.stderr
 
 

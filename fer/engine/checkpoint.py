@@ -8,6 +8,7 @@ A checkpoint serves only if every file has the size and checksum of the manifest
 import os
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class Checkpoints:
         final = self.path(progress.step)
         shutil.rmtree(final, ignore_errors=True)  # from before a fall-back to an earlier one
         with building_folder(final) as folder:
-            save_weights(model, folder / "model.safetensors", {"step": str(progress.step)})
+            save_weights(model, folder / "model.safetensors", {"step": str(progress.step)},
+                         durable=False)
             if optimizer is not None:
                 tensors, groups = _flatten(optimizer.state_dict())
                 save_file(tensors, folder / "optimizer.safetensors")
@@ -161,12 +163,18 @@ class Checkpoints:
 
 def _seal(folder: Path) -> None:
     """Fsync every file and write the manifest, whose presence means whole."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        with open(path, "rb") as handle:
-            os.fsync(handle.fileno())
-        files[path.name] = {"bytes": path.stat().st_size, "xxh3": checksum(path)}
+    paths = sorted(folder.iterdir())
+    with ThreadPoolExecutor(2) as pool:  # the disk works while the checksums are made
+        synced = pool.map(_sync, paths)
+        files = {path.name: {"bytes": path.stat().st_size, "xxh3": checksum(path)}
+                 for path in paths}
+        list(synced)  # raises what an fsync raised
     write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def load_weights(folder: Path, model: Classifier) -> None:

@@ -123,14 +123,23 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
     if run.config.compute.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     while not progress.finished and progress.phase == number:
-        _train_epoch(run, phase, model, optimizer)
+        train_epoch(run, phase, model, optimizer)
         _end_epoch(run, phase, optimizer)
     run.session.release(model)
 
 
-def _train_epoch(
+def train_epoch(
     run: Training, phase: Phase, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
+    """Do the steps that are left of the running epoch.
+
+    Args:
+        model: what `Session.distribute` made of `run.model`.
+        optimizer: over the groups of the phase.
+
+    Raises:
+        NonFiniteLoss: naming the step.
+    """
     progress, session, config = run.progress, run.session, run.config
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

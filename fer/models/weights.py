@@ -65,7 +65,10 @@ class LoadReport:
 
 
 def save_weights(
-    model: Classifier, path: Path, extra_metadata: Mapping[str, Any] | None = None
+    model: Classifier,
+    path: Path,
+    extra_metadata: Mapping[str, Any] | None = None,
+    durable: bool = True,
 ) -> None:
     """Publish the model at `path` as safetensors with everything its use needs.
 
@@ -73,6 +76,7 @@ def save_weights(
         model: on any device; equal weights and metadata give equal bytes.
         path: the file; its folder is made when missing.
         extra_metadata: JSON values that travel along, such as a run id.
+        durable: fsync it; a caller that syncs a whole folder itself says False.
     """
     backbone = model.backbone.model_dump(mode="json", exclude={"pretrained"})
     content = {
@@ -83,7 +87,7 @@ def save_weights(
     }
     state = {key: tensor.detach().cpu().contiguous()
              for key, tensor in model.net.state_dict().items()}
-    with replacing(Path(path), durable=True) as temporary:
+    with replacing(Path(path), durable) as temporary:
         save_file(state, temporary, {METADATA_KEY: json.dumps(content, allow_nan=False)})
 
 

@@ -1,0 +1,75 @@
+"""Every measurement of the project beside its peers, in one go: what `make bench` runs.
+
+    python benchmarks/run.py [--quick] [--json FILE]
+
+Exit code 0 when every target is met, 1 when one is missed.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import checkpoint
+import input_pipeline
+import step_overhead
+import torch
+from rich.console import Console
+from rich.table import Table
+from timing import Comparison  # first: it pins the threads
+
+RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
+
+
+def pipeline(quick: bool) -> list[Comparison]:
+    """Return the input pipeline's results as comparisons of rates."""
+    return [Comparison(f"input, {name}, 224 px, one core, against ImageFolder", r.ours_per_s,
+                       r.theirs_per_s, "images/s", r.ratio_median, r.low, r.high, r.target, "above")
+            for name, r in input_pipeline.main(quick, None).items()]
+
+
+def machine() -> dict[str, str]:
+    """Return what the numbers were measured on."""
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().split("\n")
+                if line.startswith("model name")), platform.processor())
+    return {"cpu": cpu, "python": platform.python_version(), "torch": torch.__version__,
+            "date": time.strftime("%Y-%m-%d")}
+
+
+def print_table(found: list[Comparison], about: dict[str, str]) -> None:
+    """Print a row a comparison."""
+    table = Table(caption=", ".join(about.values()), box=None, title_justify="left")
+    for column in ("measured", "ours", "theirs", "", "ratio [lowest, highest]", "target", ""):
+        table.add_column(column, justify="left" if column in ("measured", "") else "right")
+    for one in found:
+        sign = "≤" if one.better == "below" else "≥"
+        target = f"{sign} {one.target:g}" if one.target is not None else "reported"
+        verdict = "" if one.target is None else "met" if one.met else "[red]MISSED[/]"
+        table.add_row(one.name, f"{one.ours:,.0f}", f"{one.theirs:,.0f}", one.unit,
+                      f"{one.ratio:.2f} [{one.low:.2f}, {one.high:.2f}]".replace("[", "\\["),
+                      target, verdict)
+    Console().print(table)
+
+
+def main() -> int:
+    """Measure, print, write; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller models")
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
+    options = parser.parse_args()
+    found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
+             *checkpoint.measure(options.quick)]
+    about = machine()
+    print_table(found, about)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(
+        {"machine": about, "results": [{**asdict(one), "met": one.met} for one in found]},
+        indent=1) + "\n")
+    return 0 if all(one.met for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
