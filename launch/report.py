@@ -9,6 +9,8 @@ from fer.command import run
 
 def report(
     study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
+    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
+    after_jobs: Annotated[bool, typer.Option("--after-jobs", hidden=True)] = False,
 ) -> None:
     """Write studies/STUDY/report from the runs that are there, and print the summary.
 
@@ -16,13 +18,18 @@ def report(
     """
     from rich.console import Console
 
+    from fer.cluster.profile import use_places_of
     from fer.config.places import home
     from fer.report.study import report_study
     from fer.study.folder import read_study
     from fer.study.store import Store
 
+    use_places_of(cluster)
     store = Store(home())
-    complete = report_study(read_study(store, study), store, Console())
+    found = read_study(store, study)
+    if after_jobs:  # called by the last job of a study on SLURM
+        found.record_ends()
+    complete = report_study(found, store, Console())
     raise typer.Exit(0 if complete else 1)
 
 

@@ -27,13 +27,12 @@ def sweep(
     is there, 1 when some failed, 2 for a mistake in what was asked.
     """
     from fer.cluster import sweep as study_sweep
+    from fer.cluster.request import Request
 
     names, overrides = divide(arguments or [])
-    request = study_sweep.Request(tuple(names), tuple(overrides), cluster, retry, slots)
+    request = Request(tuple(names), tuple(overrides), cluster, retry, slots, follow=not detach)
     if dry_run:
-        study_sweep.print_plan(request)
-    elif detach:
-        study_sweep.detach(request)
+        study_sweep.dry_run(request)
     else:
         raise typer.Exit(study_sweep.sweep(request))
 

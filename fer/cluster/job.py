@@ -1,20 +1,29 @@
-"""What submitit carries to the process that works: plain values, and torch only over there."""
+"""What submitit carries to the processes that work on this machine: plain values, no torch yet."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def do_runs(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+def do_runs(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     """Work on run folders one after another; returns an outcome each (see `fer.engine.job.work`).
 
     Args:
         tasks: each with `folder` (path), `evaluate` ({split: digest}) and `data` (the data sets
             as a plain tree).
+        port: of loopback, at which several ranks find each other.
     """
     # imported here: this function is submitted from the login node, which does not pay for torch
+    import os
     from pathlib import Path
 
+    import submitit
+
+    from fer.cluster.ranks import local_ranks
     from fer.config.schema import Data
+
+    job = submitit.JobEnvironment()
+    os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
+    os.environ["FER_START"] = f"local-{job.job_id}"
     from fer.engine.job import Task, work
 
     return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))

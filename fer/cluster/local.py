@@ -6,6 +6,7 @@ is waited for.
 """
 
 import os
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -21,39 +22,53 @@ from fer.config.schema import Data
 from fer.errors import CallerError
 from fer.study.expand import Run
 from fer.study.lease import LeaseTaken
-from fer.study.plan import Step, look, plan
+from fer.study.look import Queue, look
+from fer.study.plan import Step, plan
 from fer.study.store import Store
 
 POLL_SECONDS = 0.25
+QUEUE_SECONDS = 15.0
 MAX_ATTEMPTS = 3  # how often a run may take its process down before it counts as failed
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many jobs run at a time; `gpus` are the GPUs of the slots, none on a CPU."""
+    """How many jobs run at a time, each with `ranks` processes.
+
+    `gpus` are those of the slots, `ranks` for each; none on a CPU.
+    """
 
     count: int
     gpus: tuple[int, ...] = ()
+    ranks: int = 1
+
+    def gpus_of(self, slot: int) -> tuple[int, ...]:
+        """Return the GPUs of a slot."""
+        return self.gpus[slot * self.ranks : (slot + 1) * self.ranks]
 
 
-def slots_of_machine(threads: int, device: str, asked: int = 0) -> Slots:
-    """Return one slot a GPU, or on a CPU as many as the cores give for `threads`.
+def slots_of_machine(threads: int, device: str, asked: int = 0, ranks: int = 1) -> Slots:
+    """Return a slot for every `ranks` GPUs, or on a CPU as many as the cores give.
 
     Args:
-        threads: CPU threads of a run.
+        threads: CPU threads of a rank.
         device: of the runs: `cpu`, `cuda`, or `auto` for GPUs where there are some.
         asked: the number of slots that somebody asked for, or 0.
+        ranks: processes that train one run together.
 
     Raises:
-        CallerError: more slots are asked for than there are GPUs.
+        CallerError: more GPUs are needed than there are.
     """
     gpus = () if device == "cpu" else _visible_gpus()
     if not gpus:
-        return Slots(asked or max(1, len(os.sched_getaffinity(0)) // threads))
-    if asked > len(gpus):
-        raise CallerError(f"--slots {asked}: there are {len(gpus)} GPUs, one for each slot")
-    return Slots(asked or len(gpus), gpus)
+        return Slots(asked or max(1, len(os.sched_getaffinity(0)) // (threads * ranks)), (), ranks)
+    if ranks > len(gpus):
+        raise CallerError(f"resources: a run wants {ranks} GPUs (nodes x gpus), and this machine "
+                          f"has {len(gpus)}; say resources.gpus={len(gpus)} resources.nodes=1")
+    if asked * ranks > len(gpus):
+        raise CallerError(f"--slots {asked}: there are {len(gpus)} GPUs, {ranks} for each slot")
+    return Slots(asked or len(gpus) // ranks, gpus, ranks)
 
 
 def _visible_gpus() -> tuple[int, ...]:
@@ -110,21 +125,28 @@ class LocalQueue:
         self.waiting_for = Counter(parent for run in runs for parent in run.parents)
         self.running: list[_Running] = []
         self.attempts: dict[str, int] = {}
+        self.queue, self.asked = Queue(store.home), time.monotonic()
 
     def work(self) -> list[Step]:
         """Run until nothing more can be done and return the last plan."""
         try:
             while True:
                 self._reap()
-                steps = plan(self.runs, look(self.store, self.runs, self.splits))
+                steps = plan(self.runs, look(self.store, self.runs, self.splits, self._slurm()))
                 self._start(steps)
                 self.show(steps)
-                foreign = any(step.action == "running" for step in steps)
+                foreign = any(step.action in ("running", "queued") for step in steps)
                 if not self.running and not foreign:
                     return steps
                 time.sleep(POLL_SECONDS)
         finally:
             self._stop()
+
+    def _slurm(self) -> Queue:
+        """Return SLURM's queue, asked seldom: some runs may have been sent there."""
+        if time.monotonic() - self.asked > QUEUE_SECONDS:
+            self.queue, self.asked = Queue(self.store.home), time.monotonic()
+        return self.queue
 
     def _start(self, steps: Sequence[Step]) -> None:
         """Fill free slots with what can start now."""
@@ -140,15 +162,16 @@ class LocalQueue:
 
     def _submit(self, steps: Sequence[Step], slot: int) -> None:
         executor = submitit.LocalExecutor(folder=self.logs)
-        gpus = self.slots.gpus
-        gpu = {"gpus_per_node": 1, "visible_gpus": (gpus[slot],)} if gpus else {}
-        executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True, **gpu)
+        gpus = self.slots.gpus_of(slot)
+        gpu = {"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}
+        executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True,
+                                   tasks_per_node=self.slots.ranks, **gpu)
         tasks = [{"folder": str(self.store.folder(step.run).path), "data": dump(self.data),
                   "evaluate": {split: self.splits[split] for split in step.evaluate}}
                  for step in steps]
         for step in steps:
             self.store.folder(step.run).notice(step.run, {"cluster": "local", "slot": slot})
-        job = executor.submit(do_runs, tasks)
+        job = executor.submit(do_runs, tasks, free_port() if self.slots.ranks > 1 else 0)
         self.running.append(_Running(job, slot, [step.run for step in steps]))
 
     def _reap(self) -> None:
@@ -187,7 +210,15 @@ class LocalQueue:
             _tidy(entry.job)
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _tidy(job: submitit.Job) -> None:
     """Keep a job's log and remove its pickles."""
-    for path in (job.paths.submitted_pickle, job.paths.result_pickle):
+    results = job.paths.folder.glob(f"{job.job_id}_*_result.pkl")
+    for path in (job.paths.submitted_pickle, *results):
         path.unlink(missing_ok=True)

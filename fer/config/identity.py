@@ -64,7 +64,8 @@ def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
 
 
 def _identity(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, Any]:
-    stays_local = config.compute.batch_norm == "local" or config.compute.device == "cpu"
+    compute = config.compute
+    stays_local = compute.batch_norm == "local" or compute.device == "cpu"
     identity: dict[str, Any] = {
         "numerics": NUMERICS,
         "config": scientific(config),

@@ -36,6 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+PASSES = {"none": 1, "light": 1, "seed2021": 4}  # how often a picture comes in an epoch
 MOST_DRAWINGS = 20_000  # above it, invented names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 

@@ -9,7 +9,23 @@ from pydantic import Field, field_validator
 
 from fer.config.schema import Count, Frozen
 
+TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
+
+
+def minutes(time: str) -> int:
+    """Return a time as SLURM writes it in whole minutes, rounded up.
+
+    Args:
+        time: `hours:minutes:seconds`, `minutes:seconds`, or `days-hours[:minutes[:seconds]]`.
+    """
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:
+        hours, mins, seconds = [*parts, 0, 0][:3]
+    else:
+        hours, mins, seconds = [0, *parts][-3:]
+    return int(days or 0) * 1440 + hours * 60 + mins + (seconds > 0)
 
 
 class Gap(Frozen):
@@ -27,12 +43,21 @@ class Comparison(Frozen):
 
 
 class Resources(Frozen):
-    """What one run gets, and how many runs one job does one after another."""
+    """What one run gets, and how many runs one job does one after another.
+
+    `gpus` are those of one node; `time` is the most that a job may ask for at once, and a run
+    that takes longer goes on in the next job.
+    """
 
     gpus: Count = 1
     nodes: Count = 1
     runs_per_job: Count = 1
-    time: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}(:\d{2})?$")] = "4:00:00"
+    time: Annotated[str, Field(pattern=TIME_PATTERN)] = "4:00:00"
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train one run together: one a GPU."""
+        return self.nodes * self.gpus
 
 
 class Study(Frozen):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer.config.schema import PASSES
 from fer.data import noise
 from fer.data.buffers import Buffers
 from fer.data.geometry import Motion, move_all, move_each
@@ -181,7 +182,7 @@ def _seed2021(samples: Samples, side: int) -> Change:
 
 
 PRESETS = {preset.name: preset for preset in (
-    Preset("none", passes=1),
-    Preset("light", passes=1, change=_light),
-    Preset("seed2021", passes=4, change=_seed2021),
+    Preset("none", PASSES["none"]),
+    Preset("light", PASSES["light"], change=_light),
+    Preset("seed2021", PASSES["seed2021"], change=_seed2021),
 )}

@@ -1,11 +1,10 @@
 """What a run ran on: `env.json`. For the record, never read back by the code that trains."""
 
+import os
 import platform
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from fer.config.places import REPOSITORY
 from fer.config.schema import RunConfig
 from fer.data.pack import Pack
 from fer.engine.session import Session
+from fer.study.jobs import job_of_process, node_name
+from fer.study.snapshot import git_state
 
 PACKAGES = ("torch", "torchvision", "accelerate", "pytorchcv", "submitit", "numpy", "pillow",
             "safetensors")
@@ -30,21 +31,9 @@ def environment(config: RunConfig, session: Session, packs: Iterable[Pack]) -> d
         "git": git_state(REPOSITORY),
         "host": platform.node(), "machine": platform.machine(), "gpu": gpu,
         "device": session.device.type, "world_size": session.world,
+        "job": (job_of_process() or ("", 0))[0], "node": node_name(),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "threads": torch.get_num_threads(), "precision": config.compute.precision,
         "digests": config.inputs.digests if config.inputs else {},
         "quarantined": [asdict(bad) for pack in packs for bad in pack.quarantine],
     }
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Return the commit and whether files differ from it; nulls where there is no git."""
-    try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain").strip())}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True,
-                          check=True).stdout

@@ -5,8 +5,6 @@ begins; a run that another process works on is left to it.
 """
 
 import contextlib
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +16,11 @@ from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.events import write_hparams
 from fer.engine.facts import environment
-from fer.engine.journal import Cancelled, Journal
+from fer.engine.journal import Cancelled, Journal, Preempted
+from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
 from fer.engine.predict import predict
 from fer.engine.session import Session, open_session
-from fer.engine.train import Training, final_facts, new_model, train
+from fer.engine.train import Training, final_facts, never, new_model, train
 from fer.errors import CallerError
 from fer.evaluate.metrics import measure, write_result
 from fer.evaluate.predictions import write_predictions
@@ -31,7 +30,7 @@ from fer.models.weights import load_pretrained, load_state
 from fer.publish import write_json
 from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.room import disk_refusals_named
-from fer.study.store import RunFolder, Status
+from fer.study.store import RunFolder, State, Status
 from fer.transfer.phases import check_recipe
 
 Listen = Callable[[Status], None]
@@ -52,74 +51,111 @@ class Task:
     data: Data | None = None
 
 
-def work(tasks: Sequence[Task], listen: Listen | None = None) -> list[str]:
-    """Do each task in turn and return the outcomes: `done`, `failed`, `cancelled`, `taken`
-    (another process works on it) or `lost` (another process took it over).
+@dataclass(frozen=True)
+class Terms:
+    """On which terms runs are worked on.
 
-    Raises:
-        nothing that a run raised: that is in its `status.json`, with the traceback.
+    Attributes:
+        listen: called with each new status.
+        stop: whether somebody asked this process to save and leave; polled, so it must be quick.
+        max_stalls: how many restarts in a row may end where they began.
+        limit_batches: for debugging, the most batches in an epoch.
     """
-    return [_work_one(task, listen) for task in tasks]
+
+    listen: Listen | None = None
+    stop: Callable[[], bool] = never
+    max_stalls: int | None = None
+    limit_batches: int | None = None
 
 
-def _work_one(task: Task, listen: Listen | None) -> str:
+def work(tasks: Sequence[Task], terms: Terms | None = None) -> list[str]:
+    """Do each task in turn and return the outcomes.
+
+    `done`, `failed`, `cancelled`, `taken` (another process works on it), `lost` (another process
+    took it over) or `preempted`: this process was asked to leave, and what follows was not begun.
+    An error of a run is in its `status.json`; one rank of several ends with it, and the job too.
+    """
+    outcomes: list[str] = []
+    for task in tasks:
+        outcomes.append(_work_one(task, terms or Terms()))
+        if outcomes[-1] == "preempted":
+            break
+    return outcomes
+
+
+def _work_one(task: Task, terms: Terms) -> str:
     folder = RunFolder(task.folder)
+    rank, world = rank_and_world()
+    refusal = _claim(folder) if rank == 0 else ""
+    if refusal and world == 1:
+        return refusal
+    try:
+        return _in_session(task, folder, terms, refusal)
+    except LeaseLost as error:
+        if world > 1:
+            end_rank(f"LeaseLost: {error}")
+        return "lost"
+    except Exception as error:  # the boundary of a run: kept whole in its status, and reported
+        if world > 1:
+            end_failed_rank(folder, error)
+        say_failed(folder, error)
+        return "failed"
+    finally:
+        if rank == 0:
+            folder.lease.release()
+
+
+def _claim(folder: RunFolder) -> str:
+    """Take the lease of a run; returns the outcome of one that is not to be worked on."""
+    if folder.gave_up:
+        return "cancelled" if folder.cancel_asked else folder.status().state
     try:
         folder.lease.take()
     except LeaseTaken:
         return "taken"
-    try:
-        with open_session(folder.config.compute) as session:
-            execute(task, session, listen)
-    except LeaseLost:
-        return "lost"
-    except Cancelled as stop:
-        folder.say(replace(folder.status(), state="cancelled", error=str(stop)))
-        return "cancelled"
-    except Exception as error:  # the boundary of a run: kept whole in its status, and reported
-        _say_failed(folder, error)
-        return "failed"
-    finally:
-        folder.lease.release()
+    return ""
+
+
+def _in_session(task: Task, folder: RunFolder, terms: Terms, refusal: str) -> str:
+    """Work on a run with all its ranks; the first one's refusal is everybody's."""
+    with open_session(folder.config.compute) as session:
+        if session.agree(bool(refusal))[0]:
+            return refusal or "refused by the first rank"
+        try:
+            execute(task, session, terms)
+        except (Cancelled, Preempted) as leaving:
+            state: State = "cancelled" if isinstance(leaving, Cancelled) else "preempted"
+            if session.first:
+                error = str(leaving) if state == "cancelled" else ""
+                folder.say(replace(folder.status(), state=state, error=error))
+            session.wait()
+            return state
     return "done"
 
 
-def _say_failed(folder: RunFolder, error: Exception) -> None:
-    """Publish a failure; a mistake of the caller is one line, anything else has its traceback."""
-    mistake = isinstance(error, CallerError)
-    line = str(error) if mistake else f"{type(error).__name__}: {error}"
-    folder.say(replace(folder.status(), state="failed", error=line, heartbeat=time.time(),
-                       traceback="" if mistake else traceback.format_exc()))
-
-
-def execute(
-    task: Task, session: Session, listen: Listen | None = None, limit_batches: int | None = None
-) -> None:
+def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
     """Bring one run folder to what the task asks for; the first rank holds its lease.
-
-    Args:
-        listen: called with each new status.
-        limit_batches: for debugging, the most batches in an epoch.
 
     Raises:
         CallerError: a mistake in configuration or data, or a disk that is full or read-only.
+        Cancelled, Preempted: on all ranks, when one of them was asked to leave.
     """
+    terms = terms or Terms()
     folder = RunFolder(task.folder)
     config = folder.config
-    journal = Journal(folder, config, writes=session.first, listen=listen)
+    journal = Journal(folder, config, session.first, terms.listen, terms.max_stalls)
     with disk_refusals_named(folder.path), contextlib.closing(journal):
         if not folder.trained:
-            _train(folder, session, journal, limit_batches)
+            _train(folder, session, journal, terms)
         missing = {s: d for s, d in task.evaluate.items() if not folder.evaluated(s, d)}
         session.wait()  # all ranks have looked before the first one writes
         if missing:
-            _evaluate(folder, session, journal, missing, task.data or config.data)
+            _evaluate(folder, session, journal, missing, task.data or config.data, terms.stop)
         journal.say(replace(journal.status, state="done"))
 
 
-def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | None) -> None:
+def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:
     config = folder.config
-    restarts = journal.status.restarts + int((folder.path / "checkpoints").is_dir())
     train_source, val_source = (training_source(config, part, session)
                                 for part in ("train", "val"))
     model, note = new_model(config, session)
@@ -130,8 +166,8 @@ def _train(folder: RunFolder, session: Session, journal: Journal, limit: int | N
     notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
     run = Training(config, session, train_source, val_source,
                    Checkpoints(folder.path / "checkpoints", config.keep.checkpoints),
-                   journal, model, limit_batches=limit)
-    journal.say(replace(journal.status, restarts=restarts, notes=notes, steps=run.total_steps,
+                   journal, model, limit_batches=terms.limit_batches, stop=terms.stop)
+    journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
                         epochs=sum(run.epochs(phase) for phase in config.recipe.phases)))
     if session.first:
         packs = [*train_source.packs, *val_source.packs]
@@ -196,13 +232,16 @@ def parent_folder(folder: RunFolder, parent_id: str) -> RunFolder:
 
 
 def _evaluate(
-    folder: RunFolder, session: Session, journal: Journal, splits: Mapping[str, str], data: Data
+    folder: RunFolder, session: Session, journal: Journal, splits: Mapping[str, str], data: Data,
+    stop: Callable[[], bool],
 ) -> None:
     """Write predictions and metrics of the best checkpoint on each split."""
     config = folder.config
     model = trained_model(folder, session)
     scores: dict[str, float] = {}
     for split, digest in splits.items():
+        if session.agree(stop())[0]:
+            raise Preempted(f"asked to leave before {split}")
         test = source(config, data, {split: digest}, session)
         if line := test.packs[0].left_out(split):
             earlier = [note for note in journal.status.notes if note != line]

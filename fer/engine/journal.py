@@ -6,7 +6,6 @@ that a run which was killed leaves the same lines as one that was not.
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from fer.data.source import Source
 from fer.engine.controllers import Progress
 from fer.engine.events import Events
 from fer.publish import write_text
+from fer.study.jobs import job_of_process, node_name
 from fer.study.store import RunFolder, Status
 
 HEARTBEAT_SECONDS = 2.0
@@ -26,6 +26,14 @@ HEARTBEAT_SECONDS = 2.0
 
 class Cancelled(RuntimeError):
     """Somebody asked this run to stop; it can go on later from its last checkpoint."""
+
+
+class Preempted(RuntimeError):
+    """This process was asked to leave; the run goes on where it stood when it is started again."""
+
+
+class Stalled(RuntimeError):
+    """The run was started again and again, and never came further."""
 
 
 class Journal:
@@ -37,6 +45,7 @@ class Journal:
         total_steps: optimiser steps if nothing stops early.
         writes: whether this process is the one that writes.
         listen: called with each new status, for a progress display in this process.
+        max_stalls: how many restarts in a row may end where they began; None for any number.
     """
 
     def __init__(
@@ -45,14 +54,18 @@ class Journal:
         config: RunConfig,
         writes: bool,
         listen: Callable[[Status], None] | None = None,
+        max_stalls: int | None = None,
     ) -> None:
         self.folder = folder
         self.config = config
         self.writes = writes
         self.listen = listen
-        self.status = replace(
-            folder.status(), state="running", node=socket.gethostname(), error="", traceback="",
-            job_id=os.environ.get("SLURM_JOB_ID", str(os.getpid())))
+        self.max_stalls = max_stalls
+        self.before = folder.status()
+        job, _ = job_of_process() or (str(os.getpid()), 0)
+        self.status = replace(self.before, state="running", node=node_name(), error="",
+                              traceback="", job_id=job, begun=False)
+        self._opened = self._looked = time.monotonic()
         self._events: Events | None = None
 
     def check_lease(self) -> None:
@@ -60,11 +73,21 @@ class Journal:
         self.folder.lease.check()
 
     def cut_back(self, step: int, epoch: int) -> None:
-        """Drop what was written after the checkpoint at `step`, and open the event file there."""
+        """Drop what was written after the checkpoint at `step`, and open the event file there.
+
+        Raises:
+            Stalled: the last starts all began at this very step.
+        """
+        before = self.before
+        stalled = before.begun and before.restarts > 0 and before.first_step == step
+        stalls = before.stalls + 1 if stalled else 0 if before.begun else before.stalls
         self.log(f"begins at step {step} (epoch {epoch}) on {self.status.node}")
-        self.say(replace(self.status, first_step=step, step=step, epoch=epoch))
+        self.say(replace(self.status, first_step=step, step=step, epoch=epoch, begun=True,
+                         restarts=before.restarts + int(before.begun), stalls=stalls))
         if not self.writes:
             return
+        if self.max_stalls is not None and stalls >= self.max_stalls:
+            raise Stalled(f"{stalls} restarts in a row ended without a step after step {step}")
         path = self.folder.path / "metrics.jsonl"
         if path.is_file():
             kept = [line for line in path.read_text().splitlines(keepends=True)
@@ -74,17 +97,18 @@ class Journal:
             self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
 
     def beat(self, progress: Progress) -> None:
-        """Show the progress here, and publish it at most every two seconds.
-
-        Raises:
-            Cancelled: somebody asked the run to stop.
-        """
+        """Show the progress here, and publish it at most every two seconds."""
         if self.writes and time.time() - self.status.heartbeat > HEARTBEAT_SECONDS:
-            if self.folder.cancel_asked:
-                raise Cancelled("stopped because launch/status.py --cancel asked for it")
             self.say(self.status_at(progress))
         elif self.listen is not None:
             self.listen(self.status_at(progress))
+
+    def cancel_asked(self) -> bool:
+        """Whether somebody asked the run to stop; the disk is asked every two seconds."""
+        if not self.writes or time.monotonic() - self._looked < HEARTBEAT_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        return self.folder.cancel_asked
 
     def status_at(self, progress: Progress) -> Status:
         """Return the status of a run that is there now."""
@@ -96,7 +120,8 @@ class Journal:
         """Publish a status with the present time as its heartbeat; new notes go to the log."""
         for note in status.notes if status.notes != self.status.notes else []:
             self.log(note)
-        self.status = replace(status, heartbeat=time.time())
+        self.status = replace(status, heartbeat=time.time(), seconds=self.before.seconds
+                              + time.monotonic() - self._opened)
         if self.writes:
             self.folder.say(self.status)
         if self.listen is not None:

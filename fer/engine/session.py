@@ -44,11 +44,12 @@ class Session:
             return values
         return self.accelerator.reduce(values, reduction="sum")
 
-    def any(self, flag: bool) -> bool:
-        """Return whether the flag is up on some rank; every rank must call it."""
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is up on some rank; every rank must call it."""
         if self.world == 1:
-            return flag
-        return bool(self.total(torch.tensor(int(flag), device=self.device)).item())
+            return flags
+        counts = self.total(torch.tensor(flags, dtype=torch.int32, device=self.device))
+        return tuple(bool(count) for count in counts.tolist())
 
     def concatenate(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
         """Return the ranks' rows (own count x C) one after another, on every rank.
@@ -114,6 +115,7 @@ def open_session(compute: Compute) -> Iterator[Session]:
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         _check_world(accelerator)
+        _refuse_silent_local_batch_norm(accelerator, compute)
         try:
             yield Session(accelerator, compute)
         finally:
@@ -135,6 +137,15 @@ def _check_world(accelerator: Accelerator) -> None:
     assert accelerator.num_processes == expected == actual, (
         f"Accelerate sees {accelerator.num_processes} processes, torch.distributed {actual}, "
         f"WORLD_SIZE says {expected}")
+
+
+def _refuse_silent_local_batch_norm(accelerator: Accelerator, compute: Compute) -> None:
+    """Refuse what the run id would not say: it was made for synchronised batch-norm."""
+    cpu_ranks = accelerator.num_processes > 1 and accelerator.device.type == "cpu"
+    if cpu_ranks and compute.device != "cpu" and compute.batch_norm == "sync":
+        raise CallerError("compute.device: torch sees no GPU here, and ranks on CPUs cannot "
+                          "synchronise batch-norm; say compute.device=cpu or "
+                          "compute.batch_norm=local, either of which is part of the run id")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
 from fer.config.schema import RunConfig
 from fer.config.tree import parse_overrides
-from fer.engine.job import Listen, Task, execute
+from fer.engine.job import Listen, Task, Terms, execute
 from fer.engine.session import Session, open_session
 from fer.errors import CallerError
 from fer.models.registry import stage_names
@@ -86,8 +86,9 @@ def _train_one(
     session.wait()
     try:
         with _bar(folder, session.first) as listen:
-            execute(Task(folder.path, splits), session, listen if session.first else None,
-                    DEBUG_BATCHES if debug else None)
+            execute(Task(folder.path, splits), session, Terms(
+                listen=listen if session.first else None,
+                limit_batches=DEBUG_BATCHES if debug else None))
     finally:
         if session.first:
             folder.lease.release()

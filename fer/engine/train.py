@@ -5,6 +5,7 @@ alone, so a checkpoint is the weights, the optimiser and a `Progress`.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fer.data.hashing import key
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
 from fer.engine.controllers import Best, Progress, cost, learning_rate
-from fer.engine.journal import Journal
+from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
 from fer.engine.optimizers import make_optimizer
 from fer.engine.predict import predict_logits
@@ -32,13 +33,21 @@ from fer.transfer.phases import freeze, param_groups
 GPU_POLL = 16  # steps between looks at the losses on a GPU, where each look waits for the device
 
 
+def never() -> bool:
+    """Say that nobody asked this process to stop."""
+    return False
+
+
 class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; names the step. Nothing after it was written."""
 
 
 @dataclass
 class Training:
-    """What one run trains with: fixed for the run, beside the `Progress`, which moves."""
+    """What one run trains with: fixed for the run, beside the `Progress`, which moves.
+
+    `stop` says whether somebody asked this process to save and leave; it is polled.
+    """
 
     config: RunConfig
     session: Session
@@ -49,6 +58,7 @@ class Training:
     model: Classifier
     progress: Progress = field(default_factory=Progress)
     limit_batches: int | None = None
+    stop: Callable[[], bool] = never
     last_saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -139,6 +149,7 @@ def train_epoch(
 
     Raises:
         NonFiniteLoss: naming the step.
+        Preempted, Cancelled: the state is saved.
     """
     progress, session, config = run.progress, run.session, run.config
     model.train()
@@ -160,8 +171,7 @@ def train_epoch(
         if len(losses) >= poll:
             _look_at_losses(run, losses)
             run.journal.beat(progress)
-            if run.session.any(_checkpoint_is_due(run)):
-                _save(run, optimizer)
+            _save_if_asked(run, optimizer)
     _look_at_losses(run, losses)
 
 
@@ -194,8 +204,16 @@ def _schedule(run: Training, phase: Phase) -> Schedule:
     return phase.schedule or run.config.schedule
 
 
-def _checkpoint_is_due(run: Training) -> bool:
-    return time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
+def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer) -> None:
+    """Save when it is time to, or when some rank was asked to leave: then all of them do."""
+    due = time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
+    due, stop, cancel = run.session.agree(due, run.stop(), run.journal.cancel_asked())
+    if due or stop or cancel:
+        _save(run, optimizer)
+    if cancel:
+        raise Cancelled("stopped because launch/status.py --cancel asked for it")
+    if stop:
+        raise Preempted(f"asked to leave; saved at step {run.progress.step}")
 
 
 def _save(run: Training, optimizer: torch.optim.Optimizer | None) -> None:

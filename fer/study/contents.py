@@ -32,6 +32,7 @@ class Contents:
         self.root = root
         self.cache = cache
         self._known: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
 
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
@@ -43,12 +44,18 @@ class Contents:
 
     def split(self, split: str, data: Data) -> str:
         """Return the content digest of a split; a `CallerError` says what is missing."""
-        memo = f"{split} {data.model_dump_json(exclude={'drawn'})}"
+        memo = _memo(split, data)
         if memo not in self._known:
             pictures = pictures_of(split, data, self.root)
+            self._counts[memo] = len(pictures)
             with disk_refusals_named(self.cache):
                 self._known[memo] = split_digest(pictures, self.cache)
         return self._known[memo]
+
+    def pictures(self, split: str, data: Data) -> int:
+        """Return how many pictures a split has, the unusable ones included."""
+        self.split(split, data)
+        return self._counts[_memo(split, data)]
 
     def weights(self, file: str) -> str:
         """Return the content digest of a pretrained weights file."""
@@ -64,6 +71,10 @@ class Contents:
                     state.update(chunk)
             self._known[file] = state.hexdigest()
         return self._known[file]
+
+
+def _memo(split: str, data: Data) -> str:
+    return f"{split} {data.model_dump_json(exclude={'drawn'})}"
 
 
 SOURCES = {

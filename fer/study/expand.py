@@ -75,7 +75,7 @@ def expand(study: Study, digests: Digests) -> list[Run]:
     for cell in cells(study):
         place = f"study '{study.study}' ({_label(cell)})"
         config = resolve(apply(base, {**study.set, **cell}, place), place)
-        *ancestors, run = identify(config, digests)
+        *ancestors, run = identify(config, digests, study.resources.ranks)
         for ancestor in ancestors:
             runs.setdefault(ancestor.id, ancestor)
         if run.id in runs and runs[run.id].axes:
@@ -98,12 +98,13 @@ def identify(config: RunConfig, digests: Digests, ranks: int = 1) -> list[Run]:
     """Return the run of a configuration after its ancestors, each with its ids.
 
     Args:
-        ranks: world size of the run, which joins the id where batch-norm stays local.
+        ranks: world size of the run and its ancestors, which joins an id where batch-norm stays
+            local.
     """
     ancestors: list[Run] = []
     parents: dict[str, Run] = {}
     for role, parent in config.parents.items():
-        line = identify(parent, digests)
+        line = identify(parent, digests, ranks)
         ancestors += line
         parents[role] = line[-1]
     contents = digests(config)

@@ -15,7 +15,9 @@ from fer.config.validate import validate
 from fer.errors import CallerError, choices
 from fer.publish import read_json, write_json, write_yaml
 from fer.study.expand import Run
+from fer.study.jobs import read_queue
 from fer.study.store import RunFolder, Store
+from fer.study.submission import Submission
 
 INDEX_SCHEMA = 1
 
@@ -48,6 +50,12 @@ class StudyFolder:
     def runs(self, store: Store) -> list[tuple[Entry, RunFolder]]:
         """Return each entry with its run folder, in the study's order."""
         return [(entry, RunFolder(store.runs / entry.run)) for entry in self.entries]
+
+    def record_ends(self) -> None:
+        """Keep how the study's jobs ended, for when SLURM has forgotten it."""
+        jobs = read_queue()
+        for path in sorted((self.path / "slurm").glob("[0-9]*/jobs.json")):
+            Submission(path.parent).record_ends(jobs)
 
 
 def write_study(store: Store, study: Study, runs: Sequence[Run], data: Data) -> Path:

@@ -1,4 +1,4 @@
-"""Who works on a run: one owner at a time, dead only when the process table says so.
+"""Who works on a run: one owner at a time, dead only when process table or queue say so.
 
 The lease is one file that is never removed; an empty one is free. Reading, judging and writing
 happen under an advisory lock on that file, so two launchers cannot both find a dead owner and
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from fer.study.jobs import Jobs, job_of_process, read_queue
+
 
 class LeaseLost(RuntimeError):
     """Another process took the run over; this one must not publish anything more."""
@@ -27,22 +29,44 @@ class LeaseTaken(RuntimeError):
 
 @dataclass(frozen=True)
 class Owner:
-    """A process on a host, told from every other one, also after a reboot or a reused pid."""
+    """A process on a host, told from every other one, also after a reboot or a reused pid.
+
+    In a SLURM job `job` and `restart` say which start of which job it belongs to.
+    """
 
     host: str
     boot: str
     pid: int
     started: str
+    job: str = ""
+    restart: int = 0
 
     @staticmethod
     def myself() -> "Owner":
         """Return this process as an owner."""
-        return Owner(socket.gethostname(), _boot_id(), os.getpid(), _start_time(os.getpid()) or "")
+        job, restart = job_of_process() or ("", 0)
+        return Owner(socket.gethostname(), _boot_id(), os.getpid(),
+                     _start_time(os.getpid()) or "", job, restart)
 
-    def alive(self) -> bool:
-        """Say whether the process still exists; one on another host counts as alive."""
-        if self.host != socket.gethostname():
+    def alive(self, jobs: Jobs | None = None) -> bool:
+        """Say whether the process may still exist.
+
+        One on this host is looked for; one in a job lives no longer than the job's start, and of
+        one on another host outside a job nothing can be known, so it counts as alive.
+
+        Args:
+            jobs: the queue, where the caller has just read it; None reads it where it matters.
+        """
+        if self.host == socket.gethostname() and not self._in_process_table():
+            return False
+        if not self.job:
             return True
+        here = job_of_process()
+        if here and here[0] == self.job:  # an earlier start of this very job is over
+            return here[1] == self.restart
+        return (read_queue() if jobs is None else jobs).may_work(self.job, self.restart)
+
+    def _in_process_table(self) -> bool:
         return self.boot == _boot_id() and self.started == _start_time(self.pid)
 
 
@@ -83,14 +107,14 @@ class Lease:
         with self._locked() as handle:
             owner = _read(handle)
             if owner is not None and owner != me and owner.alive():
-                raise LeaseTaken(f"{self.path}: process {owner.pid} on {owner.host} works on it")
+                raise LeaseTaken(f"{self.path}: {_called(owner)} works on it")
             _write(handle, json.dumps(asdict(me)))
 
     def check(self) -> None:
         """Raise `LeaseLost` unless this process is the owner."""
         owner = self.owner()
         if owner != Owner.myself():
-            raise LeaseLost(f"{self.path}: taken over by {owner}")
+            raise LeaseLost(f"{self.path}: taken over by {_called(owner) if owner else 'nobody'}")
 
     def release(self) -> None:
         """Free the lease if this process has it."""
@@ -106,10 +130,10 @@ class Lease:
         except FileNotFoundError:
             return None
 
-    def held(self) -> bool:
-        """Say whether a live process has the lease."""
+    def held(self, jobs: Jobs | None = None) -> bool:
+        """Say whether a live process has the lease; `jobs` as for `Owner.alive`."""
         owner = self.owner()
-        return owner is not None and owner.alive()
+        return owner is not None and owner.alive(jobs)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -119,6 +143,11 @@ class Lease:
             yield handle
         finally:
             os.close(handle)  # which unlocks
+
+
+def _called(owner: Owner) -> str:
+    job = f" of job {owner.job}" if owner.job else ""
+    return f"process {owner.pid}{job} on {owner.host}"
 
 
 def _read(handle: int) -> Owner | None:

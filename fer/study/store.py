@@ -3,6 +3,7 @@
 One writer a file: the launcher writes `config.yaml` and `submit.json`, the job everything else.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -28,7 +29,9 @@ class Status:
     """What the job says of itself in `status.json`.
 
     `heartbeat` is in seconds since 1970; `metric` is the best selection metric so far;
-    `first_step` is where the present process began.
+    `first_step` is where the present start of the run began, `begun` whether it has got past its
+    preparations. `restarts` counts the starts that found a checkpoint, `stalls` how many starts in
+    a row ended where they had begun. `seconds` is the time that processes worked on the run.
     """
 
     state: State = "pending"
@@ -43,6 +46,9 @@ class Status:
     job_id: str = ""
     node: str = ""
     restarts: int = 0
+    stalls: int = 0
+    begun: bool = False
+    seconds: float = 0.0
     error: str = ""
     traceback: str = ""
     notes: list[str] = field(default_factory=list)
@@ -106,6 +112,14 @@ class RunFolder:
         write_json(self.path / "status.json", asdict(status))
 
     @property
+    def submitted(self) -> dict[str, Any]:
+        """What the launcher wrote when it sent the run off; empty where it did not."""
+        try:
+            return dict(read_json(self.path / "submit.json"))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    @property
     def trained(self) -> bool:
         """Whether training ended and its final facts are on disk."""
         return (self.path / "train.json").is_file()
@@ -138,9 +152,10 @@ class RunFolder:
 
     def reopen(self) -> None:
         """Let a failed or cancelled run be tried again, from its last checkpoint."""
-        (self.path / "cancel").unlink(missing_ok=True)
+        for name in ("cancel", "submit.json"):  # its job is over
+            (self.path / name).unlink(missing_ok=True)
         self.lease.take()
-        self.say(replace(self.status(), state="pending", error="", traceback=""))
+        self.say(replace(self.status(), state="pending", stalls=0, error="", traceback=""))
         self.lease.release()
 
     def notice(self, run: Run, submit: dict[str, Any]) -> None:
@@ -170,6 +185,14 @@ class Store:
         if path.is_dir():
             return RunFolder(path)
         return RunFolder(self._by_id.get(run.id, path))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the run folders that are there now: one listing instead of a look at each."""
+        try:
+            return frozenset(os.listdir(self.runs))
+        except FileNotFoundError:
+            return frozenset()
 
     @cached_property
     def _by_id(self) -> dict[str, Path]:

@@ -1,0 +1,258 @@
+"""From a plan to array jobs: which runs share a job, in which order, after which others. Pure.
+
+Jobs of one shape stand in one array, the longest way to the end first. A parent has a job to
+itself, because others wait for it. Not for the text of a script (`fer.cluster.script`).
+"""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fer.config.study import Resources, minutes
+from fer.study.expand import Run
+from fer.study.plan import Step
+
+Seconds = Callable[[Run], float | None]
+TO_SUBMIT = ("train", "evaluate", "wait")
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """What every job of an array gets.
+
+    Attributes:
+        nodes: how many.
+        ranks: tasks on each node, one a GPU.
+        gpus: whether the ranks are to have a GPU.
+        threads: cores that each rank needs.
+        minutes: the most that the job asks for at once.
+    """
+
+    nodes: int
+    ranks: int
+    gpus: bool
+    threads: int
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A job of an array of the same submission, by the array's number and the job's index."""
+
+    array: int
+    index: int
+
+
+@dataclass(frozen=True)
+class JobArray:
+    """One call of `sbatch`.
+
+    Attributes:
+        number: from 1, in the order of submission.
+        jobs: array index -> what that job does, one step after another.
+        corresponds: number of the array whose job of the same index each job waits for.
+        after: jobs that all jobs of this array wait for; a string is the id of a job of earlier.
+    """
+
+    number: int
+    shape: Shape
+    jobs: Mapping[int, tuple[Step, ...]]
+    corresponds: int | None = None
+    after: tuple[Ref | str, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        """Runs in it."""
+        return sum(len(steps) for steps in self.jobs.values())
+
+    @property
+    def indices(self) -> str:
+        """The indices as `sbatch --array` takes them: `0-17` or `0,3,5`."""
+        numbers = sorted(self.jobs)
+        if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
+            return f"{numbers[0]}-{numbers[-1]}"
+        return ",".join(map(str, numbers))
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """The array jobs of a plan, and the steps that have to wait for somebody else's process."""
+
+    arrays: tuple[JobArray, ...]
+    left: tuple[Step, ...] = ()
+
+
+def shape_of(run: Run, resources: Resources, limit: str | None) -> Shape:
+    """Return what the job of a run gets; `limit` is the profile's longest time."""
+    asked = minutes(resources.time)
+    compute = run.config.compute
+    return Shape(resources.nodes, resources.gpus, compute.device != "cpu", compute.threads,
+                 min(asked, minutes(limit)) if limit else asked)
+
+
+def make_arrays(
+    steps: Sequence[Step], resources: Resources, seconds: Seconds, max_array: int,
+    limit: str | None = None,
+) -> Dispatch:
+    """Return the array jobs that carry out a plan.
+
+    Args:
+        steps: the plan, parents first.
+        seconds: how long a run is expected to take; None where nothing is known.
+        max_array: the cluster's MaxArraySize: indices are below it.
+        limit: the longest time a job may ask for, as SLURM writes it.
+    """
+    pending = {step.run.id: step for step in steps if step.action in TO_SUBMIT}
+    elsewhere = {step.run.id: step.job for step in steps if step.job}
+    orphans = _without_parent(steps, pending, elsewhere)
+    pending = {key: step for key, step in pending.items() if key not in orphans}
+    maker = _Maker(pending, elsewhere, resources, _way_to_the_end(pending, seconds), max_array,
+                   limit)
+    for level in _levels(pending):
+        maker.add(level)
+    return Dispatch(tuple(maker.arrays), tuple(orphans.values()))
+
+
+def _without_parent(
+    steps: Sequence[Step], pending: Mapping[str, Step], elsewhere: Mapping[str, str]
+) -> dict[str, Step]:
+    """Return the steps that wait for a run which no job of SLURM does."""
+    trained = {step.run.id for step in steps if step.action in ("done", "evaluate")}
+    orphans: dict[str, Step] = {}
+    for key, step in pending.items():  # parents first, so one pass is enough
+        if any(parent not in trained and parent not in elsewhere
+               and (parent not in pending or parent in orphans) for parent in step.run.parents):
+            orphans[key] = step
+    return orphans
+
+
+def _way_to_the_end(pending: Mapping[str, Step], seconds: Seconds) -> dict[str, float]:
+    """Return how long it takes from a run's start to the end of its last descendant.
+
+    A run of which nothing is known counts like the middle of the others.
+    """
+    known = {key: found for key, step in pending.items()
+             if (found := seconds(step.run)) is not None}
+    usual = sorted(known.values())[len(known) // 2] if known else 1.0
+    way = {key: known.get(key, usual) for key in pending}
+    for key, step in reversed(list(pending.items())):
+        for parent in step.run.parents:
+            if parent in way:
+                way[parent] = max(way[parent], known.get(parent, usual) + way[key])
+    return way
+
+
+def _levels(pending: Mapping[str, Step]) -> list[list[Step]]:
+    level: dict[str, int] = {}
+    for key, step in pending.items():
+        level[key] = max((level[p] + 1 for p in step.run.parents if p in level), default=0)
+    found: list[list[Step]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
+    for key, step in pending.items():
+        found[level[key]].append(step)
+    return found
+
+
+class _Maker:
+    """Collects the arrays level by level, and where each run is in them."""
+
+    def __init__(
+        self, pending: Mapping[str, Step], elsewhere: Mapping[str, str], resources: Resources,
+        way: Mapping[str, float], max_array: int, limit: str | None,
+    ) -> None:
+        self.elsewhere, self.resources, self.way = elsewhere, resources, way
+        self.max_array, self.limit = max_array, limit
+        self.awaited = Counter(parent for step in pending.values() for parent in step.run.parents)
+        self.placed: dict[str, Ref] = {}
+        self.arrays: list[JobArray] = []
+
+    def add(self, level: Sequence[Step]) -> None:
+        """Add the steps of one level, of which none waits for another."""
+        groups: dict[tuple[Shape, tuple[Ref | str, ...]], list[Step]] = defaultdict(list)
+        for step in level:
+            shape = shape_of(step.run, self.resources, self.limit)
+            groups[shape, self._refs(step)].append(step)
+        for shape, group in self._by_parent_array(groups).items():
+            for array, children in group.items():
+                self._add_children(shape, array, children)
+        for (shape, refs), steps in groups.items():
+            self._add_group(shape, steps, refs)
+
+    def _refs(self, step: Step) -> tuple[Ref | str, ...]:
+        found: list[Ref | str] = []
+        for parent in step.run.parents:
+            if parent in self.placed:
+                found.append(self.placed[parent])
+            elif parent in self.elsewhere:
+                found.append(self.elsewhere[parent])
+        return tuple(found)
+
+    def _by_parent_array(
+        self, groups: dict[tuple[Shape, tuple[Ref | str, ...]], list[Step]]
+    ) -> dict[Shape, dict[int, dict[int, list[Step]]]]:
+        """Take the groups with one parent in an array out of `groups`: shape -> array -> index."""
+        found: dict[Shape, dict[int, dict[int, list[Step]]]] = defaultdict(
+            lambda: defaultdict(dict))
+        for shape, refs in list(groups):
+            if len(refs) == 1 and isinstance(refs[0], Ref):
+                steps = groups.pop((shape, refs))
+                found[shape][refs[0].array][refs[0].index] = steps
+        return found
+
+    def _add_children(self, shape: Shape, array: int, children: Mapping[int, list[Step]]) -> None:
+        """Add the children of one array's runs: in as few arrays as their parents allow.
+
+        Either one array a child number, whose jobs correspond to those of the parents, or one
+        array a parent.
+        """
+        most = max(len(steps) for steps in children.values())
+        if len(children) <= most:
+            for index, steps in children.items():
+                self._add_group(shape, steps, (Ref(array, index),))
+            return
+        ordered = {index: self._sorted(steps) for index, steps in children.items()}
+        for number in range(most):
+            self._put(shape, {index: (steps[number],) for index, steps in ordered.items()
+                              if number < len(steps)}, corresponds=array)
+
+    def _add_group(self, shape: Shape, steps: Sequence[Step], after: tuple[Ref | str, ...]) -> None:
+        jobs = self._packed(steps)
+        for start in range(0, len(jobs), self.max_array):
+            self._put(shape, dict(enumerate(jobs[start : start + self.max_array])), after=after)
+
+    def _packed(self, steps: Sequence[Step]) -> list[tuple[Step, ...]]:
+        """Return jobs of at most `runs_per_job` runs and of about equal length, longest first."""
+        alone = [(step,) for step in steps if self.awaited[step.run.id]]
+        shared = self._sorted([step for step in steps if not self.awaited[step.run.id]])
+        jobs = [*alone, *pack(shared, self.resources.runs_per_job,
+                              lambda step: self.way[step.run.id])]
+        return sorted(jobs, key=lambda job: -sum(self.way[step.run.id] for step in job))
+
+    def _sorted(self, steps: Iterable[Step]) -> list[Step]:
+        return sorted(steps, key=lambda step: -self.way[step.run.id])  # stable: else study order
+
+    def _put(self, shape: Shape, jobs: Mapping[int, tuple[Step, ...]],
+             corresponds: int | None = None, after: tuple[Ref | str, ...] = ()) -> None:
+        number = len(self.arrays) + 1
+        self.arrays.append(JobArray(number, shape, jobs, corresponds, after))
+        for index, steps in jobs.items():
+            for step in steps:
+                self.placed[step.run.id] = Ref(number, index)
+
+
+def pack(steps: Sequence[Step], most: int, weight: Callable[[Step], float]
+         ) -> list[tuple[Step, ...]]:
+    """Return the steps in as few jobs of at most `most` as possible, of about equal weight.
+
+    Args:
+        steps: heaviest first; each goes to the lightest job that has room (Graham's LPT rule).
+    """
+    count = -(-len(steps) // most)
+    jobs: list[list[Step]] = [[] for _ in range(count)]
+    heap = [(0.0, number) for number in range(count)]
+    for step in steps:
+        load, number = heapq.heappop(heap)
+        jobs[number].append(step)
+        if len(jobs[number]) < most:
+            heapq.heappush(heap, (load + weight(step), number))
+    return [tuple(job) for job in jobs]

@@ -1,0 +1,128 @@
+"""What `--dry-run` prints: runs, plan, the scripts as they would be submitted, space and time."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from fer.cluster.arrays import Dispatch, make_arrays
+from fer.cluster.estimate import History, makespan
+from fer.cluster.profile import Profile
+from fer.cluster.request import Expanded
+from fer.cluster.script import array_script, report_script
+from fer.cluster.space import space
+from fer.cluster.submit import SCRIPTS, max_array_size, site_of, submission_folders
+from fer.config.places import REPOSITORY, cache
+from fer.study.expand import Run
+from fer.study.look import look
+from fer.study.plan import Step, plan
+from fer.study.snapshot import snapshot_folder
+from fer.study.store import Store
+
+
+def print_plan(
+    work: Expanded, store: Store, place: str, profile: Profile | None, console: Console
+) -> None:
+    """Print all that a sweep would do, and do nothing.
+
+    Args:
+        profile: of the cluster; None for this machine.
+    """
+    steps = plan(work.runs, look(store, work.runs, work.splits))
+    for step in steps:
+        _print(console, f"{step.action:9} {step.run.name}")
+    console.print(counts(steps))
+    if all(step.action == "done" for step in steps):
+        return
+    limit = max_array_size() if profile else len(steps) + 1
+    history = History(store, work.contents)
+    made = make_arrays(steps, work.study.resources, history.seconds, limit,
+                       profile.time if profile else None)
+    if profile:
+        _print_scripts(made, work, store, profile, console)
+    slots = profile.array_parallelism if profile else len(os.sched_getaffinity(0))
+    _print(console, _space(steps, work, slots))
+    for line in time_lines(steps, made, history, slots, work.study.resources.ranks):
+        _print(console, line)
+
+
+def counts(steps: Sequence[Step]) -> str:
+    """Return how many runs are in which state, as one line."""
+    by_action = Counter(step.action for step in steps)
+    return f"{len(steps)} runs: " + ", ".join(f"{n} {action}" for action, n in by_action.items())
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_scripts(made: Dispatch, work: Expanded, store: Store, profile: Profile,
+                   console: Console) -> None:
+    scripts = store.study(work.study.study) / SCRIPTS
+    site = site_of(work.study.study, snapshot_folder(REPOSITORY, scripts), profile)
+    folders = submission_folders(scripts, len(made.arrays))
+    ids = {array.number: placeholder(array.number) for array in made.arrays}
+    for array, submission in zip(made.arrays, folders, strict=False):
+        _print(console, f"\n# array {array.number}: {array.runs} runs in {len(array.jobs)} jobs: "
+                        f"{submission.script}")
+        _print(console, array_script(array, submission.folder, submission.comment, profile, site,
+                                     ids))
+    report = folders[-1]
+    _print(console, f"\n# the report, when all of them have ended: {report.script}")
+    _print(console, report_script(report.folder, report.comment, profile, site,
+                                  ":".join(ids.values())))
+
+
+def placeholder(number: int) -> str:
+    """Return what stands for the job id of an array that is not submitted yet."""
+    return f"<JOB ID OF ARRAY {number}>"
+
+
+def _space(steps: Sequence[Step], work: Expanded, slots: int) -> str:
+    pictures = sum(work.contents.pictures(split, work.data) for split in work.splits)
+    taken = space(steps, pictures, slots, cache())
+    return (f"disk: at most {_bytes(taken.bytes)} in {taken.files:,} files when all is done, and "
+            f"{_bytes(taken.bytes_while_running)} in {taken.files_while_running:,} files more "
+            f"while jobs run (weights computed, the rest as a rule of thumb)")
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+def time_lines(
+    steps: Sequence[Step], made: Dispatch, history: History, slots: int, ranks: int
+) -> list[str]:
+    """Return GPU-hours and wall time, and what they rest on, or that they are not known."""
+    runs = [step.run for array in made.arrays for job in array.jobs.values() for step in job
+            if step.action != "evaluate"]
+    times = {run.id: history.seconds(run) for run in runs}
+    known = {key: seconds for key, seconds in times.items() if seconds is not None}
+    unknown = sorted({_kind(run) for run in runs if run.id not in known})
+    lines = []
+    if known:
+        measured = sum({_kind(run): len(history.like(run)) for run in runs}.values())
+        lines.append(f"time: {sum(known.values()) * ranks / 3600:.2f} GPU-hours for {len(known)} "
+                     f"runs, from {measured} measured runs of the same backbones and sizes")
+    if unknown:
+        lines.append(f"time: not known for {', '.join(unknown)}: nothing like it was run here yet")
+    elif known:
+        wall = makespan(made.arrays, lambda run: times.get(run.id) or 0.0, slots)
+        lines.append(f"time: {_clock(wall)} until the last run ends, with {slots} jobs at a time "
+                     "and no waiting in the queue")
+    return lines
+
+
+def _kind(run: Run) -> str:
+    backbone = run.config.backbone
+    return f"{backbone.name} at {backbone.input_size} px"
+
+
+def _clock(seconds: float) -> str:
+    mins = round(seconds / 60)
+    return f"{mins // 60}:{mins % 60:02} hours" if mins >= 60 else f"{max(mins, 1)} minutes"

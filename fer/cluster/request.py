@@ -1,0 +1,119 @@
+"""What was asked for on the command line, resolved: the study, its runs, what they are tested on.
+
+Makes drawn faces where they are missing; trains and submits nothing (`fer.cluster.sweep`).
+"""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import Progress
+
+from fer.cluster.profile import LOCAL, Profile, default_cluster, load_profile, use_places
+from fer.config.load import apply, load_study, locate, read_based
+from fer.config.places import cache, data_root
+from fer.config.schema import Data
+from fer.config.study import Study
+from fer.config.tree import parse_overrides
+from fer.config.validate import validate
+from fer.errors import CallerError
+from fer.study.contents import Contents, draw_missing_faces, require_sets
+from fer.study.expand import Run, cells, expand
+from fer.study.room import check_room
+
+DEFAULT_STUDY = "sweeps/paper.yaml"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed: names and overrides, where to run, whether to try failures again.
+
+    Attributes:
+        cluster: a profile, `local`, or empty for the default.
+        slots: on this machine, jobs at a time; 0 for one a GPU or one a core.
+        follow: whether to stay until everything is done; on this machine there is no choice.
+    """
+
+    names: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    cluster: str = ""
+    retry: bool = False
+    slots: int = 0
+    follow: bool = True
+
+    def study(self) -> Study:
+        """Return the study that is named; a `CallerError` says what is wrong with it."""
+        if len(self.names) > 1:
+            raise CallerError(f"one study at a time, not {', '.join(self.names)}")
+        return load_study(self.names[0] if self.names else DEFAULT_STUDY,
+                          parse_overrides(self.overrides))
+
+    @property
+    def place(self) -> str:
+        """Where to run: `local` or the name of a profile."""
+        return self.cluster or default_cluster()
+
+    def profile(self) -> Profile | None:
+        """Return the profile of the cluster, whose places hold from now on; None for this machine.
+        """
+        if self.place == LOCAL:
+            return None
+        profile = load_profile(self.place)
+        use_places(profile)
+        return profile
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A study with its runs and what they are evaluated on.
+
+    Attributes:
+        data: the data sets as the base configuration has them now.
+        splits: `{split: content digest}` of `evaluate_on`.
+    """
+
+    study: Study
+    data: Data
+    runs: list[Run]
+    splits: dict[str, str]
+    contents: Contents
+
+
+def expanded(study: Study, console: Console) -> Expanded:
+    """Return a study with its runs, with drawn faces made where they are missing.
+
+    Raises:
+        CallerError: anything in the study, the configuration or the data that the caller can mend.
+    """
+    data = _data_of(study)
+    _draw(data, console)
+    require_sets(_sets_of(study), data, data_root())
+    check_room(cache(), "FER_CACHE")
+    contents = Contents(data_root(), cache())
+    splits = {split: contents.split(split, data) for split in study.evaluate_on}
+    return Expanded(study, data, expand(study, contents), splits, contents)
+
+
+def _data_of(study: Study) -> Data:
+    """Return the data sets of the base configuration with the study's own settings of them."""
+    own = {key: value for key, value in study.set.items() if key.split(".")[0] == "data"}
+    tree = apply(read_based(locate(study.base)), own, study.base)
+    return validate(Data, tree.get("data", {}), study.base)
+
+
+def _sets_of(study: Study) -> set[str]:
+    """Return the names of the data sets that a study trains and is evaluated on."""
+    base = read_based(locate(study.base))
+    trained = [{**base, **study.set, **cell}.get("train_on") for cell in cells(study)]
+    return ({name for sets in trained for name in str(sets or "").split("+") if name}
+            | {split.partition("/")[0] for split in study.evaluate_on})
+
+
+def _draw(data: Data, console: Console) -> None:
+    if data.drawn is None:
+        return
+    with Progress(console=console, transient=True) as bars:
+        bar = bars.add_task("drawing faces (once)", total=None)
+        drawn = draw_missing_faces(
+            data, data_root(), lambda done, total: bars.update(bar, completed=done, total=total))
+    if drawn:
+        console.print(f"drew the faces below {data_root() / 'drawn'} (drawings, not people)")

@@ -1,0 +1,158 @@
+"""Whether a job that has not finished is to be started again, and by whom.
+
+SLURM requeues a job that it preempts or whose node is lost; it does not requeue one that reaches
+its time limit, leaves early after a warning, or whose rank was killed. A job that somebody
+cancelled must stay away. Which of these it is can be read off the job's state when it leaves.
+"""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from fer.study.failure import kept_failure, publish_failure
+from fer.study.store import RunFolder
+
+PATIENCE_S = 60.0  # for a controller that is being restarted
+MAX_RESTARTS = 20
+TAIL_LINES = 20
+Ending = Literal["nobody", "requeued", "cancelled", "time limit"]
+
+
+@dataclass(frozen=True)
+class JobNow:
+    """The job of this process, as SLURM sees it now and as this process was started."""
+
+    id: str
+    state: str
+    restarts: int
+    my_restart: int
+    run_minutes: float = 0.0
+    limit_minutes: float = 0.0
+
+    @property
+    def ended_by(self) -> Ending:
+        """Who is ending the job: nobody yet, SLURM to start it again, a user, or the time limit.
+
+        SLURM counts a restart when it decides on it, while the old processes still run.
+        """
+        if self.restarts > self.my_restart:
+            return "requeued"
+        if self.state in ("RUNNING", "CONFIGURING", "SUSPENDED"):
+            return "nobody"
+        over = self.limit_minutes and self.run_minutes >= self.limit_minutes
+        return "time limit" if over else "cancelled"
+
+
+def leave(folders: Sequence[RunFolder], job: JobNow | None) -> None:
+    """Have the job started again where nobody does, or say what became of it.
+
+    Called by the first rank when everything is saved.
+    """
+    if job is None:
+        print("SLURM does not answer: launch/sweep.py will start what is missing", flush=True)
+        return
+    by = job.ended_by
+    print(f"leaving job {job.id}: ended by {by}", flush=True)
+    if by == "cancelled":
+        for folder in unfinished(folders):
+            folder.say(replace(folder.status(), state="cancelled", error=f"job {job.id} was "
+                               "cancelled; --retry goes on from the last checkpoint"))
+    elif by == "nobody":
+        requeue(folders, job)
+
+
+def requeue(folders: Sequence[RunFolder], job: JobNow) -> bool:
+    """Put the job back into the queue, unless it was restarted too often; says whether it is."""
+    limit = _max_restarts()
+    if refuse_restart(folders, job.restarts + 1, first=True):
+        return False
+    done = subprocess.run(["scontrol", "requeue", job.id], capture_output=True, text=True)
+    print(f"requeued job {job.id} (restart {job.restarts + 1} of at most {limit})"
+          if done.returncode == 0 else f"scontrol requeue: {done.stderr.strip()}", flush=True)
+    return done.returncode == 0
+
+
+def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> bool:
+    """Say whether start number `restart` is one too many; the first rank says it of the runs."""
+    if restart <= _max_restarts():
+        return False
+    for folder in unfinished(folders) if first else []:
+        publish_failure(folder, f"restarted {restart - 1} times, which is the most that "
+                                "max_restarts of the profile allows")
+    return True
+
+
+def _max_restarts() -> int:
+    return int(os.environ.get("FER_MAX_RESTARTS", MAX_RESTARTS))
+
+
+def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
+    """Judge a job whose tasks did not end well; called by the batch script, returns `code`.
+
+    A run that said why it failed is left alone; one that said nothing is to go on.
+    """
+    for folder in unfinished(folders):
+        if kept := kept_failure(folder):
+            publish_failure(folder, *kept)
+    left = [folder for folder in unfinished(folders) if not folder.lease.held()]
+    job = job_now() if left else None
+    if job is not None and job.ended_by == "nobody":
+        print(f"tasks ended with {code}, without a word on: "
+              f"{', '.join(folder.name for folder in left)}", flush=True)
+        for folder in left:
+            folder.say(replace(folder.status(), state="lost", traceback=tail(log),
+                               error=f"its processes ended with code {code} without a word"))
+        requeue(left, job)
+    elif job is not None and job.ended_by == "cancelled":
+        leave(left, job)
+    return code
+
+
+def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
+    """Return the runs that are neither done nor given up."""
+    return [folder for folder in folders
+            if not folder.gave_up and folder.status().state != "done"]
+
+
+def job_now() -> JobNow | None:
+    """Ask SLURM for the job of this process; None where it does not answer for a minute."""
+    number = os.environ["SLURM_JOB_ID"]
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        done = subprocess.run(["scontrol", "show", "job", "--oneliner", number],
+                              capture_output=True, text=True)
+        if done.returncode == 0:
+            restart = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+            return parse_job(done.stdout, number, restart)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(2)
+
+
+def parse_job(text: str, job_id: str, my_restart: int) -> JobNow:
+    """Return the job of `scontrol show job --oneliner`."""
+    fields = dict(re.findall(r"(\w+)=(\S*)", text))
+    return JobNow(job_id, fields["JobState"], int(fields.get("Restarts", 0)), my_restart,
+                  _minutes(fields.get("RunTime", "")), _minutes(fields.get("TimeLimit", "")))
+
+
+def _minutes(text: str) -> float:
+    """Return `[days-]hours:minutes:seconds` in minutes; 0 for UNLIMITED and the like."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if match is None:
+        return 0.0
+    days, hours, mins, seconds = (int(part or 0) for part in match.groups())
+    return days * 1440 + hours * 60 + mins + seconds / 60
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log; empty where there is none."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+    except OSError:
+        return ""

@@ -1,0 +1,140 @@
+"""A study on SLURM: submit what is missing, and follow the jobs if asked to.
+
+Following is looking: the jobs need no launcher. It only submits again what ended without a word.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from rich.console import Console
+
+from fer.cluster.arrays import Dispatch, Shape, make_arrays
+from fer.cluster.estimate import History
+from fer.cluster.profile import Profile
+from fer.cluster.request import Expanded
+from fer.cluster.submit import Submitter, check_partitions, max_array_size, submitting
+from fer.config.places import REPOSITORY
+from fer.errors import CallerError
+from fer.study.jobs import Jobs, read_queue
+from fer.study.look import Queue, look
+from fer.study.plan import UNFINISHED, Step, plan
+from fer.study.progress import StudyProgress
+from fer.study.snapshot import snapshot
+from fer.study.store import Store
+
+POLL_SECONDS = 5.0
+DISK_SECONDS = 15.0  # a network disk may show a job's last files so much later
+MAX_ATTEMPTS = 3  # how often a run whose job ended without a word is submitted again
+
+
+@dataclass
+class OnSlurm:
+    """Carries out the plan of a study on a cluster.
+
+    Args:
+        place: name of the profile.
+    """
+
+    store: Store
+    work: Expanded
+    place: str
+    profile: Profile
+    console: Console
+    attempts: Counter[str] = field(default_factory=Counter)
+    idle_since: dict[str, float] = field(default_factory=dict)
+
+    def steps(self, jobs: Jobs | None = None) -> list[Step]:
+        """Return the plan as run folders and queue stand now."""
+        queue = Queue(self.store.home, jobs)
+        return plan(self.work.runs, look(self.store, self.work.runs, self.work.splits, queue))
+
+    def dispatch(self, steps: Sequence[Step], max_array: int) -> Dispatch:
+        """Return the array jobs of a plan."""
+        history = History(self.store, self.work.contents)
+        return make_arrays(steps, self.work.study.resources, history.seconds, max_array,
+                           self.profile.time)
+
+    def submit(self) -> list[Step]:
+        """Submit what is missing and return the plan after it.
+
+        Raises:
+            CallerError: SLURM does not answer, refuses, or cannot give what a run needs.
+        """
+        refuse_too_much(self.work.study.resources.gpus, self.place, self.profile)
+        with submitting(self.store) as lock:
+            jobs = read_queue()
+            if not jobs.answered:
+                raise CallerError(f"profile {self.place}: squeue does not answer, so what is in "
+                                  "the queue is not known; nothing was submitted")
+            steps = self.steps(jobs)
+            if not any(step.action in ("train", "evaluate", "wait") for step in steps):
+                return steps
+            made = self.dispatch(steps, max_array_size())
+            self._say_left(made)
+            if not made.arrays:
+                return steps
+            check_partitions(self.place, self.profile)
+            code = snapshot(REPOSITORY, self.store.study(self.work.study.study) / "slurm")
+            submitter = Submitter(self.store, self.work, self.place, self.profile, code, lock)
+            others = sorted({step.job.split("_")[0] for step in steps if step.job})
+            ids = submitter.submit(made.arrays, others)
+        self.attempts.update(step.run.id for array in made.arrays
+                             for job in array.jobs.values() for step in job)
+        count = sum(array.runs for array in made.arrays)
+        self.console.print(f"submitted {count} runs in {len(ids)} array jobs to {self.place}: "
+                           f"{', '.join(ids)}", soft_wrap=True)
+        return self.steps()
+
+    def _say_left(self, made: Dispatch) -> None:
+        for step in made.left:
+            self.console.print(f"left for a later call: {step.run.name}: a process outside SLURM "
+                               "works on its parent", markup=False, soft_wrap=True)
+
+    def follow(self) -> list[Step]:
+        """Look until nothing is left to wait for; returns the last plan."""
+        with StudyProgress(self.store, self.console) as progress:
+            while True:
+                jobs = read_queue()
+                steps = self.steps(jobs)
+                progress.show(steps)
+                if not any(step.action in UNFINISHED for step in steps):
+                    return steps
+                lost = self._lost(steps)
+                if lost and jobs.answered:
+                    self._give_up_on(lost)
+                    self.submit()
+                if all(step.action in ("wait", "done", "failed", "blocked") for step in steps):
+                    return steps  # what waits, waits for somebody who is not there
+                time.sleep(POLL_SECONDS)
+
+    def _lost(self, steps: Sequence[Step]) -> list[Step]:
+        """Return the steps that no job has to do, for some time now."""
+        idle = {step.run.id: step for step in steps if step.action in ("train", "evaluate")}
+        now = time.monotonic()
+        self.idle_since = {key: self.idle_since.get(key, now) for key in idle}
+        return [step for key, step in idle.items() if now - self.idle_since[key] > DISK_SECONDS]
+
+    def _give_up_on(self, lost: Sequence[Step]) -> None:
+        """Call runs failed that were submitted again and again and never said why they ended."""
+        for step in lost:
+            if self.attempts[step.run.id] < MAX_ATTEMPTS:
+                continue
+            folder = self.store.folder(step.run)
+            folder.say(replace(folder.status(), state="failed", error=(
+                f"its job ended without a word, {MAX_ATTEMPTS} times; the logs are below "
+                f"{self.store.study(self.work.study.study) / 'slurm'}")))
+
+
+def refuse_too_much(gpus: int, place: str, profile: Profile) -> None:
+    """Raise a `CallerError` where a run wants more GPUs of a node than it has."""
+    most = profile.gpus_per_node
+    if most is not None and gpus > most:
+        raise CallerError(f"resources.gpus: {gpus} on one node, and a node of {place} has {most} "
+                          f"(gpus_per_node); use more nodes: resources.nodes")
+
+
+def shapes(made: Dispatch) -> list[Shape]:
+    """Return the shapes of the jobs, each once."""
+    return sorted({array.shape for array in made.arrays})

@@ -1,0 +1,165 @@
+"""Hands array jobs to SLURM: never the same run twice, whatever happens to the launcher.
+
+One launcher at a time submits into a store. What a job will do is on the disk before `sbatch` is
+called, and the job carries a comment by which the next launcher finds it, so dying at any moment
+leaves nothing double. The lock is inherited by `sbatch`: while an orphaned call still runs, nobody
+else submits.
+"""
+
+import fcntl
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.cluster.arrays import JobArray
+from fer.cluster.profile import Profile
+from fer.cluster.request import Expanded
+from fer.cluster.script import Site, array_script, report_script
+from fer.config.places import cache, data_root, home
+from fer.errors import CallerError, choices
+from fer.study.jobs import read_queue
+from fer.study.store import Store
+from fer.study.submission import Submission, next_number
+
+DEFAULT_MAX_ARRAY = 1001
+SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
+
+
+@contextmanager
+def submitting(store: Store) -> Iterator[int]:
+    """Let one launcher at a time look and submit; yields the lock's file, for `sbatch` to inherit.
+    """
+    store.home.mkdir(parents=True, exist_ok=True)
+    handle = os.open(store.home / ".submitting.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Submits the array jobs of one study to one cluster.
+
+    Attributes:
+        place: the profile's name. code: the snapshot that jobs run. lock: of `submitting`.
+    """
+
+    store: Store
+    work: Expanded
+    place: str
+    profile: Profile
+    code: Path
+    lock: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's scripts and logs are."""
+        return self.store.study(self.work.study.study) / SCRIPTS
+
+    def submit(self, arrays: Sequence[JobArray], others: Sequence[str] = ()) -> list[str]:
+        """Submit arrays and the report after them; returns the arrays' job ids.
+
+        Args:
+            others: ids of jobs of earlier submissions that the report waits for too.
+
+        Raises:
+            CallerError: SLURM refused one; what was submitted before it stays.
+        """
+        site = site_of(self.work.study.study, self.code, self.profile)
+        folders = submission_folders(self.folder, len(arrays))
+        ids: dict[int, str] = {}
+        for array, submission in zip(arrays, folders, strict=False):
+            ids[array.number] = self._submit_array(array, submission, site, ids)
+        self._submit_report(folders[-1], site, [*ids.values(), *others])
+        return list(ids.values())
+
+    def _submit_array(self, array: JobArray, submission: Submission, site: Site,
+                      ids: Mapping[int, str]) -> str:
+        script = array_script(array, submission.folder, submission.comment, self.profile, site, ids)
+        names = {step.run.id: self.store.folder(step.run).name
+                 for steps in array.jobs.values() for step in steps}
+        submission.write(array.jobs, names, self.work.splits, self.work.data, script)
+        where = str(submission.folder.relative_to(self.store.home))
+        for index, steps in array.jobs.items():
+            for step in steps:
+                self.store.folder(step.run).notice(
+                    step.run, {"cluster": self.place, "submission": where, "index": index})
+        submission.set_job(self._sbatch(submission.script, submission.comment))
+        return submission.job
+
+    def _submit_report(self, submission: Submission, site: Site, after: Sequence[str]) -> None:
+        submission.folder.mkdir(parents=True)
+        submission.script.write_text(report_script(
+            submission.folder, submission.comment, self.profile, site, ":".join(after)),
+            encoding="utf-8")
+        submission.set_job(self._sbatch(submission.script, submission.comment))
+
+    def _sbatch(self, script: Path, comment: str) -> str:
+        done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True,
+                              env=outside(os.environ), pass_fds=(self.lock,))
+        if done.returncode == 0:
+            return done.stdout.strip().split(";")[0]
+        taken = read_queue().with_comment(comment)  # it answered too late, but took the job
+        if taken:
+            return taken[0].id.split("_")[0]
+        said = "; ".join(line.removeprefix("sbatch: error: ") for line in
+                         done.stderr.strip().splitlines() if line.startswith("sbatch: error"))
+        raise CallerError(f"profile {self.place}: sbatch refused {script}: "
+                          f"{said or done.stderr.strip() or done.returncode}")
+
+
+def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
+    """Return the folders of the next arrays and of the report after them."""
+    first = next_number(scripts)
+    names = [f"{first + number:03}" for number in range(arrays)]
+    return [Submission(scripts / name) for name in (*names, f"{first + arrays:03}-report")]
+
+
+def site_of(study: str, code: Path, profile: Profile) -> Site:
+    """Return where the jobs of a study find things."""
+    places = {"FER_HOME": home(), "FER_DATA": data_root(), "FER_CACHE": cache()}
+    return Site(study, code, profile.python or shlex.quote(sys.executable),
+                {name: str(path) for name, path in places.items()})
+
+
+def outside(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment as outside any job: a job submitted from inside one inherits nothing.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return dict(environment)
+    kept = {name: value for name, value in environment.items()
+            if not re.match(r"(SLURM|SLURMD|SRUN|SBATCH|SUBMITIT|PMI|PMIX|FER)_", name)
+            and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
+                             "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")}
+    if "SLURM_CONF" in environment:  # says which SLURM, not which job
+        kept["SLURM_CONF"] = environment["SLURM_CONF"]
+    return kept
+
+
+def max_array_size() -> int:
+    """Ask the cluster for MaxArraySize: the indices of an array are below it."""
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else DEFAULT_MAX_ARRAY
+
+
+def check_partitions(place: str, profile: Profile) -> None:
+    """Raise a `CallerError` where a partition of the profile is not on the cluster."""
+    done = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, text=True)
+    if done.returncode:
+        raise CallerError(f"profile {place}: SLURM does not answer: {done.stderr.strip()}; "
+                          f"python launch/doctor.py --cluster {place} says more")
+    there = set(done.stdout.split())
+    for key in ("partition", "report_partition"):
+        for name in (getattr(profile, key) or "").split(","):
+            if name and name not in there:
+                raise CallerError(f"slurm/profiles/{place}.yaml: {key}: no partition '{name}' on "
+                                  f"this cluster; there are: {choices(there)}")

@@ -1,0 +1,41 @@
+"""The failure of a run with several ranks: kept by the rank that raises first, published once.
+
+The other ranks fail too, because their collectives break, but that is not the cause. Not for
+deciding whether to start again (`fer.cluster.requeue`).
+"""
+
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from fer.study.store import RunFolder
+
+
+def publish_failure(folder: RunFolder, error: str, trace: str = "") -> None:
+    """Say in `status.json` that the run failed, and why."""
+    folder.say(replace(folder.status(), state="failed", error=error, traceback=trace,
+                       heartbeat=time.time()))
+
+
+def keep_failure(folder: RunFolder, error: str, trace: str) -> None:
+    """Keep the error of a rank, unless another rank of this start was first."""
+    path = _file(folder)
+    path.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError), open(path, "x", encoding="utf-8") as handle:
+        json.dump({"error": error, "traceback": trace}, handle)
+
+
+def kept_failure(folder: RunFolder) -> tuple[str, str] | None:
+    """Return error and traceback that a rank of this start kept; None where none did."""
+    with suppress(OSError, ValueError, KeyError):
+        content = json.loads(_file(folder).read_text(encoding="utf-8"))
+        return content["error"], content["traceback"]
+    return None
+
+
+def _file(folder: RunFolder) -> Path:
+    """Return the file of this start: one job may start a run several times."""
+    return folder.path / "logs" / f"failure-{os.environ.get('FER_START', 'alone')}.json"
