@@ -1,6 +1,7 @@
 """Show how a study stands: one row a run."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,39 +11,39 @@ from fer.command import run
 
 def status(
     study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
-    failed: Annotated[bool, typer.Option("--failed", help="Print each failure's traceback.")]
+    failed: Annotated[bool, typer.Option("--failed", help="Print tracebacks and ends of logs.")]
     = False,
     cancel: Annotated[str, typer.Option(help="Ask runs to stop, by state or name pattern.")] = "",
+    retry: Annotated[str, typer.Option(help="Try runs again, by state or name pattern.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before many runs are touched.")]
+    = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds.")]
+    = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
 ) -> None:
     """Print state, epoch, metric, restarts, heartbeat and time left of each run of a study.
 
-    Exit code 0 when every run is done, 1 when not.
+    States come from the runs' own files, squeue and sacct; it works without accounting. Exit
+    code 0 when every run is done, 1 when not.
     """
-    from rich.console import Console
+    from fer.cluster.status import look_at
 
-    from fer.config.places import home
-    from fer.errors import CallerError
-    from fer.study import folder, table
-    from fer.study.store import Store
-
-    store, console = Store(home()), Console()
-    found = folder.read_study(store, study)
+    standing = look_at(study, cluster)
     if cancel:
-        chosen = table.matching(found, store, cancel)
-        if not chosen:
-            raise CallerError(f"no run of '{study}' has the state or name '{cancel}'")
-        count = table.ask_to_stop(chosen, lambda name: console.print(name, soft_wrap=True))
-        console.print(f"asked {count} runs to stop; launch/sweep.py --retry takes them up again")
-        return
-    rows = table.rows_of(found, store)
+        standing.cancel(cancel, yes)
+        raise typer.Exit(0)
+    if retry:
+        raise typer.Exit(standing.retry(retry, yes))
     if as_json:
-        print(json.dumps(table.as_json(rows), indent=1))
+        print(json.dumps([asdict(row) for row in standing.rows], indent=1))
     elif failed:
-        table.print_failures(rows, console)
+        standing.print_failures()
+    elif watch:
+        standing.watch()
     else:
-        table.print_rows(rows, console)
-    raise typer.Exit(0 if all(row.state == "done" for row in rows) else 1)
+        standing.print()
+    raise typer.Exit(0 if standing.all_done else 1)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ class Request:
     Attributes:
         cluster: a profile, `local`, or empty for the default.
         slots: on this machine, jobs at a time; 0 for one a GPU or one a core.
-        follow: whether to stay until everything is done; on this machine there is no choice.
+        follow: whether to stay until everything is done; else this machine goes on in the
+            background, and a cluster needs nobody.
+        tensorboard: serve it meanwhile.
     """
 
     names: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ class Request:
     retry: bool = False
     slots: int = 0
     follow: bool = True
+    tensorboard: bool = False
 
     def study(self) -> Study:
         """Return the study that is named; a `CallerError` says what is wrong with it."""

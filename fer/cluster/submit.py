@@ -23,7 +23,7 @@ from fer.cluster.request import Expanded
 from fer.cluster.script import Site, array_script, report_script
 from fer.config.places import cache, data_root, home
 from fer.errors import CallerError, choices
-from fer.study.jobs import read_queue
+from fer.study.jobs import ask, read_queue
 from fer.study.store import Store
 from fer.study.submission import Submission, next_number
 
@@ -104,7 +104,7 @@ class Submitter:
 
     def _sbatch(self, script: Path, comment: str) -> str:
         done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True,
-                              env=outside(os.environ), pass_fds=(self.lock,))
+                              env=outside(), pass_fds=(self.lock,))
         if done.returncode == 0:
             return done.stdout.strip().split(";")[0]
         taken = read_queue().with_comment(comment)  # it answered too late, but took the job
@@ -130,7 +130,7 @@ def site_of(study: str, code: Path, profile: Profile) -> Site:
                 {name: str(path) for name, path in places.items()})
 
 
-def outside(environment: Mapping[str, str]) -> dict[str, str]:
+def outside(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return an environment as outside any job: a job submitted from inside one inherits nothing.
     """
     if "SLURM_JOB_ID" not in environment:
@@ -146,18 +146,18 @@ def outside(environment: Mapping[str, str]) -> dict[str, str]:
 
 def max_array_size() -> int:
     """Ask the cluster for MaxArraySize: the indices of an array are below it."""
-    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]) or "",
+                      re.MULTILINE)
     return int(found[1]) if found else DEFAULT_MAX_ARRAY
 
 
 def check_partitions(place: str, profile: Profile) -> None:
     """Raise a `CallerError` where a partition of the profile is not on the cluster."""
-    done = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, text=True)
-    if done.returncode:
-        raise CallerError(f"profile {place}: SLURM does not answer: {done.stderr.strip()}; "
+    said = ask(["sinfo", "--noheader", "--format=%R"])
+    if said is None:
+        raise CallerError(f"profile {place}: SLURM does not answer; "
                           f"python launch/doctor.py --cluster {place} says more")
-    there = set(done.stdout.split())
+    there = set(said.split())
     for key in ("partition", "report_partition"):
         for name in (getattr(profile, key) or "").split(","):
             if name and name not in there:

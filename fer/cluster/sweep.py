@@ -12,6 +12,7 @@ from fer.cluster.dry_run import counts, print_plan
 from fer.cluster.local import LocalQueue, slots_of_machine
 from fer.cluster.request import Expanded, Request, expanded
 from fer.cluster.slurm import OnSlurm
+from fer.cluster.tensorboard import beside
 from fer.config.places import home
 from fer.study.contents import build_pack, packs_of
 from fer.study.expand import Run
@@ -52,14 +53,16 @@ def sweep(request: Request) -> int:
         steps = before
     elif profile is None:
         _build_packs(work, before)
-        steps = _run_here(work, store, folder, request.slots)
+        with beside(folder, request.tensorboard):
+            steps = _run_here(work, store, folder, request.slots)
     else:
         cluster = OnSlurm(store, work, request.place, profile, console)
-        steps = cluster.submit()
+        cluster.submit()
         if not request.follow:
             console.print(f"see it: python launch/status.py {work.study.study}", soft_wrap=True)
             return 0
-        steps = cluster.follow()
+        with beside(folder, request.tensorboard):
+            steps = cluster.follow()
     from fer.report.study import report_study  # pandas and matplotlib: only when there is news
 
     report_study(read_study(store, work.study.study), store, console)

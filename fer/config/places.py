@@ -20,3 +20,9 @@ def home() -> Path:
 def cache() -> Path:
     """Return the folder of packs, weights and digests: `$FER_CACHE`, else `~/.cache/fer`."""
     return Path(os.environ.get("FER_CACHE") or "~/.cache/fer").expanduser().absolute()
+
+
+def scratch() -> Path | None:
+    """Return the folder on a node's own disk for copies of packs: `$FER_SCRATCH`, else None."""
+    named = os.environ.get("FER_SCRATCH")
+    return Path(named).expanduser().absolute() if named else None

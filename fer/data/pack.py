@@ -95,7 +95,8 @@ class Pack:
                 labels=_map(folder / "labels.npy", np.uint8, (n,)),
                 uids=_map(folder / "uids.npy", np.uint64, (n,)),
             )
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError) as error:
+        except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, KeyError,
+                TypeError) as error:
             raise DamagedPack(f"{folder} is no usable pack: {error}") from error
 
     def left_out(self, split: str) -> str:
@@ -154,7 +155,7 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
         return pack
     from fer.data.build import build_pack  # Pillow is needed for building only
 
-    with _only_builder(folder):
+    with only_builder(folder):
         pack = _open_if_good(folder, actual)  # by another process, while this one waited
         if pack:
             return pack
@@ -183,7 +184,7 @@ def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 @contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
+def only_builder(folder: Path) -> Iterator[None]:
     """Hold a lock that dies with its process; what killed builders left behind is removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fer.config.places import cache, data_root
+from fer.config.places import cache, data_root, scratch
 from fer.config.schema import Data, RunConfig
 from fer.data.pack import ensure_pack
+from fer.data.scratch import on_this_node
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.events import write_hparams
@@ -198,7 +199,7 @@ def source(
         CallerError: the pictures on disk are not those of the digest.
     """
     size = config.backbone.input_size
-    packs = [ensure_pack(split, data, data_root(), size, cache(), digest)
+    packs = [on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
              for split, digest in splits.items()]
     return Source(packs, session.device)
 

@@ -92,7 +92,7 @@ class Jobs:
 
 def read_queue() -> Jobs:
     """Ask `squeue` for all jobs of this user, those that ended a moment ago included."""
-    text = _ask(["squeue", "--me", "--noheader", "--array", "--states=all", f"--Format={FORMAT}"])
+    text = ask(["squeue", "--me", "--noheader", "--array", "--states=all", f"--Format={FORMAT}"])
     return Jobs({}, answered=False) if text is None else Jobs(parse_squeue(text))
 
 
@@ -115,7 +115,7 @@ def read_accounting(ids: Iterable[str]) -> Jobs:
     wanted = sorted({job_id.split("_")[0] for job_id in ids if job_id})
     if not wanted:
         return Jobs()
-    text = _ask(["sacct", "--allocations", "--noheader", "--parsable2",
+    text = ask(["sacct", "--allocations", "--noheader", "--parsable2",
                  "--format=JobID,State,NodeList", "--jobs", ",".join(wanted)])
     return Jobs({}, answered=False) if text is None else Jobs(parse_sacct(text))
 
@@ -129,7 +129,7 @@ def parse_sacct(text: str) -> dict[str, Job]:
     return jobs
 
 
-def _ask(command: list[str]) -> str | None:
+def ask(command: list[str]) -> str | None:
     """Return what a command of SLURM printed; None where it is not there or does not answer."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)

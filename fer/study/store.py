@@ -3,6 +3,7 @@
 One writer a file: the launcher writes `config.yaml` and `submit.json`, the job everything else.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -57,6 +58,15 @@ class Status:
 STATUS_FIELDS = frozenset(field.name for field in fields(Status))
 
 
+def parse_status(text: str | None) -> Status:
+    """Return the status in the text of `status.json`; `pending` where there is none readable."""
+    try:
+        content = json.loads(text or "")
+        return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
+    except (ValueError, TypeError, AttributeError):
+        return Status()
+
+
 class RunFolder:
     """One folder under `runs/`."""
 
@@ -102,9 +112,8 @@ class RunFolder:
         What another version says beside the fields that are known here is passed over.
         """
         try:
-            content = read_json(self.path / "status.json")
-            return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            return parse_status((self.path / "status.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, UnicodeDecodeError):
             return Status()
 
     def say(self, status: Status) -> None:

@@ -1,30 +1,35 @@
-"""The status table of a study: one row a run, from its own files."""
+"""The rows of the status table of a study: one a run, from its own files and the queue.
 
+Not for printing them (`fer.study.show`).
+"""
+
+import json
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from fer.study.folder import StudyFolder
-from fer.study.lease import Owner
-from fer.study.store import RunFolder, State, Status, Store
-
-COLOURS: dict[State, str] = {"done": "green", "failed": "red", "lost": "red", "blocked": "red",
-                             "running": "cyan", "cancelled": "yellow"}
+from fer.study.folder import Entry, StudyFolder
+from fer.study.jobs import Job, Jobs, read_accounting, read_queue
+from fer.study.state import FINAL, Seen, judge
+from fer.study.store import RunFolder, State, Status, Store, parse_status
+from fer.study.submission import Submission
+from fer.study.texts import Texts
 
 
 @dataclass(frozen=True)
 class Row:
     """What is known of one run now.
 
-    `heartbeat_age` and `time_left` are in seconds; None where there is nothing to say.
+    `heartbeat_age` and `time_left` are in seconds; None where there is nothing to say. `note` says
+    in a few words why a run waits and until when. `log` is the output of its job on SLURM.
     """
 
     run: str
     state: State
+    note: str
     phase: str
     epoch: int
     epochs: int
@@ -36,46 +41,116 @@ class Row:
     node: str
     heartbeat_age: float | None
     time_left: float | None
+    job_time_left: str
     error: str
     traceback: str
+    log: str
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the files of one run say."""
+
+    entry: Entry
+    folder: RunFolder
+    status: Status
+    submission: str
+    index: int
+    sent: bool
 
 
 def rows_of(study: StudyFolder, store: Store, now: float | None = None) -> list[Row]:
     """Return a row for each run of a study, in its order."""
+    reads = _read_all(study, store)
+    unfinished = [read for read in reads if read.status.state != "done"]
+    sent = {read.submission: Submission(store.home / read.submission)
+            for read in unfinished if read.submission}
+    queue = read_queue() if sent else Jobs()
+    for submission in sent.values():
+        submission.adopt(queue)
+    past = _past_jobs(unfinished, sent, queue)
     states: dict[str, State] = {}
     rows = []
-    for entry, folder in study.runs(store):
-        status = folder.status()
-        state = _state(folder, status, [states.get(parent, "pending") for parent in entry.parents])
-        states[entry.run_id] = state
-        rows.append(_row(folder, status, state, time.time() if now is None else now))
+    for read in reads:
+        job = _job_of(read, sent, queue, past)
+        row = _row(read, job, queue, [states.get(p, "pending") for p in read.entry.parents],
+                   sent, time.time() if now is None else now)
+        states[read.entry.run_id] = row.state
+        rows.append(row)
     return rows
 
 
-def _state(folder: RunFolder, status: Status, parents: Sequence[State]) -> State:
-    """Return the state, which for a process that died is not what it last said."""
-    if status.state in ("running", "pending") and any(p in ("failed", "blocked") for p in parents):
-        return "blocked"
-    if status.state == "running":
-        owner: Owner | None = folder.lease.owner()
-        return "running" if owner is not None and owner.alive() else "lost"
-    if status.state == "pending" and (folder.path / "submit.json").is_file():
-        return "queued"
-    return status.state
+def _read_all(study: StudyFolder, store: Store) -> list[_Read]:
+    texts = Texts(study.path / "cache.parquet")
+    reads, paths = [], []
+    for entry, folder in study.runs(store):
+        status_path, submit_path = f"{folder.path}/status.json", f"{folder.path}/submit.json"
+        paths += [status_path, submit_path]
+        status = parse_status(texts.read(status_path))
+        sent = {} if status.state == "done" else _json(texts.read(submit_path))
+        reads.append(_Read(entry, folder, status, str(sent.get("submission", "")),
+                           int(sent.get("index", 0)), bool(sent)))
+    texts.save(paths)
+    return reads
 
 
-def _row(folder: RunFolder, status: Status, state: State, now: float) -> Row:
-    alive = state == "running"
-    age = now - status.heartbeat if status.heartbeat and alive else None
-    return Row(folder.name, state, status.phase, status.epoch, status.epochs, status.step,
-               status.steps, status.metric, status.restarts, status.job_id, status.node, age,
-               _time_left(folder, status) if alive else None, status.error, status.traceback)
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text)) if text else {}
+    except ValueError:
+        return {}
 
 
-def _time_left(folder: RunFolder, status: Status) -> float | None:
+def _past_jobs(reads: Iterable[_Read], sent: dict[str, Submission], queue: Jobs) -> dict[str, Job]:
+    """Return jobs that the queue has forgotten: as recorded, else as accounting knows them."""
+    if not queue.answered:
+        return {}
+    ids = {job_id for read in reads if (job_id := _job_id(read, sent)) not in queue.by_id} - {""}
+    ends = {job_id: state for submission in sent.values()
+            for job_id, state in submission.ends.items()}
+    asked = read_accounting(ids - ends.keys()).by_id
+    return {**asked, **{job_id: Job(job_id, state) for job_id, state in ends.items()}}
+
+
+def _job_id(read: _Read, sent: dict[str, Submission]) -> str:
+    submission = sent.get(read.submission)
+    return f"{submission.job}_{read.index}" if submission and submission.job else ""
+
+
+def _job_of(read: _Read, sent: dict[str, Submission], queue: Jobs, past: dict[str, Job]
+            ) -> Job | None:
+    job_id = _job_id(read, sent)
+    if not job_id:
+        return None
+    return queue.by_id.get(job_id) or past.get(job_id) or Job(job_id, "")
+
+
+def _row(read: _Read, job: Job | None, queue: Jobs, parents: Sequence[State],
+         sent: dict[str, Submission], now: float) -> Row:
+    status, folder = read.status, read.folder
+    final = status.state in FINAL
+    judged = judge(Seen(
+        status, read.sent, not final and folder.cancel_asked, parents, job,
+        job is not None and queue.may_live(job.id), queue.answered,
+        alive=lambda: folder.lease.held(queue if job else None)))
+    running = judged.state == "running"
+    log = ""
+    if job is not None:
+        submission = sent[read.submission]
+        log = str(submission.log(read.index, submission.job))
+    return Row(
+        folder.name, judged.state, judged.note, status.phase, status.epoch, status.epochs,
+        status.step, status.steps, status.metric, status.restarts,
+        job.id if job else status.job_id, (job.nodes if job else "") or status.node,
+        now - status.heartbeat if status.heartbeat and running else None,
+        time_left(status, folder.path) if running else None, job.time_left if job else "",
+        status.error or (judged.note if judged.state == "lost" else ""), status.traceback, log)
+
+
+def time_left(status: Status, folder: Path) -> float | None:
     """Return the seconds left at the speed since this process began its work."""
     try:
-        begun = (folder.path / "env.json").stat().st_mtime
+        begun = (folder / "env.json").stat().st_mtime
     except FileNotFoundError:
         return None
     steps = status.step - status.first_step
@@ -84,64 +159,6 @@ def _time_left(folder: RunFolder, status: Status) -> float | None:
     return (status.heartbeat - begun) / steps * (status.steps - status.step)
 
 
-def print_rows(rows: Sequence[Row], console: Console) -> None:
-    """Print the table; narrow terminals lose the node and the job id first."""
-    wide = console.width >= 120
-    table = Table(box=None, pad_edge=False)
-    columns = ["run", "state", "epoch", "step", "val", "restarts", "heard", "left"]
-    for column in columns + (["job", "node"] if wide else []):
-        table.add_column(column, overflow="fold" if column == "run" else "ellipsis",
-                         justify="left" if column in ("run", "state", "node") else "right")
-    for row in rows:
-        colour = COLOURS.get(row.state, "default")
-        cells = [row.run, f"[{colour}]{row.state}[/]", _part(row.epoch, row.epochs),
-                 _part(row.step, row.steps), "" if row.metric is None else f"{row.metric:.3f}",
-                 str(row.restarts or ""), _span(row.heartbeat_age), _span(row.time_left)]
-        table.add_row(*cells, *([row.job_id, row.node] if wide else []))
-    console.print(table)
-
-
-def print_failures(rows: Iterable[Row], console: Console) -> None:
-    """Print each failed run with its error and traceback."""
-    for row in rows:
-        if row.state in ("failed", "lost", "blocked"):
-            console.rule(f"{row.state}: {row.run}", align="left")
-            console.print(row.error or "no error was said", markup=False, highlight=False)
-            if row.traceback:
-                console.print(row.traceback, markup=False, highlight=False)
-
-
-def matching(study: StudyFolder, store: Store, pattern: str) -> list[RunFolder]:
-    """Return the runs whose folder name or state matches a shell pattern."""
-    rows = rows_of(study, store)
-    return [RunFolder(store.runs / row.run) for row in rows
-            if fnmatch(row.run, pattern) or row.state == pattern]
-
-
-def ask_to_stop(folders: Iterable[RunFolder], say: Callable[[str], None]) -> int:
-    """Ask runs that are not finished to stop; returns how many were asked."""
-    asked = 0
-    for folder in folders:
-        if folder.status().state != "done":
-            folder.path.mkdir(parents=True, exist_ok=True)
-            (folder.path / "cancel").touch()
-            say(folder.name)
-            asked += 1
-    return asked
-
-
-def as_json(rows: Iterable[Row]) -> list[dict[str, object]]:
-    """Return the rows as plain values."""
-    return [asdict(row) for row in rows]
-
-
-def _part(done: int, total: int) -> str:
-    return f"{done}/{total}" if total else ""
-
-
-def _span(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def matching(rows: Iterable[Row], pattern: str) -> list[Row]:
+    """Return the rows whose run's name or state matches a shell pattern."""
+    return [row for row in rows if fnmatch(row.run, pattern) or row.state == pattern]

@@ -1,0 +1,110 @@
+"""The places of runs and caches: room, rename, fsync, locks and speed of the file systems."""
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer.cluster.doctor.finding import Finding, failure, ok, warning
+
+LITTLE_ROOM = 5e9  # bytes; some checkpoints of a full-size backbone
+FEW_FILES = 20_000
+PROBE_BYTES = 64_000_000
+SLOW_WRITE, SLOW_FSYNC = 30e6, 0.2  # bytes a second, seconds
+
+
+def check_disk(name: str, folder: Path) -> Iterator[Finding]:
+    """Yield what a place is good for.
+
+    Args:
+        name: of the variable that says where it is.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".doctor-{os.getpid()}"
+        probe.mkdir()
+    except OSError as error:
+        yield failure(name, f"{folder}: {error.strerror}", f"export {name}=/a/folder/to/write")
+        return
+    try:
+        yield _room(name, folder)
+        yield _rename(name, probe)
+        yield _locks(name, probe)
+        yield _speed(name, probe)
+    except OSError as error:
+        yield failure(name, f"{folder}: {error.strerror}", f"make room, or export {name}=...")
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+
+
+def _room(name: str, folder: Path) -> Finding:
+    status = os.statvfs(folder)
+    free, files = status.f_bavail * status.f_frsize, status.f_favail
+    found = f"{folder}: {free / 1e9:.1f} GB free"
+    if status.f_files and files < FEW_FILES:
+        return warning(name, f"{found}, but room for {files} more files only",
+                       "remove files, or choose another place; launch/sweep.py --dry-run says how "
+                       "many a study makes")
+    if free < LITTLE_ROOM:
+        return warning(name, found, "a checkpoint of a full-size backbone takes 0.3 to 2 GB; "
+                       "launch/sweep.py --dry-run says what a study takes")
+    return ok(name, found)
+
+
+def _rename(name: str, probe: Path) -> Finding:
+    """Return whether a file can be replaced whole and a folder be made to stay."""
+    for content in ("old", "new"):
+        (probe / "part").write_text(content)
+        os.replace(probe / "part", probe / "whole")
+    handle = os.open(probe, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    if (probe / "whole").read_text() != "new":
+        return failure(f"{name} rename", "a renamed file shows its old content",
+                       f"export {name}=/another/file/system")
+    return ok(f"{name} rename", "atomic, and fsync of a folder works")
+
+
+def _locks(name: str, probe: Path) -> Finding:
+    with open(probe / "lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            return failure(f"{name} locks", f"flock: {error.strerror}; two launchers could take "
+                           "one run", "mount with -o flock (Lustre), or another file system")
+    return ok(f"{name} locks", "flock works")
+
+
+def _speed(name: str, probe: Path) -> Finding:
+    block = os.urandom(1 << 20)
+    begun = time.perf_counter()
+    with open(probe / "data", "wb") as handle:
+        for _ in range(PROBE_BYTES >> 20):
+            handle.write(block)
+        handle.flush()
+        os.fsync(handle.fileno())
+    write = PROBE_BYTES / (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    with open(probe / "small", "wb") as handle:
+        handle.write(b"x")
+        handle.flush()
+        os.fsync(handle.fileno())
+    sync = time.perf_counter() - begun
+    begun = time.perf_counter()
+    with open(probe / "data", "rb") as handle:
+        while handle.read(1 << 20):
+            pass
+    read = PROBE_BYTES / (time.perf_counter() - begun)
+    found = (f"writes {write / 1e6:.0f} MB/s with fsync, reads {read / 1e6:.0f} MB/s, "
+             f"{sync * 1e3:.1f} ms to make a small file stay")
+    if write < SLOW_WRITE or sync > SLOW_FSYNC:
+        return warning(f"{name} speed", found, "choose a faster file system (scratch), or save "
+                       "less often: keep.every_minutes")
+    return ok(f"{name} speed", found)

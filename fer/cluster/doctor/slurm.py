@@ -1,0 +1,86 @@
+"""SLURM: tools, controller, partition, account, time limit, accounting, arrays, names of nodes."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer.cluster.arrays import JobArray, Shape
+from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.cluster.profile import Profile
+from fer.cluster.script import array_script
+from fer.cluster.submit import max_array_size, outside, site_of
+from fer.config.study import Resources, minutes
+from fer.study.jobs import ask
+
+TOOLS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
+SHORT_SIGNAL = 60  # seconds; a large checkpoint on a busy disk takes longer
+
+
+def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[Finding]:
+    """Yield how a profile fits the cluster, with what one job of a study asks for."""
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if absent:
+        yield failure("SLURM tools", f"{', '.join(absent)} not found",
+                      "run this on a login node; there may be a module to load")
+        return
+    version = ask(["sinfo", "--version"])
+    if ask(["sinfo", "--noheader", "--format=%R"]) is None:
+        yield failure("SLURM", "the controller does not answer", "scontrol ping; SLURM_CONF")
+        return
+    yield ok("SLURM", (version or "").strip())
+    yield test_submission(place, profile, resources)
+    yield _accounting()
+    yield ok("arrays", f"up to {max_array_size()} jobs each (MaxArraySize)")
+    yield _names(profile)
+    if profile.signal_delay < SHORT_SIGNAL:
+        yield warning("signal_delay", f"{profile.signal_delay} s before the time limit",
+                      "give large models more time to save: signal_delay: 120")
+    else:
+        yield ok("signal_delay", f"{profile.signal_delay} s to save before the time limit")
+
+
+def test_submission(place: str, profile: Profile, resources: Resources) -> Finding:
+    """Return whether `sbatch --test-only` takes a job as a study would send it."""
+    what = "partition, account and time limit"
+    limit = min(minutes(resources.time), minutes(profile.time or resources.time))
+    shape = Shape(resources.nodes, resources.gpus, profile.gpu_request != "none", 1, limit)
+    with tempfile.TemporaryDirectory() as folder:
+        script = array_script(JobArray(1, shape, {0: ()}), Path(folder), "fer:doctor", profile,
+                              site_of("doctor", Path(folder), profile), {})
+        (Path(folder) / "script.sh").write_text(script)
+        done = subprocess.run(["sbatch", "--test-only", f"{folder}/script.sh"],
+                              capture_output=True, text=True, env=outside())
+    said = " ".join(done.stderr.split())
+    if done.returncode:
+        return failure(what, said.replace("sbatch: error: ", "") or "refused",
+                       f"change slurm/profiles/{place}.yaml; sinfo -s and sacctmgr show "
+                       "associations user=$USER list what there is")
+    return ok(what, f"sbatch --test-only takes {resources.nodes} × {resources.gpus} GPUs for "
+                    f"{limit} minutes")
+
+
+def _accounting() -> Finding:
+    if ask(["sacct", "--allocations", "--noheader", "--starttime=now-1hours"]) is None:
+        return warning("accounting", "sacct does not answer", "nothing has to be done: states come "
+                       "from squeue and the run folders; jobs cancelled before they began are "
+                       "known for as long as SLURM remembers them")
+    return ok("accounting", "sacct answers")
+
+
+def _names(profile: Profile) -> Finding:
+    """Return whether the names of nodes can be resolved, which several nodes need."""
+    command = ["sinfo", "--noheader", "--Node", "--format=%N"]
+    if profile.partition:
+        command.append(f"--partition={profile.partition}")
+    nodes = (ask(command) or "").split()[:1]
+    if not nodes:
+        return warning("node names", "the partition has no nodes", "sinfo -p PARTITION")
+    try:
+        socket.getaddrinfo(nodes[0], None)
+    except OSError:
+        return ok("node names", f"{nodes[0]} does not resolve: the address of the first node is "
+                                "used instead")
+    return ok("node names", f"{nodes[0]} resolves")

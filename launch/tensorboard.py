@@ -1,0 +1,30 @@
+"""Serve TensorBoard over the runs of a study, on loopback."""
+
+from typing import Annotated
+
+import typer
+
+from fer.command import run
+
+
+def tensorboard(
+    study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
+    port: Annotated[int, typer.Option(help="On loopback; 0: the usual one, or a free one.")] = 0,
+    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
+) -> None:
+    """Serve curves, confusion matrices, pictures and hyper-parameters of every run of a study.
+
+    On a login node it prints the ssh line that makes a tunnel to it. Ends with Ctrl-C.
+    """
+    from fer.cluster.profile import use_places_of
+    from fer.cluster.tensorboard import serve
+    from fer.config.places import home
+    from fer.study.folder import read_study
+    from fer.study.store import Store
+
+    use_places_of(cluster)
+    serve(read_study(Store(home()), study).path, port)
+
+
+if __name__ == "__main__":
+    run(tensorboard)
