@@ -76,7 +76,7 @@ def _print_scripts(made: Dispatch, work: Expanded, store: Store, profile: Profil
 
 def placeholder(number: int) -> str:
     """Return what stands for the job id of an array that is not submitted yet."""
-    return f"<JOB ID OF ARRAY {number}>"
+    return f"JOB_ID_OF_ARRAY_{number}"
 
 
 def _space(steps: Sequence[Step], work: Expanded, slots: int) -> str:

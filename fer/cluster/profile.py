@@ -6,6 +6,7 @@ Not for what a run needs (`fer.cluster.arrays`), nor for a script's text (`fer.c
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -17,7 +18,6 @@ from fer.config.tree import read_tree
 from fer.config.validate import validate
 from fer.errors import CallerError, choices
 
-FOLDER = REPOSITORY / "slurm" / "profiles"
 DEFAULT = "default"  # names another profile; this user's own, not in the repository
 LOCAL = "local"
 PLACES = ("FER_DATA", "FER_HOME", "FER_CACHE")
@@ -87,9 +87,19 @@ class Profile(Frozen):
         return sbatch
 
 
+def folder() -> Path:
+    """Return the folder of the profiles: `$FER_PROFILES`, else `slurm/profiles`."""
+    return Path(os.environ.get("FER_PROFILES") or REPOSITORY / "slurm" / "profiles")
+
+
+def profile_file(name: str) -> Path:
+    """Return the file of a profile; it need not exist."""
+    return folder() / f"{name}.yaml"
+
+
 def profile_names() -> list[str]:
     """Return the names of the profiles that are there."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != DEFAULT)
+    return sorted(path.stem for path in folder().glob("*.yaml") if path.stem != DEFAULT)
 
 
 def load_profile(name: str) -> Profile:
@@ -98,9 +108,9 @@ def load_profile(name: str) -> Profile:
     Raises:
         CallerError: there is none, or a key or a value in it is wrong.
     """
-    path = FOLDER / f"{name}.yaml"
+    path = profile_file(name)
     if name == DEFAULT or not path.is_file():
-        raise CallerError(f"no profile '{name}' in {FOLDER}; there are: "
+        raise CallerError(f"no profile '{name}' in {folder()}; there are: "
                           f"{choices([LOCAL, *profile_names()])}")
     return validate(Profile, read_tree(path), str(path))
 
@@ -111,7 +121,7 @@ def default_cluster() -> str:
     A machine that has `sbatch` but no `default.yaml` is used alone, since which partition and
     account to use cannot be guessed.
     """
-    path = FOLDER / f"{DEFAULT}.yaml"
+    path = profile_file(DEFAULT)
     if shutil.which("sbatch") is None or not path.is_file():
         return LOCAL
     tree = read_tree(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from fer.study.failure import kept_failure, publish_failure
+from fer.study.jobs import restart_of_process
 from fer.study.store import RunFolder
 
 PATIENCE_S = 60.0  # for a controller that is being restarted
@@ -99,7 +100,7 @@ def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
     for folder in unfinished(folders):
         if kept := kept_failure(folder):
             publish_failure(folder, *kept)
-    left = [folder for folder in unfinished(folders) if not folder.lease.held()]
+    left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
     job = job_now() if left else None
     if job is not None and job.ended_by == "nobody":
         print(f"tasks ended with {code}, without a word on: "
@@ -111,6 +112,16 @@ def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
     elif job is not None and job.ended_by == "cancelled":
         leave(left, job)
     return code
+
+
+def _elsewhere(folder: RunFolder) -> bool:
+    """Whether somebody outside this job works on the run.
+
+    A process of this job that outlived its step daemon does not count: the next start takes the
+    lease from it, and it ends when it notices.
+    """
+    owner = folder.lease.owner()
+    return owner is not None and owner.job != os.environ.get("FER_JOB") and owner.alive()
 
 
 def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
@@ -127,8 +138,7 @@ def job_now() -> JobNow | None:
         done = subprocess.run(["scontrol", "show", "job", "--oneliner", number],
                               capture_output=True, text=True)
         if done.returncode == 0:
-            restart = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-            return parse_job(done.stdout, number, restart)
+            return parse_job(done.stdout, number, restart_of_process())
         if time.monotonic() > deadline:
             return None
         time.sleep(2)

@@ -109,11 +109,8 @@ def _gpus(shape: Shape, profile: Profile) -> dict[str, str]:
 
 
 def _srun(shape: Shape, profile: Profile) -> list[str]:
-    # srun does not inherit the cores; a rank that dies must end the others; with a GPU bound to
-    # each task the local rank would name one that the task cannot see
-    bound = shape.gpus and profile.gpu_request == "gpus_per_task"
-    return [f"--cpus-per-task={_cores(shape, profile)}", "--kill-on-bad-exit=1",
-            *(["--gpu-bind=none"] if bound else []), *profile.srun]
+    # srun does not inherit the cores; a rank that dies must end the others
+    return [f"--cpus-per-task={_cores(shape, profile)}", "--kill-on-bad-exit=1", *profile.srun]
 
 
 def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
@@ -129,7 +126,9 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
              and name not in site.places else f"export {name}={shlex.quote(value)}"
              for name, value in exports.items()]
     # the signal that asks to leave is for Python: the shell has to outlive it
-    return ["trap : TERM", *profile.setup, *lines, f"cd {shlex.quote(str(site.code))}"]
+    several = shape.nodes * shape.ranks > 1
+    return ["trap : TERM", *profile.setup, *lines, f"cd {shlex.quote(str(site.code))}",
+            *([f"export FER_PORT=$({site.python} -m fer.cluster.ranks)"] if several else [])]
 
 
 def quoted(value: str) -> str:

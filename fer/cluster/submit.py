@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.cluster.arrays import JobArray
-from fer.cluster.profile import Profile
+from fer.cluster.profile import Profile, profile_file
 from fer.cluster.request import Expanded
 from fer.cluster.script import Site, array_script, report_script
 from fer.config.places import cache, data_root, home
@@ -161,5 +161,5 @@ def check_partitions(place: str, profile: Profile) -> None:
     for key in ("partition", "report_partition"):
         for name in (getattr(profile, key) or "").split(","):
             if name and name not in there:
-                raise CallerError(f"slurm/profiles/{place}.yaml: {key}: no partition '{name}' on "
+                raise CallerError(f"{profile_file(place)}: {key}: no partition '{name}' on "
                                   f"this cluster; there are: {choices(there)}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from fer.cluster.ranks import slurm_ranks
 from fer.cluster.requeue import go_on_or_give_up, job_now, leave, refuse_restart
 from fer.config.places import home
+from fer.study.jobs import restart_of_process
 from fer.study.store import RunFolder
 from fer.study.submission import Submission, Work
 
@@ -23,20 +24,21 @@ PREEMPTING = (signal.SIGUSR2, signal.SIGTERM)
 
 
 class StopFlag:
-    """Up once this process was sent a signal that asks it to leave.
+    """Up once this process was sent a signal that asks it to leave, or has lost its step daemon.
 
-    Children made by `fork` inherit the handler; only the process that made the flag reacts.
+    Children made by `fork` inherit the handler; only the process that made the flag reacts. A
+    process that outlives its step daemon is out of SLURM's sight, and its job would never end.
     """
 
     def __init__(self) -> None:
         self.raised = False
-        self._owner = os.getpid()
+        self._owner, self._parent = os.getpid(), os.getppid()
         for number in PREEMPTING:
             signal.signal(number, self._raise)
         signal.signal(signal.SIGCONT, signal.SIG_IGN)
 
     def __call__(self) -> bool:
-        return self.raised
+        return self.raised or os.getppid() != self._parent
 
     def _raise(self, number: int, frame: object) -> None:
         if os.getpid() == self._owner:
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> int:
     """Do the work of this job, or judge how it ended; returns the exit code."""
     submission = Submission(Path(arguments[0]))
     array, index = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
-    restart = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    restart = restart_of_process()
     os.environ |= {"FER_JOB": f"{array}_{index}", "FER_START": f"{array}_{index}.{restart}"}
     work = submission.work_of(int(index))
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
@@ -83,7 +85,7 @@ def _train(folders: list[RunFolder], work: Work) -> int:
 
 def _greeting() -> str:
     ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    return (f"job {os.environ['FER_JOB']}, start {os.environ.get('SLURM_RESTART_COUNT') or 0}: "
+    return (f"job {os.environ['FER_JOB']}, start {restart_of_process()}: "
             f"rank {ranks[0]} of {ranks[1]} on {os.environ.get('SLURMD_NODENAME')}, local rank "
             f"{os.environ.get('LOCAL_RANK', '0')}, "
             f"GPUs {os.environ.get('CUDA_VISIBLE_DEVICES', 'none')}")

@@ -97,6 +97,8 @@ def _work_one(task: Task, terms: Terms) -> str:
             end_rank(f"LeaseLost: {error}")
         return "lost"
     except Exception as error:  # the boundary of a run: kept whole in its status, and reported
+        if rank == 0 and not folder.lease.mine():
+            return "lost"  # and the consequences of that are not the run's
         if world > 1:
             end_failed_rank(folder, error)
         say_failed(folder, error)

@@ -97,8 +97,13 @@ class Journal:
             self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
 
     def beat(self, progress: Progress) -> None:
-        """Show the progress here, and publish it at most every two seconds."""
+        """Show the progress here, and publish it at most every two seconds.
+
+        Raises:
+            LeaseLost: another process took the run over; its status is not written over.
+        """
         if self.writes and time.time() - self.status.heartbeat > HEARTBEAT_SECONDS:
+            self.check_lease()
             self.say(self.status_at(progress))
         elif self.listen is not None:
             self.listen(self.status_at(progress))

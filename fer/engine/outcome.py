@@ -13,11 +13,13 @@ from typing import NoReturn
 
 from fer.errors import CallerError
 from fer.study.failure import keep_failure, kept_failure, publish_failure
-from fer.study.jobs import node_name
+from fer.study.jobs import node_name, restart_of_process
 from fer.study.store import RunFolder
 
-PEER_LOST = re.compile(r"gloo|nccl|process ?group|connection (closed|reset)|broken pipe|socket",
-                       re.IGNORECASE)
+PEER_LOST = re.compile(
+    r"gloo|nccl|process ?group|connection (closed|reset)|broken pipe|socket|DistNetworkError",
+    re.IGNORECASE)
+MOST_NETWORK_RESTARTS = 3
 CONSEQUENCE_S = 3.0  # how long the first rank waits for the word of the rank that broke it
 
 
@@ -40,11 +42,13 @@ def _words(error: BaseException) -> tuple[str, str]:
 def end_failed_rank(folder: RunFolder, error: BaseException) -> NoReturn:
     """End this rank of several after an error, so that the whole job ends at once.
 
-    A broken connection is the consequence of another rank's end, unless training never began.
+    A broken connection is the consequence of another rank's end. Where training never began it may
+    be the network: then too the job is started again, but not often.
     """
     rank, _ = rank_and_world()
     line, trace = _words(error)
-    consequence = bool(PEER_LOST.search(line)) and folder.status().begun
+    again = folder.status().begun or restart_of_process() < MOST_NETWORK_RESTARTS
+    consequence = bool(PEER_LOST.search(line)) and again
     if not consequence:
         keep_failure(folder, f"{line} (rank {rank} on {node_name()})", trace)
     if rank == 0:

@@ -145,7 +145,12 @@ def job_of_process(environment: Mapping[str, str] = os.environ) -> tuple[str, in
     inside somebody's allocation lives longer than the processes started in it.
     """
     job = environment.get("FER_JOB", "")
-    return (job, int(environment.get("SLURM_RESTART_COUNT") or 0)) if job else None
+    return (job, restart_of_process(environment)) if job else None
+
+
+def restart_of_process(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how often the job of this process was started again; 0 outside any."""
+    return int(environment.get("SLURM_RESTART_COUNT") or 0)
 
 
 def node_name() -> str:

@@ -110,6 +110,10 @@ class Lease:
                 raise LeaseTaken(f"{self.path}: {_called(owner)} works on it")
             _write(handle, json.dumps(asdict(me)))
 
+    def mine(self) -> bool:
+        """Say whether this process is the owner."""
+        return self.owner() == Owner.myself()
+
     def check(self) -> None:
         """Raise `LeaseLost` unless this process is the owner."""
         owner = self.owner()

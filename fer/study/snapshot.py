@@ -39,7 +39,7 @@ def snapshot(repository: Path, place: Path) -> Path:
                 shutil.copy2(repository / name, target, follow_symlinks=False)
             state = git_state(repository)
             if state["dirty"]:
-                (building / DIFF).write_text(_git(repository, "diff", "HEAD"), encoding="utf-8")
+                (building / DIFF).write_text(_diff(repository), encoding="utf-8")
             write_json(building / RECORD, {"git": state, "files": len(files)})
     return folder
 
@@ -72,6 +72,13 @@ def git_state(folder: Path) -> dict[str, Any]:
         return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain").strip())}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
+
+
+def _diff(repository: Path) -> str:
+    """Return what differs from the commit; a snapshot of a snapshot has kept it."""
+    if (repository / DIFF).is_file():
+        return (repository / DIFF).read_text(encoding="utf-8")
+    return _git(repository, "diff", "HEAD")
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray, Shape
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
-from fer.cluster.profile import Profile
+from fer.cluster.profile import Profile, profile_file
 from fer.cluster.script import array_script
 from fer.cluster.submit import max_array_size, outside, site_of
 from fer.config.study import Resources, minutes
@@ -56,7 +56,7 @@ def test_submission(place: str, profile: Profile, resources: Resources) -> Findi
     said = " ".join(done.stderr.split())
     if done.returncode:
         return failure(what, said.replace("sbatch: error: ", "") or "refused",
-                       f"change slurm/profiles/{place}.yaml; sinfo -s and sacctmgr show "
+                       f"change {profile_file(place)}; sinfo -s and sacctmgr show "
                        "associations user=$USER list what there is")
     return ok(what, f"sbatch --test-only takes {resources.nodes} × {resources.gpus} GPUs for "
                     f"{limit} minutes")

@@ -1,4 +1,4 @@
-"""Serve TensorBoard over the runs of a study, on loopback."""
+"""Serve TensorBoard over the runs of a study (a file `tensorboard.py` would hide the module)."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from fer.command import run
 
 
-def tensorboard(
+def board(
     study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
     port: Annotated[int, typer.Option(help="On loopback; 0: the usual one, or a free one.")] = 0,
     cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
@@ -27,4 +27,4 @@ def tensorboard(
 
 
 if __name__ == "__main__":
-    run(tensorboard)
+    run(board)

@@ -1,0 +1,81 @@
+"""Faults for the tests on SLURM, put into the Python of a job by its PYTHONPATH.
+
+FER_INJECT names them, separated by spaces, each with arguments after colons:
+    slow:SECONDS            every training step takes at least so long
+    raise:RANK:STEP         a rank raises at its step
+    fork:COUNT              children that inherit the signal handlers, as loader processes do
+    weights:FOLDER          each rank writes a digest of its weights after the last step
+    exit:STEP               the process vanishes at a step of its own start, without a word
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+import time
+
+
+def faults() -> dict[str, list[str]]:
+    return {name: rest for name, *rest in
+            (word.split(":") for word in os.environ.get("FER_INJECT", "").split())}
+
+
+def patch(train) -> None:
+    asked, steps, original = faults(), [0], train.TrainBatches.batch
+
+    def batch(self, epoch, step):
+        steps[0] += 1
+        rank = os.environ.get("RANK", "0")
+        if "slow" in asked:
+            time.sleep(float(asked["slow"][0]))
+        if "raise" in asked and asked["raise"] == [rank, str(steps[0])]:
+            raise RuntimeError("injected: this rank raises")
+        if "exit" in asked and steps[0] > int(asked["exit"][0]):
+            os._exit(9)
+        if "fork" in asked and steps[0] == 1:
+            for _ in range(int(asked["fork"][0])):
+                if os.fork() == 0:
+                    time.sleep(30)
+                    os._exit(0)
+        return original(self, epoch, step)
+
+    train.TrainBatches.batch = batch
+    if "weights" in asked:
+        facts = train.average_batch_norm
+
+        def average_batch_norm(model, session):
+            facts(model, session)
+            import xxhash
+
+            digest = xxhash.xxh3_64()
+            for value in model.state_dict().values():
+                digest.update(value.detach().cpu().numpy().tobytes())
+            name = f"{asked['weights'][0]}/{session.rank}"
+            with open(name, "w") as handle:
+                handle.write(f"{digest.hexdigest()} {session.device} "
+                             f"{os.environ.get('LOCAL_RANK')} "
+                             f"{os.environ.get('CUDA_VISIBLE_DEVICES')}")
+
+        train.average_batch_norm = average_batch_norm
+
+
+class Hook(importlib.abc.MetaPathFinder):
+    """Patches `fer.engine.train` when it is imported."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "fer.engine.train":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+
+        def exec_module(module):
+            load(module)
+            patch(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if os.environ.get("FER_INJECT"):
+    sys.meta_path.insert(0, Hook())

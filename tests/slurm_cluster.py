@@ -1,0 +1,238 @@
+"""A real SLURM for one test: brought up by `slurm/devcluster.py`, on ports of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "slurm"))
+
+import cluster_files
+import daemons
+
+SCRIPT = REPOSITORY / "slurm/devcluster.py"
+INJECT = REPOSITORY / "tests/inject"
+PATIENCE_S = 120.0
+
+
+def require_slurm(accounting: bool = False) -> None:
+    """Skip with the reason where no SLURM can be brought up; in CI that is a failure."""
+    if reason := daemons.missing_requirement(accounting):
+        if os.environ.get("FER_REQUIRE_SLURM"):
+            pytest.fail(f"needs a real SLURM: {reason}")
+        pytest.skip(f"needs a real SLURM: {reason}")
+
+
+@dataclass
+class TestCluster:
+    """A cluster with a store of its own, and the launcher's environment to use it.
+
+    Attributes:
+        settings: as it was brought up.
+        root: holds FER_HOME and FER_CACHE; its name has a space and quotes in it.
+        data: FER_DATA.
+        inject: faults for the jobs (see `inject/sitecustomize.py`).
+    """
+
+    __test__ = False
+
+    settings: cluster_files.Cluster
+    root: Path
+    data: Path
+    inject: str = ""
+    profile: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """FER_HOME."""
+        return self.root / 'it\'s "my" home'
+
+    @property
+    def folder(self) -> Path:
+        """Of the daemons."""
+        return self.settings.folder
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a user of this cluster has exported."""
+        return {"SLURM_CONF": str(self.settings.slurm_conf), "FER_HOME": str(self.home),
+                "FER_DATA": str(self.data), "FER_CACHE": str(self.root / "cache"),
+                "FER_PROFILES": str(self.root / "profiles"), "FER_INJECT": self.inject,
+                "SBATCH_LOG": str(self.root / "sbatch.log"),
+                "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+    def write_profile(self, name: str = "test", **more: object) -> None:
+        """Write the profile of this cluster, with the faults in its Python."""
+        python = f'env PYTHONPATH="{INJECT}:$PYTHONPATH" {sys.executable}'
+        content = {"partition": "main", "gpus_per_node": 2, "signal_delay": 20, "python": python,
+                   "environment": {"FER_INJECT": self.inject}, **self.profile, **more}
+        (self.root / "profiles").mkdir(exist_ok=True)
+        (self.root / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+
+    def count_sbatch(self, before: str = "", after: str = "") -> None:
+        """Put an `sbatch` first in the PATH that notes its calls; shell lines around the real one.
+        """
+        real = shutil.which("sbatch")
+        wrapper = self.root / "bin" / "sbatch"
+        wrapper.parent.mkdir(exist_ok=True)
+        wrapper.write_text(f'#!/bin/bash\necho "$@" >> "$SBATCH_LOG"\n{before}\n'
+                           f'{real} "$@"\ncode=$?\n{after}\nexit $code\n')
+        wrapper.chmod(0o755)
+
+    @property
+    def sbatch_calls(self) -> int:
+        """Calls of `sbatch` since `count_sbatch`."""
+        log = self.root / "sbatch.log"
+        return len(log.read_text().splitlines()) if log.is_file() else 0
+
+    def command(self, *words: object) -> str:
+        """Return what a command of SLURM prints."""
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True,
+                              env={**os.environ, **self.env})
+        return done.stdout.strip()
+
+    def launch(self, script: str, *arguments: object, timeout: float = 300
+               ) -> subprocess.CompletedProcess[str]:
+        """Run a script of `launch/`."""
+        return subprocess.run(
+            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
+            capture_output=True, text=True, timeout=timeout, cwd=REPOSITORY,
+            env={**os.environ, **self.env})
+
+    def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
+        """Start a script of `launch/` in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
+            env={**os.environ, **self.env}, start_new_session=True)
+
+    def submit(self, study: Path, *arguments: object) -> str:
+        """Submit a study and come back; returns what was printed."""
+        done = self.launch("sweep", study, "--cluster", "test", "--detach", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def rows(self, study: str = "toy") -> list[dict[str, object]]:
+        """Return the rows of the status table."""
+        return list(json.loads(self.launch("status", study, "--json").stdout))
+
+    def states(self, study: str = "toy") -> list[str]:
+        """Return the states in the status table."""
+        return [str(row["state"]) for row in self.rows(study)]
+
+    def wait_for_state(self, *wanted: str, study: str = "toy",
+                       patience: float = PATIENCE_S) -> list[dict[str, object]]:
+        """Wait until every run is in one of some states and return the rows."""
+        rows = wait_until(lambda: (found := self.rows(study)) and all(
+            row["state"] in wanted for row in found) and found, patience,
+            lambda: f"{self.rows(study)}\n{self.logs()}")
+        assert isinstance(rows, list)
+        return rows
+
+    def wait_for_step(self, least: int, patience: float = PATIENCE_S) -> None:
+        """Wait until every run has come to a step."""
+        def reached() -> bool:
+            files = list(self.home.glob("runs/*/status.json"))
+            found = [json.loads(file.read_text()) for file in files]
+            return bool(found) and all(
+                one["state"] == "running" and one["begun"] and one["step"] >= least
+                for one in found)
+
+        wait_until(reached, patience, self.logs)
+
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """Return the fields of `scontrol show job` of every job that SLURM remembers."""
+        found = {}
+        for line in self.command("scontrol", "show", "job", "--oneliner").splitlines():
+            fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            if "JobId" in fields:
+                found[fields["JobId"]] = fields
+        return found
+
+    def restarts(self, name: str = "fer-toy") -> list[int]:
+        """Return how often each job of that name was restarted."""
+        return [int(job["Restarts"]) for job in self.jobs().values() if job["JobName"] == name]
+
+    def logs(self) -> str:
+        """Return all output of jobs, for a message."""
+        return "\n".join(f"== {log}\n{log.read_text(errors='replace')}"
+                         for log in sorted(self.home.glob("studies/*/slurm/*/*.log")))
+
+    def runs(self) -> list[Path]:
+        """Return the run folders, sorted."""
+        return sorted((self.home / "runs").iterdir())
+
+    def preempt(self, seconds: int = 3) -> None:
+        """Take all nodes for a job of the partition with the higher priority."""
+        self.command("sbatch", "--partition=urgent", f"--nodes={self.settings.nodes}",
+                     f"--cpus-per-task={self.settings.cores}", "--output=/dev/null",
+                     "--job-name=urgent", f"--wrap=sleep {seconds}")
+
+    def end(self, daemon: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """End a daemon of this cluster."""
+        daemons.end(self.folder, daemon, how)
+
+    def bring_up(self) -> None:
+        """Start what is not running."""
+        daemons.bring_up(self.settings)
+
+
+def wait_until(happened: Callable[[], object], patience: float = PATIENCE_S,
+               message: Callable[[], str] = lambda: "") -> object:
+    """Wait for something that is true and return it."""
+    deadline = time.monotonic() + patience
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"not within {patience:.0f} s\n{message()}"
+        time.sleep(0.3)
+    return found
+
+
+def free_ports(count: int) -> int:
+    """Return the first of a row of ports that nobody listens on."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    for first in range(21_000 + worker * 500, 21_500 + worker * 500, count):
+        probes = [socket.socket() for _ in range(count)]
+        try:
+            for number, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", first + number))
+            return first
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+    raise AssertionError("no free ports")
+
+
+@contextmanager
+def brought_up(root: Path, data: Path, inject: str = "", profile: dict[str, object] | None = None,
+               **settings: object) -> Iterator[TestCluster]:
+    """Bring a cluster up for a test and take it down afterwards.
+
+    Args:
+        settings: of `cluster_files.Cluster`; without accounting and quick where nothing is said.
+    """
+    require_slurm(bool(settings.get("accounting")))
+    folder = Path(f"/tmp/fer-{os.getpid()}-{time.monotonic_ns() % 10**9}")  # short, for sockets
+    cluster = cluster_files.Cluster(folder, **{
+        "accounting": False, "pace": "fast", "grace": 15, "first_port": free_ports(8),
+        "memory_mb": 8000, **settings})
+    made = TestCluster(cluster, root, data, inject, profile or {})
+    try:
+        daemons.bring_up(cluster)
+        made.write_profile()
+        yield made
+    finally:
+        daemons.take_down(folder)
