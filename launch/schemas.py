@@ -11,7 +11,7 @@ from fer.command import run
 def schemas(
     folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("configs/schemas"),
 ) -> None:
-    """Write run.json, study.json, backbone.json and recipe.json.
+    """Write run.json, study.json, profile.json, backbone.json and recipe.json.
 
     In VS Code or any editor with yaml-language-server, name one in the first line of a file:
     # yaml-language-server: $schema=schemas/run.json

@@ -57,7 +57,7 @@ class TestCluster:
     @property
     def home(self) -> Path:
         """FER_HOME."""
-        return self.root / 'it\'s "my" home'
+        return self.root / 'it\'s "my" 5% home'
 
     @property
     def folder(self) -> Path:

@@ -174,3 +174,25 @@ def test_dry_run_prints_runs_and_plan_and_changes_nothing(
     done = launch("sweep", toy_study(GRID), "--dry-run", "--slots", slots)
     assert done.returncode == 0 and "2 runs: 2 train" in done.stdout
     assert not places.exists()
+
+
+def test_a_run_of_two_ranks_works_on_one_machine_as_on_a_cluster(
+    places: Path, toy_study: Write
+) -> None:
+    done = launch("sweep", toy_study({"train_on": ["lfw"], "seed": [0]}, resources={"gpus": 2}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = places.glob("runs/*")
+    assert json.loads((run / "env.json").read_text())["world_size"] == 2
+    assert not list(places.glob("studies/toy/jobs/*.pkl"))
+
+
+def test_a_rank_that_raises_fails_its_run_once_with_its_own_error(
+    places: Path, toy_study: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conftest import REPOSITORY
+
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests/inject"))
+    monkeypatch.setenv("FER_INJECT", "raise:1:3")
+    done = launch("sweep", toy_study({"train_on": ["lfw"], "seed": [0]}, resources={"gpus": 2}))
+    assert done.returncode == 1
+    assert "injected: this rank raises (rank 1 on" in done.stdout and "Traceback" in done.stdout

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History, makespan
-from fer.cluster.profile import Profile
 from fer.cluster.request import Expanded
 from fer.cluster.script import array_script, report_script
 from fer.cluster.space import space
 from fer.cluster.submit import SCRIPTS, max_array_size, site_of, submission_folders
 from fer.config.places import REPOSITORY, cache
+from fer.config.profile import Profile
 from fer.study.expand import Run
 from fer.study.look import look
 from fer.study.plan import Step, plan

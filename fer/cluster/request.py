@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import Progress
 
-from fer.cluster.profile import LOCAL, Profile, default_cluster, load_profile, use_places
+from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import apply, load_study, locate, read_based
 from fer.config.places import cache, data_root
+from fer.config.profile import Profile
 from fer.config.schema import Data
 from fer.config.study import Study
 from fer.config.tree import parse_overrides

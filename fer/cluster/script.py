@@ -9,9 +9,9 @@ from typing import Any
 from submitit.slurm.slurm import _make_sbatch_string
 
 from fer.cluster.arrays import JobArray, Ref, Shape
-from fer.cluster.profile import Profile
+from fer.config.profile import Profile
 
-ARRAY_LOG = "%A_%a_%t.log"
+ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
 
 
@@ -54,8 +54,8 @@ def array_script(
         # a rank that died without a word: has it to be started again?
         f'[ "$code" -eq 0 ] || {command} --ended "$code"',
         'exit "$code"']
-    return _text(f"fer-{site.study}", folder / ARRAY_LOG, comment, array.shape, profile, site,
-                 command, parameters, teardown)
+    return _text(f"fer-{site.study}", _pattern(folder, ARRAY_LOG), comment, array.shape, profile,
+                 site, command, parameters, teardown)
 
 
 def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str) -> str:
@@ -65,22 +65,27 @@ def report_script(folder: Path, comment: str, profile: Profile, site: Site, afte
     if profile.report_partition:
         parameters["partition"] = profile.report_partition
     shape = Shape(nodes=1, ranks=1, gpus=False, threads=1, minutes=60)
-    return _text(f"fer-{site.study}-report", folder / JOB_LOG, comment, shape, profile, site,
-                 command, parameters, [])
+    return _text(f"fer-{site.study}-report", _pattern(folder, JOB_LOG), comment, shape, profile,
+                 site, command, parameters, [])
+
+
+def _pattern(folder: Path, name: str) -> str:
+    """Return a log's path as SLURM takes it, in which a percent sign of a folder is doubled."""
+    return f"{str(folder).replace('%', '%%')}/{name}"
 
 
 def _text(
-    name: str, log: Path, comment: str, shape: Shape, profile: Profile, site: Site, command: str,
+    name: str, log: str, comment: str, shape: Shape, profile: Profile, site: Site, command: str,
     parameters: Mapping[str, Any], teardown: list[str],
 ) -> str:
     more: dict[str, Any] = {
-        "requeue": True, "kill-on-invalid-dep": "yes", "output": str(log).replace("%t", "0"),
+        "requeue": True, "kill-on-invalid-dep": "yes", "output": log.replace("%t", "0"),
         **_gpus(shape, profile), **profile.sbatch, **parameters}
     if profile.reservation:
         more["reservation"] = profile.reservation
     srun = shlex.join(["srun", "--unbuffered", f"--output={log}", *_srun(shape, profile)])
     return str(_make_sbatch_string(
-        command=f"{srun} {command}", use_srun=False, folder=log.parent, job_name=name,
+        command=f"{srun} {command}", use_srun=False, folder=site.code, job_name=name,
         comment=comment, wckey=None,  # type: ignore[arg-type]
         time=shape.minutes, nodes=shape.nodes, ntasks_per_node=shape.ranks,
         cpus_per_task=_cores(shape, profile), partition=profile.partition,

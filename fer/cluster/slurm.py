@@ -12,10 +12,10 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, Shape, make_arrays
 from fer.cluster.estimate import History
-from fer.cluster.profile import Profile
 from fer.cluster.request import Expanded
 from fer.cluster.submit import Submitter, check_partitions, max_array_size, submitting
 from fer.config.places import REPOSITORY
+from fer.config.profile import Profile
 from fer.errors import CallerError
 from fer.study.jobs import Jobs, read_queue
 from fer.study.look import Queue, look

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.cluster.arrays import JobArray
-from fer.cluster.profile import Profile, profile_file
+from fer.cluster.profile import profile_file
 from fer.cluster.request import Expanded
 from fer.cluster.script import Site, array_script, report_script
 from fer.config.places import cache, data_root, home
+from fer.config.profile import Profile
 from fer.errors import CallerError, choices
 from fer.study.jobs import ask, read_queue
 from fer.study.store import Store

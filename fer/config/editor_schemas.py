@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fer.config.load import BLOCKS, block_names
+from fer.config.profile import Profile
 from fer.config.schema import Backbone, Recipe, RunConfig
 from fer.config.study import Study
 from fer.publish import write_json
@@ -14,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def editor_schemas() -> dict[str, dict[str, Any]]:
-    """Return `{file name: JSON schema}` for runs, studies, backbones and recipes."""
+    """Return `{file name: JSON schema}` for runs, studies, profiles, backbones and recipes."""
     run = _schema(RunConfig)
     run["properties"]["base"] = {"type": "string", "description": "a file laid under this one"}
     run["required"] = []  # what is missing may come from the base file
@@ -23,7 +24,7 @@ def editor_schemas() -> dict[str, dict[str, Any]]:
     blocks = {"backbone": _schema(Backbone), "recipe": _schema(Recipe)}
     for schema in blocks.values():
         schema["required"] = [key for key in schema.get("required", []) if key != "name"]
-    return {"run.json": run, "study.json": _schema(Study),
+    return {"run.json": run, "study.json": _schema(Study), "profile.json": _schema(Profile),
             **{f"{name}.json": schema for name, schema in blocks.items()}}
 
 

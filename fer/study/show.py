@@ -11,10 +11,11 @@ from fer.study.table import Row
 
 COLOURS: dict[State, int] = {"done": 32, "failed": 31, "lost": 31, "blocked": 31, "running": 36,
                              "cancelled": 33, "requeued": 33, "preempted": 33}
-HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "node", "note")
-LEFT = ("run", "state", "job", "node", "note")  # the others are numbers, set right
+HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "node")
+LEFT = ("run", "state", "job", "node")  # the others are numbers, set right
 DROPPED = ("node", "job", "step", "restarts")  # from a narrow screen, in this order
 LEAST_NAME = 30
+URGENT: tuple[State, ...] = ("requeued", "lost", "blocked", "preempted")
 LOG_LINES = 20
 
 
@@ -30,15 +31,28 @@ def table_lines(rows: Sequence[Row], width: int | None, colour: bool) -> list[st
     shown = [head for head in HEADS if head == "run" or any(line[head] for line in cells[1:])]
     if width is not None:
         _fit(widths, shown, width)
-    lines = []
+    lines: list[str] = []
     for number, line in enumerate(cells):
         parts = [_pad(line[head], widths[head], head) for head in shown]
         if colour and number:
             place = shown.index("state")
             code = COLOURS.get(rows[number - 1].state)
             parts[place] = f"\033[{code}m{parts[place]}\033[0m" if code else parts[place]
-        lines.append("  ".join(parts).rstrip())
+        note = rows[number - 1].note if number else "note" if any(row.note for row in rows) else ""
+        lines += _with_note("  ".join(parts), note, widths, shown, width,
+                            urgent=number > 0 and rows[number - 1].state in URGENT)
     return lines
+
+
+def _with_note(line: str, note: str, widths: dict[str, int], shown: list[str],
+               width: int | None, urgent: bool) -> list[str]:
+    """Return a line with its note behind it; one that matters and has no room stands below it."""
+    room = None if width is None else width - sum(widths[head] + 2 for head in shown)
+    if room is None or len(note) <= room:
+        return [f"{line}  {note}".rstrip()]
+    if urgent:
+        return [line.rstrip(), f"    {note}"[:width]]
+    return [f"{line}  {note[: room - 1]}…" if room >= 8 else line.rstrip()]
 
 
 def _fit(widths: dict[str, int], shown: list[str], width: int) -> None:
@@ -52,10 +66,7 @@ def _fit(widths: dict[str, int], shown: list[str], width: int) -> None:
             break
         if head in shown:
             shown.remove(head)
-    others = total() - widths["run"]
-    widths["run"] = max(min(widths["run"], width - others), 12)
-    if "note" in shown:
-        widths["note"] = max(4, min(widths["note"], width - (total() - widths["note"])))
+    widths["run"] = max(min(widths["run"], width - (total() - widths["run"])), 12)
 
 
 def _pad(text: str, width: int, head: str) -> str:
@@ -72,7 +83,7 @@ def _cells(row: Row) -> dict[str, str]:
         "step": _part(row.step, row.steps),
         "val": "" if row.metric is None else f"{row.metric:.3f}",
         "restarts": str(row.restarts or ""), "heard": span(row.heartbeat_age),
-        "left": span(row.time_left), "job": row.job_id, "node": row.node, "note": row.note}
+        "left": span(row.time_left), "job": row.job_id, "node": row.node}
 
 
 def _part(done: int, total: int) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray, Shape
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
-from fer.cluster.profile import Profile, profile_file
+from fer.cluster.profile import profile_file
 from fer.cluster.script import array_script
 from fer.cluster.submit import max_array_size, outside, site_of
+from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
 from fer.study.jobs import ask
 

@@ -1,0 +1,46 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=my_project
+#SBATCH --array=0,1,5%3
+#SBATCH --comment=fer:paper/002:ab
+#SBATCH --cpus-per-task=8
+#SBATCH --dependency=aftercorr:4711
+#SBATCH --gpus-per-node=4
+#SBATCH --job-name=fer-paper
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --mail-type=FAIL
+#SBATCH --mem=240G
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --open-mode=append
+#SBATCH --output=/shared/fer/studies/paper/slurm/002/%A_%a_0.log
+#SBATCH --partition=gpu
+#SBATCH --qos=normal
+#SBATCH --requeue
+#SBATCH --signal=USR2@120
+#SBATCH --time=240
+
+# setup
+trap : TERM
+module purge
+module load cuda
+source $HOME/venvs/fer/bin/activate
+export FER_DATA=/shared/data
+export FER_HOME=/shared/fer
+export FER_CACHE=/shared/cache
+export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab
+export OMP_NUM_THREADS=1
+export FER_MAX_RESTARTS=20
+cd /shared/fer/studies/paper/slurm/code-0123456789ab
+export FER_PORT=$(/home/me/venv/bin/python -m fer.cluster.ranks)
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=8 --kill-on-bad-exit=1 /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002
+
+
+# teardown
+code=$?
+[ "$code" -eq 0 ] || /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
+exit "$code"

@@ -1,0 +1,47 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --account=my_project
+#SBATCH --array=0,1,5%3
+#SBATCH --comment=fer:paper/002:ab
+#SBATCH --cpus-per-task=12
+#SBATCH --dependency=aftercorr:4711
+#SBATCH --exclusive
+#SBATCH --gres=gpu:4
+#SBATCH --hint=nomultithread
+#SBATCH --job-name=fer-paper
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --open-mode=append
+#SBATCH --output=/shared/fer/studies/paper/slurm/002/%A_%a_0.log
+#SBATCH --partition=booster
+#SBATCH --requeue
+#SBATCH --signal=USR2@180
+#SBATCH --time=240
+
+# setup
+trap : TERM
+module load Apptainer
+export NCCL_IB_TIMEOUT="22"
+export FER_HOME=/shared/fer
+export FER_DATA=/shared/data
+export FER_CACHE=/shared/cache
+export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab
+export OMP_NUM_THREADS=1
+export FER_MAX_RESTARTS=20
+export NCCL_SOCKET_IFNAME=ib0
+export GLOO_SOCKET_IFNAME=ib0
+export FER_SCRATCH="$TMPDIR"
+cd /shared/fer/studies/paper/slurm/code-0123456789ab
+export FER_PORT=$(/home/me/venv/bin/python -m fer.cluster.ranks)
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=12 --kill-on-bad-exit=1 /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002
+
+
+# teardown
+code=$?
+[ "$code" -eq 0 ] || /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
+exit "$code"

@@ -1,0 +1,44 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0,1,5%3
+#SBATCH --comment=fer:paper/002:ab
+#SBATCH --constraint=nvlink
+#SBATCH --cpus-per-task=6
+#SBATCH --dependency=aftercorr:4711
+#SBATCH --gpus-per-task=a100:1
+#SBATCH --job-name=fer-paper
+#SBATCH --kill-on-invalid-dep=yes
+#SBATCH --mem=160G
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --open-mode=append
+#SBATCH --output=/shared/fer/studies/paper/slurm/002/%A_%a_0.log
+#SBATCH --partition=preempt
+#SBATCH --qos=low
+#SBATCH --requeue
+#SBATCH --signal=USR2@60
+#SBATCH --time=240
+
+# setup
+trap : TERM
+source $HOME/miniconda3/etc/profile.d/conda.sh
+conda activate fer
+export FER_HOME=/shared/fer
+export FER_DATA=/shared/data
+export FER_CACHE=/shared/cache
+export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab
+export OMP_NUM_THREADS=1
+export FER_MAX_RESTARTS=100
+cd /shared/fer/studies/paper/slurm/code-0123456789ab
+export FER_PORT=$(/home/me/venv/bin/python -m fer.cluster.ranks)
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=6 --kill-on-bad-exit=1 --mpi=none /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002
+
+
+# teardown
+code=$?
+[ "$code" -eq 0 ] || /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
+exit "$code"

@@ -1,0 +1,189 @@
+"""What SLURM says, and what follows for a run: parsing, states, leases, requeues. No daemons."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fer.cluster.ranks import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
+from fer.cluster.requeue import JobNow, parse_job
+from fer.study import jobs as slurm
+from fer.study.jobs import FIELDS, Job, Jobs, parse_sacct, parse_squeue
+from fer.study.lease import Lease, LeaseTaken, Owner
+from fer.study.look import was_cancelled
+from fer.study.state import Judged, Seen, judge
+from fer.study.store import Status
+
+ENVIRONMENT = {
+    "SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
+    "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "17", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+    "CUDA_VISIBLE_DEVICES": "0,1"}
+
+
+def squeue_line(**cells: str) -> str:
+    return "".join(cells.get(name, "").ljust(width) for name, width in FIELDS.items())
+
+
+def test_a_line_of_squeue_is_cut_at_its_columns_also_where_cells_are_empty_or_have_spaces() -> None:
+    text = squeue_line(JobArrayID="12_3", State="PENDING", Reason="(launch failed requeued held)",
+                       RestartCnt="2", StartTime="2026-11-24T11:51:56", Comment="fer:a b/001:ff")
+    job = parse_squeue(text + "\n")["12_3"]
+    assert (job.state, job.reason, job.restarts, job.nodes) == (
+        "PENDING", "(launch failed requeued held)", 2, "")
+    assert job.comment == "fer:a b/001:ff" and job.starts == "2026-11-24T11:51:56"
+
+
+def test_sacct_says_who_cancelled_a_job_and_that_is_left_out() -> None:
+    found = parse_sacct("5_0|CANCELLED by 1000|n1\n5_1|COMPLETED|n[1-2]\n")
+    assert found["5_0"].state == "CANCELLED" and found["5_1"].nodes == "n[1-2]"
+
+
+def test_where_squeue_does_not_answer_every_job_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "ask", lambda command: None)
+    queue = slurm.read_queue()
+    assert not queue.answered and queue.may_live("1_0") and queue.may_work("1_0", 0)
+
+
+@pytest.mark.parametrize(("job", "restart", "alive"), [
+    (Job("1", "RUNNING", restarts=0), 0, True),
+    (Job("1", "RUNNING", restarts=1), 0, False),  # a later start works now
+    (Job("1", "COMPLETING", restarts=1), 0, True),  # preempted, and still saving
+    (Job("1", "PENDING", restarts=1), 0, False),
+    (Job("1", "COMPLETED"), 0, False),
+    (Job("2", "RUNNING"), 0, False),  # nobody knows job 1 any more
+])
+def test_a_process_lives_no_longer_than_its_start_of_its_job(
+    job: Job, restart: int, alive: bool
+) -> None:
+    assert Jobs({job.id: job}).may_work("1", restart) == alive
+
+
+def test_a_lease_of_a_finished_job_on_another_host_is_free_and_of_a_running_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    elsewhere = Owner("node7", "boot", 5, "1", job="9_0", restart=0)
+    for state, taken in (("RUNNING", True), ("COMPLETED", False)):
+        queue = Jobs({"9_0": Job("9_0", state)})
+        monkeypatch.setattr("fer.study.lease.read_queue", lambda queue=queue: queue)
+        (tmp_path / "lease").write_text(json.dumps(asdict(elsewhere)))
+        if taken:
+            with pytest.raises(LeaseTaken, match=r"job 9_0 on node7"):
+                Lease(tmp_path / "lease").take()
+        else:
+            Lease(tmp_path / "lease").take()
+
+
+def test_a_requeued_job_takes_over_from_its_own_earlier_start_without_asking(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_JOB", "9_0")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setattr("fer.study.lease.read_queue", lambda: pytest.fail("squeue was asked"))
+    before = Owner("node7", "boot", 5, "1", job="9_0", restart=0)
+    assert not before.alive() and replace(before, restart=1).alive()
+
+
+def seen(status: Status, job: Job | None = None, **changes: object) -> Seen:
+    live = job is not None and job.live
+    whole: dict[str, object] = {
+        "status": status, "sent": True, "cancel_asked": False, "parents": [], "job": job,
+        "job_live": live, "answered": True, "alive": lambda: False, **changes}
+    return Seen(**whole)  # type: ignore[arg-type]
+
+
+WORKED = Status(state="running", heartbeat=1.0, step=5)
+WAITS = Job("1_0", "PENDING", "Priority")
+BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:56")
+
+
+@pytest.mark.parametrize(("what", "judged"), [
+    (seen(Status(state="done"), Job("1_0", "RUNNING")), Judged("done")),
+    (seen(WORKED, Job("1_0", "RUNNING"), alive=lambda: True), Judged("running")),
+    (seen(Status(), WAITS), Judged("queued", "Priority")),
+    (seen(WORKED, BACK), Judged("requeued", "eligible 11:51:56, BeginTime")),
+    (seen(Status(state="preempted"), Job("1_0", "COMPLETING")),
+     Judged("preempted", "its job is ending")),
+    (seen(Status(), Job("1_0", "RUNNING")),
+     Judged("queued", "its job runs and has not come to it")),
+    (seen(Status(), Job("1_0", "CANCELLED")), Judged("cancelled")),
+    (seen(Status(), Job("1_0", "CANCELLED", "DependencyNeverSatisfied"), parents=["failed"]),
+     Judged("blocked", "a parent of it failed")),
+    (seen(WORKED, Job("1_0", "OUT_OF_MEMORY")), Judged("lost", "job 1_0 ended OUT_OF_MEMORY")),
+    (seen(WORKED, Job("1_0", "")), Judged("lost", "job 1_0 ended and SLURM has forgotten how")),
+    (seen(WORKED, Job("1_0", ""), answered=False), Judged("running", "SLURM does not answer")),
+    (seen(Status(), WAITS, cancel_asked=True), Judged("cancelled")),
+    (seen(WORKED), Judged("lost")),
+    (seen(Status()), Judged("queued")),
+    (seen(Status(), sent=False), Judged("pending")),
+    (seen(Status(), parents=["blocked"]), Judged("blocked", "a parent of it failed")),
+])
+def test_the_state_of_a_run_is_what_files_and_queue_say_together(
+    what: Seen, judged: Judged
+) -> None:
+    assert judge(what) == judged
+
+
+def test_a_job_that_slurm_cancels_because_a_parent_failed_was_not_cancelled_by_anybody() -> None:
+    assert was_cancelled(Job("1", "CANCELLED", "None"))
+    assert not was_cancelled(Job("1", "CANCELLED", "DependencyNeverSatisfied"))
+
+
+@pytest.mark.parametrize(("line", "by"), [
+    ("JobState=RUNNING Restarts=0 RunTime=00:01:00 TimeLimit=00:10:00", "nobody"),
+    ("JobState=COMPLETING Restarts=1 RunTime=00:00:00 TimeLimit=00:10:00", "requeued"),
+    ("JobState=COMPLETING Restarts=0 RunTime=00:01:00 TimeLimit=00:10:00", "cancelled"),
+    ("JobState=CANCELLED Restarts=0 RunTime=00:01:00 TimeLimit=UNLIMITED", "cancelled"),
+    ("JobState=COMPLETING Restarts=0 RunTime=00:10:01 TimeLimit=00:10:00", "time limit"),
+    ("JobState=COMPLETING Restarts=0 RunTime=1-00:00:01 TimeLimit=1-00:00:00", "time limit"),
+])
+def test_who_ends_a_job_can_be_read_off_its_state(line: str, by: str) -> None:
+    job = parse_job(f"JobId=1 {line} Comment=a=b", "1", my_restart=0)
+    assert isinstance(job, JobNow) and job.ended_by == by
+
+
+def test_a_rank_has_its_place_in_the_environment_before_accelerate_is_made() -> None:
+    found = slurm_ranks(ENVIRONMENT, resolves=lambda host: host == "n1")
+    assert found["RANK"] == "3" and found["LOCAL_RANK"] == "1" and found["WORLD_SIZE"] == "4"
+    assert found["LOCAL_WORLD_SIZE"] == "2" and found["MASTER_ADDR"] == "n1"
+    assert FIRST_PORT <= int(found["MASTER_PORT"]) < FIRST_PORT + PORTS < 32768
+    assert "CUDA_VISIBLE_DEVICES" not in found
+
+
+def test_the_address_of_the_first_node_serves_where_its_name_does_not_resolve() -> None:
+    assert slurm_ranks(ENVIRONMENT, resolves=lambda host: False)["MASTER_ADDR"] == "10.0.0.1"
+
+
+@pytest.mark.parametrize(("nodes", "first"), [
+    ("n1", "n1"), ("n[1-2]", "n1"), ("gpu[007,009-011]", "gpu007"), ("a1,b[2-3]", "a1"),
+    ("r[01-02]c3,x", "r01c3")])
+def test_the_first_node_of_a_list_is_the_one_of_the_first_rank(nodes: str, first: str) -> None:
+    environment = {**ENVIRONMENT, "SLURM_JOB_NODELIST": nodes}
+    assert slurm_ranks(environment, resolves=lambda host: True)["MASTER_ADDR"] == first
+
+
+def test_a_task_that_sees_one_gpu_takes_that() -> None:
+    assert slurm_ranks({**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "3"}, lambda host: True
+                       )["LOCAL_RANK"] == "0"
+
+
+def test_a_single_task_is_no_rank() -> None:
+    assert slurm_ranks({**ENVIRONMENT, "SLURM_NTASKS": "1"}) == {} == local_ranks(0, 1, 0)
+
+
+def test_jobs_and_restarts_near_in_time_have_ports_of_their_own() -> None:
+    ports = {slurm_ranks({**ENVIRONMENT, "SLURM_JOB_ID": str(job),
+                          "SLURM_RESTART_COUNT": str(restart)}, lambda host: True)["MASTER_PORT"]
+             for job in range(100, 200) for restart in range(20)}
+    assert len(ports) == 100 * 20
+
+
+def test_a_port_that_somebody_listens_on_is_passed_over() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        first = free_port_from(FIRST_PORT + 500)
+        taken.bind(("", first))
+        assert free_port_from(first) > first

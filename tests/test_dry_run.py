@@ -1,0 +1,76 @@
+"""What a study will take is said before: space and files at least what it takes, time as measured.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import TOY, launch, toy_arguments
+
+Write = Callable[..., Path]
+GRID = {"recipe": ["scratch", "lfw_then_target"], "train_on": ["mlfw"], "seed": [0, 1]}
+
+
+def dry(study: Path, *words: object) -> str:
+    done = launch("sweep", study, "--dry-run", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def size(text: str) -> tuple[float, int]:
+    """Return bytes and files of the line about the disk."""
+    found = re.search(r"disk: at most ([\d.]+) (k?M?G?B) in ([\d,]+) files", text)
+    assert found, text
+    unit = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]]
+    return float(found[1]) * unit, int(found[3].replace(",", ""))
+
+
+def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
+    places: Path, toy_study: Write
+) -> None:
+    study = toy_study(GRID)
+    before = dry(study)
+    assert "time: not known for resmasking_tiny at 48 px" in before
+    most_bytes, most_files = size(before)
+    assert launch("sweep", study).returncode == 0
+    entries = list((places / "runs").rglob("*"))
+    taken = sum(os.path.getsize(path) for path in entries if path.is_file())
+    assert 0.2 * most_bytes < taken <= most_bytes
+    assert 0.7 * most_files < len(entries) <= most_files
+    after = dry(toy_study({**GRID, "seed": [0, 1, 2]}))
+    found = re.search(r"time: ([\d.]+) GPU-hours for 3 runs, from (\d+) measured runs", after)
+    assert found and float(found[1]) < 0.1 and int(found[2]) == 6
+    assert "until the last run ends, with" in after
+    assert "disk:" not in dry(toy_study(GRID))  # nothing is left to do
+
+
+def test_a_configuration_that_was_measured_is_expected_to_take_what_it_took(
+    places: Path, toy_study: Write
+) -> None:
+    from fer.cluster.estimate import History
+    from fer.config.load import load_run
+    from fer.config.places import cache, data_root, home
+    from fer.study.contents import Contents
+    from fer.study.expand import identify
+    from fer.study.store import Store
+
+    assert launch("train", "configs/drawn.yaml", *toy_arguments(seed=3)).returncode == 0
+    contents = Contents(data_root(), cache())
+    history = History(Store(home()), contents)
+    tree = {key: value for key, value in TOY.items()}
+    (again,) = identify(load_run("configs/drawn.yaml", {**tree, "seed": 4}), contents)
+    (longer,) = identify(load_run("configs/drawn.yaml", {**tree, "train.epochs": 30}), contents)
+    (other,) = identify(load_run("configs/drawn.yaml", {**tree, "backbone": "cbam_tiny"}), contents)
+    (folder,) = Store(home())
+    assert history.seconds(again) == folder.status().seconds
+    assert history.steps(longer.config) == 180  # 30 epochs of 6 steps
+    ratio = (history.seconds(longer) or 0) / folder.status().seconds
+    assert 9 < ratio < 11 and history.seconds(other) is None
+
+
+def test_a_larger_backbone_is_said_to_take_more(places: Path, toy_study: Write) -> None:
+    grid = {"seed": [0]}
+    small = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_tiny"})))
+    large = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_resnet50"})))
+    assert large[0] > small[0] + 2 * 100e6 and large[1] == small[1]
