@@ -16,6 +16,9 @@ from typing import Any
 import yaml
 
 
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
+
+
 def temporary_name(path: Path) -> Path:
     """Return a name beside `path` that no other process on any node uses."""
     return path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
@@ -67,7 +70,7 @@ def write_json(path: Path, content: Any, durable: bool = False) -> None:
 
 def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
     """Publish `content` as block-style YAML in the given key order."""
-    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    text = yaml.dump(content, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=100)
     write_text(path, text, durable)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fer.config.load import BLOCKS, block_names
+from fer.config.load import BLOCK_FOLDERS, block_names
 from fer.config.profile import Profile
 from fer.config.schema import Backbone, Recipe, RunConfig
 from fer.config.study import Study
@@ -19,7 +19,7 @@ def editor_schemas() -> dict[str, dict[str, Any]]:
     run = _schema(RunConfig)
     run["properties"]["base"] = {"type": "string", "description": "a file laid under this one"}
     run["required"] = []  # what is missing may come from the base file
-    for key in BLOCKS:
+    for key in BLOCK_FOLDERS:
         run["properties"][key] = {"anyOf": [{"enum": block_names(key)}, run["properties"][key]]}
     blocks = {"backbone": _schema(Backbone), "recipe": _schema(Recipe)}
     for schema in blocks.values():

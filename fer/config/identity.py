@@ -8,6 +8,8 @@ same on any machine and Python.
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,18 +23,25 @@ ID_LENGTH = 10
 def scientific(model: BaseModel) -> dict[str, Any]:
     """Return the fields of `model` that change the numbers, as plain JSON values."""
     plain: dict[str, Any] = {}
-    for name, field in type(model).model_fields.items():
+    for name, neutral in _hashed(type(model)):
         value = getattr(model, name)
-        if any(isinstance(mark, Label) for mark in field.metadata):
-            continue
-        neutral = next((mark for mark in field.metadata if isinstance(mark, Neutral)), None)
-        if neutral is not None and value == neutral.value:
-            continue
-        plain[name] = _plain(value)
+        if neutral is None or value != neutral.value:
+            plain[name] = _plain(value)
     return plain
 
 
+@lru_cache(maxsize=64)
+def _hashed(model: type[BaseModel]) -> tuple[tuple[str, Neutral | None], ...]:
+    """Return the names of the fields that are no labels, each with its mark of a neutral value."""
+    return tuple(
+        (name, next((mark for mark in field.metadata if isinstance(mark, Neutral)), None))
+        for name, field in model.model_fields.items()
+        if not any(isinstance(mark, Label) for mark in field.metadata))
+
+
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):  # most values
+        return value
     if isinstance(value, BaseModel):
         return scientific(value)
     if isinstance(value, list | tuple):
@@ -50,7 +59,7 @@ def run_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
         inputs: digests of its training and validation splits and weights; ids of its parents.
         ranks: the world size; it joins the id only where batch-norm stays local to a rank.
     """
-    return _hash(_identity(config, inputs, ranks))
+    return ids(config, inputs, {}, ranks)[0]
 
 
 def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
@@ -58,9 +67,17 @@ def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
 
     `inputs.parents` must hold the parents' configuration ids here.
     """
+    return ids(config, inputs, inputs.parents, ranks)[1]
+
+
+def ids(
+    config: RunConfig, inputs: Inputs, parents: Mapping[str, str], ranks: int = 1
+) -> tuple[str, str]:
+    """Return the run id and the configuration id; `parents` are those of the latter."""
     identity = _identity(config, inputs, ranks)
+    run = _hash(identity)
     del identity["config"]["seed"]
-    return _hash(identity)
+    return run, _hash({**identity, "parents": dict(parents)})
 
 
 def _identity(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, Any]:

@@ -4,7 +4,9 @@ A configuration file may name a `base` file, and `backbone:` and `recipe:` may b
 in `configs/backbones` and `configs/recipes`. The resolved configuration holds all of them in full.
 """
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +19,11 @@ from fer.config.tree import Tree, merge, read_tree, set_key
 from fer.config.validate import validate
 from fer.errors import CallerError, choices
 
-BLOCKS = {"backbone": "backbones", "recipe": "recipes"}
+BLOCK_FOLDERS = {"backbone": REPOSITORY / "configs" / "backbones",
+                 "recipe": REPOSITORY / "configs" / "recipes"}
 MAX_ANCESTORS = 8
+SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the run of its weights
+Resolved = dict[str, RunConfig]
 Model = TypeVar("Model", bound=Frozen)
 
 
@@ -47,8 +52,7 @@ def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
 
 def block_names(key: str) -> list[str]:
     """Return the names that `backbone:` or `recipe:` may have."""
-    folder = REPOSITORY / "configs" / BLOCKS[key]
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(_block_files(key))
 
 
 def with_block(tree: Tree, key: str, place: str) -> Tree:
@@ -56,11 +60,22 @@ def with_block(tree: Tree, key: str, place: str) -> Tree:
     name = tree.get(key)
     if not isinstance(name, str):
         return tree
-    if name not in block_names(key):
+    file = _block_files(key).get(name)
+    if file is None:
         known = choices(block_names(key))
         raise CallerError(f"{place}: {key}: no {key} '{name}'; there are: {known}")
-    content = read_tree(REPOSITORY / "configs" / BLOCKS[key] / f"{name}.yaml")
-    return {**tree, key: {"name": name, **content}}
+    return {**tree, key: {"name": name, **read_tree(file)}}
+
+
+def _block_files(key: str) -> Mapping[str, Path]:
+    folder = BLOCK_FOLDERS[key]
+    return _yaml_files(folder, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _yaml_files(folder: Path, changed: int) -> Mapping[str, Path]:
+    """Return name -> file of the YAML files in a folder that last changed then."""
+    return {path.stem: path for path in folder.glob("*.yaml")}
 
 
 def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
@@ -68,41 +83,60 @@ def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
     tree = merge({}, tree)
     for key in sorted(overrides, key=lambda key: key.count(".")):
         if "." in key:
-            for block in BLOCKS:
+            for block in BLOCK_FOLDERS:
                 tree = with_block(tree, block, place)
         set_key(tree, key, overrides[key])
-    for block in BLOCKS:
+    for block in BLOCK_FOLDERS:
         tree = with_block(tree, block, place)
     return tree
 
 
-def resolve(tree: Tree, place: str, depth: int = 0) -> RunConfig:
-    """Return the typed configuration of `tree`, its parents' configurations included."""
+def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 0) -> RunConfig:
+    """Return the typed configuration of `tree`, its parents' configurations included.
+
+    Args:
+        known: parents that were resolved before, which many runs share.
+    """
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set)")
     config = validate(RunConfig, tree, place)
-    parent = _parent_tree(config, tree, place)
-    if parent is None or config.parents:
+    if config.parents or not _starts_from_a_run(config, place):
         return config
-    ancestor = resolve(parent, f"{place} (parent)", depth + 1)
-    return config.model_copy(update={"parents": {"init": ancestor}})
+    known = {} if known is None else known
+    if config.recipe.init.source == "run":
+        parent = _changed_copy(config, tree, place)
+        key = json.dumps(parent, sort_keys=True, default=str)
+    else:
+        parent = None
+        key = config.model_dump_json(include=SHARED_WITH_PARENT)
+    if key not in known:
+        known[key] = resolve(parent or _pretraining(config, place), f"{place} (parent)", known,
+                             depth + 1)
+    return config.model_copy(update={"parents": {"init": known[key]}})
 
 
-def _parent_tree(config: RunConfig, tree: Tree, place: str) -> Tree | None:
-    """Return the configuration of the run that `config` starts from, if it starts from a run."""
+def _starts_from_a_run(config: RunConfig, place: str) -> bool:
+    """Return whether another run has to be trained first."""
     init, pretrained = config.recipe.init, config.backbone.pretrained
-    if init.source == "run":
-        own = {key: value for key, value in tree.items() if key not in ("inputs", "parents")}
-        return apply(own, init.set, place)
-    if init.source == "scratch":
-        return None
+    if init.source != "pretrained":
+        return init.source == "run"
     if pretrained is None:
         raise CallerError(f"{place}: recipe '{config.recipe.name}' starts from pretrained weights, "
                           f"and backbone '{config.backbone.name}' says none (backbone.pretrained)")
-    if pretrained.source == "file":
-        return None
-    assert pretrained.base is not None
-    shared = config.model_dump(mode="json", include={"backbone", "data", "compute", "keep"})
+    return pretrained.source == "run"
+
+
+def _changed_copy(config: RunConfig, tree: Tree, place: str) -> Tree:
+    """Return the parent of a chain: the run itself with the overrides of its recipe."""
+    own = {key: value for key, value in tree.items() if key not in ("inputs", "parents")}
+    return apply(own, config.recipe.init.set, place)
+
+
+def _pretraining(config: RunConfig, place: str) -> Tree:
+    """Return the run that trains a backbone's starting weights: a function of what is shared."""
+    pretrained = config.backbone.pretrained
+    assert pretrained is not None and pretrained.base is not None
+    shared = config.model_dump(mode="json", include=SHARED_WITH_PARENT)
     return apply(merge(read_based(locate(pretrained.base)), shared), pretrained.set, place)
 
 

@@ -131,7 +131,7 @@ class RunFolder:
     @property
     def trained(self) -> bool:
         """Whether training ended and its final facts are on disk."""
-        return (self.path / "train.json").is_file()
+        return os.path.isfile(f"{self.path}/train.json")
 
     def predictions(self, split: str) -> Path:
         """Return where the predictions on `split` (`lfw/eval`) are."""
@@ -143,11 +143,13 @@ class RunFolder:
 
     def evaluated(self, split: str, digest: str) -> bool:
         """Whether there is a result on exactly this content of `split`."""
-        try:
-            content = read_json(self.result(split))
+        try:  # strings, not paths: asked of every run and split of a study
+            with open(f"{self.path}/results/{split}.json", "rb") as handle:
+                content = json.loads(handle.read())
         except (FileNotFoundError, ValueError):
             return False
-        return content.get("digest") == digest and self.predictions(split).is_file()
+        return (content.get("digest") == digest
+                and os.path.isfile(f"{self.path}/predictions/{split}.parquet"))
 
     @property
     def cancel_asked(self) -> bool:
