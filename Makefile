@@ -19,8 +19,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml
 
+# a real SLURM for the tests of the cluster side, where root and apt-get can install it; the tests
+# bring it up, or say why not. They mostly wait, so there are more workers than cores.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	-$(BIN)/python slurm/devcluster.py install
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

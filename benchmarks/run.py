@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import checkpoint
+import cluster_side
 import input_pipeline
 import step_overhead
 import torch
@@ -48,10 +49,17 @@ def print_table(found: list[Comparison], about: dict[str, str]) -> None:
         sign = "≤" if one.better == "below" else "≥"
         target = f"{sign} {one.target:g}" if one.target is not None else "reported"
         verdict = "" if one.target is None else "met" if one.met else "[red]MISSED[/]"
-        table.add_row(one.name, f"{one.ours:,.0f}", f"{one.theirs:,.0f}", one.unit,
-                      f"{one.ratio:.2f} [{one.low:.2f}, {one.high:.2f}]".replace("[", "\\["),
+        digits = 4 if one.ratio < 0.1 else 2
+        table.add_row(one.name, _number(one.ours), _number(one.theirs), one.unit,
+                      f"{one.ratio:.{digits}f} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
+                      .replace("[", "\\["),
                       target, verdict)
     Console().print(table)
+
+
+def _number(value: float | None) -> str:
+    """Return a figure with as many digits as it deserves."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def main() -> int:
@@ -61,7 +69,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
-             *checkpoint.measure(options.quick)]
+             *checkpoint.measure(options.quick), *cluster_side.measure(options.quick)]
     about = machine()
     print_table(found, about)
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,7 @@ class Ours:
     def __init__(self, config: RunConfig, session: Session, source: Source, folder: Path,
                  model: Classifier) -> None:
         self.phase = config.recipe.phases[0]
+        RunFolder(folder).lease.take()  # the heartbeat looks whether it is still ours
         self.run = Training(config, session, source, source, Checkpoints(folder / "checkpoints", 2),
                             Journal(RunFolder(folder), config, writes=True), model)
         self.optimizer = make_optimizer(config.optim, param_groups(model, self.phase, config.optim))

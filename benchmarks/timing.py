@@ -14,15 +14,16 @@ class Comparison:
     """How much longer ours takes than the peer's.
 
     Attributes:
-        name: what is measured. ours, theirs: medians in `unit`.
-        ratio: median over the rounds of ours / theirs; low and high are the extremes.
+        name: what is measured. ours, theirs: medians in `unit`; None where there is no peer.
+        ratio: median over the rounds of ours / theirs, or of ours in seconds where there is no
+            peer; low and high are the extremes.
         target: the bound that the project set itself on the ratio, None where it only reports.
         better: `below` or `above`: on which side of the target the ratio should be.
     """
 
     name: str
     ours: float
-    theirs: float
+    theirs: float | None
     unit: str
     ratio: float
     low: float

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,10 @@ sys.path.insert(0, str(REPOSITORY / "slurm"))
 
 import cluster_files
 import daemons
+
+from fer.study.folder import read_study
+from fer.study.store import Store
+from fer.study.table import rows_of
 
 SCRIPT = REPOSITORY / "slurm/devcluster.py"
 INJECT = REPOSITORY / "tests/inject"
@@ -125,8 +129,11 @@ class TestCluster:
         return done.stdout
 
     def rows(self, study: str = "toy") -> list[dict[str, object]]:
-        """Return the rows of the status table."""
-        return list(json.loads(self.launch("status", study, "--json").stdout))
+        """Return the rows of the status table, without a process for each look."""
+        store = Store(self.home)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_CONF", str(self.settings.slurm_conf))
+            return [asdict(row) for row in rows_of(read_study(store, study), store)]
 
     def states(self, study: str = "toy") -> list[str]:
         """Return the states in the status table."""
@@ -195,7 +202,7 @@ def wait_until(happened: Callable[[], object], patience: float = PATIENCE_S,
     deadline = time.monotonic() + patience
     while not (found := happened()):
         assert time.monotonic() < deadline, f"not within {patience:.0f} s\n{message()}"
-        time.sleep(0.3)
+        time.sleep(0.5)
     return found
 
 

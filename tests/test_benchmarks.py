@@ -20,7 +20,10 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--json", str(tmp_path / "out.json")])
     assert run.main() in (0, 1)  # 1: this busy machine missed a target
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
-    assert len(rows) == 7 and sum(row["target"] is not None for row in rows) == 5
+    names = " ".join(row["name"] for row in rows)
+    for part in ("training loop", "input", "checkpoint", "planning", "status", "makespan"):
+        assert part in names
+    assert sum(row["target"] is not None for row in rows) >= 9
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import pkgutil
-import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ def test_help_answers_in_under_three_tenths_of_a_second(script: str) -> None:
         done = launch(script, "--help")
         seconds.append(time.perf_counter() - begun)
         assert done.returncode == 0 and "Usage" in done.stdout
-    assert statistics.median(seconds) < HELP_SECONDS
+    assert min(seconds) < HELP_SECONDS  # other tests share the cores
 
 
 def modules_of(package: str) -> list[str]:
@@ -63,7 +62,8 @@ def test_sweep_prints_the_table_and_the_path_of_the_page(study: dict[str, str]) 
 
 def test_status_shows_a_row_a_run_and_ends_with_0_when_all_are_done(study: dict[str, str]) -> None:
     done = launch("status", "toy", **study)
-    assert done.returncode == 0 and done.stdout.count("done") == 2
+    assert done.returncode == 0 and done.stdout.endswith("2 runs: 2 done\n")
+    assert done.stdout.count(" done ") == 2
 
 
 def test_status_as_json_has_the_state_step_and_metric_of_each_run(study: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ Tree = dict[str, Any]
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where built in
 
 
-class _StrictLoader(_SafeLoader):  # type: ignore[misc]
+class _StrictLoader(_SafeLoader):
     """A safe loader that refuses a key written twice, which YAML would silently let win.
 
     As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), and `1e-4` is
