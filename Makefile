@@ -17,7 +17,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python launch/sweep.py sweeps/demo.yaml
+	$(BIN)/python launch/sweep.py sweeps/demo.yaml --cluster local
 
 # a real SLURM for the tests of the cluster side, where root and apt-get can install it; the tests
 # bring it up, or say why not. They mostly wait, so there are more workers than cores.

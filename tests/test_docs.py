@@ -1,0 +1,46 @@
+"""What the documents say is complete: scripts, folders, keys of profiles, states, defaults."""
+
+import re
+import typing
+
+import pytest
+from conftest import REPOSITORY
+
+from fer.config.profile import Profile
+from fer.study.store import State
+
+README = (REPOSITORY / "README.md").read_text()
+CLUSTER = (REPOSITORY / "docs/cluster.md").read_text()
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (REPOSITORY / "launch").glob("*.py")))
+def test_every_script_is_in_the_readme(script: str) -> None:
+    assert f"python launch/{script}" in README
+
+
+@pytest.mark.parametrize("package", sorted(
+    p.parent.name for p in (REPOSITORY / "fer").glob("*/__init__.py")))
+def test_every_package_is_in_the_map_of_folders(package: str) -> None:
+    assert f"| `fer/{package}` |" in README
+
+
+@pytest.mark.parametrize("key", sorted(Profile.model_fields))
+def test_every_key_of_a_profile_is_in_its_reference(key: str) -> None:
+    assert re.search(rf"^\|[^|]*`{key}`[^|]*\|", CLUSTER, re.MULTILINE)
+
+
+@pytest.mark.parametrize("key", ["array_parallelism", "signal_delay", "max_restarts",
+                                 "cpus_per_gpu", "gpu_request"])
+def test_the_reference_has_the_true_defaults(key: str) -> None:
+    (row,) = re.findall(rf"^\| `{key}` \| `?([^|`]+)`? \|", CLUSTER, re.MULTILINE)
+    assert row.strip() == str(Profile.model_fields[key].default)
+
+
+@pytest.mark.parametrize("state", sorted(set(typing.get_args(State)) - {"pending", "stopped"}))
+def test_every_state_that_a_study_shows_is_explained(state: str) -> None:
+    assert re.search(rf"^\|[^|]*`{state}`[^|]*\|", CLUSTER, re.MULTILINE)
+
+
+def test_every_command_of_the_readme_names_a_script_that_is_there() -> None:
+    named = set(re.findall(r"(?:launch|slurm|benchmarks)/\w+\.py", README + CLUSTER))
+    assert named and all((REPOSITORY / name).is_file() for name in named)
