@@ -80,6 +80,9 @@ def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill
     ranks(1, "samples", run_folder, tmp_path / "one")
     alone = steps_seen(tmp_path / "one", 1)
     clear(run_folder)
+    ranks(4, "samples", run_folder, tmp_path / "four")
+    assert steps_seen(tmp_path / "four", 4) == alone
+    clear(run_folder)
     stop = len(alone) // 2 + 2  # in the second epoch, after the first one's checkpoint
     ranks(2, "samples", run_folder, tmp_path / "two", stop, expect=9)
     before = steps_seen(tmp_path / "two", 2)

@@ -72,6 +72,11 @@ def test_status_as_json_has_the_state_step_and_metric_of_each_run(study: dict[st
     assert all(0 <= row["metric"] <= 1 for row in rows)
 
 
+def test_status_watched_ends_when_all_are_done(study: dict[str, str]) -> None:
+    done = launch("status", "toy", "--watch", timeout=30, **study)
+    assert done.returncode == 0 and "2 runs: 2 done" in done.stdout
+
+
 def test_status_takes_the_study_file_too(study: dict[str, str]) -> None:
     assert launch("status", study["STUDY"], **study).returncode == 0
 

@@ -20,7 +20,7 @@ from fer.engine.facts import environment
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
 from fer.engine.predict import predict
-from fer.engine.session import Session, open_session
+from fer.engine.session import Session, leave_group, open_session
 from fer.engine.train import Training, final_facts, never, new_model, train
 from fer.errors import CallerError
 from fer.evaluate.metrics import measure, write_result
@@ -81,6 +81,7 @@ def work(tasks: Sequence[Task], terms: Terms | None = None) -> list[str]:
         outcomes.append(_work_one(task, terms or Terms()))
         if outcomes[-1] == "preempted":
             break
+    leave_group()
     return outcomes
 
 
@@ -97,8 +98,10 @@ def _work_one(task: Task, terms: Terms) -> str:
             end_rank(f"LeaseLost: {error}")
         return "lost"
     except Exception as error:  # the boundary of a run: kept whole in its status, and reported
-        if rank == 0 and not folder.lease.mine():
-            return "lost"  # and the consequences of that are not the run's
+        if rank == 0 and not folder.lease.mine():  # the consequences of that are not the run's
+            if world > 1:
+                end_rank(f"the run was taken over: {error}")
+            return "lost"
         if world > 1:
             end_failed_rank(folder, error)
         say_failed(folder, error)

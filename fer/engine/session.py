@@ -123,6 +123,17 @@ def open_session(compute: Compute) -> Iterator[Session]:
             _reset_singletons()
 
 
+def leave_group() -> None:
+    """Take the process group apart when every rank has come here; without one, do nothing.
+
+    A group that the interpreter takes apart while it ends may abort the ranks that are a little
+    later, and so fail a job that has done its work.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def _reset_singletons() -> None:
     """Let the next run in this process have another precision; the process group stays."""
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -17,7 +17,7 @@ from fer.config.places import cache, data_root, home
 from fer.config.schema import RunConfig
 from fer.config.tree import parse_overrides
 from fer.engine.job import Listen, Task, Terms, execute
-from fer.engine.session import Session, open_session
+from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError
 from fer.models.registry import stage_names
 from fer.publish import read_json
@@ -63,6 +63,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
             _train_one(store, run, splits if run is runs[-1] else {}, session, debug)
         if session.first:
             _print_result(store.folder(runs[-1]), list(splits))
+    leave_group()
 
 
 def shortened(config: RunConfig) -> RunConfig:
