@@ -29,11 +29,13 @@ from fer.config.load import load_study
 from fer.config.profile import Profile
 from fer.config.schema import RunConfig
 from fer.config.study import Resources, Study
+from fer.publish import write_json
 from fer.study.expand import Run, expand
 from fer.study.folder import write_study
 from fer.study.look import look
 from fer.study.plan import plan
-from fer.study.store import Status, Store
+from fer.study.store import State, Status, Store
+from fer.study.submission import Submission
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPLITS = {"lfw/eval": "a", "mlfw/eval": "b", "real/test": "c"}
@@ -95,6 +97,9 @@ def _plan(study: Study, store: Store) -> None:
     assert sum(array.runs for array in made.arrays) == len(runs)
 
 
+STATES: tuple[State, ...] = ("done", "pending", "failed", "pending", "done")
+
+
 def status(quick: bool, rounds: int) -> list[Comparison]:
     """Return how long `launch/status.py` takes as a command, with and without its memory."""
     study = grid(QUICK_STUDY if quick else STUDY)
@@ -105,8 +110,14 @@ def status(quick: bool, rounds: int) -> list[Comparison]:
         for number, run in enumerate(runs):
             folder = store.folder(run)
             folder.path.mkdir(parents=True)
-            folder.say(Status(state="done" if number % 10 else "failed", step=100, steps=100,
+            folder.say(Status(state=STATES[number % len(STATES)], step=100, steps=100,
                               epoch=12, epochs=12, metric=0.5, heartbeat=1.0))
+            where = store.study(study.study) / f"slurm/{number // 1000:03}"
+            if number % 1000 == 0:
+                where.mkdir(parents=True)
+                Submission(where).set_job(str(number))
+            write_json(folder.path / "submit.json", {
+                "submission": str(where.relative_to(store.home)), "index": number % 1000})
         memory = store.study(study.study) / "cache.parquet"
         cold, warm = [], []
         for _ in range(rounds):

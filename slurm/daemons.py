@@ -75,11 +75,11 @@ def bring_up(cluster: Cluster) -> None:
     if not record.is_file():
         _refuse_taken_ports(cluster)
         _write_files(cluster)
+        record.write_text(json.dumps(wanted))  # from here on the ports may be this cluster's own
     _start_munge(cluster)
     if cluster.accounting:
         _start_accounting(cluster)
     _start_slurm(cluster)
-    record.write_text(json.dumps(wanted))
 
 
 def take_down(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fer.cluster.arrays import JobArray, Ref, Shape
 from fer.cluster.profile import load_profile, profile_names
-from fer.cluster.script import Site, array_script, quoted, report_script
+from fer.cluster.script import Site, _of_first_rank, array_script, quoted, report_script
 from fer.config.profile import Profile
 from fer.errors import CallerError
 
@@ -99,3 +99,7 @@ def test_a_mistake_in_a_profile_names_file_key_and_choices(
 def test_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(CallerError, match=r"jupiter.*devcluster.*local"):
         load_profile("jupiter")
+
+
+def test_a_percent_sign_of_a_folder_is_left_alone() -> None:
+    assert _of_first_rank("/x/50%%test/%A_%a_%t.log") == "/x/50%%test/%A_%a_0.log"

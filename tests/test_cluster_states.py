@@ -10,7 +10,6 @@ from fer.cluster.requeue import JobNow, parse_job
 from fer.study import jobs as slurm
 from fer.study.jobs import FIELDS, Job, Jobs, parse_sacct, parse_squeue
 from fer.study.lease import Lease, LeaseTaken, Owner
-from fer.study.look import was_cancelled
 from fer.study.state import Judged, Seen, judge
 from fer.study.store import Status
 
@@ -34,8 +33,10 @@ def test_a_line_of_squeue_is_cut_at_its_columns_also_where_cells_are_empty_or_ha
 
 
 def test_sacct_says_who_cancelled_a_job_and_that_is_left_out() -> None:
-    found = parse_sacct("5_0|CANCELLED by 1000|n1\n5_1|COMPLETED|n[1-2]\n")
+    found = parse_sacct("5_0|CANCELLED by 1000|None|n1\n5_1|COMPLETED|None|n[1-2]\n"
+                        "5_2|CANCELLED|DependencyNeverSatisfied|\n")
     assert found["5_0"].state == "CANCELLED" and found["5_1"].nodes == "n[1-2]"
+    assert found["5_0"].cancelled and not found["5_2"].cancelled  # SLURM did, for a failed parent
 
 
 def test_where_squeue_does_not_answer_every_job_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +95,7 @@ def seen(status: Status, job: Job | None = None, **changes: object) -> Seen:
     return Seen(**whole)  # type: ignore[arg-type]
 
 
+ENDED = Status(state="preempted", ended=True)
 WORKED = Status(state="running", heartbeat=1.0, step=5)
 WAITS = Job("1_0", "PENDING", "Priority")
 BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:56")
@@ -110,15 +112,20 @@ BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:5
      Judged("queued", "its job runs and has not come to it")),
     (seen(Status(), Job("1_0", "CANCELLED")), Judged("cancelled")),
     (seen(Status(), Job("1_0", "CANCELLED", "DependencyNeverSatisfied"), parents=["failed"]),
-     Judged("blocked", "a parent of it failed")),
+     Judged("blocked", "a parent of it failed or was cancelled")),
     (seen(WORKED, Job("1_0", "OUT_OF_MEMORY")), Judged("lost", "job 1_0 ended OUT_OF_MEMORY")),
     (seen(WORKED, Job("1_0", "")), Judged("lost", "job 1_0 ended and SLURM has forgotten how")),
     (seen(WORKED, Job("1_0", ""), answered=False), Judged("running", "SLURM does not answer")),
     (seen(Status(), WAITS, cancel_asked=True), Judged("cancelled")),
+    (seen(Status(), Job("1_0", "CANCELLED"), parents=["cancelled"]),
+     Judged("blocked", "a parent of it failed or was cancelled")),
+    (seen(ENDED, Job("1_0", "")), Judged("cancelled")),  # nobody remembers more than the job saw
+    (seen(ENDED, Job("1_0", "PREEMPTED")), Judged("lost", "job 1_0 ended PREEMPTED")),
     (seen(WORKED), Judged("lost")),
     (seen(Status()), Judged("queued")),
     (seen(Status(), sent=False), Judged("pending")),
-    (seen(Status(), parents=["blocked"]), Judged("blocked", "a parent of it failed")),
+    (seen(Status(), parents=["blocked"]),
+     Judged("blocked", "a parent of it failed or was cancelled")),
 ])
 def test_the_state_of_a_run_is_what_files_and_queue_say_together(
     what: Seen, judged: Judged
@@ -127,15 +134,15 @@ def test_the_state_of_a_run_is_what_files_and_queue_say_together(
 
 
 def test_a_job_that_slurm_cancels_because_a_parent_failed_was_not_cancelled_by_anybody() -> None:
-    assert was_cancelled(Job("1", "CANCELLED", "None"))
-    assert not was_cancelled(Job("1", "CANCELLED", "DependencyNeverSatisfied"))
+    assert Job("1", "CANCELLED", "None").cancelled
+    assert not Job("1", "CANCELLED", "DependencyNeverSatisfied").cancelled
 
 
 @pytest.mark.parametrize(("line", "by"), [
     ("JobState=RUNNING Restarts=0 RunTime=00:01:00 TimeLimit=00:10:00", "nobody"),
     ("JobState=COMPLETING Restarts=1 RunTime=00:00:00 TimeLimit=00:10:00", "requeued"),
-    ("JobState=COMPLETING Restarts=0 RunTime=00:01:00 TimeLimit=00:10:00", "cancelled"),
-    ("JobState=CANCELLED Restarts=0 RunTime=00:01:00 TimeLimit=UNLIMITED", "cancelled"),
+    ("JobState=COMPLETING Restarts=0 RunTime=00:01:00 TimeLimit=00:10:00", "somebody"),
+    ("JobState=CANCELLED Restarts=0 RunTime=00:01:00 TimeLimit=UNLIMITED", "somebody"),
     ("JobState=COMPLETING Restarts=0 RunTime=00:10:01 TimeLimit=00:10:00", "time limit"),
     ("JobState=COMPLETING Restarts=0 RunTime=1-00:00:01 TimeLimit=1-00:00:00", "time limit"),
 ])

@@ -67,6 +67,7 @@ def test_a_configuration_that_was_measured_is_expected_to_take_what_it_took(
     assert history.steps(longer.config) == 180  # 30 epochs of 6 steps
     ratio = (history.seconds(longer) or 0) / folder.status().seconds
     assert 9 < ratio < 11 and history.seconds(other) is None
+    assert History(Store(home()), contents, ranks=8).seconds(again) is None  # measured on one
 
 
 def test_a_larger_backbone_is_said_to_take_more(places: Path, toy_study: Write) -> None:

@@ -102,6 +102,65 @@ def test_a_launcher_killed_while_submitting_leaves_no_run_twice_in_the_queue(
     assert len({(one["submission"], one["index"]) for one in runs}) == 6
 
 
+def test_a_launcher_killed_before_it_submits_the_report_makes_up_for_it(
+    cluster: TestCluster, toy_study: Write
+) -> None:
+    grid = {"seed": [0]}
+    study = toy_study(grid, set=short(grid))
+    mark = cluster.root / "in sbatch"
+    cluster.write_profile(sbatch={"hold": True})
+    cluster.count_sbatch(before=f'case "$*" in *report*) touch "{mark}"; sleep 3; exit 1;; esac')
+    process = cluster.start("sweep", study, "--cluster", "test")
+    wait_until(mark.exists)
+    process.kill()
+    process.wait()
+    cluster.count_sbatch()
+    for _ in range(2):  # once: the second call finds it in the queue
+        cluster.submit(study)
+    reports = cluster.command("squeue", "--noheader", "--name=fer-toy-report", "--format=%i %E")
+    assert len(reports.splitlines()) == 1 and "afterany" in reports
+
+
+def test_what_was_submitted_before_a_refusal_has_its_report(
+    cluster: TestCluster, toy_study: Write
+) -> None:
+    study = toy_study(GRID, set=short(GRID))
+    cluster.write_profile(sbatch={"hold": True})
+    cluster.count_sbatch(before='[ "$(wc -l < "$SBATCH_LOG")" != 2 ] || '
+                                '{ echo "sbatch: error: no more today" >&2; exit 1; }')
+    done = cluster.launch("sweep", study, "--cluster", "test", "--detach")
+    said_in_one_line(done, "no more today")
+    assert cluster.sbatch_calls == 3
+    assert len(cluster.command("squeue", "--noheader", "--name=fer-toy-report").splitlines()) == 1
+
+
+def test_a_run_reopened_while_its_job_waits_stays_with_that_job(
+    cluster: TestCluster, toy_study: Write
+) -> None:
+    cluster.write_profile(sbatch={"hold": True})
+    study = toy_study({"seed": [0, 1]}, set=short({"seed": []}), resources={"runs_per_job": 2})
+    cluster.submit(study)
+    assert cluster.launch("status", "toy", "--cancel", "*-s1-*").returncode == 0
+    assert cluster.states() == ["queued", "cancelled"]
+    again = cluster.launch("status", "toy", "--retry", "*-s1-*")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert cluster.states() == ["queued", "queued"]
+    tasks = cluster.command("squeue", "--noheader", "--array", "--name=fer-toy", "--format=%i")
+    assert len(tasks.split()) == 1
+    submissions = {json.loads((run / "submit.json").read_text())["submission"]
+                   for run in cluster.runs()}
+    assert len(submissions) == 1
+
+
+def test_a_time_that_is_over_when_the_warning_comes_is_one_line(
+    cluster: TestCluster, toy_study: Write
+) -> None:
+    cluster.write_profile(signal_delay=120)
+    study = toy_study({"seed": [0]}, resources={"time": "0:02:00"})
+    said_in_one_line(cluster.launch("sweep", study, "--cluster", "test", "--dry-run"),
+                     "resources.time", "signal_delay")
+
+
 def test_two_launchers_at_once_submit_a_study_once(cluster: TestCluster, toy_study: Write) -> None:
     cluster.write_profile(sbatch={"hold": True})
     study = toy_study({"seed": [0, 1]}, set=short({"seed": []}))
@@ -274,6 +333,10 @@ def test_a_disk_that_fills_up_under_a_job_fails_the_run_and_retry_goes_on(
         cluster.wait_for_step(12)
         fill(small_disk)
         wait_until(lambda: not cluster.command("squeue", "--noheader", "--name=fer-toy"), 60)
+        (row,) = cluster.rows()  # also where its memory of files cannot be written
+        assert (row["state"] == "failed" and "No space left" in str(row["error"])) or (
+            row["state"] == "lost" and "ended FAILED" in str(row["error"])), row
+        assert "\n" not in str(row["error"]) and "No space left" in cluster.logs()
         (small_disk / "filler").unlink()
         cluster.write_profile(environment={"FER_INJECT": ""})
         retried = cluster.launch("sweep", study, "--cluster", "test", "--retry")

@@ -61,6 +61,55 @@ def ends_with_its_own_numbers(cluster: TestCluster, calm: dict[str, bytes]) -> N
     assert numbers(run) == calm
 
 
+def two_runs(toy_study: Write) -> Path:
+    """Write a study of a run that is soon done and one that takes some time: one array."""
+    from conftest import TOY
+
+    grid = {**GRID, "train.epochs": [1, 12]}
+    return toy_study(grid, set={key: value for key, value in {**TOY, **LONG}.items()
+                                if key not in grid})
+
+
+def done_and_working(cluster: TestCluster) -> None:
+    """Wait until the short one of two runs is done and the other one has a few steps."""
+    wait_until(lambda: sorted(cluster.states()) == ["done", "running"] and all(
+        row["state"] == "done" or int(str(row["step"])) >= 8 for row in cluster.rows()),
+        message=cluster.logs)
+
+
+def long_run_has_its_own_numbers(cluster: TestCluster, calm: dict[str, bytes]) -> None:
+    """Wait for both runs and compare the long one's numbers."""
+    cluster.wait_for_state("done", "failed", "cancelled", patience=240)
+    assert cluster.states() == ["done", "done"], cluster.logs()
+    found = [numbers(run) for run in cluster.runs()]
+    assert calm in found, cluster.logs()
+
+
+def test_a_preempted_task_of_an_array_disturbs_no_finished_one(
+    noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
+) -> None:
+    noticed.submit(two_runs(toy_study))
+    done_and_working(noticed)
+    noticed.preempt()
+    long_run_has_its_own_numbers(noticed, calm)
+    assert sorted(noticed.restarts()) == [0, 1]
+
+
+def test_a_task_of_an_array_that_leaves_by_itself_requeues_no_finished_one(
+    noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
+) -> None:
+    noticed.submit(two_runs(toy_study))
+    done_and_working(noticed)
+    def running() -> list[str]:
+        tasks = noticed.command("squeue", "--noheader", "--array", "--name=fer-toy", "--format=%i")
+        return tasks.split()
+
+    wait_until(lambda: len(running()) == 1)
+    noticed.command("scancel", "--signal=USR2", running()[0])  # the warning before a time limit
+    long_run_has_its_own_numbers(noticed, calm)
+    assert sorted(noticed.restarts()) == [0, 1]
+
+
 @pytest.mark.parametrize("kind", ["noticed", "plain"])
 def test_a_preempted_run_is_requeued_once_and_ends_with_the_numbers_of_an_undisturbed_one(
     kind: str, request: pytest.FixtureRequest, toy_study: Write, calm: dict[str, bytes]

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
 from fer.config.schema import Loss, Schedule
+from fer.engine import train as engine
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.controllers import Best, Plateau, Progress, learning_rate
-from fer.engine.job import Task, work
+from fer.engine.job import Task, Terms, work
 from fer.engine.loss import class_weights
 from fer.study.contents import Contents
 from fer.study.expand import identify
@@ -97,6 +98,30 @@ def test_early_stopping_ends_a_phase_after_its_patience(places: Path) -> None:
                      schedule__name="constant")
     facts = json.loads((folder.path / "train.json").read_text())
     assert facts["epochs"] == facts["best_epoch"] + 2 < 30
+
+
+def test_a_run_leaves_when_asked_also_where_an_epoch_is_shorter_than_a_gpus_looks_are_apart(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "most_between_looks", lambda device: 1000)  # stands for a GPU
+    config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 3})
+    *_, run = identify(config, Contents(data_root(), cache()))
+    folder = Store(home()).folder(run)
+    folder.notice(run, {})
+    assert work([Task(folder.path)], Terms(stop=lambda: True)) == ["preempted"]
+    saved = Checkpoints(folder.path / "checkpoints", keep=2).newest()
+    assert saved is not None and 0 < saved[1].step < 3 * 6
+    polls = []
+    assert work([Task(folder.path)], Terms(stop=lambda: bool(polls.append(1)))) == ["done"]
+    assert len(polls) >= 3 * 3  # steps 1, 3 and the last of each epoch, and while validating
+
+
+def test_looks_are_far_apart_where_steps_are_fast_and_close_where_they_are_slow() -> None:
+    look = engine._Look(16)
+    gaps = [look.next(slow=False) or look.every for _ in range(6)]
+    assert gaps == [2, 4, 8, 16, 16, 16]
+    gaps = [look.next(slow=True) or look.every for _ in range(6)]
+    assert gaps == [8, 4, 2, 1, 1, 1]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(places: Path) -> None:

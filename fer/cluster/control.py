@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fer.errors import CallerError
 from fer.study.folder import StudyFolder
 from fer.study.jobs import read_queue
+from fer.study.lease import LeaseTaken
 from fer.study.look import Queue
 from fer.study.store import RunFolder, Store
 from fer.study.table import Row, matching
@@ -58,18 +59,41 @@ def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder]) -> None:
         subprocess.run(["scancel", *ids[start : start + MOST_IDS]], check=False)
 
 
-def reopen(store: Store, rows: Iterable[Row]) -> list[str]:
-    """Let runs that did not end well be tried again, and return their names."""
-    folders = [RunFolder(store.runs / row.run) for row in rows if row.state in RETRIED]
-    for folder in folders:
-        if folder.path.is_dir():
-            folder.reopen()
-    return [folder.name for folder in folders]
+def retried(store: Store, rows: Iterable[Row]) -> list[RunFolder]:
+    """Return the folders of the runs that did not end well."""
+    return [RunFolder(store.runs / row.run) for row in rows if row.state in RETRIED]
+
+
+def reopen(store: Store, folders: Iterable[RunFolder]) -> tuple[list[str], list[str]]:
+    """Let runs be tried again; returns the names of those, and of those that are still ending.
+
+    A run that a job in the queue has still to do stays with that job.
+    """
+    there = [folder for folder in folders if folder.path.is_dir()]
+    queue = Queue(store.home)
+    queue.recall(there)
+    opened, ending = [], []
+    for folder in there:
+        job = queue.job_of(folder)
+        try:
+            if job is not None and job.state == "COMPLETING":
+                raise LeaseTaken(job.id)
+            folder.reopen(queued=job is not None and queue.may_live(job))
+            opened.append(folder.name)
+        except LeaseTaken:
+            ending.append(folder.name)
+    return opened, ending
+
+
+def say_ending(names: Sequence[str]) -> None:
+    """Say which runs cannot be tried again yet."""
+    for name in names:
+        print(f"not yet: {name} is still ending; --retry again in a moment")
 
 
 def cluster_of(study: StudyFolder, store: Store) -> str:
     """Return where the study's runs were sent last: a profile or `local`."""
-    for _, folder in study.runs(store):
-        if cluster := folder.submitted.get("cluster"):
-            return str(cluster)
-    return "local"
+    sent = [folder.submitted for _, folder in study.runs(store)]
+    last = max((one for one in sent if one.get("cluster")), default={"cluster": "local"},
+               key=lambda one: one.get("time", 0.0))
+    return str(last["cluster"])

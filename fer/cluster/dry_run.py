@@ -10,8 +10,16 @@ from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History, makespan
 from fer.cluster.request import Expanded
 from fer.cluster.script import array_script, report_script
+from fer.cluster.slurm import left_lines, refuse_impossible
 from fer.cluster.space import space
-from fer.cluster.submit import SCRIPTS, max_array_size, site_of, submission_folders
+from fer.cluster.submit import (
+    SCRIPTS,
+    check_partitions,
+    max_array_size,
+    queued_arrays,
+    site_of,
+    submission_folders,
+)
 from fer.config.places import REPOSITORY, cache
 from fer.config.profile import Profile
 from fer.study.expand import Run
@@ -36,11 +44,15 @@ def print_plan(
     if all(step.action == "done" for step in steps):
         return
     limit = max_array_size() if profile else len(steps) + 1
-    history = History(store, work.contents)
+    history = History(store, work.contents, work.study.resources.ranks)
     made = make_arrays(steps, work.study.resources, history.seconds, limit,
                        profile.time if profile else None)
+    for line in left_lines(made):
+        _print(console, line)
     if profile:
-        _print_scripts(made, work, store, profile, console)
+        refuse_impossible(work.study.resources, place, profile)
+        check_partitions(place, profile)
+        _print_scripts(made, queued_arrays(steps), work, store, profile, console)
     slots = profile.array_parallelism if profile else len(os.sched_getaffinity(0))
     _print(console, _space(steps, work, slots))
     for line in time_lines(steps, made, history, slots, work.study.resources.ranks):
@@ -57,8 +69,8 @@ def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_scripts(made: Dispatch, work: Expanded, store: Store, profile: Profile,
-                   console: Console) -> None:
+def _print_scripts(made: Dispatch, others: Sequence[str], work: Expanded, store: Store,
+                   profile: Profile, console: Console) -> None:
     scripts = store.study(work.study.study) / SCRIPTS
     site = site_of(work.study.study, snapshot_folder(REPOSITORY, scripts), profile)
     folders = submission_folders(scripts, len(made.arrays))
@@ -71,7 +83,7 @@ def _print_scripts(made: Dispatch, work: Expanded, store: Store, profile: Profil
     report = folders[-1]
     _print(console, f"\n# the report, when all of them have ended: {report.script}")
     _print(console, report_script(report.folder, report.comment, profile, site,
-                                  ":".join(ids.values())))
+                                  ":".join([*ids.values(), *others])))
 
 
 def placeholder(number: int) -> str:

@@ -14,6 +14,7 @@ from statistics import median
 
 from fer.cluster.arrays import JobArray
 from fer.config.schema import PASSES, RunConfig
+from fer.publish import read_json
 from fer.study.contents import Contents
 from fer.study.expand import Run
 from fer.study.store import RunFolder, Store
@@ -29,13 +30,14 @@ class Measured:
     config_id: str
     seconds: float
     steps: int
+    ranks: int
 
 
 class History:
-    """What earlier runs in a store took."""
+    """What earlier runs in a store took on as many ranks."""
 
-    def __init__(self, store: Store, contents: Contents) -> None:
-        self.store, self.contents = store, contents
+    def __init__(self, store: Store, contents: Contents, ranks: int = 1) -> None:
+        self.store, self.contents, self.ranks = store, contents, ranks
         self._by_backbone: dict[str, list[Measured]] = {}
 
     def seconds(self, run: Run) -> float | None:
@@ -49,9 +51,9 @@ class History:
         return median(one.seconds / one.steps for one in found) * self.steps(run.config)
 
     def like(self, run: Run) -> list[Measured]:
-        """Return measured runs of the same backbone, size, batch and precision."""
+        """Return measured runs of the same backbone, size, batch, precision and ranks."""
         return [one for one in self._measured(run.config.backbone.name)
-                if _kind(one.config) == _kind(run.config)]
+                if one.ranks == self.ranks and _kind(one.config) == _kind(run.config)]
 
     def steps(self, config: RunConfig) -> int:
         """Return the optimiser steps of a run that nothing stops early."""
@@ -82,8 +84,12 @@ def _read(folder: RunFolder) -> Measured | None:
     status = folder.status()
     if status.state != "done" or status.seconds <= 0 or status.step <= 0:
         return None
+    try:
+        ranks = int(read_json(folder.path / "env.json")["world_size"])
+    except (OSError, ValueError, KeyError):
+        return None
     return Measured(folder.config, str(folder.submitted.get("config_id", "")), status.seconds,
-                    status.step)
+                    status.step, ranks)
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from fer.study.store import RunFolder
 PATIENCE_S = 60.0  # for a controller that is being restarted
 MAX_RESTARTS = 20
 TAIL_LINES = 20
-Ending = Literal["nobody", "requeued", "cancelled", "time limit"]
+Ending = Literal["nobody", "requeued", "somebody", "time limit"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class JobNow:
 
     @property
     def ended_by(self) -> Ending:
-        """Who is ending the job: nobody yet, SLURM to start it again, a user, or the time limit.
+        """Who is ending the job: nobody yet, SLURM to start it again, the time limit, or somebody:
+        a user, or SLURM for good.
 
         SLURM counts a restart when it decides on it, while the old processes still run.
         """
@@ -46,25 +47,37 @@ class JobNow:
         if self.state in ("RUNNING", "CONFIGURING", "SUSPENDED"):
             return "nobody"
         over = self.limit_minutes and self.run_minutes >= self.limit_minutes
-        return "time limit" if over else "cancelled"
+        return "time limit" if over else "somebody"
 
 
-def leave(folders: Sequence[RunFolder], job: JobNow | None) -> None:
-    """Have the job started again where nobody does, or say what became of it.
+def leave(folders: Sequence[RunFolder], job: JobNow | None) -> bool:
+    """Have the job started again where nobody does; says whether it will be.
 
     Called by the first rank when everything is saved.
     """
     if job is None:
         print("SLURM does not answer: launch/sweep.py will start what is missing", flush=True)
-        return
+        return False
     by = job.ended_by
     print(f"leaving job {job.id}: ended by {by}", flush=True)
-    if by == "cancelled":
-        for folder in unfinished(folders):
-            folder.say(replace(folder.status(), state="cancelled", error=f"job {job.id} was "
-                               "cancelled; --retry goes on from the last checkpoint"))
-    elif by == "nobody":
-        requeue(folders, job)
+    if by == "requeued":
+        return True
+    if by == "somebody":
+        say_ended(folders, job)
+        return False
+    return requeue(folders, job)
+
+
+def say_ended(folders: Sequence[RunFolder], job: JobNow) -> None:
+    """Note that somebody ended the job, for when SLURM has forgotten how.
+
+    From inside, `scancel` and a preemption after which the job does not come back look alike.
+    SLURM's final word tells them apart as long as it is remembered; after that nobody goes on
+    without being asked.
+    """
+    for folder in unfinished(folders):
+        folder.say(replace(folder.status(), state="preempted", ended=True, error=(
+            f"job {job.id} was ended from outside; --retry goes on from the last checkpoint")))
 
 
 def requeue(folders: Sequence[RunFolder], job: JobNow) -> bool:
@@ -102,15 +115,15 @@ def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
             publish_failure(folder, *kept)
     left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
     job = job_now() if left else None
-    if job is not None and job.ended_by == "nobody":
+    if job is not None and job.ended_by in ("nobody", "time limit"):
         print(f"tasks ended with {code}, without a word on: "
               f"{', '.join(folder.name for folder in left)}", flush=True)
         for folder in left:
             folder.say(replace(folder.status(), state="lost", traceback=tail(log),
                                error=f"its processes ended with code {code} without a word"))
         requeue(left, job)
-    elif job is not None and job.ended_by == "cancelled":
-        leave(left, job)
+    elif job is not None and job.ended_by == "somebody":
+        say_ended(left, job)
     return code
 
 
@@ -132,7 +145,8 @@ def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
 
 def job_now() -> JobNow | None:
     """Ask SLURM for the job of this process; None where it does not answer for a minute."""
-    number = os.environ["SLURM_JOB_ID"]
+    # not SLURM_JOB_ID: for the last task of an array that is the id of the whole array
+    number = os.environ["FER_JOB"]
     deadline = time.monotonic() + PATIENCE_S
     while True:
         done = subprocess.run(["scontrol", "show", "job", "--oneliner", number],

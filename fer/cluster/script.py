@@ -74,12 +74,18 @@ def _pattern(folder: Path, name: str) -> str:
     return f"{str(folder).replace('%', '%%')}/{name}"
 
 
+def _of_first_rank(log: str) -> str:
+    """Return the log of the batch script, which is that of the first rank; `%t` is its rank."""
+    folder, _, name = log.rpartition("/")
+    return f"{folder}/{name.replace('%t', '0')}"
+
+
 def _text(
     name: str, log: str, comment: str, shape: Shape, profile: Profile, site: Site, command: str,
     parameters: Mapping[str, Any], teardown: list[str],
 ) -> str:
     more: dict[str, Any] = {
-        "requeue": True, "kill-on-invalid-dep": "yes", "output": log.replace("%t", "0"),
+        "requeue": True, "kill-on-invalid-dep": "yes", "output": _of_first_rank(log),
         **_gpus(shape, profile), **profile.sbatch, **parameters}
     if profile.reservation:
         more["reservation"] = profile.reservation

@@ -10,12 +10,21 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from fer.cluster.arrays import Dispatch, Shape, make_arrays
+from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History
 from fer.cluster.request import Expanded
-from fer.cluster.submit import Submitter, check_partitions, max_array_size, submitting
+from fer.cluster.submit import (
+    SCRIPTS,
+    Submitter,
+    check_partitions,
+    max_array_size,
+    queued_arrays,
+    report_is_queued,
+    submitting,
+)
 from fer.config.places import REPOSITORY
 from fer.config.profile import Profile
+from fer.config.study import Resources, minutes
 from fer.errors import CallerError
 from fer.study.jobs import Jobs, read_queue
 from fer.study.look import Queue, look
@@ -52,7 +61,7 @@ class OnSlurm:
 
     def dispatch(self, steps: Sequence[Step], max_array: int) -> Dispatch:
         """Return the array jobs of a plan."""
-        history = History(self.store, self.work.contents)
+        history = History(self.store, self.work.contents, self.work.study.resources.ranks)
         return make_arrays(steps, self.work.study.resources, history.seconds, max_array,
                            self.profile.time)
 
@@ -62,24 +71,28 @@ class OnSlurm:
         Raises:
             CallerError: SLURM does not answer, refuses, or cannot give what a run needs.
         """
-        refuse_too_much(self.work.study.resources.gpus, self.place, self.profile)
+        refuse_impossible(self.work.study.resources, self.place, self.profile)
         with submitting(self.store) as lock:
             jobs = read_queue()
             if not jobs.answered:
                 raise CallerError(f"profile {self.place}: squeue does not answer, so what is in "
                                   "the queue is not known; nothing was submitted")
             steps = self.steps(jobs)
-            if not any(step.action in ("train", "evaluate", "wait") for step in steps):
+            if not any(step.action in ("train", "evaluate", "wait", "queued") for step in steps):
                 return steps
             made = self.dispatch(steps, max_array_size())
             self._say_left(made)
-            if not made.arrays:
+            others = queued_arrays(steps)
+            scripts = self.store.study(self.work.study.study) / SCRIPTS
+            if not made.arrays and (not others or report_is_queued(scripts, jobs)):
                 return steps
             check_partitions(self.place, self.profile)
-            code = snapshot(REPOSITORY, self.store.study(self.work.study.study) / "slurm")
+            code = snapshot(REPOSITORY, scripts)
             submitter = Submitter(self.store, self.work, self.place, self.profile, code, lock)
-            others = sorted({step.job.split("_")[0] for step in steps if step.job})
             ids = submitter.submit(made.arrays, others)
+        if not made.arrays:
+            self.console.print("submitted the report after the jobs that are in the queue")
+            return steps
         self.attempts.update(step.run.id for array in made.arrays
                              for job in array.jobs.values() for step in job)
         count = sum(array.runs for array in made.arrays)
@@ -88,9 +101,8 @@ class OnSlurm:
         return self.steps()
 
     def _say_left(self, made: Dispatch) -> None:
-        for step in made.left:
-            self.console.print(f"left for a later call: {step.run.name}: a process outside SLURM "
-                               "works on its parent", markup=False, soft_wrap=True)
+        for line in left_lines(made):
+            self.console.print(line, markup=False, soft_wrap=True)
 
     def follow(self) -> list[Step]:
         """Look until nothing is left to wait for; returns the last plan."""
@@ -127,14 +139,21 @@ class OnSlurm:
                 f"{self.store.study(self.work.study.study) / 'slurm'}")))
 
 
-def refuse_too_much(gpus: int, place: str, profile: Profile) -> None:
-    """Raise a `CallerError` where a run wants more GPUs of a node than it has."""
-    most = profile.gpus_per_node
+def left_lines(made: Dispatch) -> list[str]:
+    """Return a line for each run that cannot be submitted yet."""
+    return [f"left for a later call: {step.run.name}: a process outside SLURM works on its parent"
+            for step in made.left]
+
+
+def refuse_impossible(resources: Resources, place: str, profile: Profile) -> None:
+    """Raise a `CallerError` for what no job of a cluster can get.
+
+    That is more GPUs of a node than it has, or a time that is over when the warning comes.
+    """
+    gpus, most = resources.gpus, profile.gpus_per_node
+    if minutes(resources.time) * 60 <= profile.signal_delay:
+        raise CallerError(f"resources.time: {resources.time} is not longer than signal_delay of "
+                          f"{place}, {profile.signal_delay} s: jobs would leave as they begin")
     if most is not None and gpus > most:
         raise CallerError(f"resources.gpus: {gpus} on one node, and a node of {place} has {most} "
                           f"(gpus_per_node); use more nodes: resources.nodes")
-
-
-def shapes(made: Dispatch) -> list[Shape]:
-    """Return the shapes of the jobs, each once."""
-    return sorted({array.shape for array in made.arrays})

@@ -6,7 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.cluster.control import CONFIRM_ABOVE, ask_to_stop, choose, cluster_of, reopen
+from fer.cluster.control import (
+    CONFIRM_ABOVE,
+    ask_to_stop,
+    choose,
+    cluster_of,
+    reopen,
+    retried,
+    say_ending,
+)
 from fer.cluster.profile import LOCAL, use_places_of
 from fer.config.places import home
 from fer.errors import CallerError
@@ -79,8 +87,9 @@ class Standing:
         chosen = choose(self.rows, pattern, self.study.study.study)
         _confirm("retry", chosen, sure)
         place = cluster_of(self.study, self.store)
-        names = reopen(self.store, chosen)
+        names, ending = reopen(self.store, retried(self.store, chosen))
         print("\n".join([*names, f"{len(names)} runs can be tried again"]))
+        say_ending(ending)
         file = str(self.study.path / "study.yaml")
         if place == LOCAL:
             print(f"python launch/sweep.py {file} runs them on this machine")

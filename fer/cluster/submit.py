@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from fer.cluster.script import Site, array_script, report_script
 from fer.config.places import cache, data_root, home
 from fer.config.profile import Profile
 from fer.errors import CallerError, choices
-from fer.study.jobs import ask, read_queue
+from fer.study.jobs import Jobs, ask, read_queue
+from fer.study.plan import Step
 from fer.study.store import Store
 from fer.study.submission import Submission, next_number
 
@@ -77,9 +78,12 @@ class Submitter:
         site = site_of(self.work.study.study, self.code, self.profile)
         folders = submission_folders(self.folder, len(arrays))
         ids: dict[int, str] = {}
-        for array, submission in zip(arrays, folders, strict=False):
-            ids[array.number] = self._submit_array(array, submission, site, ids)
-        self._submit_report(folders[-1], site, [*ids.values(), *others])
+        try:
+            for array, submission in zip(arrays, folders, strict=False):
+                ids[array.number] = self._submit_array(array, submission, site, ids)
+        finally:  # also of the arrays before one that was refused
+            if ids or others:
+                self._submit_report(folders[-1], site, [*ids.values(), *others])
         return list(ids.values())
 
     def _submit_array(self, array: JobArray, submission: Submission, site: Site,
@@ -108,7 +112,8 @@ class Submitter:
                               env=outside(), pass_fds=(self.lock,))
         if done.returncode == 0:
             return done.stdout.strip().split(";")[0]
-        taken = read_queue().with_comment(comment)  # it answered too late, but took the job
+        # it answered too late, but took the job
+        taken = [job for job in read_queue().with_comment(comment) if job.live]
         if taken:
             return taken[0].id.split("_")[0]
         said = "; ".join(line.removeprefix("sbatch: error: ") for line in
@@ -122,6 +127,21 @@ def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
     first = next_number(scripts)
     names = [f"{first + number:03}" for number in range(arrays)]
     return [Submission(scripts / name) for name in (*names, f"{first + arrays:03}-report")]
+
+
+def queued_arrays(steps: Iterable[Step]) -> list[str]:
+    """Return the ids of the array jobs in the queue that have runs of a study still to do."""
+    return sorted({step.job.split("_")[0] for step in steps if step.job})
+
+
+def report_is_queued(scripts: Path, jobs: Jobs) -> bool:
+    """Whether the newest submission of a study is a report that is still to come."""
+    folders = [path for path in scripts.glob("[0-9]*") if path.is_dir()]
+    newest = max(folders, key=lambda path: int(path.name.split("-")[0]), default=None)
+    if newest is None or not newest.name.endswith("-report"):
+        return False
+    job = Submission(newest).adopt(jobs)
+    return bool(job) and jobs.may_live(job)
 
 
 def site_of(study: str, code: Path, profile: Profile) -> Site:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from fer.cluster.control import reopen, say_ending
 from fer.cluster.dry_run import counts, print_plan
 from fer.cluster.local import LocalQueue, slots_of_machine
 from fer.cluster.request import Expanded, Request, expanded
@@ -85,11 +86,10 @@ def _detach(request: Request) -> int:
 
 def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
     """Let failed and cancelled runs be tried again."""
-    cancelled = look(store, runs, {})
-    for run in runs:
-        folder = store.folder(run)
-        if cancelled[run.id].failed or folder.gave_up:
-            folder.reopen()
+    found = look(store, runs, {})
+    _, ending = reopen(store, [folder for run in runs if (folder := store.folder(run)).gave_up
+                               or found[run.id].failed])
+    say_ending(ending)
 
 
 def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:

@@ -78,8 +78,8 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0  # the first rank knows what is on the disk; a network disk may lag behind here
     if "preempted" in outcomes:
-        leave(folders, job_now())
-        return 0
+        # a job that does not come back must not look well ended to those that depend on it
+        return 0 if leave(folders, job_now()) else 1
     return 0 if all(folder.trained and not folder.gave_up for folder in folders) else 1
 
 

@@ -246,13 +246,16 @@ def _evaluate(
     model = trained_model(folder, session)
     scores: dict[str, float] = {}
     for split, digest in splits.items():
-        if session.agree(stop())[0]:
-            raise Preempted(f"asked to leave before {split}")
+        def leave_if_asked(split: str = split) -> None:
+            if session.agree(stop())[0]:
+                raise Preempted(f"asked to leave before the end of {split}")
+
+        leave_if_asked()
         test = source(config, data, {split: digest}, session)
         if line := test.packs[0].left_out(split):
             earlier = [note for note in journal.status.notes if note != line]
             journal.say(replace(journal.status, notes=[*earlier, line]))
-        predictions = predict(session, model, test, config.train.batch_size)
+        predictions = predict(session, model, test, config.train.batch_size, leave_if_asked)
         if not session.first:
             continue
         journal.check_lease()

@@ -64,7 +64,7 @@ class Journal:
         self.before = folder.status()
         job, _ = job_of_process() or (str(os.getpid()), 0)
         self.status = replace(self.before, state="running", node=node_name(), error="",
-                              traceback="", job_id=job, begun=False)
+                              traceback="", job_id=job, begun=False, ended=False)
         self._opened = self._looked = time.monotonic()
         self._events: Events | None = None
 

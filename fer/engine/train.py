@@ -30,7 +30,8 @@ from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.transfer.phases import freeze, param_groups
 
-GPU_POLL = 16  # steps between looks at the losses on a GPU, where each look waits for the device
+GPU_POLL = 16
+LOOK_SECONDS = 2.0  # about the longest time between two looks
 
 
 def never() -> bool:
@@ -155,7 +156,7 @@ def train_epoch(
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses: list[torch.Tensor] = []
-    poll = 1 if session.device.type == "cpu" else GPU_POLL
+    look = _Look(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
         batch = run.batches.batch(progress.epoch, progress.batch)
         _set_learning_rate(run, phase, optimizer)
@@ -168,11 +169,37 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         progress.batch += 1
         progress.step += 1
-        if len(losses) >= poll:
+        if len(losses) >= look.every or progress.batch == run.steps_per_epoch:
             _look_at_losses(run, losses)
             run.journal.beat(progress)
-            _save_if_asked(run, optimizer)
-    _look_at_losses(run, losses)
+            look.next(_save_if_asked(run, optimizer, slow=look.slow))
+
+
+def most_between_looks(device: torch.device) -> int:
+    """Return how many steps may go by unseen: on a GPU each look waits for the device."""
+    return 1 if device.type == "cpu" else GPU_POLL
+
+
+@dataclass
+class _Look:
+    """How many steps go by between two looks: few where steps are slow, as much as `most`.
+
+    Ranks must look at the same steps, so they agree on what is slow.
+    """
+
+    most: int
+    every: int = 1
+    last: float = field(default_factory=time.monotonic)
+
+    @property
+    def slow(self) -> bool:
+        """Whether twice as many steps would keep a signal waiting for too long."""
+        return time.monotonic() - self.last > LOOK_SECONDS / 2
+
+    def next(self, slow: bool) -> None:
+        """Choose the next look, as all ranks do."""
+        self.every = max(1, self.every // 2) if slow else min(self.most, self.every * 2)
+        self.last = time.monotonic()
 
 
 def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:
@@ -204,16 +231,20 @@ def _schedule(run: Training, phase: Phase) -> Schedule:
     return phase.schedule or run.config.schedule
 
 
-def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer) -> None:
-    """Save when it is time to, or when some rank was asked to leave: then all of them do."""
+def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer, slow: bool = False) -> bool:
+    """Save when it is time to, or when some rank was asked to leave: then all of them do.
+
+    Returns whether `slow` is so on some rank.
+    """
     due = time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
-    due, stop, cancel = run.session.agree(due, run.stop(), run.journal.cancel_asked())
+    due, stop, cancel, slow = run.session.agree(due, run.stop(), run.journal.cancel_asked(), slow)
     if due or stop or cancel:
         _save(run, optimizer)
     if cancel:
         raise Cancelled("stopped because launch/status.py --cancel asked for it")
     if stop:
         raise Preempted(f"asked to leave; saved at step {run.progress.step}")
+    return slow
 
 
 def _save(run: Training, optimizer: torch.optim.Optimizer | None) -> None:
@@ -230,7 +261,8 @@ def _end_epoch(run: Training, phase: Phase, optimizer: torch.optim.Optimizer) ->
     """Validate, decide what comes next, write the epoch's line and the checkpoint."""
     progress, config = run.progress, run.config
     average_batch_norm(run.model, run.session)
-    logits = predict_logits(run.session, run.model, run.val, config.train.batch_size)
+    logits = predict_logits(run.session, run.model, run.val, config.train.batch_size,
+                            lambda: _save_if_asked(run, optimizer))
     scores = validation_scores(run.val_labels, logits)
     facts: dict[str, Any] = {
         "epoch": progress.epoch, "step": progress.step, "phase": phase.name,

@@ -14,6 +14,7 @@ FIELDS = {"JobArrayID": 40, "State": 20, "Reason": 60, "RestartCnt": 10, "StartT
           "TimeLeft": 20, "NodeList": 120, "Comment": 80}
 FORMAT = ",".join(f"{name}:{width}" for name, width in FIELDS.items())
 PATIENCE_S = 30
+NEVER_SATISFIED = "DependencyNeverSatisfied"  # SLURM cancelled it because a parent failed
 
 WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD",
                      "SPECIAL_EXIT"})
@@ -58,6 +59,11 @@ class Job:
     def live(self) -> bool:
         """Whether something is still to come of it."""
         return self.waiting or self.working
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody cancelled it; not if SLURM did because a parent failed."""
+        return self.state == "CANCELLED" and self.reason != NEVER_SATISFIED
 
 
 @dataclass(frozen=True)
@@ -116,16 +122,17 @@ def read_accounting(ids: Iterable[str]) -> Jobs:
     if not wanted:
         return Jobs()
     text = ask(["sacct", "--allocations", "--noheader", "--parsable2",
-                 "--format=JobID,State,NodeList", "--jobs", ",".join(wanted)])
+                 "--format=JobID,State,Reason,NodeList", "--jobs", ",".join(wanted)])
     return Jobs({}, answered=False) if text is None else Jobs(parse_sacct(text))
 
 
 def parse_sacct(text: str) -> dict[str, Job]:
-    """Return the jobs of `sacct --parsable2 --format=JobID,State,NodeList`, by id."""
+    """Return the jobs of `sacct --parsable2 --format=JobID,State,Reason,NodeList`, by id."""
     jobs = {}
     for line in text.splitlines():
-        name, state, nodes = line.split("|")
-        jobs[name] = Job(name, state.split()[0] if state else "", nodes=nodes)  # CANCELLED by 0
+        name, state, reason, nodes = line.split("|")
+        word = state.split()[0] if state else ""  # of `CANCELLED by 0`
+        jobs[name] = Job(name, word, reason, nodes=nodes)
     return jobs
 
 

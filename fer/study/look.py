@@ -3,18 +3,16 @@
 Reads only. What follows from it is `fer.study.plan`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from fer.study.expand import Run
-from fer.study.jobs import Job, Jobs, read_queue
+from fer.study.jobs import Job, Jobs, read_accounting, read_queue
 from fer.study.plan import OnDisk
-from fer.study.store import RunFolder, Store
+from fer.study.store import RunFolder, Status, Store
 from fer.study.submission import Submission
-
-NEVER_SATISFIED = "DependencyNeverSatisfied"  # SLURM cancelled it because a parent failed
 
 
 @dataclass
@@ -29,6 +27,7 @@ class Queue:
     home: Path
     jobs: Jobs | None = None
     _submissions: dict[str, Submission] = field(default_factory=dict)
+    _past: dict[str, Job] = field(default_factory=dict)
 
     @cached_property
     def known(self) -> Jobs:
@@ -51,13 +50,26 @@ class Queue:
         found = self.submission_of(folder)
         if found is None or not found[0].job:
             return None
-        submission, index = found
-        job_id = f"{submission.job}_{index}"
-        return self.known.by_id.get(job_id) or Job(job_id, submission.ends.get(job_id, ""))
+        job_id = _id_of(*found)
+        ended = found[0].ends.get(job_id, "")
+        return (self.known.by_id.get(job_id) or (Job(job_id, ended) if ended else None)
+                or self._past.get(job_id) or Job(job_id, ""))
+
+    def recall(self, folders: Iterable[RunFolder]) -> None:
+        """Ask accounting, in one call, for jobs that the queue has forgotten."""
+        sent = [found for folder in folders if (found := self.submission_of(folder))]
+        ids = {_id_of(submission, index) for submission, index in sent if submission.job
+               and _id_of(submission, index) not in submission.ends}
+        if self.known.answered and (forgotten := ids - self.known.by_id.keys()):
+            self._past = dict(read_accounting(forgotten).by_id)
 
     def may_live(self, job: Job) -> bool:
         """Whether a job is waiting or working; where SLURM does not answer, it may be."""
         return self.known.may_live(job.id)
+
+
+def _id_of(submission: Submission, index: int) -> str:
+    return f"{submission.job}_{index}"
 
 
 def look(
@@ -71,27 +83,38 @@ def look(
     """
     queue = queue or Queue(store.home)
     present = store.names
-    return {run.id: _look(store, run, splits if run.wanted else {}, queue, present)
-            for run in runs}
+    found = {}
+    unfinished: dict[str, RunFolder] = {}
+    for run in runs:
+        folder = store.folder(run)
+        found[run.id] = _files(folder, splits if run.wanted else {}, folder.name in present)
+        if folder.name in present and (found[run.id].missing or not found[run.id].trained):
+            unfinished[run.id] = folder
+    queue.recall(unfinished.values())
+    return found | {run_id: _with_queue(found[run_id], folder, queue)
+                    for run_id, folder in unfinished.items()}
 
 
-def _look(store: Store, run: Run, splits: Mapping[str, str], queue: Queue,
-          present: frozenset[str]) -> OnDisk:
-    folder = store.folder(run)
-    if folder.name not in present:
-        return OnDisk(missing=tuple(splits))
-    trained = folder.trained
+def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> OnDisk:
+    """Return what the files of a run say."""
+    trained = present and folder.trained
     missing = tuple(s for s, digest in splits.items()
                     if not trained or not folder.evaluated(s, digest))
-    if trained and not missing:
-        return OnDisk(True, missing=missing)
+    return OnDisk(trained, missing=missing)
+
+
+def _with_queue(found: OnDisk, folder: RunFolder, queue: Queue) -> OnDisk:
+    """Add what its processes and the queue say of a run that is not finished."""
     job = queue.job_of(folder)
     waiting = job if job and queue.may_live(job) else None
     held = folder.lease.held(queue.known if job else queue.jobs)
-    failed = folder.gave_up or (job is not None and was_cancelled(job))
-    return OnDisk(trained, failed, held, missing, waiting.id if waiting else "")
+    failed = folder.gave_up or (job is not None and stays_away(folder.status(), job))
+    return replace(found, failed=failed, held=held, job=waiting.id if waiting else "")
 
 
-def was_cancelled(job: Job) -> bool:
-    """Whether somebody cancelled a job; not if SLURM did because a parent failed."""
-    return job.state == "CANCELLED" and job.reason != NEVER_SATISFIED
+def stays_away(status: Status, job: Job) -> bool:
+    """Whether a run waits for `--retry` because somebody cancelled its job.
+
+    Where SLURM has forgotten how the job ended, what the job saw of its end counts.
+    """
+    return job.cancelled or (not job.state and status.ended)

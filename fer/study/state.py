@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer.study.jobs import Job
-from fer.study.look import was_cancelled
+from fer.study.look import stays_away
 from fer.study.store import State, Status
 
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
-BAD: tuple[State, ...] = ("failed", "blocked")
+BAD: tuple[State, ...] = ("failed", "cancelled", "blocked")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def judge(seen: Seen) -> Judged:
     if seen.job is not None and seen.job_live:
         return _in_queue(seen.status, seen.job)
     if any(parent in BAD for parent in seen.parents):
-        return Judged("blocked", "a parent of it failed")
+        return Judged("blocked", "a parent of it failed or was cancelled")
     if seen.job is not None:
-        return _after_job(seen.job)
+        return _after_job(seen.status, seen.job)
     if seen.status.state == "running":
         return Judged("lost")
     if seen.status.state == "pending" and seen.sent:
@@ -86,8 +86,8 @@ def _clock(moment: str) -> str:
     return moment.partition("T")[2] or moment
 
 
-def _after_job(job: Job) -> Judged:
-    if was_cancelled(job):
+def _after_job(status: Status, job: Job) -> Judged:
+    if stays_away(status, job):
         return Judged("cancelled")
     word = job.state or "and SLURM has forgotten how"
     return Judged("lost", f"job {job.id} ended {word}")

@@ -32,7 +32,8 @@ class Status:
     `heartbeat` is in seconds since 1970; `metric` is the best selection metric so far;
     `first_step` is where the present start of the run began, `begun` whether it has got past its
     preparations. `restarts` counts the starts that found a checkpoint, `stalls` how many starts in
-    a row ended where they had begun. `seconds` is the time that processes worked on the run.
+    a row ended where they had begun. `ended` says that somebody ended its job from outside.
+    `seconds` is the time that processes worked on the run.
     """
 
     state: State = "pending"
@@ -47,6 +48,7 @@ class Status:
     job_id: str = ""
     node: str = ""
     restarts: int = 0
+    ended: bool = False
     stalls: int = 0
     begun: bool = False
     seconds: float = 0.0
@@ -161,12 +163,21 @@ class RunFolder:
         """Whether the run failed or was cancelled, and waits for `--retry`."""
         return self.cancel_asked or self.status().state in ("failed", "cancelled")
 
-    def reopen(self) -> None:
-        """Let a failed or cancelled run be tried again, from its last checkpoint."""
-        for name in ("cancel", "submit.json"):  # its job is over
-            (self.path / name).unlink(missing_ok=True)
+    def reopen(self, queued: bool = False) -> None:
+        """Let a failed or cancelled run be tried again, from its last checkpoint.
+
+        Args:
+            queued: its job is still in the queue and will do it; else the job is over.
+
+        Raises:
+            LeaseTaken: a process still works on it; nothing was changed.
+        """
         self.lease.take()
-        self.say(replace(self.status(), state="pending", stalls=0, error="", traceback=""))
+        (self.path / "cancel").unlink(missing_ok=True)
+        if not queued:
+            (self.path / "submit.json").unlink(missing_ok=True)
+        self.say(replace(self.status(), state="pending", ended=False, stalls=0, error="",
+                         traceback=""))
         self.lease.release()
 
     def notice(self, run: Run, submit: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ submission and index, so a thousand runs cost one small file more. Not for makin
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from fer.config.load import dump
 from fer.config.schema import Data
 from fer.config.validate import validate
 from fer.publish import read_json, write_json
-from fer.study.jobs import Jobs
+from fer.study.jobs import NEVER_SATISFIED, Jobs
 from fer.study.plan import Step
 
 SCHEMA = 1
@@ -50,12 +51,13 @@ class Submission:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._job = ""  # once known it does not change, and a thousand runs ask for it
 
     @property
     def comment(self) -> str:
         """What the job carries as its comment: a function of where the folder is."""
         place = xxhash.xxh3_64_hexdigest(str(self.folder).encode())
-        return f"fer:{self.folder.parent.parent.name}/{self.folder.name}:{place}"
+        return f"fer:{self.folder.name}:{place}"  # short: squeue cuts what is long
 
     @property
     def script(self) -> Path:
@@ -98,14 +100,15 @@ class Submission:
     def set_job(self, job_id: str) -> None:
         """Record the id that SLURM gave to the array."""
         write_json(self.folder / "job.json", {"job": job_id}, durable=True)
+        self._job = job_id
 
     @property
     def job(self) -> str:
         """The array's job id; empty where nothing is known to be submitted."""
-        try:
-            return str(read_json(self.folder / "job.json")["job"])
-        except FileNotFoundError:
-            return ""
+        if not self._job:
+            with suppress(FileNotFoundError):
+                self._job = str(read_json(self.folder / "job.json")["job"])
+        return self._job
 
     def adopt(self, jobs: Jobs) -> str:
         """Return the array's job id, found by its comment where the launcher died before noting it.
@@ -128,7 +131,8 @@ class Submission:
         """Keep how jobs ended, for when SLURM has forgotten it and there is no accounting."""
         known = self.ends
         ended = {job.id: job.state for index in self.indices
-                 if (job := jobs.by_id.get(f"{self.job}_{index}")) and not job.live}
+                 if (job := jobs.by_id.get(f"{self.job}_{index}")) and not job.live
+                 and job.reason != NEVER_SATISFIED}  # whose run is to wait, not to stay away
         if ended.items() - known.items():
             write_json(self.folder / "ended.json", {**known, **ended})
 

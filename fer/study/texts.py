@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer.publish import replacing
+from fer.study.room import disk_refusal
 
 COLUMNS = ("path", "inode", "time", "size", "text")
 Stamp = tuple[int, int, int]  # inode, time of change in ns, size: a renamed file has another inode
@@ -49,8 +50,12 @@ class Texts:
                    for path in keep if path in self.known]
         columns = list(zip(*entries, strict=True)) or [()] * len(COLUMNS)
         table = pa.table(dict(zip(COLUMNS, map(list, columns), strict=True)))
-        with replacing(self.file) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        try:
+            with replacing(self.file) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:  # a full disk is when somebody looks; the memory can wait
+            if disk_refusal(error) is None:
+                raise
 
 
 def _load(file: Path) -> dict[str, tuple[Stamp, str]]:
