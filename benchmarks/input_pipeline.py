@@ -32,6 +32,8 @@ from torchvision.datasets import ImageFolder
 from fer.data.batches import EvalBatches, TrainBatches
 from fer.data.build import build_pack
 from fer.data.layout import scan
+from fer.data.masks.atlas import Atlas, MaskAugmentation, make_atlas
+from fer.data.masks.styles import named
 from fer.data.pack import Pack
 from fer.data.source import Source
 
@@ -59,6 +61,23 @@ class AddNoise:
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         return image + 0.05 * torch.randn_like(image)
+
+
+class PasteMask:
+    """Paste a random mask of an atlas, mirrored and moved a little, as one does it with Pillow."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self.masks = [Image.fromarray(np.dstack([colour, alpha])) for colour, alpha in
+                      zip(atlas.colour, atlas.alpha, strict=True)]
+        self.row, self.column = atlas.corner.tolist()
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        mask = self.masks[int(torch.randint(len(self.masks), ()))]
+        if torch.rand(()) < 0.5:
+            mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        dx, dy = torch.randint(-4, 5, (2,)).tolist()
+        image.paste(mask, (self.column + dx, self.row + dy), mask)
+        return image
 
 
 def write_pictures(folder: Path, count: int) -> None:
@@ -131,12 +150,19 @@ def compare(root: Path, pack: Pack, rounds: int) -> dict[str, Result]:
                              tv.RandomAffine(0, translate=(0.08, 0.08)),
                              tv.ColorJitter(brightness=0.2, contrast=0.2), tv.ToTensor())
     study_theirs = study_of_2021(root)
+    atlas = make_atlas(named(["all"]), "funnelled", SIZE)
+    masked = TrainBatches(source, 0, "light", BATCH, masks=MaskAugmentation(atlas, 1.0))
+    masked_theirs = folder_of(root, PasteMask(atlas), tv.RandomHorizontalFlip(),
+                              tv.RandomAffine(0, translate=(0.08, 0.08)),
+                              tv.ColorJitter(brightness=0.2, contrast=0.2), tv.ToTensor())
     return {
         "evaluation": side_by_side(lambda _: (b.images for b in evaluation),
                                    lambda _: theirs(plain_theirs, shuffle=False),
                                    rounds, pack.n, 20.0),
         "light": side_by_side(lambda epoch: (b.images for b in light.epoch(epoch)),
                               lambda _: theirs(light_theirs), rounds, pack.n, 4.0),
+        "light and masks": side_by_side(lambda epoch: (b.images for b in masked.epoch(epoch)),
+                                        lambda _: theirs(masked_theirs), rounds, pack.n, 4.0),
         "seed2021": side_by_side(lambda epoch: (b.images for b in study.epoch(epoch)),
                                  lambda _: theirs(study_theirs), rounds, pack.n, None)}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from picture_sets import CLASSES, write_set
 
+from fer.data.digest import split_digest
 from fer.data.layout import discover, identity_of, scan
 from fer.errors import CallerError
 
@@ -103,3 +104,15 @@ def test_two_pictures_with_one_id_are_an_error(folder: Path) -> None:
     shutil.copy(source, folder / "train" / "Neutral" / source.name)
     with pytest.raises(CallerError, match=r"two pictures have the id lfw/train/neutral/TrainN"):
         scan("lfw", folder, CLASSES)
+
+
+def test_people_named_in_pictures_csv_count_instead_of_those_in_file_names(tmp_path: Path) -> None:
+    write_set(tmp_path, {"train": 2})
+    before = scan("s", tmp_path, CLASSES)["train"]
+    (tmp_path / "pictures.csv").write_text(f"file,identity,pose\n{before[0].relative},Ann,left\n")
+    after = scan("s", tmp_path, CLASSES)["train"]
+    assert after[0].identity == "Ann" and after[1:] == before[1:]
+    assert split_digest(after) != split_digest(before)  # else packs would keep the old names
+    (tmp_path / "pictures.csv").write_text("name,identity\na,b\n")
+    with pytest.raises(CallerError, match="no column 'file'"):
+        scan("s", tmp_path, CLASSES)

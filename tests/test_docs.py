@@ -44,3 +44,17 @@ def test_every_state_that_a_study_shows_is_explained(state: str) -> None:
 def test_every_command_of_the_readme_names_a_script_that_is_there() -> None:
     named = set(re.findall(r"(?:launch|slurm|benchmarks)/\w+\.py", README + CLUSTER))
     assert named and all((REPOSITORY / name).is_file() for name in named)
+
+
+@pytest.mark.parametrize("verb", re.findall(
+    r"^def (\w+)\(", (REPOSITORY / "launch/data.py").read_text(), re.MULTILINE))
+def test_every_verb_of_the_data_script_is_in_its_page(verb: str) -> None:
+    assert f"python launch/data.py {verb}" in (REPOSITORY / "docs/data.md").read_text()
+    assert re.search(rf"launch/data\.py [a-z\\|]*\b{verb}\b", README)
+
+
+def test_pictures_of_the_pages_are_there() -> None:
+    pages = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
+    named = [page.parent / name for page in pages
+             for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())]
+    assert len(named) >= 4 and all(path.is_file() for path in named)

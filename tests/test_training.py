@@ -19,6 +19,7 @@ from fer.engine import train as engine
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.controllers import Best, Plateau, Progress, learning_rate
 from fer.engine.job import Task, Terms, work
+from fer.engine.looks import Looks
 from fer.engine.loss import class_weights
 from fer.study.contents import Contents
 from fer.study.expand import identify
@@ -55,7 +56,9 @@ def test_a_toy_run_learns(places: Path) -> None:
     {"compute__precision": "bf16"}, {"compute__channels_last": False}, {"train__micro_batch": 5},
     {"train__augment": "seed2021", "train__epochs": 1}, {"loss__class_weights": [4.0, 0.9, 0.6]},
     {"optim__name": "radam"}, {"optim__name": "sgd", "optim__lr": 0.05},
-    {"train__select": "loss"}, {"compute__determinism": "strict"}, {"train_on": "lfw+mlfw"},
+    {"train__select": "loss"},
+    {"train__masks": {"probability": 0.5, "template": "drawn"}},
+    {"compute__determinism": "strict"}, {"train_on": "lfw+mlfw"},
 ], ids=lambda overrides: next(iter(overrides)))
 def test_every_way_to_train_ends_with_finite_numbers(
     overrides: dict[str, Any], places: Path
@@ -117,7 +120,7 @@ def test_a_run_leaves_when_asked_also_where_an_epoch_is_shorter_than_a_gpus_look
 
 
 def test_looks_are_far_apart_where_steps_are_fast_and_close_where_they_are_slow() -> None:
-    look = engine._Look(16)
+    look = Looks(16)
     gaps = [look.next(slow=False) or look.every for _ in range(6)]
     assert gaps == [2, 4, 8, 16, 16, 16]
     gaps = [look.next(slow=True) or look.every for _ in range(6)]

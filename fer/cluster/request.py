@@ -6,7 +6,6 @@ Makes drawn faces where they are missing; trains and submits nothing (`fer.clust
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import Progress
 
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import apply, load_study, locate, read_based
@@ -17,6 +16,7 @@ from fer.config.study import Study
 from fer.config.tree import parse_overrides
 from fer.config.validate import validate
 from fer.errors import CallerError
+from fer.progress import shown
 from fer.study.contents import Contents, draw_missing_faces, require_sets
 from fer.study.expand import Run, cells, expand
 from fer.study.room import check_room
@@ -115,9 +115,7 @@ def _sets_of(study: Study) -> set[str]:
 def _draw(data: Data, console: Console) -> None:
     if data.drawn is None:
         return
-    with Progress(console=console, transient=True) as bars:
-        bar = bars.add_task("drawing faces (once)", total=None)
-        drawn = draw_missing_faces(
-            data, data_root(), lambda done, total: bars.update(bar, completed=done, total=total))
+    with shown("drawing faces (once)") as progress:
+        drawn = draw_missing_faces(data, data_root(), progress)
     if drawn:
         console.print(f"drew the faces below {data_root() / 'drawn'} (drawings, not people)")

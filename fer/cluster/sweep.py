@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from fer.cluster.control import reopen, say_ending
 from fer.cluster.dry_run import counts, print_plan
@@ -15,6 +14,7 @@ from fer.cluster.request import Expanded, Request, expanded
 from fer.cluster.slurm import OnSlurm
 from fer.cluster.tensorboard import beside
 from fer.config.places import home
+from fer.progress import shown
 from fer.study.contents import build_pack, packs_of
 from fer.study.expand import Run
 from fer.study.folder import read_study, write_study
@@ -95,15 +95,11 @@ def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
 def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:
     """Build missing packs before the jobs start, and count the pictures that are left out."""
     pending = [s.run.config for s in steps if s.action != "done"]
-    with Progress(console=console, transient=True) as bars:
-        for split, data, size, digest in packs_of(pending, work.splits, work.data, work.contents):
-            bar = bars.add_task(f"packing {split} at {size} px", total=None)
-            pack = build_pack(split, data, size, digest, work.contents,
-                              lambda done, total, bar=bar: bars.update(  # type: ignore[misc]
-                                  bar, completed=done, total=total))
-            bars.remove_task(bar)
-            if line := pack.left_out(split):
-                console.print(line, markup=False, soft_wrap=True)
+    for split, data, size, digest in packs_of(pending, work.splits, work.data, work.contents):
+        with shown(f"packing {split} at {size} px") as progress:
+            pack = build_pack(split, data, size, digest, work.contents, progress)
+        if line := pack.left_out(split):
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _run_here(work: Expanded, store: Store, folder: Path, slots: int) -> list[Step]:

@@ -37,6 +37,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 PASSES = {"none": 1, "light": 1, "seed2021": 4}  # how often a picture comes in an epoch
+MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
+                    "bandana", "window", "sponge", "printed"]
 MOST_DRAWINGS = 20_000  # above it, invented names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 
@@ -181,6 +183,18 @@ class Loss(Frozen):
     label_smoothing: Fraction = 0.0
 
 
+class Masks(Frozen):
+    """Drawn masks over training pictures, another one in each epoch.
+
+    `template` says where the faces' features lie: `funnelled` as in LFW, `cropped` from ear to
+    ear, `drawn` for the project's drawings.
+    """
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    styles: Annotated[tuple[MaskStyle, ...], Field(min_length=1)] = ("all",)
+    template: Literal["funnelled", "cropped", "drawn"] = "funnelled"
+
+
 class Train(Frozen):
     """Length, batches, augmentation and what selects the best checkpoint.
 
@@ -192,6 +206,7 @@ class Train(Frozen):
     batch_size: Count = 48
     micro_batch: Count | None = None
     augment: Literal["none", "light", "seed2021"] = "light"
+    masks: Annotated[Masks | None, Neutral(None)] = None
     select: Literal["accuracy", "uar", "macro_f1", "loss"] = "uar"
     early_stop: Annotated[int, Field(ge=1)] | None = None
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.data.augment import PRESETS, Preset, Samples
+from fer.data.masks.atlas import MaskAugmentation
 from fer.data.order import Items, Order, batch_bounds, batch_count, share
 from fer.data.source import Indices, Source
 
@@ -47,7 +48,7 @@ class TrainBatches:
     """The shuffled, augmented batches of every epoch."""
 
     def __init__(self, source: Source, seed: int, augment: str | Preset, batch_size: int,
-                 rank: int = 0, world: int = 1) -> None:
+                 rank: int = 0, world: int = 1, masks: MaskAugmentation | None = None) -> None:
         """Args:
         source: the training pictures; batches are made on its device.
         seed: the run's seed, for order and augmentation.
@@ -55,8 +56,9 @@ class TrainBatches:
         batch_size: most samples in a global batch; all are within one of each other.
         rank: which share of each global batch this process takes; 0…world-1.
         world: number of processes. With more of them than samples some shares are empty.
+        masks: laid over some of the pictures before they are augmented.
         """
-        self.source, self.seed = source, seed
+        self.source, self.seed, self.masks = source, seed, masks
         self.preset = PRESETS[augment] if isinstance(augment, str) else augment
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.order = Order(source.n, self.preset.passes, seed)
@@ -70,7 +72,10 @@ class TrainBatches:
         first, last = share(0, stop - start, self.rank, self.world)
         mine = indices[first:last]
         samples = Samples(self.seed, epoch, self.source.uids_of(mine), passes[first:last])
-        images = self.preset.apply(self.source.gather(mine), samples, self.source.buffers)
+        images = self.source.gather(mine)
+        if self.masks is not None:
+            images = self.masks.apply(images, samples)
+        images = self.preset.apply(images, samples, self.source.buffers)
         return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:

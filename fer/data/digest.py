@@ -15,7 +15,7 @@ from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest
 
-from fer.data.layout import Picture
+from fer.data.layout import Picture, identity_of
 from fer.publish import write_json
 
 READERS = 8  # threads; on a network file system the wait, not the hash, is what takes time
@@ -32,9 +32,15 @@ def split_digest(pictures: Sequence[Picture], cache: Path | None = None) -> str:
         cache: `$FER_CACHE`; digests of files are remembered below its folder `digests`.
     """
     files = file_digests([picture.path for picture in pictures], cache)
-    lines = sorted(f"{picture.relative}\0{picture.label}\0{files[picture.path]}"
+    lines = sorted(f"{picture.relative}\0{picture.label}\0{files[picture.path]}{_said(picture)}"
                    for picture in pictures)
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def _said(picture: Picture) -> str:
+    """Return what joins the digest of a picture whose name does not say who is in it."""
+    own = identity_of(os.path.basename(picture.relative))
+    return "" if picture.identity == own else f"\0{picture.identity}"
 
 
 def file_digests(paths: Sequence[Path], cache: Path | None = None) -> dict[Path, str]:

@@ -144,6 +144,15 @@ def draw_twins(face: Face) -> tuple[Image.Image, Image.Image]:
     return plain, masked
 
 
+def landmarks(face: Face) -> Points:
+    """Return where eyes, nose and mouth lie, (5, 2) picture pixels, the viewer's left first."""
+    head, person = _Head(face), face.person
+    corner, gap = 0.41 * person.mouth, person.eye_gap
+    flat = head.on([(-gap, EYE_Y), (gap, EYE_Y), (-corner, MOUTH_Y), (corner, MOUTH_Y)], 0.05)
+    tip = head.on([(0.0, 0.33)], 0.2)
+    return np.concatenate([flat[:2], tip, flat[2:]]) * SIZE / CANVAS
+
+
 class _Head:
     """The turned head: maps face units to canvas pixels."""
 

@@ -25,8 +25,10 @@ from fer.data.drawn_face import (
     Look,
     Mask,
     Person,
+    Points,
     draw,
     draw_twins,
+    landmarks,
 )
 from fer.errors import CallerError
 from fer.publish import building_folder
@@ -258,6 +260,13 @@ def sample_face(seed: int, shot: Shot) -> Face:
     )
 
 
+def landmarks_of(spec: DrawnFaces, set_name: str) -> dict[str, Points]:
+    """Return where the features of every drawn face of a set lie: file -> (5, 2) pixels."""
+    split = _BY_NAME[set_name].folder.split("/")[1]
+    return {f"{split}/{_place(shot)}": landmarks(sample_face(spec.seed, shot))
+            for shot in plan_shots(spec.seed, set_name, getattr(spec, set_name))}
+
+
 _SAID = """These pictures are DRAWINGS, made by fer/data/drawn_sets.py from random numbers.
 
 Nobody is shown here: faces, names, expressions and masks are invented. They exist so that the
@@ -364,13 +373,17 @@ def _twin_folder(folder: str) -> str:
     return folder.replace("LFW-FER", "M-LFW-FER")
 
 
+def _place(shot: Shot) -> str:
+    name = person_name(shot.set_name, shot.person)
+    return f"{CLASSES[shot.label]}/{name}_{shot.picture + 1:04d}.jpg"
+
+
 def _write_shots(job: _Job) -> int:
     folder, seed, shots = job
     for shot in shots:
         face = sample_face(seed, shot)
         base = _BY_NAME[shot.set_name].folder
-        number = f"{person_name(shot.set_name, shot.person)}_{shot.picture + 1:04d}.jpg"
-        place = Path(CLASSES[shot.label]) / number
+        place = _place(shot)
         twin = _twin_folder(base)
         pictures = (draw(face),) if twin == base else draw_twins(face)
         for where, picture in zip((base, twin), pictures, strict=False):

@@ -7,15 +7,18 @@ files) and refuses what would change labels silently. Not for opening pictures
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer.data.facts import Facts, read_facts
 from fer.errors import CallerError
 
-SPLITS = ("train", "val", "eval", "test")
+SPLITS = ("train", "val", "eval", "test", "unmasked")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 NESTING = 3  # how deep below the given folder the split folders may lie
+
+NOTHING = Facts()
 
 _NUMBER = re.compile(r"_\d{4}$")
 
@@ -30,7 +33,8 @@ class Picture:
         relative: split folder / class / file name, lower-case folders, POSIX.
         path: where the file lies.
         label: index of its class.
-        identity: the person: the file name without suffix and without a trailing `_NNNN`.
+        identity: the person: what `pictures.csv` says, else the file name without suffix and
+            without a trailing `_NNNN`.
     """
 
     set: str
@@ -55,8 +59,11 @@ def discover(folder: Path) -> Path:
     """Return the folder at or below `folder` that holds the split folders.
 
     Raises:
-        CallerError: there is none within three levels, or more than one at the same level.
+        CallerError: no such folder, none of them within three levels, or more than one at the same
+            level.
     """
+    if not folder.is_dir():
+        raise CallerError(f"no folder {folder}")
     level = [folder]
     for _ in range(NESTING + 1):
         found = [place for place in level if split_folders(place)]
@@ -98,15 +105,18 @@ def scan(name: str, folder: Path, classes: tuple[str, ...]) -> dict[str, list[Pi
         raise CallerError(f"data set '{name}': no folder {folder}; unzip it there, or set FER_DATA "
                           f"(the root of all data) or data.sets.{name}.folder")
     pictures: dict[str, list[Picture]] = {}
-    for split, place in split_folders(discover(folder)):
-        pictures.setdefault(split, []).extend(_scan_split(name, split, place, classes))
+    top = discover(folder)
+    facts = read_facts(top)
+    for split, place in split_folders(top):
+        pictures.setdefault(split, []).extend(_scan_split(name, split, place, classes, facts))
     for found in pictures.values():
         found.sort(key=lambda picture: picture.relative)
         _refuse_twice(found)
     return pictures
 
 
-def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...]) -> list[Picture]:
+def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...],
+                facts: Mapping[str, Facts]) -> list[Picture]:
     labels = {cls.lower(): label for label, cls in enumerate(classes)}
     pictures: list[Picture] = []
     seen: set[int] = set()
@@ -115,12 +125,13 @@ def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...]) -
         if label is None:
             raise CallerError(f"data set '{name}': {place} is no class; data.classes are: "
                               f"{', '.join(classes)}")
-        files = _picture_files(name, place)
+        files = picture_files(name, place)
         if files:
             seen.add(label)
         prefix = f"{split}/{classes[label]}/"
         pictures += [
-            Picture(name, split, prefix + file, place / file, label, identity_of(file))
+            Picture(name, split, prefix + file, place / file, label,
+                    facts.get(prefix + file, NOTHING).identity or identity_of(file))
             for file in files
         ]
     missing = [cls for label, cls in enumerate(classes) if label not in seen]
@@ -136,7 +147,7 @@ def identity_of(file: str) -> str:
     return _NUMBER.sub("", os.path.splitext(file)[0])
 
 
-def _picture_files(name: str, folder: Path) -> list[str]:
+def picture_files(name: str, folder: Path) -> list[str]:
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:

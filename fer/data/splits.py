@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fer.config.schema import Data
+from fer.data.facts import FILE
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
 from fer.errors import CallerError, choices
 
@@ -138,6 +139,8 @@ def _place(name: str, data: Data, root: Path) -> _Place:
     times: list[int] = []
     if folder.is_dir():  # where it is not, the scan says so
         top = discover(folder)
+        facts = top / FILE
+        times.append(facts.stat().st_mtime_ns if facts.is_file() else 0)
         for place in [top, *(place for _, place in split_folders(top))]:
             times.append(place.stat().st_mtime_ns)
             if place != top:

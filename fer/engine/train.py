@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from fer.config.places import cache
 from fer.config.schema import Phase, RunConfig, Schedule
 from fer.data.batches import TrainBatches
 from fer.data.hashing import key
+from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
 from fer.engine.controllers import Best, Progress, cost, learning_rate
 from fer.engine.journal import Cancelled, Journal, Preempted
+from fer.engine.looks import Looks, most_between_looks
 from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
 from fer.engine.optimizers import make_optimizer
 from fer.engine.predict import predict_logits
@@ -29,9 +32,6 @@ from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.transfer.phases import freeze, param_groups
-
-GPU_POLL = 16
-LOOK_SECONDS = 2.0  # about the longest time between two looks
 
 
 def never() -> bool:
@@ -66,7 +66,7 @@ class Training:
         config, session = self.config, self.session
         self.batches = TrainBatches(
             self.train, config.seed, config.train.augment, config.train.batch_size,
-            session.rank, session.world)
+            session.rank, session.world, _masks(config, self.train))
         self.val_labels = self.val.labels_of(np.arange(self.val.n))
         weights = class_weights(config.loss, self.train.class_counts)
         self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
@@ -84,6 +84,15 @@ class Training:
     def total_steps(self) -> int:
         """Optimiser steps of the whole run if nothing stops early."""
         return sum(self.epochs(phase) for phase in self.config.recipe.phases) * self.steps_per_epoch
+
+
+def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
+    """Return what lays masks over training pictures, where the configuration asks for it."""
+    masks = config.train.masks
+    if masks is None:
+        return None
+    return MaskAugmentation(ensure_atlas(masks, source.size, cache()), masks.probability,
+                            source.device)
 
 
 def seed_torch(seed: int, *numbers: int) -> None:
@@ -156,7 +165,7 @@ def train_epoch(
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     losses: list[torch.Tensor] = []
-    look = _Look(most_between_looks(session.device))
+    look = Looks(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
         batch = run.batches.batch(progress.epoch, progress.batch)
         _set_learning_rate(run, phase, optimizer)
@@ -173,33 +182,6 @@ def train_epoch(
             _look_at_losses(run, losses)
             run.journal.beat(progress)
             look.next(_save_if_asked(run, optimizer, slow=look.slow))
-
-
-def most_between_looks(device: torch.device) -> int:
-    """Return how many steps may go by unseen: on a GPU each look waits for the device."""
-    return 1 if device.type == "cpu" else GPU_POLL
-
-
-@dataclass
-class _Look:
-    """How many steps go by between two looks: few where steps are slow, as much as `most`.
-
-    Ranks must look at the same steps, so they agree on what is slow.
-    """
-
-    most: int
-    every: int = 1
-    last: float = field(default_factory=time.monotonic)
-
-    @property
-    def slow(self) -> bool:
-        """Whether twice as many steps would keep a signal waiting for too long."""
-        return time.monotonic() - self.last > LOOK_SECONDS / 2
-
-    def next(self, slow: bool) -> None:
-        """Choose the next look, as all ranks do."""
-        self.every = max(1, self.every // 2) if slow else min(self.most, self.every * 2)
-        self.last = time.monotonic()
 
 
 def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:

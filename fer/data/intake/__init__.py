@@ -1,0 +1,1 @@
+"""Data sets in: zips as downloaded, folders, tables, pixels in a CSV, into the layout."""

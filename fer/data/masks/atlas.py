@@ -1,0 +1,271 @@
+"""Masks as augmentation: an atlas of drawn masks, laid over batches where the batch lies.
+
+The atlas is drawn once for a picture size, with some masks of each style in slightly different
+poses over a template's face. Which mask a sample gets, whether mirrored and how far moved is a
+function of (seed, epoch, uid, pass), as all augmentation is. For faces whose landmarks differ
+from picture to picture write a masked twin instead (`fer.data.masks.twin`).
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer.config.schema import Masks
+from fer.data.augment import Samples
+from fer.data.hashing import key, text_word
+from fer.data.masks.landmarks import Points, template
+from fer.data.masks.render import GREY, Layer, render
+from fer.data.masks.styles import named, sample
+from fer.data.pack import only_builder
+from fer.publish import replacing
+
+ATLAS_VERSION = 1  # raised when any mask looks different; joins no id: raise NUMERICS too
+PER_STYLE = 12
+SHIFT = 0.02  # of the side: how far landmarks usually are from the template's
+COARSE = 4  # every so many pixels are looked at to see how light a face is
+GAIN = 0.08  # a mask's brightness varies by this factor around 1
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """K drawn masks over one template's face, cut to the h x w pixels that any of them covers.
+
+    Attributes:
+        colour: uint8 (K, h, w, 3).
+        alpha: uint8 (K, h, w), opacity.
+        shade: uint8 (K, h, w), shadow on the skin, 255 = black.
+        lit: bool (K,), whether a mask takes on the light of the picture.
+        corner: int64 (2,), row and column of the cut-out in the picture.
+        side: int64 (1,), the pictures' side in pixels.
+    """
+
+    colour: Bytes
+    alpha: Bytes
+    shade: Bytes
+    lit: NDArray[np.bool_]
+    corner: NDArray[np.int64]
+    side: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.lit)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """First and last row and column of each mask in the cut-out, last ones excluded: (K, 4)."""
+        there = np.asarray((self.alpha | self.shade) > 0)
+        rows, columns = np.any(there, axis=2), np.any(there, axis=1)
+        return np.stack([_first(rows), rows.shape[1] - _first(rows[:, ::-1]),
+                         _first(columns), columns.shape[1] - _first(columns[:, ::-1])], axis=1)
+
+
+def _first(lines: NDArray) -> NDArray[np.int64]:
+    return np.argmax(lines, axis=1)
+
+
+def make_atlas(styles: tuple[str, ...], face: str, side: int) -> Atlas:
+    """Draw the atlas of some styles over a template's face; about 25 ms a mask."""
+    layers = [_drawn(name, number, face, side) for name in styles for number in range(PER_STYLE)]
+    top, left = (min(getattr(layer, name) for layer in layers) for name in ("top", "left"))
+    top, left = max(top, 0), max(left, 0)
+    bottom = min(max(layer.top + len(layer.alpha) for layer in layers), side)
+    right = min(max(layer.left + layer.alpha.shape[1] for layer in layers), side)
+    window = (top, left, bottom - top, right - left)
+    return Atlas(colour=np.stack([_cut(layer, layer.colour, window) for layer in layers]),
+                 alpha=np.stack([_cut(layer, layer.alpha, window) for layer in layers]),
+                 shade=np.stack([_cut(layer, layer.shade, window) for layer in layers]),
+                 lit=np.array([layer.lit for layer in layers]),
+                 corner=np.array([top, left]), side=np.array([side]))
+
+
+def _drawn(name: str, number: int, face: str, side: int) -> Layer:
+    rng = np.random.default_rng(key(ATLAS_VERSION, text_word(name), number))
+    return render(sample(name, rng), _posed(template(face, side, side), rng))
+
+
+def _posed(points: Points, rng: np.random.Generator) -> Points:
+    """Return landmarks of a head that is turned, rolled and sized a little differently."""
+    middle = points.mean(0)
+    roll, size = np.radians(rng.normal(0, 2)), rng.normal(1, 0.03)
+    turn = size * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    moved = (points - middle) @ turn + middle
+    moved[2] += rng.normal(0, 0.08, 2) * (points[1, 0] - points[0, 0])  # yaw and pitch
+    return moved
+
+
+def _cut(layer: Layer, values: Bytes, window: tuple[int, int, int, int]) -> Bytes:
+    """Return the part of a layer in a window (top, left, height, width), 0 where it has nothing."""
+    top, left, height, width = window
+    out = np.zeros((height, width, *values.shape[2:]), np.uint8)
+    y, x = layer.top - top, layer.left - left
+    y0, x0 = max(y, 0), max(x, 0)
+    y1, x1 = min(y + values.shape[0], height), min(x + values.shape[1], width)
+    out[y0:y1, x0:x1] = values[y0 - y : y1 - y, x0 - x : x1 - x]
+    return out
+
+
+def ensure_atlas(masks: Masks, side: int, cache: Path) -> Atlas:
+    """Return the atlas for a configuration, drawn where `cache` has none."""
+    styles = named(masks.styles)
+    word = key(*map(text_word, styles), PER_STYLE) & 0xFFFFFFFF
+    file = cache / "masks" / f"{masks.template}-{side}-{word:08x}-v{ATLAS_VERSION}.npz"
+    with only_builder(file):
+        if not file.is_file():
+            atlas = make_atlas(styles, masks.template, side)
+            with replacing(file) as temporary, open(temporary, "wb") as handle:
+                np.savez(handle, **{part.name: getattr(atlas, part.name)
+                                    for part in fields(Atlas)})
+    with np.load(file) as stored:
+        return Atlas(**{part.name: stored[part.name] for part in fields(Atlas)})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What each of n samples wears: which masks, mirrored or not, moved how far, how bright."""
+
+    entry: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    dx: NDArray[np.int64]
+    dy: NDArray[np.int64]
+    gain: NDArray[np.float32]
+
+
+class MaskAugmentation:
+    """Lays a mask of the atlas over some of the pictures of each batch."""
+
+    def __init__(self, atlas: Atlas, probability: float, device: torch.device | str = "cpu"
+                 ) -> None:
+        """Args:
+        atlas: of the pictures' size.
+        probability: that a picture gets a mask.
+        device: where the batches are.
+        """
+        self.atlas, self.probability = atlas, probability
+        self.device = torch.device(device)
+
+    def choose(self, samples: Samples) -> tuple[NDArray[np.int64], Choice]:
+        """Return which samples of a batch get a mask (int64, ascending), and what they wear."""
+        wearers = np.flatnonzero(samples.between("mask", 0, 1) < self.probability)
+        most = SHIFT * float(self.atlas.side[0])
+        dx, dy = (np.rint(samples.between(name, -most, most)).astype(np.int64)[wearers]
+                  for name in ("mask dx", "mask dy"))
+        entry = samples.between("mask entry", 0, len(self.atlas)).astype(np.int64)
+        gain = samples.between("mask gain", 1 - GAIN, 1 + GAIN).astype(np.float32)
+        return wearers, Choice(entry[wearers], samples.between("mask flip", 0, 1)[wearers] < 0.5,
+                               dx, dy, gain[wearers])
+
+    def apply(self, images: Tensor, samples: Samples) -> Tensor:
+        """Lay masks over a batch in place and return it.
+
+        Args:
+            images: uint8 (N, S, S, 3) that belong to the caller alone.
+            samples: what they are.
+        """
+        wearers, choice = self.choose(samples)
+        if not len(wearers):
+            return images
+        if images.device.type == "cpu":
+            pictures = images.numpy()
+            for row, number in enumerate(wearers.tolist()):
+                _wear(pictures[number], self.atlas, choice, row)
+            return images
+        rows = torch.from_numpy(wearers).to(images.device)
+        worn = wear_all(images.index_select(0, rows), self.atlas, self.layers, choice)
+        return images.index_copy_(0, rows, worn)
+
+    @cached_property
+    def layers(self) -> Tensor:
+        """The atlas on the device: uint8 (K, h, w, 5), colour, alpha and shade."""
+        parts = (self.atlas.colour, self.atlas.alpha[..., None], self.atlas.shade[..., None])
+        return torch.from_numpy(np.concatenate(parts, axis=-1)).to(self.device)
+
+
+def _wear(picture: Bytes, atlas: Atlas, choice: Choice, row: int) -> None:
+    """Lay one mask over one picture, uint8 (S, S, 3), in place: the fast way on a CPU."""
+    k, flip, side = choice.entry[row], choice.flip[row], len(picture)
+    (top, left), (height, width) = atlas.corner.tolist(), atlas.alpha.shape[1:]
+    first_row, last_row, first, last = atlas.boxes[k].tolist()  # the rest of the cut-out is empty
+    y0 = top + first_row + int(choice.dy[row])
+    x0 = (side - left - last if flip else left + first) + int(choice.dx[row])
+    y, x = max(-y0, 0), max(-x0, 0)
+    y1, x1 = min(last_row - first_row, side - y0), min(last - first, side - x0)
+    if y >= y1 or x >= x1:
+        return
+    columns = np.s_[last - 1 - x : (last - 1 - x1 if last - 1 - x1 >= 0 else None) : -1] if flip \
+        else np.s_[first + x : first + x1]
+    part = np.s_[first_row + y : first_row + y1, columns]
+    colour, alpha, shade = (layer[k][part].astype(np.float32)
+                            for layer in (atlas.colour, atlas.alpha, atlas.shade))
+    if atlas.lit[k]:
+        face = picture[top : top + height : COARSE, left : left + width : COARSE]
+        half = face.shape[1] // 2
+        slope = _slopes(_brightness(face[:, :half]), _brightness(face[:, half:]), width)
+        begin = x0 + x - (side - left - width if flip else left) - int(choice.dx[row])
+        colour *= (slope[begin : begin + x1 - x] * choice.gain[row])[:, None]
+    place = picture[y0 + y : y0 + y1, x0 + x : x0 + x1]
+    skin = place.astype(np.float32)
+    skin *= (1 - shade / 255)[..., None]
+    colour -= skin
+    colour *= (alpha / 255)[..., None]
+    skin += colour
+    place[...] = np.rint(np.minimum(skin, 255, out=skin), out=skin)
+
+
+def _brightness(part: Bytes) -> float:
+    return float(part.mean(dtype=np.float64))
+
+
+def _slopes(left: float, right: float, width: int) -> NDArray[np.float32]:
+    """Return the light on a mask from left to right, as `fer.data.masks.render.light_of`."""
+    ends = np.clip(0.72 + 0.28 * np.array([left, right]) / GREY, 0.6, 1.1)
+    return np.interp(np.linspace(-0.5, 1.5, width), [0, 1], ends).astype(np.float32)
+
+
+def wear_all(images: Tensor, atlas: Atlas, layers: Tensor, choice: Choice) -> Tensor:
+    """Return pictures with one mask over each, all at once: the fast way on a GPU.
+
+    Args:
+        images: uint8 (n, S, S, 3).
+        layers: uint8 (K, h, w, 5), of the atlas, on the same device.
+        choice: for these n pictures.
+    """
+    device, side = images.device, images.shape[1]
+    top, left = (int(corner) for corner in atlas.corner)
+    height, width = layers.shape[1:3]
+    entry, flip, dx, dy = (torch.from_numpy(value).to(device) for value in (
+        choice.entry, choice.flip, choice.dx, choice.dy))
+    place = torch.arange(side, device=device)
+    column, row = place[None] - dx[:, None], place[None] - dy[:, None] - top
+    column = torch.where(flip[:, None], side - 1 - column, column) - left
+    inside = (((row >= 0) & (row < height))[:, :, None]
+              & ((column >= 0) & (column < width))[:, None, :])
+    worn = layers[entry[:, None, None], row.clamp(0, height - 1)[:, :, None],
+                  column.clamp(0, width - 1)[:, None, :]].float()
+    worn *= inside[..., None]
+    light = _light_of_all(images[:, top : top + height, left : left + width], atlas, choice)
+    light = light.gather(1, torch.where(flip[:, None], width - 1 - column, column)
+                         .clamp(0, width - 1))
+    colour = worn[..., :3] * light[:, None, :, None]
+    skin = images.float() * (1 - worn[..., 4:] / 255)
+    mixed = skin + (colour - skin) * (worn[..., 3:4] / 255)
+    return mixed.clamp_(max=255).round_().to(torch.uint8)
+
+
+def _light_of_all(faces: Tensor, atlas: Atlas, choice: Choice) -> Tensor:
+    """Return the light on each mask from left to right, float32 (n, w); 1 on what is not lit."""
+    width = faces.shape[2]
+    coarse = faces[:, ::COARSE, ::COARSE].float()
+    half = coarse.shape[2] // 2
+    halves = [part.mean(dim=(1, 2, 3)) for part in (coarse[:, :, :half], coarse[:, :, half:])]
+    ends = (0.72 + 0.28 * torch.stack(halves, 1) / GREY).clamp(0.6, 1.1)
+    steps = torch.linspace(-0.5, 1.5, width, device=faces.device).clamp(0, 1)
+    slope = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * steps
+    slope = slope * torch.from_numpy(choice.gain).to(faces.device)[:, None]
+    lit = torch.from_numpy(atlas.lit[choice.entry]).to(faces.device)
+    return torch.where(lit[:, None], slope, torch.ones_like(slope))

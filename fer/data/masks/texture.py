@@ -1,0 +1,45 @@
+"""Lines, steps and spots on a sheet: what the colours of masks are made of.
+
+All work on arrays of points (...,) with colours (..., 3) in 0...255.
+"""
+
+import numpy as np
+
+from fer.data.masks.head import Array
+
+RGB = tuple[int, int, int]
+
+
+def plain(colour: RGB, u: Array) -> Array:
+    """Return one colour on every point of `u`: (..., 3)."""
+    return np.broadcast_to(np.array(colour, float), (*u.shape, 3)).copy()
+
+
+def line(at: Array, centre: float, width: float) -> Array:
+    """Return 1 on a line, falling to 0 beside it."""
+    return np.exp(-(((at - centre) / width) ** 2))
+
+
+def mix(colour: Array, other: RGB | Array, share: Array) -> Array:
+    """Return `colour` with a `share` (...,) of another one."""
+    return colour + (np.asarray(other, float) - colour) * share[..., None]
+
+
+def opaque(colour: Array) -> tuple[Array, Array]:
+    """Return a colour with full opacity."""
+    return colour, np.ones(colour.shape[:-1])
+
+
+def step(wave: Array) -> Array:
+    """Return 1 where a wave is positive, with soft edges."""
+    return np.clip(wave * 4 + 0.5, 0, 1)
+
+
+def spots(out: Array, a: Array, b: Array, second: RGB, third: RGB, petals: bool) -> Array:
+    """Return `out` with a dot or a flower in every cell of the grid (a, b), rows staggered."""
+    row = np.floor(b)
+    x, y = np.mod(a + 0.5 * np.mod(row, 2), 1) - 0.5, b - row - 0.5
+    away = np.hypot(x, y)
+    edge = 0.27 + (0.12 * np.cos(5 * np.arctan2(y, x)) if petals else 0)
+    out = mix(out, second, np.clip((edge - away) * 14, 0, 1))
+    return mix(out, third, np.clip((0.1 - away) * 14, 0, 1)) if petals else out

@@ -1,0 +1,17 @@
+"""A progress bar around something that reports (done, all). For the terminal of who started it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Report = Callable[[int, int], None]
+
+
+@contextmanager
+def shown(label: str) -> Iterator[Report]:
+    """Show a bar on standard error while the block runs, and yield what moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

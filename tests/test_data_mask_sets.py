@@ -1,0 +1,148 @@
+"""`launch/data.py mask` and `sheet`: masked twins of whole sets, and contact sheets."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import launch, write_toy_set
+from PIL import Image
+from test_mistakes import said_in_one_line
+
+from fer.data.masks.landmarks import COLUMNS
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with one small set."""
+    root = tmp_path / "my data"
+    write_toy_set(root / "MINE", "train", people=4)
+    write_toy_set(root / "MINE", "eval", people=2, first=9)
+    monkeypatch.setenv("FER_DATA", str(root))
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
+    return root
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def mask(*arguments: object):
+    return launch("data", "mask", *arguments)
+
+
+def test_a_masked_twin_has_the_same_names_and_says_what_each_picture_wears(root: Path) -> None:
+    done = mask("MINE", "--as", "MANY", "--landmarks", "cropped", "--styles", "cloth,kn95")
+    assert done.returncode == 0, done.stderr
+    assert "18 pictures masked" in done.stdout
+    assert files(root / "MANY") == files(root / "MINE")
+    with open(root / "MANY/pictures.csv", newline="") as handle:
+        rows = {row["file"]: row["mask_type"] for row in csv.DictReader(handle)}
+    assert set(rows) == set(files(root / "MINE")) and set(rows.values()) == {"cloth", "kn95"}
+    first = files(root / "MINE")[0]
+    before, after = (np.asarray(Image.open(root / name / first), int) for name in ("MINE", "MANY"))
+    assert np.abs(before - after)[40:].mean() > 10 and np.abs(before - after)[:12].mean() < 5
+
+
+def test_a_second_call_changes_nothing_and_another_wish_is_refused(root: Path) -> None:
+    arguments = ("MINE", "--as", "MANY", "--landmarks", "cropped", "--styles", "cloth")
+    assert mask(*arguments).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in (root / "MANY").rglob("*")}
+    again = mask(*arguments)
+    assert again.returncode == 0 and "was there already" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (root / "MANY").rglob("*")} == before
+    said_in_one_line(mask(*arguments, "--seed", 2), "MANY", "other masks")
+    said_in_one_line(mask("MINE", "--as", "MINE"), "was not made by this command")
+
+
+def test_a_mask_does_not_depend_on_which_other_pictures_are_there(root: Path) -> None:
+    arguments = ("--landmarks", "cropped", "--styles", "all")
+    assert mask("MINE", "--as", "A", *arguments).returncode == 0
+    shutil.copytree(root / "MINE", root / "FEWER")
+    (root / "FEWER" / files(root / "MINE")[3]).unlink()
+    assert mask("FEWER", "--as", "B", *arguments).returncode == 0
+    fewer = contents(root / "B")
+    assert fewer == {name: data for name, data in contents(root / "A").items() if name in fewer}
+    assert mask("MINE", "--as", "C", "--splits", "eval", *arguments).returncode == 0
+    assert {name.split("/")[0] for name in files(root / "C")} == {"eval"}
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_said(root: Path) -> None:
+    bad = root / "MINE" / files(root / "MINE")[0]
+    bad.write_bytes(bad.read_bytes()[:200])
+    done = mask("MINE", "--as", "MANY", "--landmarks", "cropped")
+    assert done.returncode == 0 and "1 left out, such as" in done.stdout
+    assert len(files(root / "MANY")) == 17
+    left_out = json.loads((root / "MANY/masks.json").read_text())["left_out"]
+    assert list(left_out) == [files(root / "MINE")[0]]
+
+
+def write_landmarks(root: Path, **wrong: float) -> Path:
+    points = {"left_eye_x": 20, "left_eye_y": 20, "right_eye_x": 44, "right_eye_y": 20,
+              "nose_x": 32, "nose_y": 34, "left_mouth_x": 22, "left_mouth_y": 48,
+              "right_mouth_x": 42, "right_mouth_y": 48, **wrong}
+    file = root / "landmarks.csv"
+    rows = [",".join([name, *(str(points[column]) for column in COLUMNS[1:])])
+            for name in files(root / "MINE")]
+    file.write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+    return file
+
+
+def test_landmarks_of_a_csv_place_the_masks(root: Path) -> None:
+    file = write_landmarks(root)
+    done = mask("MINE", "--as", "MANY", "--landmarks", file, "--styles", "flat")
+    assert done.returncode == 0, done.stderr
+    pixels = np.asarray(Image.open(root / "MANY" / files(root / "MANY")[0]))
+    assert pixels[46, 32].min() > 230
+
+
+@pytest.mark.parametrize(("wrong", "words"), [
+    ({"nose_y": 70.0}, ["nose at (32, 70)", "64 x 64"]), ({"left_eye_x": -3.0}, ["left_eye"])])
+def test_landmarks_outside_the_picture_are_one_line_and_nothing_is_written(
+    wrong: dict[str, float], words: list[str], root: Path
+) -> None:
+    done = mask("MINE", "--as", "MANY", "--landmarks", write_landmarks(root, **wrong))
+    said_in_one_line(done, "Toy_Person", *words)
+    assert [path.name for path in root.iterdir() if "MANY" in path.name] == []
+
+
+def test_pictures_without_landmarks_are_counted_before_anything_is_drawn(root: Path) -> None:
+    file = write_landmarks(root)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:-2]) + "\n")
+    said_in_one_line(mask("MINE", "--as", "MANY", "--landmarks", file), "2 of 18", "Toy_Person")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("NOBODY", "--as", "X"), ["NOBODY"]),
+    (("MINE", "--as", "X", "--styles", "burka"), ["burka", "surgical"]),
+    (("MINE", "--as", "X", "--landmarks", "ears"), ["ears", "funnelled", "detect"]),
+    (("MINE", "--as", "X", "--splits", "holdout"), ["holdout", "eval, train"]),
+])
+def test_a_wish_that_makes_no_sense_is_one_line(
+    arguments: tuple[str, ...], words: list[str], root: Path
+) -> None:
+    said_in_one_line(mask(*arguments), *words)
+    assert [path.name for path in root.iterdir()] == ["MINE"]
+
+
+def test_contact_sheets_are_pictures_of_every_style_and_of_a_preset(
+    root: Path, tmp_path: Path
+) -> None:
+    done = launch("data", "sheet", "masks", "--rows", 1, "--out", tmp_path / "a/masks.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "a/masks.png").size == (11 * 224, 224 + 22)
+    done = launch("data", "sheet", "seed2021", "--of", "MINE", "--rows", 2, "--out",
+                  tmp_path / "p.png")
+    assert done.returncode == 0, done.stderr
+    pixels = np.asarray(Image.open(tmp_path / "p.png"))[22:246]
+    plain, passes = pixels[:, :224], [pixels[:, 224 * k : 224 * (k + 1)] for k in (1, 2, 3, 4)]
+    assert [np.array_equal(one, plain) for one in passes] == [False, False, False, True]
+    said_in_one_line(launch("data", "sheet", "sepia"), "sepia", "light", "masks")
+    said_in_one_line(launch("data", "sheet", "masks", "--of", "MINE"), "--landmarks")
