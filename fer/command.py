@@ -20,14 +20,17 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(*functions: Callable[..., None]) -> None:
-    """Run a function as a typer command; several are the verbs of one script, by their names.
+    """Run a function as a typer command; several are the verbs of one script, by the first words of
+    their names.
 
     A `CallerError` becomes one line on standard error and exit code 2, without a traceback; so
     do a wrong option and a disk that is full or read-only.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     for function in functions:
-        app.command(context_settings={"help_option_names": ["-h", "--help"]})(_answering(function))
+        name = function.__name__.partition("_")[0]  # `list_sets` is the verb `list`
+        app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
+            _answering(function))
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

@@ -1,6 +1,6 @@
-"""Data sets in: add a zip, a folder or a table; mask a set; contact sheets."""
+"""Data sets in: add a zip, a folder or a table; verify and list sets; mask one; contact sheets."""
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -59,6 +59,53 @@ def mask(
     typer.echo(f"{data_root() / name}: {written or 'was there already'}")
 
 
+def verify(
+    names: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
+        metavar="[SET ...]", help="Sets of the configuration, or folders below FER_DATA. "
+                                  "Default: all that are there.")] = None,
+    config: Annotated[str, typer.Option(help="Whose data sets.")] = "configs/base.yaml",
+    out: Annotated[str, typer.Option(help="Page with findings and sample pictures.")]
+    = "data-check.html",
+) -> None:
+    """Look at every picture: counts, damage, duplicates, people in two splits, pairs.
+
+    Exit code 0 when nothing was found that would mislead who measures on these sets, else 1.
+    """
+    from pathlib import Path
+
+    from fer.config.places import data_root
+    from fer.data.check.page import page
+    from fer.data.check.verify import data_of, lines, verify
+    from fer.progress import shown
+    from fer.publish import write_text
+
+    data = data_of(config, names or [], data_root())
+    with shown("looking at pictures") as progress:
+        verdict = verify(data, data_root(), progress)
+    write_text(Path(out), page(verdict))
+    typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
+    for finding in verdict.findings:
+        typer.echo(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
+                   f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
+                       ", such as "))
+    typer.echo(f"{len(verdict.grave)} findings that would mislead, "
+               f"{len(verdict.findings) - len(verdict.grave)} more to know: {out}")
+    raise typer.Exit(1 if verdict.grave else 0)
+
+
+def list_sets(
+    names: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
+        metavar="[SET ...]", help="As for verify.")] = None,
+    config: Annotated[str, typer.Option(help="Whose data sets.")] = "configs/base.yaml",
+) -> None:
+    """List the data sets that are there: splits, pictures a class, people, where they came from."""
+    from fer.config.places import data_root
+    from fer.data.check.verify import data_of, lines, pictures_on_disk
+
+    data = data_of(config, names or [], data_root())
+    typer.echo("\n".join(lines(data, data_root(), pictures_on_disk(data, data_root()))))
+
+
 def sheet(
     what: Annotated[str, typer.Argument(help="masks: styles x faces. Or an augmentation preset: "
                                              "what it does to pictures.")],
@@ -81,4 +128,4 @@ def sheet(
 
 
 if __name__ == "__main__":
-    run(add, mask, sheet)
+    run(add, verify, list_sets, mask, sheet)

@@ -3,6 +3,8 @@
 Not for deciding what happens to bad pictures: the pack quarantines them (`fer.data.pack`).
 """
 
+import base64
+import io
 import struct
 import warnings
 import zlib
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MIN_SIDE = 16  # pixels; no face is recognisable below it
+THUMBNAIL = 132  # pixels: 1.5 times the size on a page
 MAX_PIXELS = 50_000_000  # above any camera's picture of one face; guards against bombs
 
 EMPTY = "empty file"
@@ -83,3 +86,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def thumbnail(path: Path) -> str | None:
+    """Return the picture at `path` as a small JPEG data URI; None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        return None
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,7 +1,5 @@
 """Pictures that every model gets wrong: which they are, and small copies of them for the page."""
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fer.data.audit import thumbnail
 from fer.report.collect import Measured
 
 SHOWN = 24
-THUMBNAIL = 132  # pixels: 1.5 times the size on the page
 
 Pictures = Callable[[str], Path | None]
 
@@ -47,21 +45,6 @@ def wrong_for_all(measured: Sequence[Measured]) -> tuple[list[Wrong], int]:
         found.append(Wrong(first.sample_ids[index], first.classes[first.labels[index]],
                            first.classes[predicted], agreed, len(tables)))
     return sorted(found, key=lambda one: (-one.votes, one.sample_id)), len(tables)
-
-
-def thumbnail(path: Path) -> str | None:
-    """Return the picture at `path` as a small JPEG data URI; None where it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-            small.thumbnail((THUMBNAIL, THUMBNAIL))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        return None
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def embed(found: Sequence[Wrong], pictures: Pictures) -> tuple[list[tuple[Wrong, str]], list[str]]:

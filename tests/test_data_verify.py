@@ -1,0 +1,201 @@
+"""`launch/data.py verify` and `list`: every planted fault is found, and nothing in a good set."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import launch
+from picture_sets import CLASSES, smooth
+from PIL import Image
+from test_mistakes import said_in_one_line
+
+from fer.config.schema import Data, DataSet
+from fer.data.check import findings as check
+from fer.data.check.findings import Finding
+from fer.data.check.pictures import look_at
+from fer.data.check.verify import Verdict, verify
+from fer.data.intake.known import EXPECTED
+from fer.data.layout import Picture
+
+DATA = Data(sets={"lfw": DataSet(folder="LFW"), "mlfw": DataSet(folder="MLFW", twin_of="lfw"),
+                  "real": DataSet(folder="REAL")})
+
+
+def write(path: Path, seed: int, masked: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = smooth(seed, side=64)
+    if masked:
+        picture.paste((240, 240, 240), (0, 40, 64, 64))
+    picture.save(path, quality=92)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twins lfw and mlfw with train and eval, and real/test: nothing wrong with them."""
+    number = 0
+    for split, people in (("train", 8), ("eval", 4)):
+        for cls in CLASSES:
+            for person in range(people):
+                number += 1
+                name = f"{split}/{cls}/{split.title()}{cls.title()}_P{person}_0001.jpg"
+                write(tmp_path / "LFW" / name, number)
+                write(tmp_path / "MLFW" / name, number, masked=True)
+    for cls in CLASSES:
+        for person in range(4):
+            number += 1
+            write(tmp_path / f"REAL/test/{cls}/Real{cls.title()}_P{person}_0001.jpg", number, True)
+    return tmp_path
+
+
+def found(root: Path) -> dict[str, Finding]:
+    verdict = verify(DATA, root)
+    assert len({(one.kind, one.where) for one in verdict.findings}) == len(verdict.findings)
+    return {one.kind: one for one in verdict.findings}
+
+
+def first(folder: Path) -> Path:
+    return sorted(folder.iterdir())[0]
+
+
+def test_nothing_is_found_in_good_sets(root: Path) -> None:
+    verdict = verify(DATA, root)
+    assert verdict == Verdict(DATA.classes, verdict.splits, ())
+    assert {name: len(pictures) for name, pictures in verdict.splits.items()} == {
+        "lfw/eval": 12, "lfw/train": 24, "mlfw/eval": 12, "mlfw/train": 24, "real/test": 12}
+
+
+def copy_to_eval(root: Path) -> str:
+    shutil.copy(first(root / "LFW/train/neutral"), root / "LFW/eval/neutral/Other_P_0001.jpg")
+    return "equal pictures"
+
+
+def resave_in_eval(root: Path) -> str:
+    picture = Image.open(first(root / "LFW/train/neutral")).resize((90, 90))
+    picture.save(root / "LFW/eval/neutral/Other_P_0001.jpg", quality=60)
+    return "alike pictures"
+
+
+def person_in_both(root: Path) -> str:
+    name = first(root / "LFW/train/neutral").name.replace("_0001", "_0002")
+    write(root / "LFW/eval/neutral" / name, 900)
+    write(root / "MLFW/eval/neutral" / name, 900, True)
+    return "people in two splits"
+
+
+def two_labels(root: Path) -> str:
+    shutil.copy(first(root / "REAL/test/neutral"), root / "REAL/test/positive/Again_0001.jpg")
+    return "equal pictures"
+
+
+def other_label_of_twin(root: Path) -> str:
+    path = first(root / "MLFW/eval/neutral")
+    path.rename(root / "MLFW/eval/positive" / path.name)
+    return "other label"
+
+
+@pytest.mark.parametrize("plant", [copy_to_eval, resave_in_eval, person_in_both, two_labels,
+                                   other_label_of_twin])
+def test_what_would_mislead_is_found_and_is_grave(
+    plant: Callable[[Path], str], root: Path
+) -> None:
+    kind = plant(root)
+    one = found(root)[kind]
+    assert one.grave and one.examples, one
+
+
+def test_a_person_in_train_of_one_twin_and_eval_of_the_other_is_found(root: Path) -> None:
+    person_in_both(root)
+    where = {one.where for one in verify(DATA, root).findings if one.grave}
+    assert where >= {"lfw/train and lfw/eval", "lfw/train and mlfw/eval",
+                     "mlfw/train and lfw/eval", "mlfw/train and mlfw/eval"}
+
+
+def spoil(root: Path) -> str:
+    paths = sorted((root / "LFW/train/positive").iterdir())
+    paths[0].write_bytes(b"")
+    paths[1].write_bytes(paths[1].read_bytes()[:300])
+    paths[2].write_text("hello")
+    Image.new("RGB", (9, 9)).save(paths[3])
+    return "damaged"
+
+
+def misname(root: Path) -> str:
+    path = first(root / "LFW/train/positive")
+    Image.open(path).save(path.with_suffix(".x"), format="PNG")
+    path.with_suffix(".x").rename(path)
+    return "other format"
+
+
+def lose_a_twin(root: Path) -> str:
+    first(root / "MLFW/train/positive").unlink()
+    return "no twin"
+
+
+def lose_an_original(root: Path) -> str:
+    first(root / "LFW/train/positive").unlink()
+    return "no original"
+
+
+@pytest.mark.parametrize(("plant", "count"), [
+    (spoil, 4), (misname, 1), (lose_a_twin, 1), (lose_an_original, 1)])
+def test_what_is_good_to_know_is_found_and_counted(
+    plant: Callable[[Path], str], count: int, root: Path
+) -> None:
+    kind = plant(root)
+    one = found(root)[kind]
+    assert not one.grave and one.count == count and len(one.examples) == count
+    if kind == "damaged":
+        assert {line.split(": ")[1] for line in one.examples} == {
+            "empty file", "truncated", "not an image", "smaller than 16 pixels"}
+
+
+def test_other_counts_than_the_published_ones_are_said() -> None:
+    picture = Picture("lfw", "train", "train/neutral/A_0001.jpg", Path("x"), 1, "A")
+    (one,) = check.counts({"lfw/train": [picture]}, CLASSES, {"lfw": EXPECTED["LFW-FER"]})
+    assert "1 neutral" in one.text and "768 negative" in one.text and not one.grave
+    right = [Picture("lfw", "train", f"train/{cls}/A_{n}.jpg", Path("x"), label, "A")
+             for label, cls in enumerate(CLASSES)
+             for n in range(EXPECTED["LFW-FER"]["train"][cls])]  # type: ignore[index]
+    assert check.counts({"lfw/train": right}, CLASSES, {"lfw": EXPECTED["LFW-FER"]}) == []
+
+
+def test_many_pictures_are_looked_at_by_several_processes_with_the_same_result(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [p for found in verify(DATA, root).splits.values() for p in found]
+    alone = look_at(pictures)
+    monkeypatch.setattr("fer.data.check.pictures.MANY", 1)
+    monkeypatch.setattr("fer.data.check.pictures.JOB_PICTURES", 10)
+    counts: list[tuple[int, int]] = []
+    together = look_at(pictures, lambda done, total: counts.append((done, total)))
+    assert together.digests == alone.digests and np.array_equal(together.prints, alone.prints)
+    assert counts[-1] == (len(pictures), len(pictures))
+
+
+def test_the_script_prints_what_it_found_and_writes_a_page_with_pictures(
+    root: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("data: {sets: {lfw: {folder: LFW}, mlfw: {folder: MLFW, twin_of: lfw}}}\n")
+    page = tmp_path / "page.html"
+    arguments = ("--config", config, "--out", page)
+    done = launch("data", "verify", *arguments, FER_DATA=str(root))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lfw/train: 24 pictures (8 negative, 8 neutral, 8 positive) of 24 people" in done.stdout
+    assert page.read_text().count("data:image/jpeg;base64") == 72  # all of these small sets
+    copy_to_eval(root)
+    done = launch("data", "verify", *arguments, FER_DATA=str(root))
+    assert done.returncode == 1
+    assert "WRONG equal pictures: lfw/eval and lfw/train: 1 picture" in done.stdout
+    assert "equal pictures" in page.read_text()
+
+
+def test_sets_are_listed_with_where_they_came_from(root: Path) -> None:
+    assert launch("data", "add", root / "REAL", "--as", "COPY", FER_DATA=str(root)).returncode == 0
+    done = launch("data", "list", "COPY", "LFW", FER_DATA=str(root))
+    assert done.returncode == 0, done.stderr
+    assert f"from {root / 'REAL'}" in done.stdout and "LFW/eval: 12 pictures" in done.stdout
+    said_in_one_line(launch("data", "list", "NONE", FER_DATA=str(root)), "NONE", "LFW", "COPY")
+    said_in_one_line(launch("data", "list", FER_DATA=str(root / "REAL")), "data.py add")
