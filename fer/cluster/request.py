@@ -19,6 +19,7 @@ from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.contents import Contents, draw_missing_faces, require_sets
 from fer.study.expand import Run, cells, expand
+from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import check_room
 
 DEFAULT_STUDY = "sweeps/paper.yaml"
@@ -94,7 +95,11 @@ def expanded(study: Study, console: Console) -> Expanded:
     check_room(cache(), "FER_CACHE")
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
-    return Expanded(study, data, expand(study, contents), splits, contents)
+    runs = expand(study, contents)
+    found = shared_people((run.config for run in runs), splits, data, contents)
+    for line in refuse_shared_people(found, data.shared_people):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return Expanded(study, data, runs, splits, contents)
 
 
 def _data_of(study: Study) -> Data:

@@ -152,6 +152,7 @@ class Data(Frozen):
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("negative", "neutral", "positive")
     sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
+    shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits in which that is accepted
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_seed: int = 1234
     drawn: Annotated[DrawnFaces | None, Label()] = None

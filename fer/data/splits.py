@@ -116,13 +116,14 @@ def _rank(seed: int, identity: str) -> bytes:
 
 def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
     """Return the places of all sets on disk that descend from the same original."""
-    oldest = _original(name, data)
-    kin = sorted(other for other in data.sets if _original(other, data) == oldest)
+    oldest = original_of(name, data)
+    kin = sorted(other for other in data.sets if original_of(other, data) == oldest)
     return tuple(_place(other, data, root) for other in kin
                  if other == name or folder_of(other, data, root).is_dir())
 
 
-def _original(name: str, data: Data) -> str:
+def original_of(name: str, data: Data) -> str:
+    """Return the set that a set and its twins descend from; itself where it is no twin."""
     seen = [name]
     while (above := data.sets[seen[-1]].twin_of) is not None:
         if above not in data.sets:

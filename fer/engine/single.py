@@ -24,6 +24,7 @@ from fer.publish import read_json
 from fer.study.contents import Contents, draw_missing_faces
 from fer.study.expand import Run, identify
 from fer.study.lease import LeaseTaken
+from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import RunFolder, Status, Store
 from fer.transfer.phases import check_recipe
@@ -59,6 +60,10 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         contents = Contents(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
+        shared = shared_people((run.config for run in runs), splits, config.data, contents)
+        for line in refuse_shared_people(shared, config.data.shared_people):
+            if session.first:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         for run in runs:
             _train_one(store, run, splits if run is runs[-1] else {}, session, debug)
         if session.first:

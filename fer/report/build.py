@@ -5,7 +5,7 @@ are going on and by two processes at once: files are replaced whole.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer.config.study import Study
@@ -35,7 +35,7 @@ class ReportSummary:
 
 
 def build_report(study: Study, runs: Sequence[ReportRun], out: Path, pictures: Pictures,
-                 drawn: bool = False) -> ReportSummary:
+                 drawn: bool = False, warnings: Sequence[str] = ()) -> ReportSummary:
     """Write the report of `study` into `out` and return what it says.
 
     Args:
@@ -43,8 +43,10 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path, pictures: P
         out: the report folder; made where it is missing.
         pictures: sample id -> the picture's file, or None where it is not here.
         drawn: the pictures are drawings, not people: every page says so.
+        warnings: lines on the data that stand before what is found in the runs.
     """
     gathered = gather(study, runs)
+    gathered = replace(gathered, problems=(*warnings, *gathered.problems))
     analysis = analyse(study, gathered)
     curves = [curve for run in gathered.runs if (curve := read_curve(run)) is not None]
     said = contents(study, gathered, analysis, compare(study, analysis), len(curves), pictures,

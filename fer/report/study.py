@@ -5,14 +5,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer.config.places import data_root
+from fer.config.places import cache, data_root
 from fer.config.schema import Data
 from fer.data.layout import discover
 from fer.errors import CallerError
 from fer.report.build import build_report
 from fer.report.collect import ReportRun
 from fer.report.terminal import print_summary
+from fer.study.contents import Contents
 from fer.study.folder import StudyFolder
+from fer.study.people import refuse_shared_people, shared_people
 from fer.study.store import Store
 from fer.study.table import rows_of
 
@@ -33,9 +35,23 @@ def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
                 seed=entry.seed, folder=folder.path, state=row.state, error=error,
                 axes={key: value for key, value in entry.axes.items() if key not in NAMED}))
     summary = build_report(study.study, runs, study.path / "report",
-                           picture_files(study.data, data_root()), study.data.drawn is not None)
+                           picture_files(study.data, data_root()), study.data.drawn is not None,
+                           known_people(study, store))
     print_summary(summary, console)
     return all(row.state == "done" for row in rows.values())
+
+
+def known_people(study: StudyFolder, store: Store) -> list[str]:
+    """Return a line for each test split with people who were trained on, accepted by name."""
+    accepted = [split for split in study.study.evaluate_on if split in study.data.shared_people]
+    configs = [folder.config for _, folder in study.runs(store)
+               if (folder.path / "config.yaml").is_file()] if accepted else []
+    try:
+        found = shared_people(configs, accepted, study.data, Contents(data_root(), cache()))
+    except CallerError:  # the data are gone; how many they were was said when it was planned
+        return [f"{split}: may show people who were trained on (data.shared_people)"
+                for split in accepted]
+    return refuse_shared_people(found, accepted)
 
 
 def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:

@@ -33,6 +33,7 @@ class Contents:
         self.cache = cache
         self._known: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        self._people: dict[str, frozenset[str]] = {}
 
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
@@ -56,6 +57,14 @@ class Contents:
         """Return how many pictures a split has, the unusable ones included."""
         self.split(split, data)
         return self._counts[_memo(split, data)]
+
+    def people(self, split: str, data: Data) -> frozenset[str]:
+        """Return who is in a split."""
+        memo = _memo(split, data)
+        if memo not in self._people:
+            pictures = pictures_of(split, data, self.root)
+            self._people[memo] = frozenset(picture.identity for picture in pictures)
+        return self._people[memo]
 
     def weights(self, file: str) -> str:
         """Return the content digest of a pretrained weights file."""

@@ -1,0 +1,63 @@
+"""People who are trained on and tested on: refused, or accepted by name and said in the report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import TOY, launch, toy_arguments, write_toy_set
+from test_mistakes import said_in_one_line
+
+from fer.config.load import load_study
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def both(tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root in which two of the four people of each eval split are in train too."""
+    root = tmp_path / "both"
+    for folder, mask in (("LFW-FER", False), ("M-LFW-FER", True)):
+        write_toy_set(root / folder, "train", people=10, mask=mask)
+        write_toy_set(root / folder, "eval", people=4, mask=mask, first=8)
+    write_toy_set(root / "REAL-FER", "test", people=4, mask=True)  # equal names, other people
+    monkeypatch.setenv("FER_DATA", str(root))
+    return root
+
+
+def test_a_study_is_refused_and_says_how_to_accept_it(both: Path, toy_study: Write) -> None:
+    study = toy_study({"seed": [0]}, evaluate_on=["lfw/eval", "mlfw/eval", "real/test"])
+    line = said_in_one_line(launch("sweep", study, "--dry-run"),
+                            "2 of the 4 people of lfw/eval are in lfw/train too",
+                            "data.shared_people='[lfw/eval, mlfw/eval]'")
+    assert "real/test" not in line  # no twin of what is trained on
+    said_in_one_line(launch("sweep", study, "--dry-run", "data.shared_people=[lfw/eval]"),
+                     "mlfw/eval")
+
+
+def test_one_run_is_refused_too(both: Path) -> None:
+    arguments = ["configs/drawn.yaml", *toy_arguments(), "evaluate_on=[mlfw/eval]"]
+    said_in_one_line(launch("train", *arguments), "mlfw/eval", "lfw/train", "data.shared_people")
+
+
+def test_what_was_accepted_is_in_the_report(both: Path, toy_study: Write, places: Path) -> None:
+    grid = {"seed": [0]}
+    settings = {**{key: value for key, value in TOY.items() if key not in grid},
+                "train.epochs": 1, "keep.tensorboard": False, "data.shared_people": ["lfw/eval"]}
+    study = toy_study(grid, set=settings)
+    done = launch("sweep", study, "--cluster", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = "2 of the 4 people of lfw/eval are in lfw/train too"
+    assert said in done.stdout.replace("\n", " ")
+    for name in ("report.md", "index.html"):
+        assert said in (places / "studies/toy/report" / name).read_text()
+
+
+def test_accepting_it_is_no_part_of_the_run_id(places: Path, toy_study: Write) -> None:
+    study = toy_study({"seed": [0]})
+    names = [launch("sweep", study, "--dry-run", *more).stdout.split("train     ")[1].split()[0]
+             for more in ([], ["data.shared_people=[lfw/eval]"])]
+    assert names[0] == names[1]
+
+
+def test_the_2021_study_takes_the_published_split_as_it_is() -> None:
+    assert load_study("sweeps/paper.yaml").set["data.shared_people"] == ["lfw/eval", "mlfw/eval"]
