@@ -232,3 +232,56 @@ def test_a_saved_picture_decodes_to_what_is_packed(
     made = built(pictures, tmp_path / "pack")
     with Image.open(pictures[2].path) as picture:
         assert np.array_equal(made.pixels[2], fit(picture.convert("RGB"), SIZE))
+
+
+def interrupted(pictures: list[Picture], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build a pack of chunks of two pictures and interrupt it after three of them."""
+    monkeypatch.setattr(build, "CHUNK", 2)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built(pictures, folder, progress=stop)
+
+
+def test_an_interrupted_builder_leaves_its_work_to_the_next_one(
+    pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures[1].path.write_bytes(b"no picture")
+    whole = built(pictures, tmp_path / "whole")
+    interrupted(pictures, tmp_path / "pack", monkeypatch)
+    assert not (tmp_path / "pack").exists()
+    read: list[Path] = []
+    decode = build.decode
+    monkeypatch.setattr(build, "decode", lambda path: read.append(path) or decode(path))
+    counts: list[int] = []
+    resumed = built(pictures, tmp_path / "pack", progress=lambda done, total: counts.append(done))
+    assert read == [picture.path for picture in pictures[6:]] and counts[0] == 8
+    assert np.array_equal(resumed.pixels, whole.pixels) and resumed.quarantine == whole.quarantine
+    assert not list(tmp_path.glob(".pack*"))
+
+
+@pytest.mark.parametrize("change", ["machine", "content", "cut", "moved rows"])
+def test_an_unfinished_pack_that_cannot_be_trusted_is_begun_anew(
+    change: str, pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(pictures, tmp_path / "pack", monkeypatch)
+    journal = tmp_path / ".pack.unfinished/journal.jsonl"
+    if change == "machine":
+        monkeypatch.setattr("fer.data.unfinished.boot_id", lambda: "another start")
+    if change == "content":
+        journal.write_text(journal.read_text().replace(DIGEST, "f" * 32))
+    if change == "moved rows":
+        with open(journal, "a") as handle:
+            handle.write('{"closed": true}\n')
+    if change == "cut":
+        journal.write_text(journal.read_text()[:-5])
+    read: list[Path] = []
+    decode = build.decode
+    monkeypatch.setattr(build, "decode", lambda path: read.append(path) or decode(path))
+    made = built(pictures, tmp_path / "pack")
+    assert len(read) == len(pictures) - (4 if change == "cut" else 0)  # two chunks are whole
+    monkeypatch.undo()
+    assert np.array_equal(made.pixels, built(pictures, tmp_path / "whole").pixels)

@@ -10,7 +10,7 @@ ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "engine", 
 """A package imports packages to its left only, and none of `FORBIDDEN`."""
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "engine"}}
-BASE = ("errors", "publish", "command", "progress")
+BASE = ("errors", "publish", "command", "progress", "boot")
 
 
 def imports(path: Path) -> set[str]:

@@ -13,7 +13,14 @@ from fer.config.schema import Masks, MaskStyle
 from fer.data.augment import Samples
 from fer.data.drawn_face import draw, landmarks
 from fer.data.drawn_sets import plan_shots, sample_face
-from fer.data.masks.atlas import Atlas, MaskAugmentation, ensure_atlas, make_atlas, wear_all
+from fer.data.masks.atlas import (
+    ATLAS_VERSION,
+    Atlas,
+    MaskAugmentation,
+    ensure_atlas,
+    make_atlas,
+    wear_all,
+)
 from fer.data.masks.detect import MESH, detect, require_detector
 from fer.data.masks.head import camera_of
 from fer.data.masks.landmarks import COLUMNS, TEMPLATES, Points, read_landmarks, template
@@ -46,6 +53,7 @@ def at(area: np.ndarray, point: np.ndarray) -> bool:
 def test_the_configuration_knows_the_styles_and_templates_that_there_are() -> None:
     assert set(typing.get_args(MaskStyle)) == {"all", *STYLES} and len(STYLES) >= 10
     assert set(typing.get_args(Masks.model_fields["template"].annotation)) == set(TEMPLATES)
+    assert Masks().drawing == ATLAS_VERSION  # so that other masks are other runs
 
 
 @pytest.mark.parametrize("face", TEMPLATES)

@@ -194,6 +194,7 @@ class Masks(Frozen):
     probability: Annotated[float, Field(gt=0, le=1)] = 0.5
     styles: Annotated[tuple[MaskStyle, ...], Field(min_length=1)] = ("all",)
     template: Literal["funnelled", "cropped", "drawn"] = "funnelled"
+    drawing: Literal[1] = 1  # of which version: in the run id, raised with how masks look
 
 
 class Train(Frozen):

@@ -21,19 +21,21 @@ from fer.data.audit import decode
 from fer.data.hashing import text_word
 from fer.data.layout import Picture
 from fer.data.pack import PACK_VERSION, Pack, Progress
+from fer.data.unfinished import Failures, Unfinished, unfinished
 from fer.errors import CallerError
-from fer.publish import building_folder, write_json
+from fer.publish import write_json
 
 MANY = 500  # pictures; below it, starting processes takes longer than decoding
 CHUNK = 64  # pictures a task
 MOST_WORKERS = 16  # beyond it the disk is what is waited for
 
-Failures = dict[int, str]  # row -> reason
 
 
 def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int, folder: Path,
                digest: str, workers: int | None = None, progress: Progress | None = None) -> Pack:
     """Build the pack of a split at `folder` and open it; nothing is left behind on failure.
+
+    A builder that is killed or interrupted leaves what it has done to the next one.
 
     Args:
         pictures: the split; they keep their order.
@@ -52,8 +54,11 @@ def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int,
         raise CallerError(f"no pictures to pack into {folder.name}: the split is empty")
     workers = workers if workers is not None else _workers_for(len(pictures))
     try:
-        with building_folder(folder) as temporary:
-            failures = _write_pixels(pictures, size, temporary / "pixels.npy", workers, progress)
+        plan = {"version": PACK_VERSION, "digest": digest, "n": len(pictures), "size": size}
+        with unfinished(folder, plan) as pack:
+            temporary = pack.folder
+            failures = _write_pixels(pictures, size, pack, workers, progress)
+            pack.close()
             good = [p for row, p in enumerate(pictures) if row not in failures]
             counts = _count_classes(good, pictures, classes, failures)
             _drop_rows(temporary / "pixels.npy", sorted(failures))
@@ -92,26 +97,28 @@ def _workers_for(pictures: int) -> int:
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if pictures >= MANY else 1
 
 
-def _write_pixels(pictures: Sequence[Picture], size: int, path: Path, workers: int,
+def _write_pixels(pictures: Sequence[Picture], size: int, pack: Unfinished, workers: int,
                   progress: Progress | None) -> Failures:
-    """Fill `pixels.npy`, rows of bad pictures included; returns those rows."""
-    open_memmap(path, "w+", np.uint8, (len(pictures), size, size, 3))
+    """Fill what is missing in `pixels.npy`, rows of bad pictures included; returns those rows."""
+    path = pack.folder / "pixels.npy"
+    if not pack.done:
+        open_memmap(path, "w+", np.uint8, (len(pictures), size, size, 3))
     with open(path, "r+b") as handle:  # a full disk is an error here, and a dead process later
         os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
     paths = [picture.path for picture in pictures]
-    chunks = [(path, start, paths[start : start + CHUNK]) for start in range(0, len(paths), CHUNK)]
-    failures: Failures = {}
-    done = 0
-    for length, failed in _results(chunks, workers):
-        failures.update(failed)
+    chunks = [(path, start, paths[start : start + CHUNK])
+              for start in range(0, len(paths), CHUNK) if start not in pack.done]
+    done = len(paths) - sum(len(chunk) for _, _, chunk in chunks)
+    for start, length, failed in _results(chunks, workers):
+        pack.note(start, failed)
         done += length
         if progress:
             progress(done, len(pictures))
-    return failures
+    return {row: reason for failed in pack.done.values() for row, reason in failed.items()}
 
 
 def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
-             ) -> Iterator[tuple[int, Failures]]:
+             ) -> Iterator[tuple[int, int, Failures]]:
     if workers <= 1:
         yield from map(_fill_rows, chunks)
         return
@@ -126,7 +133,7 @@ def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
             raise
 
 
-def _fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, Failures]:
+def _fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, int, Failures]:
     path, start, pictures = chunk
     pixels = np.load(path, mmap_mode="r+")
     failures: Failures = {}
@@ -136,7 +143,7 @@ def _fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, Failures]:
             failures[row] = str(reason)
         else:
             pixels[row] = fit(image, pixels.shape[1])
-    return len(pictures), failures
+    return start, len(pictures), failures
 
 
 def _drop_rows(path: Path, rows: list[int]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from fer.boot import boot_id
 from fer.study.jobs import Jobs, job_of_process, read_queue
 
 
@@ -45,7 +46,7 @@ class Owner:
     def myself() -> "Owner":
         """Return this process as an owner."""
         job, restart = job_of_process() or ("", 0)
-        return Owner(socket.gethostname(), _boot_id(), os.getpid(),
+        return Owner(socket.gethostname(), boot_id(), os.getpid(),
                      _start_time(os.getpid()) or "", job, restart)
 
     def alive(self, jobs: Jobs | None = None) -> bool:
@@ -67,13 +68,7 @@ class Owner:
         return (read_queue() if jobs is None else jobs).may_work(self.job, self.restart)
 
     def _in_process_table(self) -> bool:
-        return self.boot == _boot_id() and self.started == _start_time(self.pid)
-
-
-def _boot_id() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return str(int(psutil.boot_time()))
+        return self.boot == boot_id() and self.started == _start_time(self.pid)
 
 
 def _start_time(pid: int) -> str | None:

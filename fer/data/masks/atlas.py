@@ -24,7 +24,7 @@ from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
 from fer.publish import replacing
 
-ATLAS_VERSION = 1  # raised when any mask looks different; joins no id: raise NUMERICS too
+ATLAS_VERSION = 1  # raised when any mask looks different, with `Masks.drawing`
 PER_STYLE = 12
 SHIFT = 0.02  # of the side: how far landmarks usually are from the template's
 COARSE = 4  # every so many pixels are looked at to see how light a face is
