@@ -5,7 +5,7 @@ Expanding it into runs is `fer.study.expand`.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fer.config.schema import Count, Frozen
 
@@ -28,11 +28,26 @@ def minutes(time: str) -> int:
     return int(days or 0) * 1440 + hours * 60 + mins + (seconds > 0)
 
 
-class Gap(Frozen):
-    """The gap is `synthetic` minus `real` performance of the same model."""
+class Control(Frozen):
+    """Unmasked pictures of the people and cameras of both sets of a gap.
+
+    What models lose from `synthetic` to `real` of these is no effect of masks.
+    """
 
     synthetic: Split
     real: Split
+
+
+class Gap(Frozen):
+    """The gap is `synthetic` minus `real` performance of the same model.
+
+    With a `control` there is a difference in differences too: the gap net of what the same models
+    lose between unmasked pictures from where the two sets come.
+    """
+
+    synthetic: Split
+    real: Split
+    control: Control | None = None
 
 
 class Comparison(Frozen):
@@ -73,6 +88,15 @@ class Study(Frozen):
     gap: Gap | None = None
     compare: dict[str, Comparison] = {}
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _gap_is_measured(self) -> "Study":
+        control = self.gap.control if self.gap else None
+        missing = [split for split in ((control.synthetic, control.real) if control else ())
+                   if split not in self.evaluate_on]
+        if missing:
+            raise ValueError(f"gap.control: {missing[0]} is not in evaluate_on")
+        return self
 
     @field_validator("grid")
     @classmethod

@@ -54,7 +54,8 @@ class Draws:
         n: pictures of each test set involved: two for a gap.
         people: people of each test set involved.
         crowds: who they are, for each test set involved: the key of their resamples.
-        least: the lowest value possible: 0 for a metric, -1 for a difference.
+        least: the lowest value possible: 0 for a metric, -1 for a difference, -2 for a difference
+            of differences.
     """
 
     observed: dict[str, np.ndarray]
@@ -136,7 +137,8 @@ def difference(left: Draws, right: Draws) -> Draws:
         effective={name: min(left.effective[name], right.effective[name]) for name in names},
         seeds=seeds, n=left.n if one_set else left.n + right.n,
         people=left.people if one_set else left.people + right.people,
-        crowds=left.crowds if one_set else left.crowds + right.crowds, least=-1.0)
+        crowds=left.crowds if one_set else left.crowds + right.crowds,
+        least=min(left.least, right.least) - 1.0)
 
 
 def average(draws: Sequence[Draws]) -> Draws:

@@ -78,7 +78,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
         variances.append(net / count)
         freedoms.append(count - 1)
     low, high = np.clip(value + np.percentile(
-        deviations, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]), draws.least, 1.0)
+        deviations, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]), draws.least, -draws.least or 1.0)
     if draws.least == 0 and not deviations.any() and value in (0.0, 1.0):
         low, high = _all_alike(value, people)
     return Interval(value, float(low), float(high), kind, **sizes,  # type: ignore[arg-type]

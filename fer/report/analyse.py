@@ -15,6 +15,7 @@ from fer.evaluate.interval import TEST_SAMPLING, Interval, interval_of
 from fer.report.collect import Gathered, Measured, ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
+NET = ", net of control"  # what a gap's metric is called after its control is taken off
 FEW_PICTURES = 30  # below, a percentile interval is not to be trusted and nothing is ranked
 
 
@@ -158,18 +159,33 @@ def _gap(gap: Gap | None, config: Config,
          cells: Mapping[tuple[str, str], Cell]) -> dict[str, Interval] | None:
     """Return synthetic minus real of `config`: in UAR and in recall per class only.
 
-    Accuracy and macro-F1 move with the class mix, which differs between the sets.
+    Accuracy and macro-F1 move with the class mix, which differs between the sets. Where there is
+    a control, the same metrics net of it stand beside, as in `uar, net of control`.
     """
     if gap is None:
         return None
-    synthetic, real = (cells.get((config.config_id, split)) for split in (gap.synthetic, gap.real))
-    if synthetic is None or real is None or synthetic.draws is None or real.draws is None:
+
+    def draws(split: str) -> Draws | None:
+        cell = cells.get((config.config_id, split))
+        return cell.draws if cell else None
+
+    apart = gap_draws(draws(gap.synthetic), draws(gap.real))
+    if apart is None:
         return None
-    if not set(synthetic.draws.seeds) & set(real.draws.seeds):
+    found = {name: interval_of(apart, name) for name in apart.observed
+             if name == "uar" or name.startswith("recall:")}
+    control = gap.control and gap_draws(draws(gap.control.synthetic), draws(gap.control.real))
+    net = gap_draws(apart, control) if control else None
+    if net is None:
+        return found
+    return found | {name + NET: interval_of(net, name) for name in found}
+
+
+def gap_draws(left: Draws | None, right: Draws | None) -> Draws | None:
+    """Return the difference of two draws; None where one is missing or they share no seed."""
+    if left is None or right is None or not set(left.seeds) & set(right.seeds):
         return None
-    apart = difference(synthetic.draws, real.draws)
-    return {name: interval_of(apart, name) for name in apart.observed
-            if name == "uar" or name.startswith("recall:")}
+    return difference(left, right)
 
 
 def _warnings(cells: Mapping[tuple[str, str], Cell]) -> list[str]:

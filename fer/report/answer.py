@@ -7,15 +7,17 @@ with the interval of that mean; configurations are taken as given, not as a samp
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.bootstrap import difference
 from fer.evaluate.interval import Interval, interval_of
-from fer.report.analyse import Analysis, Config, over_configs
+from fer.report.analyse import NET, Analysis, Config, gap_draws, over_configs
 from fer.report.compare import Family
 from fer.report.words import caveat, count, score, sizes
 
 CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
             "control split of unmasked pictures of the same people, so the gap is not the effect "
             "of the masks alone.")
+CONTROLLED = ("The two sets differ in people and cameras as well as in masks. What the same models "
+              "lose between the unmasked pictures of {synthetic} and {real} is taken off in the "
+              "gap net of control, which holds if it would be the same under masks.")
 DRAWINGS = ("These are drawings made by code, not people: no number on this page is evidence "
             "about people.")
 
@@ -51,12 +53,19 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
                       "so there is no answer yet.", "", (_compared(families),), ())
     (_, main, intervals), *rest = spoken
     kinds = [one.kind for _, _, found in spoken for one in found]
-    caveats = (caveat(kinds), *([CONFOUND] if analysis.gaps else []))
+    caveats = (caveat(kinds), *([_confound(analysis)] if analysis.gaps else []))
     first = groups[spoken[0][0]]
     measured = [config for config in first if _measured(analysis, config)]
     more = "" if len(measured) == 1 else f", mean of {len(measured)} configurations"
     others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families))
     return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+
+
+def _confound(analysis: Analysis) -> str:
+    control = analysis.gap.control if analysis.gap else None
+    if control is None or not any("uar" + NET in found for found in analysis.gaps.values()):
+        return CONFOUND
+    return CONTROLLED.format(synthetic=control.synthetic, real=control.real)
 
 
 def _brief(found: Sequence[Interval]) -> str:
@@ -101,12 +110,19 @@ def _gap_sentence(analysis: Analysis, name: str,
     assert gap is not None
     synthetic, real = (over_configs(analysis, configs, split)
                        for split in (gap.synthetic, gap.real))
-    if synthetic is None or real is None or not set(synthetic.seeds) & set(real.seeds):
+    found = gap_draws(synthetic, real)
+    if synthetic is None or real is None or found is None:
         return None
     one, two = interval_of(synthetic, "uar"), interval_of(real, "uar")
-    apart = interval_of(difference(synthetic, real), "uar")
+    apart = interval_of(found, "uar")
     text = (f"Models trained on {name} reach UAR {score(one)} on synthetic masks and "
             f"{score(two)} on real masks: {_gap_words(apart)}.")
+    if gap.control is not None:
+        control = gap_draws(*(over_configs(analysis, configs, split)
+                              for split in (gap.control.synthetic, gap.control.real)))
+        net = gap_draws(found, control)
+        if net is not None:
+            text += f" Net of the control, {_gap_words(interval_of(net, 'uar'))}."
     return text, [one, two, apart]
 
 

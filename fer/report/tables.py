@@ -79,7 +79,7 @@ def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
         for metric, one in analysis.gaps.get(config.config_id, {}).items():
             assert analysis.gap is not None
             yield (study, *_names(config), analysis.gap.synthetic, analysis.gap.real, metric,
-                   *_limits(one), one.kind, one.seeds, one.n[0], one.n[-1])
+                   *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1])
 
 
 def _names(config: Config) -> tuple[str, ...]:
