@@ -47,6 +47,7 @@ def mask(
 ) -> None:
     """Write a twin of a data set with a synthetic mask in every picture, same file names."""
     from fer.config.places import cache, data_root
+    from fer.data.intake.add import set_folder
     from fer.data.masks.faces import find_faces
     from fer.data.masks.twin import Twin, write_twin
     from fer.progress import shown
@@ -55,7 +56,7 @@ def mask(
     twin = Twin(data_root() / source, tuple(styles.split(",")), seed, faces, landmarks,
                 tuple(splits.split(",")) if splits else None)
     with shown("drawing masks") as progress:
-        written = write_twin(twin, data_root() / name, progress=progress)
+        written = write_twin(twin, set_folder(name, data_root()), progress=progress)
     typer.echo(f"{data_root() / name}: {written or 'was there already'}")
 
 

@@ -307,3 +307,63 @@ def test_an_interrupted_add_leaves_nothing_half_there_and_the_next_one_ends_it(
     assert not list(root.glob(".MANY.tmp-*"))
     record = json.loads((root / "MANY/train/.added.json").read_text())
     assert record["pictures"] == 4500
+
+
+def test_a_damaged_split_keeps_the_others_of_its_archive_away_too(
+    root: Path, source: Path, tmp_path: Path
+) -> None:
+    write_toy_set(tmp_path / "more", "test", people=1, first=50)
+    assert add(tmp_path / "more", "--as", "X").returncode == 0
+    file = zipped(source, tmp_path / "a.zip")
+    spoilt = bytearray(file.read_bytes())
+    at = spoilt.rindex(b"PK\x03\x04") + 500  # in the last picture
+    spoilt[at : at + 50] = bytes(50)
+    file.write_bytes(bytes(spoilt))
+    said_in_one_line(add(file, "--as", "X"), "is damaged")
+    assert sorted(path.name for path in (root / "X").iterdir()) == ["test"]
+
+
+def test_a_set_that_was_unzipped_by_hand_is_not_added_to(root: Path, source: Path) -> None:
+    write_toy_set(root / "HAND", "Train", people=1)
+    said_in_one_line(add(source, "--as", "HAND"), "was not made by this command", "Train")
+    write_toy_set(root / "NEST/NEST", "train", people=1)
+    said_in_one_line(add(source, "--as", "NEST"), "was not made by this command")
+
+
+def test_other_content_of_one_size_is_not_taken_for_what_is_there(
+    root: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "p.csv"
+    for value, code in ((7, 0), (9, 2)):
+        file.write_text('"emotion","pixels"\n' + "".join(
+            f'"{label}","{" ".join([str(value)] * 256)}"\n' for label in (0, 3, 6)))
+        done = add(file, "--as", "P", "--labels", "fer7", "--split", "train")
+        assert done.returncode == code, done.stderr
+    assert "is there already" in done.stderr
+
+
+def test_people_of_a_split_that_was_removed_are_forgotten(root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    file = table(tmp_path / "t", *GOOD)
+    assert add(file, "--as", "R", "--split", "test").returncode == 0
+    write_toy_set(tmp_path / "more", "eval", people=1)
+    assert add(tmp_path / "more", "--as", "R").returncode == 0
+    assert "Ann" in (root / "R/pictures.csv").read_text()
+    shutil.rmtree(root / "R/test")
+    file = table(tmp_path / "t", *("".join(f"{row.split(',')[0]},{row.split(',')[1]},,,")
+                                   for row in GOOD))
+    assert add(file, "--as", "R", "--split", "test").returncode == 0
+    assert not (root / "R/pictures.csv").exists()
+
+
+def test_large_pixel_rows_and_names_that_lead_out_of_the_data_are_handled(
+    root: Path, source: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "big.csv"
+    file.write_text("emotion,pixels\n" + "".join(
+        f"{label},{' '.join(['100'] * 224 * 224)}\n" for label in (0, 3, 6)))
+    done = add(file, "--as", "BIG", "--labels", "fer7", "--split", "train")
+    assert done.returncode == 0, done.stderr
+    for name in ("../out", "/tmp/out", "."):
+        said_in_one_line(add(source, "--as", name), "below FER_DATA")

@@ -73,6 +73,30 @@ def test_a_mask_does_not_depend_on_which_other_pictures_are_there(root: Path) ->
     assert {name.split("/")[0] for name in files(root / "C")} == {"eval"}
 
 
+def test_pictures_that_came_since_and_other_landmarks_are_noticed(root: Path) -> None:
+    arguments = ("MINE", "--as", "MANY", "--landmarks", write_landmarks(root), "--styles", "cloth")
+    assert mask(*arguments).returncode == 0
+    write_landmarks(root, nose_y=36)
+    said_in_one_line(mask(*arguments), "masks of other pictures", "listing")
+    shutil.rmtree(root / "MANY")
+    assert mask("MINE", "--as", "MANY", "--landmarks", "cropped").returncode == 0
+    write_toy_set(root / "MINE", "test", people=1, first=70)
+    said_in_one_line(mask("MINE", "--as", "MANY", "--landmarks", "cropped"), "pictures 18")
+    said_in_one_line(mask("MINE", "--as", "../MANY", "--landmarks", "cropped"), "below FER_DATA")
+
+
+def test_a_twin_keeps_what_is_known_of_people_whatever_classes_are_called(root: Path) -> None:
+    for split in ("train", "eval"):
+        for name in ("negative", "neutral", "positive"):
+            (root / f"MINE/{split}/{name}").rename(root / f"MINE/{split}/{name.title()}")
+    first = files(root / "MINE")[0]
+    (root / "MINE/pictures.csv").write_text(f"file,identity\n{first},Ann\n")
+    assert mask("MINE", "--as", "MANY", "--landmarks", "cropped").returncode == 0
+    assert files(root / "MANY") == files(root / "MINE")
+    with open(root / "MANY/pictures.csv", newline="") as handle:
+        assert {row["file"]: row["identity"] for row in csv.DictReader(handle)}[first] == "Ann"
+
+
 def test_a_picture_that_cannot_be_read_is_left_out_and_said(root: Path) -> None:
     bad = root / "MINE" / files(root / "MINE")[0]
     bad.write_bytes(bad.read_bytes()[:200])
@@ -109,7 +133,7 @@ def test_landmarks_outside_the_picture_are_one_line_and_nothing_is_written(
 ) -> None:
     done = mask("MINE", "--as", "MANY", "--landmarks", write_landmarks(root, **wrong))
     said_in_one_line(done, "Toy_Person", *words)
-    assert [path.name for path in root.iterdir() if "MANY" in path.name] == []
+    assert [path.name for path in root.iterdir() if "MANY" in path.name] == [".MANY.lock"]
 
 
 def test_pictures_without_landmarks_are_counted_before_anything_is_drawn(root: Path) -> None:
@@ -145,4 +169,5 @@ def test_contact_sheets_are_pictures_of_every_style_and_of_a_preset(
     plain, passes = pixels[:, :224], [pixels[:, 224 * k : 224 * (k + 1)] for k in (1, 2, 3, 4)]
     assert [np.array_equal(one, plain) for one in passes] == [False, False, False, True]
     said_in_one_line(launch("data", "sheet", "sepia"), "sepia", "light", "masks")
+    said_in_one_line(launch("data", "sheet", "light", "--out", "a.xyz"), "a.xyz", ".png")
     said_in_one_line(launch("data", "sheet", "masks", "--of", "MINE"), "--landmarks")

@@ -14,6 +14,7 @@ from test_mistakes import said_in_one_line
 from fer.config.schema import Data, DataSet
 from fer.data.check import findings as check
 from fer.data.check.findings import Finding
+from fer.data.check.page import page
 from fer.data.check.pictures import look_at
 from fer.data.check.verify import Verdict, verify
 from fer.data.intake.known import EXPECTED
@@ -95,7 +96,20 @@ def other_label_of_twin(root: Path) -> str:
     return "other label"
 
 
-@pytest.mark.parametrize("plant", [copy_to_eval, resave_in_eval, person_in_both, two_labels,
+def resave_under_its_own_name(root: Path) -> str:
+    path = first(root / "LFW/train/neutral")
+    Image.open(path).save(root / "REAL/test/neutral" / path.name, quality=60)
+    return "alike pictures"
+
+
+def resave_with_another_label(root: Path) -> str:
+    Image.open(first(root / "REAL/test/neutral")).save(
+        root / "REAL/test/positive/Again_0001.jpg", quality=60)
+    return "alike pictures"
+
+
+@pytest.mark.parametrize("plant", [copy_to_eval, resave_in_eval, resave_under_its_own_name,
+                                   resave_with_another_label, person_in_both, two_labels,
                                    other_label_of_twin])
 def test_what_would_mislead_is_found_and_is_grave(
     plant: Callable[[Path], str], root: Path
@@ -151,6 +165,27 @@ def test_what_is_good_to_know_is_found_and_counted(
             "empty file", "truncated", "not an image", "smaller than 16 pixels"}
 
 
+def test_blank_missing_and_empty_pictures_are_no_duplicates(root: Path) -> None:
+    for split in ("train", "eval"):
+        for number in range(3):
+            name = f"{split}/neutral/Blank{split}{number}_0001.jpg"
+            for folder in ("LFW", "MLFW"):
+                Image.new("RGB", (64, 64), (number * 9, 50, len(split) * 20)).save(
+                    root / folder / name)
+            empty = f"{split}/neutral/Empty{split}_0001.jpg"
+            for folder in ("LFW", "MLFW"):
+                (root / folder / empty).write_bytes(b"")
+    (root / "REAL/test/neutral/Gone_0001.jpg").symlink_to(root / "nowhere.jpg")
+    verdict = verify(DATA, root)
+    assert "alike pictures" not in {one.kind for one in verdict.findings}
+    damaged = {line for one in verdict.findings if one.kind == "damaged" for line in one.examples}
+    assert "real/test/neutral/Gone_0001.jpg: missing: a link to nothing" in damaged
+    equal = [line for one in verdict.findings if one.kind == "equal pictures"
+             for line in one.examples]
+    assert equal and not any("Empty" in line for line in equal)  # the blank twins, which are equal
+    assert page(verdict)  # also of pictures that cannot be shown
+
+
 def test_other_counts_than_the_published_ones_are_said() -> None:
     picture = Picture("lfw", "train", "train/neutral/A_0001.jpg", Path("x"), 1, "A")
     (one,) = check.counts({"lfw/train": [picture]}, CLASSES, {"lfw": EXPECTED["LFW-FER"]})
@@ -184,7 +219,7 @@ def test_the_script_prints_what_it_found_and_writes_a_page_with_pictures(
     done = launch("data", "verify", *arguments, FER_DATA=str(root))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lfw/train: 24 pictures (8 negative, 8 neutral, 8 positive) of 24 people" in done.stdout
-    assert page.read_text().count("data:image/jpeg;base64") == 72  # all of these small sets
+    assert page.read_text().count("data:image/jpeg;base64") == 84  # all of these small sets
     copy_to_eval(root)
     done = launch("data", "verify", *arguments, FER_DATA=str(root))
     assert done.returncode == 1
@@ -198,4 +233,8 @@ def test_sets_are_listed_with_where_they_came_from(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"from {root / 'REAL'}" in done.stdout and "LFW/eval: 12 pictures" in done.stdout
     said_in_one_line(launch("data", "list", "NONE", FER_DATA=str(root)), "NONE", "LFW", "COPY")
-    said_in_one_line(launch("data", "list", FER_DATA=str(root / "REAL")), "data.py add")
+    everything = launch("data", "list", FER_DATA=str(root))
+    assert {line.split("/")[0] for line in everything.stdout.splitlines()} == {
+        "LFW", "MLFW", "REAL", "COPY"}
+    (root / "none").mkdir()
+    said_in_one_line(launch("data", "list", FER_DATA=str(root / "none")), "data.py add")

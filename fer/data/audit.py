@@ -92,7 +92,7 @@ def thumbnail(path: Path) -> str | None:
         with Image.open(path) as image:
             small = image.convert("RGB")
             small.thumbnail((THUMBNAIL, THUMBNAIL))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
         return None
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=82)

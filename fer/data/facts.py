@@ -69,6 +69,7 @@ def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
     """Write the facts of a set, leaving out columns in which nobody says anything."""
     used = [name for name in COLUMNS if any(getattr(one, name) for one in facts.values())]
     if not used:
+        (top / FILE).unlink(missing_ok=True)
         return
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")

@@ -46,6 +46,8 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
     """
     if what != "masks" and what not in PRESETS:
         raise CallerError(f"no sheet of '{what}'; there are: {choices(['masks', *PRESETS])}")
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise CallerError(f"--out {out}: a .png or .jpg file")
     if rows < 1:
         raise CallerError(f"--rows {rows}: at least one picture")
     if what == "masks" and folder is not None and not said:

@@ -40,6 +40,8 @@ def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Dat
         for name, own in sorted(trained.items()):
             if original_of(name, own) != original_of(split.split("/")[0], data):
                 continue
+            if split.endswith("/val"):  # selects, and measures nothing
+                continue
             known = contents.people(f"{name}/train", own) | contents.people(f"{name}/val", own)
             people = contents.people(split, data)
             if both := len(people & known):

@@ -12,6 +12,7 @@ from fer.data.layout import Picture
 
 NEAR_BITS = 24  # of 256 by which the prints of two copies of a picture may differ
 NEAR_CORRELATION = 0.98  # of their grey thumbnails
+FEATURELESS = 60.0  # of a grey thumbnail's deviations from its mean: a blank picture
 BLOCK = 1024  # pictures compared with all others at once
 EXAMPLES = 12
 
@@ -93,41 +94,55 @@ def _pictures(count: int) -> str:
 def exact_duplicates(looks: Looks) -> list[Finding]:
     """Find files with equal bytes: in two splits, or twice in one, with one label or two."""
     groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture, digest in zip(looks.pictures, looks.digests, strict=True):
-        groups[digest].append(picture)
+    for picture, digest, reason in zip(looks.pictures, looks.digests, looks.reasons, strict=True):
+        if not reason:  # damaged ones are left out of packs, and said
+            groups[digest].append(picture)
     pairs = [(group[0], other) for group in groups.values() for other in group[1:]]
     return _pairs("equal", pairs)
 
 
-def near_duplicates(looks: Looks) -> list[Finding]:
-    """Find pictures that look alike in different splits: copied, saved again, resized.
+def near_duplicates(looks: Looks, kin: Callable[[str], str]) -> list[Finding]:
+    """Find pictures that look alike: copied, saved again, resized; one without features is none.
 
-    Twins that differ by a mask are meant to look alike, and equal files are found already.
+    Twins that differ by a mask are meant to look alike, and equal files are found already. Within
+    a split, where a person may well be there several times, only other labels count.
+
+    Args:
+        kin: set name -> the set that it and its twins descend from.
     """
-    usable = np.flatnonzero([not reason for reason in looks.reasons])
     pairs = []
     flat = looks.thumbs.reshape(len(looks.thumbs), -1).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    usable = np.flatnonzero([not reason for reason in looks.reasons] & (length[:, 0] > FEATURELESS))
+    flat /= np.maximum(length, 1e-6)
+    labels = np.array([picture.label for picture in looks.pictures])
     _, places = np.unique([f"{picture.set}/{picture.split}" for picture in looks.pictures],
                           return_inverse=True)
     for start in range(0, len(usable), BLOCK):
         rows = usable[start : start + BLOCK]
         later = usable[start:]
         near = _differing(looks.prints[rows], looks.prints[later]) <= NEAR_BITS
-        near &= (places[rows][:, None] != places[later]) & (later > rows[:, None])
+        near &= ((places[rows][:, None] != places[later])
+                 | (labels[rows][:, None] != labels[later])) & (later > rows[:, None])
         for one, two in zip(*np.nonzero(near), strict=True):
             left, right = int(rows[one]), int(later[two])
-            if (looks.digests[left] != looks.digests[right]
-                    and looks.pictures[left].pair_key != looks.pictures[right].pair_key
+            pair = looks.pictures[left], looks.pictures[right]
+            if (looks.digests[left] != looks.digests[right] and not _twins(*pair, kin)
                     and flat[left] @ flat[right] >= NEAR_CORRELATION):
-                pairs.append((looks.pictures[left], looks.pictures[right]))
+                pairs.append(pair)
     return _pairs("alike", pairs)
 
 
-def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _twins(one: Picture, two: Picture, kin: Callable[[str], str]) -> bool:
+    """Whether two pictures are one with and without a mask."""
+    return (one.set != two.set and one.split == two.split and one.pair_key == two.pair_key
+            and kin(one.set) == kin(two.set))
+
+
+def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """Return how many bits differ between the prints of one and two: (n, 4), (m, 4) to (n, m)."""
-    total = np.zeros((len(one), len(two)), np.int64)
+    total = np.zeros((len(one), len(two)), np.uint16)
     for word in range(one.shape[1]):
         total += np.bitwise_count(one[:, word][:, None] ^ two[:, word])
     return total

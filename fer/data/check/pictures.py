@@ -22,6 +22,7 @@ from fer.data.layout import Picture
 SIDE = 16  # a print has SIDE x SIDE bits: whether the picture gets lighter to the right
 THUMB = 24  # pixels a side of the grey copy by which a print's verdict is checked
 JOB_PICTURES = 64
+MISSING = "missing: a link to nothing"
 MANY = 256  # pictures; below it, starting processes takes longer than looking
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
 
@@ -84,14 +85,20 @@ def _look(paths: list[Path]) -> list[_Row]:
 
 
 def _look_at_one(path: Path) -> _Row:
-    digest = xxh3_128_hexdigest(path.read_bytes())
+    try:
+        digest = xxh3_128_hexdigest(path.read_bytes())
+    except FileNotFoundError:  # a link to a picture that was moved
+        return f"missing {path}", MISSING, "", *_nothing()
     image, reason = decode(path)
     if image is None:
-        nothing = np.zeros(SIDE * SIDE // 64, np.uint64), np.zeros((THUMB, THUMB), np.uint8)
-        return digest, str(reason), "", *nothing
+        return digest, str(reason), "", *_nothing()
     grey = image.convert("L")
     return digest, "", _other_format(path), _print(grey), np.asarray(
         grey.resize((THUMB, THUMB), Image.Resampling.BOX))
+
+
+def _nothing() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    return np.zeros(SIDE * SIDE // 64, np.uint64), np.zeros((THUMB, THUMB), np.uint8)
 
 
 def _other_format(path: Path) -> str:

@@ -14,7 +14,7 @@ from fer.data.check.pictures import look_at
 from fer.data.intake.incoming import read_record
 from fer.data.intake.known import EXPECTED
 from fer.data.layout import Picture, discover, scan, split_folders
-from fer.data.splits import folder_of
+from fer.data.splits import folder_of, original_of
 from fer.errors import CallerError, choices
 
 Progress = Callable[[int, int], None]
@@ -41,9 +41,10 @@ class Verdict:
 
 
 def data_of(config: str, names: Sequence[str], root: Path) -> Data:
-    """Return the data sets to look at: named ones, or all of a configuration that are on disk.
+    """Return the data sets to look at: named ones, or all that are on disk.
 
     Args:
+        config: gives sets their names, and says which are twins.
         names: of sets in the configuration, or of folders below `root`.
 
     Raises:
@@ -53,19 +54,24 @@ def data_of(config: str, names: Sequence[str], root: Path) -> Data:
     data = validate(Data, read_based(path).get("data") or {}, str(path))
     there = {name: one for name, one in data.sets.items()
              if folder_of(name, data, root).is_dir()}
-    folders = {path.name: DataSet(folder=path.name) for path in sorted(root.glob("[!.]*"))
-               if path.is_dir()}
-    chosen = dict(there) if not names else {}
+    known = {folder_of(name, data, root) for name in there}
+    folders = {place.name: DataSet(folder=place.name) for place in sorted(root.glob("[!.]*"))
+               if place.is_dir() and place not in known}
+    everything = {**folders, **there}
+    by_folder = {Path(one.folder).name: name for name, one in there.items()}
+    chosen = {} if names else everything
     for name in names:
-        one = there.get(name) or folders.get(name)
-        if one is None:
+        called = name if name in everything else by_folder.get(name, "")
+        if called not in everything:
             raise CallerError(f"no data set '{name}' below {root}; there are: "
-                              f"{choices([*there, *folders]) or 'none'}")
-        chosen[name] = one
+                              f"{choices(everything) or 'none'}")
+        chosen[called] = everything[called]
     if not chosen:
-        raise CallerError(f"no data set of {path} is below {root} (FER_DATA); "
-                          "python launch/data.py add brings one in")
-    return data.model_copy(update={"sets": chosen})
+        raise CallerError(f"no data set is below {root} (FER_DATA); python launch/data.py add "
+                          "brings one in")
+    sets = {name: one if one.twin_of in chosen else one.model_copy(update={"twin_of": None})
+            for name, one in chosen.items()}
+    return data.model_copy(update={"sets": sets})
 
 
 def pictures_on_disk(data: Data, root: Path) -> dict[str, list[Picture]]:
@@ -84,18 +90,15 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
     splits = pictures_on_disk(data, root)
     looks = look_at([picture for pictures in splits.values() for picture in pictures], progress)
     twin_of = {name: one.twin_of for name, one in data.sets.items()
-               if one.twin_of in data.sets}
+               if one.twin_of is not None and one.twin_of in data.sets}
 
     def kin(name: str) -> str:
-        while name in twin_of and (above := twin_of[name]) is not None:
-            name = above
-        return name
+        return original_of(name, data)
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
     found = [*check.shared_people(splits, kin), *check.exact_duplicates(looks),
-             *check.near_duplicates(looks), *check.unpaired(splits, {
-                 name: above for name, above in twin_of.items() if above is not None}),
+             *check.near_duplicates(looks, kin), *check.unpaired(splits, twin_of),
              *check.damaged(looks), *check.counts(splits, data.classes, expected)]
     return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
 

@@ -51,17 +51,27 @@ def add(wish: Wish, root: Path, progress: Callable[[int, int], None] | None = No
     name = wish.name or _published(wish.source)
     if not name:
         raise CallerError(f"say what {wish.source.name} shall be called: --as NAME")
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise CallerError(f"--as {name}: a name below FER_DATA, which is {root}")
+    target = set_folder(name, root)
     if not incoming.items:
         raise CallerError(f"{wish.source}: no pictures left; every label is dropped")
-    new = land(incoming, root / name, wish.link, progress)
+    new = land(incoming, target, wish.link, progress)
     lines = [*incoming.notes]
     for split, counts in sorted(_counts(incoming).items()):
         verb = "added" if split in new else "was there already"
         said = ", ".join(f"{counts[cls]} {cls}" for cls in wish.classes)
         lines.append(f"{name}/{split}: {sum(counts.values())} pictures ({said}) {verb}")
     return lines
+
+
+def set_folder(name: str, root: Path) -> Path:
+    """Return the folder of a set that is to be made.
+
+    Raises:
+        CallerError: it would not lie below the data root.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path("."):
+        raise CallerError(f"--as {name}: a name below FER_DATA, which is {root}")
+    return root / name
 
 
 def _read(wish: Wish) -> Incoming:

@@ -5,6 +5,7 @@ outside the target or fill the disk: absolute paths, `..`, links, bombs.
 """
 
 import hashlib
+import lzma
 import re
 import shutil
 import stat
@@ -46,7 +47,7 @@ def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = F
     try:
         with zipfile.ZipFile(file) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise CallerError(f"{file}: not a whole zip file ({error}); download it again") from None
     _refuse_danger(file, members)
     pictures = [(info, _parts(info)) for info in members if _is_picture(info)]
@@ -150,6 +151,9 @@ class _Reader:
         try:
             with self.archive.open(info) as source, open(target, "wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
             raise CallerError(f"{self.file}: {info.filename} is damaged ({error}); download the "
                               "archive again") from None
+        except (NotImplementedError, RuntimeError) as error:
+            raise CallerError(f"{self.file}: {info.filename}: {error}; unzip it yourself and add "
+                              "the folder") from None

@@ -9,12 +9,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from fer.data.facts import Facts, read_facts, write_facts
+from fer.data.layout import discover, split_folders
 from fer.data.pack import only_builder
 from fer.errors import CallerError
 from fer.publish import building_folder, read_json, write_json
@@ -91,6 +92,8 @@ def land(incoming: Incoming, target: Path, link: bool = False,
     for item in sorted(incoming.items, key=lambda item: item.place):
         by_split.setdefault(item.split, []).append(item)
     with only_builder(target):
+        _remove_orphans(target)
+        _refuse_other_layout(target, by_split)
         records = {split: _record(incoming, items, link) for split, items in by_split.items()}
         new = [split for split, record in records.items() if not _is_there(target, split, record)]
         coming = [item for split in new for item in by_split[split]]
@@ -105,11 +108,37 @@ def land(incoming: Incoming, target: Path, link: bool = False,
                 for split in new:
                     write.split(folder / split, by_split[split], records[split])
             return new
-        write_facts(target, {**read_facts(target), **_facts(coming)})
-        for split in new:
-            with building_folder(target / split) as folder:
+        with ExitStack() as staged:  # all are written before the first one appears
+            for split in new:
+                folder = staged.enter_context(building_folder(target / split))
                 write.split(folder, by_split[split], records[split])
+            kept = {file: facts for file, facts in read_facts(target).items()
+                    if file.split("/")[0] not in new}
+            write_facts(target, {**kept, **_facts(coming)})
     return new
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what killed calls left in a set that is there already."""
+    for orphan in target.glob(".*.tmp-*") if target.is_dir() else ():
+        shutil.rmtree(orphan, ignore_errors=True)
+
+
+def _refuse_other_layout(target: Path, splits: Iterable[str]) -> None:
+    """Refuse to add to a set whose split folders are elsewhere or are called otherwise.
+
+    Raises:
+        CallerError: pictures would stand beside those of the same split under another name.
+    """
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    top = discover(target)
+    there = {split: place.name for split, place in split_folders(top)}
+    others = [there[split] for split in splits if there.get(split, split) != split]
+    if top != target or others:
+        raise CallerError(f"{target} was not made by this command: its splits are "
+                          f"{', '.join(str(top / name) for name in there.values())}; name another "
+                          "set with --as, or rename them")
 
 
 def refuse_collisions(items: Iterable[Item]) -> None:
@@ -160,7 +189,8 @@ def _facts(items: Iterable[Item]) -> dict[str, Facts]:
 
 
 def _record(incoming: Incoming, items: Sequence[Item], link: bool) -> dict:
-    listing = "\n".join(f"{item.place}\0{item.size}\0{item.facts}" for item in items)
+    listing = "\n".join([incoming.digest, *(
+        f"{item.place}\0{item.size}\0{item.facts}" for item in items)])
     return {"source": incoming.source, "digest": incoming.digest,
             "how": "linked" if link else "copied", "pictures": len(items),
             "classes": dict(sorted(Counter(item.cls for item in items).items())),

@@ -4,6 +4,7 @@ The challenge's parts become splits: Training = train, PublicTest = val, Private
 Pictures are written as PNG, grey as they are.
 """
 
+import csv
 from functools import partial
 from math import isqrt
 from pathlib import Path
@@ -23,8 +24,9 @@ USAGES = {"training": "train", "publictest": "val", "privatetest": "eval"}
 
 def holds_pixels(file: Path) -> bool:
     """Return whether a CSV's header names pixels."""
-    with open(file, encoding="utf-8-sig", errors="replace") as handle:
-        return "pixels" in [name.strip().lower() for name in handle.readline().split(",")]
+    with open(file, encoding="utf-8-sig", errors="replace", newline="") as handle:
+        header = next(csv.reader([handle.readline()]), [])
+    return "pixels" in [name.strip().lower() for name in header]
 
 
 def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:

@@ -18,6 +18,7 @@ from fer.data.intake.labels import Labels
 from fer.data.layout import SPLITS, SUFFIXES
 from fer.errors import CallerError, choices
 
+LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
 COLUMNS = ("file", "label", "split", *FACTS)
 
 
@@ -34,8 +35,12 @@ def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     except UnicodeDecodeError as error:
         raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as "
                           "UTF-8") from None
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(io.StringIO(text), restval="")
-    rows = list(reader)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise CallerError(f"{file}:{reader.line_num}: {error}") from None
     if not rows:
         raise CallerError(f"{file}: no rows")
     return rows, tuple(reader.fieldnames or ())

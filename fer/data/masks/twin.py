@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from fer.data.layout import class_folders, discover, picture_files, split_folder
 from fer.data.masks.faces import Faces
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
+from fer.data.pack import only_builder
 from fer.errors import CallerError
 from fer.publish import building_folder, read_json, write_json
 
@@ -54,10 +56,15 @@ class Twin:
     said: str
     splits: tuple[str, ...] | None = None
 
-    def record(self) -> dict:
+    def record(self, files: Mapping[str, Path]) -> dict:
         """Return what the twin's `masks.json` says, for a second call to compare."""
+        state = sha256()
+        for file, path in files.items():
+            state.update(f"{file}\0{path.stat().st_size}\n".encode())
+            if self.faces.table is not None and (points := self.faces.known(file)) is not None:
+                state.update(points.tobytes())
         return {"source": self.source.name, "styles": list(self.styles), "seed": self.seed,
-                "landmarks": self.said, "splits": list(self.splits) if self.splits else "all"}
+                "landmarks": self.said, "pictures": len(files), "listing": state.hexdigest()}
 
 
 @dataclass(frozen=True)
@@ -90,33 +97,46 @@ def write_twin(twin: Twin, target: Path, workers: int | None = None,
             pictures without landmarks, or landmarks outside their picture.
     """
     twin = replace(twin, styles=named(twin.styles))
-    if _holds(target, twin):
-        return None
     top = discover(twin.source)
     files = _files(top, twin)
     _require_landmarks(files, twin)
+    record = twin.record(files)
     made: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    with building_folder(target) as folder:
-        for place in {os.path.dirname(file) for file in files}:
-            (folder / place).mkdir(parents=True)
-        results = _results(twin, files, folder, workers or _workers_for(len(files)))
-        with closing(results):
-            for done, (file, style, reason) in enumerate(results, 1):
-                if reason:
-                    left_out[file] = reason
-                else:
-                    made[file] = style
-                if progress:
-                    progress(done, len(files))
-        known = read_facts(top)
-        write_facts(folder, {file: replace(known.get(file, Facts()), mask_type=style)
-                             for file, style in made.items()})
-        write_json(folder / RECORD, twin.record() | {"left_out": left_out})
+    with only_builder(target):
+        if _holds(target, record):
+            return None
+        with building_folder(target) as folder:
+            _draw(twin, files, folder, workers or _workers_for(len(files)), made, left_out,
+                  progress)
+            known = read_facts(top)
+            write_facts(folder, {file: replace(known.get(file, Facts()), mask_type=style)
+                                 for file, style in made.items()})
+            write_json(folder / RECORD, record | {"left_out": left_out})
     return Written(Counter(made.values()), left_out)
 
 
-def _holds(target: Path, twin: Twin) -> bool:
+def _draw(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int,
+          made: dict[str, str], left_out: dict[str, str], progress: Progress | None) -> None:
+    """Fill the folder of the twin, and note what each picture wears or why it is left out."""
+    for place in {os.path.dirname(file) for file in files}:
+        (folder / place).mkdir(parents=True)
+    with closing(_results(twin, files, folder, workers)) as results:
+        for done, (file, style, reason) in enumerate(results, 1):
+            if reason:
+                left_out[file] = reason
+            else:
+                made[file] = style
+            if progress:
+                progress(done, len(files))
+
+
+def _holds(target: Path, record: Mapping) -> bool:
+    """Whether the twin is there already.
+
+    Raises:
+        CallerError: something else is.
+    """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
     try:
@@ -125,20 +145,22 @@ def _holds(target: Path, twin: Twin) -> bool:
     except (OSError, ValueError, AttributeError, KeyError):
         raise CallerError(f"{target} is there and was not made by this command; name another "
                           "set") from None
-    if found != twin.record():
-        raise CallerError(f"{target} holds other masks: {found}; name another set, or remove it")
+    other = [f"{name} {found.get(name)!r}" for name in record if found.get(name) != record[name]]
+    if other:
+        raise CallerError(f"{target} holds other masks or masks of other pictures "
+                          f"({', '.join(other)}); name another set, or remove it")
     return True
 
 
 def _files(top: Path, twin: Twin) -> dict[str, Path]:
-    """Return path below the set, with lower-case split and class -> file, sorted."""
+    """Return path below the set, the split in lower case -> file, sorted."""
     splits = dict(split_folders(top))
     wanted = twin.splits or tuple(sorted(splits))
     unknown = [name for name in wanted if name not in splits]
     if unknown:
         raise CallerError(f"{twin.source} has no split '{unknown[0]}'; there are: "
                           f"{', '.join(sorted(splits))}")
-    found = {f"{split}/{place.name.lower()}/{file}": place / file
+    found = {f"{split}/{place.name}/{file}": place / file
              for split in wanted for place in class_folders(splits[split])
              for file in picture_files(twin.source.name, place)}
     if not found:
