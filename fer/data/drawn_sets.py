@@ -6,10 +6,8 @@ about people.
 """
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +28,7 @@ from fer.data.drawn_face import (
     draw_twins,
     landmarks,
 )
+from fer.data.workers import in_processes
 from fer.errors import CallerError
 from fer.publish import building_folder
 
@@ -338,7 +337,7 @@ def _draw_all(
     jobs = list(_jobs(folder, spec))
     total, done = sum(len(shots) for _, _, shots in jobs), 0
     # closing: workers stop before the caller's folder goes when `progress` raises
-    with closing(_run(jobs, min(workers, len(jobs)))) as counts:
+    with closing(in_processes(_write_shots, jobs, min(workers, len(jobs)))) as counts:
         for count in counts:
             done += count
             if progress is not None:
@@ -357,16 +356,6 @@ def _jobs(folder: Path, spec: DrawnFaces) -> Iterator[_Job]:
         shots = plan_shots(spec.seed, entry.name, getattr(spec, entry.name))
         for start in range(0, len(shots), _JOB_SHOTS):
             yield folder, spec.seed, shots[start : start + _JOB_SHOTS]
-
-
-def _run(jobs: list[_Job], workers: int) -> Generator[int, None, None]:
-    if workers == 1:
-        yield from map(_write_shots, jobs)
-        return
-    # spawn: the caller may hold threads and CUDA, which a fork would break
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(_write_shots, jobs)
 
 
 def _twin_folder(folder: str) -> str:

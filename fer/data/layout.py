@@ -148,6 +148,11 @@ def identity_of(file: str) -> str:
 
 
 def picture_files(name: str, folder: Path) -> list[str]:
+    """Return the names of the pictures in a class folder of the data set `name`, in no order.
+
+    Raises:
+        CallerError: there is a folder in it.
+    """
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -3,10 +3,8 @@
 What it looks like is kept small, so that a hundred thousand pictures can be compared in memory.
 """
 
-import multiprocessing
 import os
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.data.audit import decode
 from fer.data.layout import Picture
+from fer.data.workers import in_processes
 
 SIDE = 16  # a print has SIDE x SIDE bits: whether the picture gets lighter to the right
 THUMB = 24  # pixels a side of the grey copy by which a print's verdict is checked
@@ -55,7 +54,8 @@ def look_at(pictures: Sequence[Picture], progress: Progress | None = None) -> Lo
     paths = [picture.path for picture in pictures]
     jobs = [paths[start : start + JOB_PICTURES] for start in range(0, len(paths), JOB_PICTURES)]
     rows: list[_Row] = []
-    with closing(_run(jobs, len(paths))) as results:
+    workers = len(os.sched_getaffinity(0)) if len(paths) >= MANY else 1
+    with closing(in_processes(_look, jobs, workers)) as results:
         for found in results:
             rows += found
             if progress:
@@ -68,16 +68,6 @@ def look_at(pictures: Sequence[Picture], progress: Progress | None = None) -> Lo
 
 
 _Row = tuple[str, str, str, NDArray[np.uint64], NDArray[np.uint8]]
-
-
-def _run(jobs: list[list[Path]], pictures: int) -> Generator[list[_Row], None, None]:
-    workers = len(os.sched_getaffinity(0))
-    if workers == 1 or pictures < MANY:
-        yield from map(_look, jobs)
-        return
-    # spawn: the caller may hold threads, which a forked child would wait for
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_look, jobs)
 
 
 def _look(paths: list[Path]) -> list[_Row]:

@@ -19,7 +19,15 @@ from fer.config.schema import Masks
 from fer.data.augment import Samples
 from fer.data.hashing import key, text_word
 from fer.data.masks.landmarks import Points, template
-from fer.data.masks.render import GREY, Layer, render
+from fer.data.masks.render import (
+    BRIGHTEST,
+    DIMMEST,
+    GREY,
+    OWN,
+    Layer,
+    light_across,
+    render,
+)
 from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
 from fer.publish import replacing
@@ -197,15 +205,13 @@ def _wear(picture: Bytes, atlas: Atlas, choice: Choice, row: int) -> None:
     y1, x1 = min(last_row - first_row, side - y0), min(last - first, side - x0)
     if y >= y1 or x >= x1:
         return
-    columns = np.s_[last - 1 - x : (last - 1 - x1 if last - 1 - x1 >= 0 else None) : -1] if flip \
-        else np.s_[first + x : first + x1]
-    part = np.s_[first_row + y : first_row + y1, columns]
-    colour, alpha, shade = (layer[k][part].astype(np.float32)
+    rows, turn = slice(first_row + y, first_row + y1), -1 if flip else 1
+    colour, alpha, shade = (layer[k][rows, first:last][:, ::turn][:, x:x1].astype(np.float32)
                             for layer in (atlas.colour, atlas.alpha, atlas.shade))
     if atlas.lit[k]:
         face = picture[top : top + height : COARSE, left : left + width : COARSE]
         half = face.shape[1] // 2
-        slope = _slopes(_brightness(face[:, :half]), _brightness(face[:, half:]), width)
+        slope = light_across(_brightness(face[:, :half]), _brightness(face[:, half:]), width)
         begin = x0 + x - (side - left - width if flip else left) - int(choice.dx[row])
         colour *= (slope[begin : begin + x1 - x] * choice.gain[row])[:, None]
     place = picture[y0 + y : y0 + y1, x0 + x : x0 + x1]
@@ -219,12 +225,6 @@ def _wear(picture: Bytes, atlas: Atlas, choice: Choice, row: int) -> None:
 
 def _brightness(part: Bytes) -> float:
     return float(part.mean(dtype=np.float64))
-
-
-def _slopes(left: float, right: float, width: int) -> NDArray[np.float32]:
-    """Return the light on a mask from left to right, as `fer.data.masks.render.light_of`."""
-    ends = np.clip(0.72 + 0.28 * np.array([left, right]) / GREY, 0.6, 1.1)
-    return np.interp(np.linspace(-0.5, 1.5, width), [0, 1], ends).astype(np.float32)
 
 
 def wear_all(images: Tensor, atlas: Atlas, layers: Tensor, choice: Choice) -> Tensor:
@@ -263,7 +263,7 @@ def _light_of_all(faces: Tensor, atlas: Atlas, choice: Choice) -> Tensor:
     coarse = faces[:, ::COARSE, ::COARSE].float()
     half = coarse.shape[2] // 2
     halves = [part.mean(dim=(1, 2, 3)) for part in (coarse[:, :, :half], coarse[:, :, half:])]
-    ends = (0.72 + 0.28 * torch.stack(halves, 1) / GREY).clamp(0.6, 1.1)
+    ends = (OWN + (1 - OWN) * torch.stack(halves, 1) / GREY).clamp(DIMMEST, BRIGHTEST)
     steps = torch.linspace(-0.5, 1.5, width, device=faces.device).clamp(0, 1)
     slope = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * steps
     slope = slope * torch.from_numpy(choice.gain).to(faces.device)[:, None]

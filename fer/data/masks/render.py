@@ -19,6 +19,7 @@ ACROSS, DOWN = 72, 96  # quadrilaterals of the sheet: about a pixel at LFW's siz
 FINER = 2  # times the picture's size while drawing: anti-aliasing; `_block_sums` relies on 2
 STRAP = 0.04  # head units
 GREY = 128.0  # the level of skin under which a mask keeps its own brightness
+OWN, DIMMEST, BRIGHTEST = 0.72, 0.6, 1.1  # how much of its brightness, and between what
 LIGHT = np.array([0.0, -0.55, 1.0])  # from above the viewer
 
 
@@ -174,6 +175,14 @@ def light_of(skin: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     halves = skin.mean(axis=(0, 2))
     left, right = halves[: len(halves) // 2].mean(), halves[len(halves) // 2 :].mean()
-    ends = np.clip(0.72 + 0.28 * np.array([left, right]) / GREY, 0.6, 1.1)
-    slope = np.interp(np.linspace(-0.5, 1.5, len(halves)), [0, 1], ends)
-    return slope.astype(np.float32)[None, :, None]
+    return light_across(left, right, len(halves))[None, :, None]
+
+
+def light_across(left: float, right: float, width: int) -> NDArray[np.float32]:
+    """Return the light on `width` columns of cloth: (width,).
+
+    Args:
+        left, right: how bright the halves of the skin are, 0...255.
+    """
+    ends = np.clip(OWN + (1 - OWN) * np.array([left, right]) / GREY, DIMMEST, BRIGHTEST)
+    return np.interp(np.linspace(-0.5, 1.5, width), [0, 1], ends).astype(np.float32)

@@ -4,11 +4,9 @@ A picture's mask is a function of (seed, its path below the set), so a second se
 styles differs in the masks only. Not for masks as augmentation (`fer.data.masks.atlas`).
 """
 
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -25,6 +23,7 @@ from fer.data.masks.faces import Faces
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
+from fer.data.workers import in_processes
 from fer.errors import CallerError
 from fer.publish import building_folder, read_json, write_json
 
@@ -190,14 +189,8 @@ def _results(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int
     items = list(files.items())
     chunks = [items[start : start + JOB_PICTURES] for start in range(0, len(items), JOB_PICTURES)]
     jobs = [(_for_chunk(twin, chunk), chunk, folder) for chunk in chunks]
-    if workers == 1:
-        for job in jobs:
-            yield from _mask_pictures(job)
-        return
-    # spawn: the caller may hold threads, which a forked child would wait for
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for results in pool.map(_mask_pictures, jobs):
-            yield from results
+    for results in in_processes(_mask_pictures, jobs, workers):
+        yield from results
 
 
 def _for_chunk(twin: Twin, chunk: Sequence[tuple[str, Path]]) -> Twin:
