@@ -10,6 +10,7 @@ that is uint8 for ours, whose models scale on their device, and ToTensor's float
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -63,6 +64,15 @@ class AddNoise:
         return image + 0.05 * torch.randn_like(image)
 
 
+class ThroughJpeg:
+    """Save a picture as JPEG of a random quality and read it again, with Pillow."""
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(torch.randint(20, 81, ())), subsampling="4:2:0")
+        return Image.open(file)
+
+
 class PasteMask:
     """Paste a random mask of an atlas, mirrored and moved a little, as one does it with Pillow."""
 
@@ -106,6 +116,21 @@ def study_of_2021(root: Path) -> Dataset:
         folder_of(root, tensor)])
 
 
+def strong_with_torchvision(root: Path) -> ImageFolder:
+    """Return the steps of the strong preset, as often and as much, in torchvision's words.
+
+    Low light is left out, and the colour cast, for which torchvision has nothing.
+    """
+    return folder_of(
+        root, tv.RandomHorizontalFlip(), tv.RandomChoice([
+            tv.RandomAffine(0, translate=(0.08, 0.08)),
+            tv.RandomAffine(15, translate=(0.08, 0.08), scale=(0.85, 1.15), shear=8)]),
+        tv.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.6), tv.RandomGrayscale(0.1),
+        tv.RandomApply([tv.GaussianBlur(9, (0.45, 1.8))], 0.2),
+        tv.RandomApply([ThroughJpeg()], 0.2), tv.ToTensor(), tv.RandomApply([AddNoise()], 0.3),
+        tv.RandomErasing(0.25, scale=(0.02, 0.2), ratio=(1 / 3, 3.0)))
+
+
 def theirs(data: Dataset, shuffle: bool = True) -> Iterable[torch.Tensor]:
     """Return one pass of a loader without worker processes."""
     return (images for images, _ in DataLoader(data, BATCH, shuffle=shuffle, num_workers=0))
@@ -144,12 +169,14 @@ def compare(root: Path, pack: Pack, rounds: int) -> dict[str, Result]:
     source = Source([pack])
     assert_equal_pictures(source, root)
     evaluation = EvalBatches(source, BATCH)
-    light, study = (TrainBatches(source, 0, name, BATCH) for name in ("light", "seed2021"))
+    light, study, strong, trivial = (TrainBatches(source, 0, name, BATCH)
+                                     for name in ("light", "seed2021", "strong", "trivial"))
     plain_theirs = folder_of(root, tv.ToTensor())
     light_theirs = folder_of(root, tv.RandomHorizontalFlip(),
                              tv.RandomAffine(0, translate=(0.08, 0.08)),
                              tv.ColorJitter(brightness=0.2, contrast=0.2), tv.ToTensor())
-    study_theirs = study_of_2021(root)
+    study_theirs, strong_theirs = study_of_2021(root), strong_with_torchvision(root)
+    trivial_theirs = folder_of(root, tv.TrivialAugmentWide(), tv.ToTensor())
     atlas = make_atlas(named(["all"]), "funnelled", SIZE)
     masked = TrainBatches(source, 0, "light", BATCH, masks=MaskAugmentation(atlas, 1.0))
     masked_theirs = folder_of(root, PasteMask(atlas), tv.RandomHorizontalFlip(),
@@ -163,6 +190,10 @@ def compare(root: Path, pack: Pack, rounds: int) -> dict[str, Result]:
                               lambda _: theirs(light_theirs), rounds, pack.n, 4.0),
         "light and masks": side_by_side(lambda epoch: (b.images for b in masked.epoch(epoch)),
                                         lambda _: theirs(masked_theirs), rounds, pack.n, 4.0),
+        "strong": side_by_side(lambda epoch: (b.images for b in strong.epoch(epoch)),
+                               lambda _: theirs(strong_theirs), rounds, pack.n, 4.0),
+        "trivial": side_by_side(lambda epoch: (b.images for b in trivial.epoch(epoch)),
+                                lambda _: theirs(trivial_theirs), rounds, pack.n, None),
         "seed2021": side_by_side(lambda epoch: (b.images for b in study.epoch(epoch)),
                                  lambda _: theirs(study_theirs), rounds, pack.n, None)}
 

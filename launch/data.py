@@ -108,8 +108,8 @@ def list_sets(
 
 
 def sheet(
-    what: Annotated[str, typer.Argument(help="masks: styles x faces. Or an augmentation preset: "
-                                             "what it does to pictures.")],
+    what: Annotated[str, typer.Argument(help="masks: styles x faces. mixup, cutmix or an "
+                                             "augmentation preset: what it does to pictures.")],
     pictures: Annotated[str, typer.Option(
         "--of", help="A data set's folder, or its name below FER_DATA. Default: drawn faces.")]
     = "",

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from picture_sets import CLASSES, write_set
 
+from fer.config.schema import Mix
 from fer.data.batches import BLOCK, EvalBatches, TrainBatches
 from fer.data.build import build_pack
 from fer.data.layout import scan
@@ -78,7 +79,7 @@ def test_pictures_kept_on_the_device_are_read_once(
     assert read == [1, 2, 3]
 
 
-@pytest.mark.parametrize("preset", ["none", "light", "seed2021"])
+@pytest.mark.parametrize("preset", ["none", "light", "seed2021", "strong", "trivial"])
 @pytest.mark.parametrize("world", [1, 2, 3, 16])
 def test_the_ranks_together_have_the_batch_of_one(
         joint: Source, preset: str, world: int) -> None:
@@ -103,7 +104,7 @@ def test_an_epoch_has_every_sample_once_a_pass(joint: Source, preset: str, passe
     assert batches.steps_per_epoch == -(-joint.n * passes // 10)
 
 
-@pytest.mark.parametrize("preset", ["light", "seed2021"])
+@pytest.mark.parametrize("preset", ["light", "seed2021", "strong", "trivial"])
 def test_resuming_anywhere_gives_the_same_batches(joint: Source, preset: str) -> None:
     through = [batch.images.clone() for batch in TrainBatches(joint, 5, preset, 8).epoch(2)]
     for step in (0, 3, len(through) - 1):
@@ -166,3 +167,29 @@ def test_a_batch_across_blocks_is_in_order() -> None:
     order = Order(3 * BLOCK, 1, 1)
     for start, stop in ((BLOCK - 3, BLOCK + 4), (5, 2 * BLOCK + 1), (BLOCK, BLOCK + 1)):
         assert np.array_equal(_items(order, 0, start, stop), order.positions(0, start, stop))
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "strong", "trivial"])
+@pytest.mark.parametrize("how", ["mixup", "cutmix", "either"])
+def test_mixed_batches_do_not_depend_on_the_ranks(joint: Source, augment: str, how: str) -> None:
+    mix = Mix(how=how, alpha=1.0, probability=0.8)  # type: ignore[arg-type]
+    whole = TrainBatches(joint, 3, augment, 12, mix=mix).batch(2, 1)
+    parts = [TrainBatches(joint, 3, augment, 12, rank, 3, mix=mix).batch(2, 1)
+             for rank in range(3)]
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
+    for part in parts:
+        assert np.array_equal(part.global_labels, whole.global_labels)
+    assert whole.images.dtype == torch.float32 and whole.labels.shape == (len(whole), 3)
+    assert whole.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_mixed_sample_does_not_depend_on_its_batch(joint: Source) -> None:
+    mix = Mix(how="either", alpha=1.0)
+    large, small = (TrainBatches(joint, 3, "light", size, mix=mix) for size in (42, 5))
+    one = small.batch(0, 3)
+    all_of_them = large.batch(0, 0)
+    for row, index in enumerate(one.indices):
+        place = int(np.flatnonzero(all_of_them.indices == index)[0])
+        assert torch.equal(one.images[row], all_of_them.images[place])
+        assert torch.equal(one.labels[row], all_of_them.labels[place])

@@ -168,6 +168,10 @@ def test_contact_sheets_are_pictures_of_every_style_and_of_a_preset(
     pixels = np.asarray(Image.open(tmp_path / "p.png"))[22:246]
     plain, passes = pixels[:, :224], [pixels[:, 224 * k : 224 * (k + 1)] for k in (1, 2, 3, 4)]
     assert [np.array_equal(one, plain) for one in passes] == [False, False, False, True]
+    for mix in ("mixup", "cutmix"):
+        done = launch("data", "sheet", mix, "--rows", 2, "--out", tmp_path / f"{mix}.png")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert Image.open(tmp_path / f"{mix}.png").size == (2240, 2 * 224 + 22)
     said_in_one_line(launch("data", "sheet", "sepia"), "sepia", "light", "masks")
     said_in_one_line(launch("data", "sheet", "light", "--out", "a.xyz"), "a.xyz", ".png")
     said_in_one_line(launch("data", "sheet", "masks", "--of", "MINE"), "--landmarks")

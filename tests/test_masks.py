@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fer.config.schema import Masks, MaskStyle
-from fer.data.augment import Samples
+from fer.data.augment.samples import Samples
 from fer.data.drawn_face import draw, landmarks
 from fer.data.drawn_sets import plan_shots, sample_face
 from fer.data.masks.atlas import (

@@ -109,3 +109,18 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_serves(
     last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
     assert "going back to an earlier checkpoint" in last.stdout + last.stderr
     assert numbers(only_run(places)) == uninterrupted
+
+
+def test_every_augmentation_at_once_goes_on_where_it_was_killed(
+        places: Path, tmp_path: Path, start: Start) -> None:
+    mixing = {"train__augment": "strong", "train__mix": "{how: either, alpha: 1.0}",
+              "train__masks": "{template: drawn, styles: [flat, cloth]}",
+              "train__epochs": 4, "keep__every_minutes": 0.002}
+    calm = launch("train", "configs/drawn.yaml", *toy_arguments(**mixing),
+                  FER_HOME=str(tmp_path / "calm"))
+    assert calm.returncode == 0, calm.stdout + calm.stderr
+    process = start("train", "configs/drawn.yaml", *toy_arguments(**mixing))
+    _kill_when(process, lambda: len(list(places.glob("runs/*/checkpoints/step-*"))) >= 2)
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**mixing))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert numbers(only_run(places, "scratch")) == numbers(only_run(tmp_path / "calm", "scratch"))

@@ -36,7 +36,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-PASSES = {"none": 1, "light": 1, "seed2021": 4}  # how often a picture comes in an epoch
+PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # an epoch
 MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
                     "bandana", "window", "sponge", "printed"]
 MOST_DRAWINGS = 20_000  # above it, invented names would repeat
@@ -197,6 +197,17 @@ class Masks(Frozen):
     drawing: Literal[1] = 1  # of which version: in the run id, raised with how masks look
 
 
+class Mix(Frozen):
+    """Pictures and labels of two samples in one: `mixup`, `cutmix`, or one of them by chance.
+
+    `alpha` is that of the Beta distribution of the shares: 0.2 is usual for mixup, 1 for cutmix.
+    """
+
+    how: Literal["mixup", "cutmix", "either"] = "mixup"
+    alpha: Annotated[float, Field(gt=0, le=2)] = 0.2
+    probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class Train(Frozen):
     """Length, batches, augmentation and what selects the best checkpoint.
 
@@ -207,8 +218,9 @@ class Train(Frozen):
     epochs: Count = 10
     batch_size: Count = 48
     micro_batch: Count | None = None
-    augment: Literal["none", "light", "seed2021"] = "light"
+    augment: Literal["none", "light", "seed2021", "strong", "trivial"] = "light"
     masks: Annotated[Masks | None, Neutral(None)] = None
+    mix: Annotated[Mix | None, Neutral(None)] = None
     select: Literal["accuracy", "uar", "macro_f1", "loss"] = "uar"
     early_stop: Annotated[int, Field(ge=1)] | None = None
 

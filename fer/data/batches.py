@@ -13,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.data.augment import PRESETS, Preset, Samples
+from fer.config.schema import Mix
+from fer.data.augment.mixing import Mixture, as_unit, label_shares, mixed, mixture, partners
+from fer.data.augment.presets import PRESETS, Preset
+from fer.data.augment.samples import Samples
 from fer.data.masks.atlas import MaskAugmentation
 from fer.data.order import Items, Order, batch_bounds, batch_count, share
 from fer.data.source import Indices, Source
@@ -27,18 +30,19 @@ class Batch:
 
     Attributes:
         images: (N, 3, size, size) on the device, channels_last; uint8 0…255 or float32 0…1.
-        labels: int64 (N,) on the device.
+        labels: int64 (N,) on the device; float32 (N, C), how much there is of each class, where
+            pictures are mixed.
         indices: int64 (N,), the samples' numbers in the source.
         start: place of the first of them in the global batch.
-        global_labels: int64 (G,), labels of the whole global batch, so that the sum of the
-            loss's weights is known to every rank.
+        global_labels: of the whole global batch, int64 (G,) or float32 (G, C) as `labels`, so that
+            the sum of the loss's weights is known to every rank.
     """
 
     images: Tensor
     labels: Tensor
     indices: Indices
     start: int
-    global_labels: NDArray[np.int64]
+    global_labels: NDArray[np.int64] | NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -48,7 +52,8 @@ class TrainBatches:
     """The shuffled, augmented batches of every epoch."""
 
     def __init__(self, source: Source, seed: int, augment: str | Preset, batch_size: int,
-                 rank: int = 0, world: int = 1, masks: MaskAugmentation | None = None) -> None:
+                 rank: int = 0, world: int = 1, masks: MaskAugmentation | None = None,
+                 mix: Mix | None = None) -> None:
         """Args:
         source: the training pictures; batches are made on its device.
         seed: the run's seed, for order and augmentation.
@@ -57,8 +62,9 @@ class TrainBatches:
         rank: which share of each global batch this process takes; 0…world-1.
         world: number of processes. With more of them than samples some shares are empty.
         masks: laid over some of the pictures before they are augmented.
+        mix: whether augmented pictures and their labels are mixed in pairs.
         """
-        self.source, self.seed, self.masks = source, seed, masks
+        self.source, self.seed, self.masks, self.mix = source, seed, masks, mix
         self.preset = PRESETS[augment] if isinstance(augment, str) else augment
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.order = Order(source.n, self.preset.passes, seed)
@@ -68,15 +74,42 @@ class TrainBatches:
         """Return this rank's share of global batch `step` (0…steps_per_epoch-1) of an epoch."""
         start, stop = batch_bounds(self.order.items, self.batch_size, step)
         indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
-        labels = self.source.labels_of(indices)
+        samples = Samples(self.seed, epoch, self.source.uids_of(indices), passes)
         first, last = share(0, stop - start, self.rank, self.world)
-        mine = indices[first:last]
-        samples = Samples(self.seed, epoch, self.source.uids_of(mine), passes[first:last])
-        images = self.source.gather(mine)
+        mine, some = indices[first:last], samples.some(slice(first, last))
+        images = self.pictures(mine, some)
+        labels: NDArray = self.source.labels_of(indices)
+        if self.mix is not None:
+            pairs = mixture(self.mix, samples, indices, self.source.n, self.source.size)
+            labels = label_shares(labels, self.source.labels_of(pairs.partner), pairs.share,
+                                  len(self.source.class_counts))
+            images = self._mixed(images, some, pairs.some(slice(first, last)))
+        return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
+
+    def pictures(self, indices: Indices, samples: Samples) -> Tensor:
+        """Return augmented pictures, (N, 3, size, size), by their numbers in the source.
+
+        Args:
+            indices: int64 (N,).
+            samples: what their masks and their augmentation are a function of.
+        """
+        images = self.source.gather(indices)
         if self.masks is not None:
             images = self.masks.apply(images, samples)
-        images = self.preset.apply(images, samples, self.source.buffers)
-        return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
+        return self.preset.apply(images, samples, self.source.buffers)
+
+    def _mixed(self, images: Tensor, samples: Samples, pairs: Mixture) -> Tensor:
+        """Return the pictures of a share mixed with their partners; only those are made."""
+        rows = np.flatnonzero(pairs.share < 1)
+        images = as_unit(images)
+        if not rows.size:
+            return images
+        pairs = pairs.some(rows)
+        uids = self.source.uids_of(pairs.partner)
+        others = self.pictures(pairs.partner, partners(samples.some(rows), uids))
+        places = torch.from_numpy(rows).to(images.device)
+        done = mixed(images.index_select(0, places), as_unit(others), pairs)
+        return images.index_copy_(0, places, done)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `first` on."""
@@ -119,6 +152,6 @@ def _block(order: Order, epoch: int, number: int) -> Items:
     return order.positions(epoch, start, min(start + BLOCK, order.items))
 
 
-def _to(labels: NDArray[np.int64], device: torch.device) -> Tensor:
+def _to(labels: NDArray, device: torch.device) -> Tensor:
     host = torch.from_numpy(labels)
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host

@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fer.config.schema import Mix
 from fer.data.audit import examine
-from fer.data.augment import PRESETS, Samples
+from fer.data.augment.mixing import as_unit, mixed, mixture
+from fer.data.augment.presets import PRESETS
+from fer.data.augment.samples import Samples
 from fer.data.build import fit
 from fer.data.drawn_face import draw, landmarks
 from fer.data.drawn_sets import plan_shots, sample_face
@@ -28,6 +31,7 @@ Face = tuple[str, Picture, Points | None]  # name, pixels, landmarks where they 
 SIZE = 224
 EXAMPLES = 9  # of a preset for each picture
 HEAD = 22  # pixels above a column, for its name
+MIXES = {"mixup": Mix(how="mixup", alpha=1.0), "cutmix": Mix(how="cutmix", alpha=1.0)}
 BADLY = 2  # every so many rows masks are worn as they come, well in the others
 
 
@@ -36,7 +40,7 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
     """Write a contact sheet, PNG or JPEG by its name; returns its width and height in pixels.
 
     Args:
-        what: `masks` or the name of a preset.
+        what: `masks`, `mixup`, `cutmix` or the name of a preset.
         folder: of a data set; None takes drawn faces.
         said: where its landmarks are from, as for `find_faces`; not needed for presets.
         rows: pictures.
@@ -44,8 +48,8 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
     Raises:
         CallerError: no such sheet, no pictures, or no landmarks.
     """
-    if what != "masks" and what not in PRESETS:
-        raise CallerError(f"no sheet of '{what}'; there are: {choices(['masks', *PRESETS])}")
+    if what not in (known := ["masks", *PRESETS, *MIXES]):
+        raise CallerError(f"no sheet of '{what}'; there are: {choices(known)}")
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise CallerError(f"--out {out}: a .png or .jpg file")
     if rows < 1:
@@ -54,7 +58,10 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
         raise CallerError("say where the faces' features are: --landmarks funnelled, cropped, "
                           "detect or a CSV file")
     faces = drawn_faces(rows) if folder is None else _faces_of(folder, said, rows, cache)
-    titles, cells = (_masks(faces) if what == "masks" else _preset(what, faces))
+    if what in MIXES:
+        titles, cells = _mixes(MIXES[what], faces)
+    else:
+        titles, cells = _masks(faces) if what == "masks" else _preset(what, faces)
     image = table(titles, cells)
     out.parent.mkdir(parents=True, exist_ok=True)
     image.save(out)
@@ -111,6 +118,20 @@ def _preset(name: str, faces: Sequence[Face]) -> tuple[list[str], list[list[Pict
         cells.append([_square(pixels), *shown])
     return ["as it is", *(f"{name}, pass {number % preset.passes}"
                           for number in range(EXAMPLES))], cells
+
+
+def _mixes(mix: Mix, faces: Sequence[Face]) -> tuple[list[str], list[list[Picture]]]:
+    squares = torch.from_numpy(np.stack([_square(pixels) for _, pixels, _ in faces]))
+    planes = as_unit(squares.permute(0, 3, 1, 2))
+    cells = []
+    for row, (file, pixels, _) in enumerate(faces):
+        uids = np.array([text_word(f"{file} {number}") for number in range(EXAMPLES)], np.uint64)
+        samples = Samples(0, 0, uids, np.zeros(EXAMPLES, np.int64))
+        pairs = mixture(mix, samples, np.full(EXAMPLES, row), len(faces), SIZE)
+        out = mixed(planes[np.full(EXAMPLES, row)], planes[pairs.partner], pairs)
+        shown = (out.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        cells.append([_square(pixels), *shown])
+    return ["as it is", *[f"{mix.how} {number + 1}" for number in range(EXAMPLES)]], cells
 
 
 def _square(pixels: Picture) -> Picture:

@@ -35,7 +35,9 @@ class WeightedCrossEntropy:
         self.smoothing = smoothing
 
     def weight_sum(self, labels: np.ndarray) -> float:
-        """Return the weight sum of a global batch from its labels (int64, B)."""
+        """Return the weight sum of a global batch, from labels as `Batch.global_labels`."""
+        if labels.ndim == 2:
+            return float((labels @ self.host_weights).sum())
         return float(self.host_weights[labels].sum())
 
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -43,8 +45,13 @@ class WeightedCrossEntropy:
 
         Args:
             logits: float, N x C.
-            labels: int64, N.
+            labels: int64, N; or float32, N x C, the share of each class in a mixed sample, whose
+                loss is the sum over its classes of share, weight and their cross-entropy.
         """
+        if labels.ndim == 2:
+            logs = -F.log_softmax(logits.float(), dim=1)
+            smoothed = (1 - self.smoothing) * logs + self.smoothing * logs.mean(1, keepdim=True)
+            return (labels * self.weights * smoothed).sum()
         each = F.cross_entropy(logits.float(), labels, reduction="none",
                                label_smoothing=self.smoothing)
         return (each * self.weights[labels]).sum()
@@ -63,7 +70,7 @@ def backward(
 
     Args:
         images, labels: this rank's share of the global batch.
-        global_labels: int64 labels of the whole global batch.
+        global_labels: labels of the whole global batch.
         micro_batch: the most samples in one forward pass; None takes the share at once.
 
     Returns:

@@ -66,7 +66,7 @@ class Training:
         config, session = self.config, self.session
         self.batches = TrainBatches(
             self.train, config.seed, config.train.augment, config.train.batch_size,
-            session.rank, session.world, _masks(config, self.train))
+            session.rank, session.world, _masks(config, self.train), config.train.mix)
         self.val_labels = self.val.labels_of(np.arange(self.val.n))
         weights = class_weights(config.loss, self.train.class_counts)
         self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.config.schema import Masks
-from fer.data.augment import Samples
+from fer.data.augment.samples import Samples
 from fer.data.hashing import key, text_word
 from fer.data.masks.landmarks import Points, template
 from fer.data.masks.render import (

@@ -1,12 +1,12 @@
-"""Augmentation of whole batches, each sample's change a pure function of what it is.
+"""Named augmentations of whole batches: `none`, `light`, `seed2021`, `strong`, `trivial`.
 
-A sample's change depends on (seed, epoch, uid, pass) only: not on its batch, the number of GPUs,
-or what was computed before. Not for normalisation, which belongs to the model.
+A sample's change depends on (seed, epoch, uid, pass) only. Not for normalisation, which belongs to
+the model, and not for what takes two pictures (`fer.data.augment.mixing`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from math import log
 
 import numpy as np
 import torch
@@ -14,67 +14,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.config.schema import PASSES
-from fer.data import noise
+from fer.data.augment import noise
+from fer.data.augment.motion import Motion, move_all, move_each
+from fer.data.augment.photo import Photo, develop
+from fer.data.augment.samples import Floats, Samples
+from fer.data.augment.trivial import one_of_many
 from fer.data.buffers import Buffers
-from fer.data.geometry import Motion, move_all, move_each
-from fer.data.hashing import key, splitmix_words, text_word
-
-Floats = NDArray[np.float64]
 
 LIGHT_SHIFT = 0.08  # of the side
 LIGHT_JITTER = 0.2  # brightness and contrast factors lie in 1 ± this
 SEED2021_SHIFT = 0.1  # of the side
 SEED2021_NOISE = 0.05  # standard deviation where pixels are 0…1
-
-
-def uniform(seed: int, epoch: int, uids: NDArray[np.uint64], passes: NDArray[np.int64],
-            stream: str) -> Floats:
-    """Return one number in [0, 1) for each sample: float64 (N,).
-
-    Args:
-        seed: the run's seed.
-        epoch: from 0.
-        uids: uint64 (N,), the samples' `Pack.uids`.
-        passes: int64 (N,), which time in this epoch the sample comes.
-        stream: what the number is for; different names give independent numbers.
-    """
-    words = splitmix_words(uids ^ np.uint64(key(seed, epoch, _stream_word(stream))))
-    words = splitmix_words(words ^ passes.astype(np.uint64))
-    return (words >> np.uint64(11)) * 2.0**-53
-
-
-@lru_cache(maxsize=64)
-def _stream_word(stream: str) -> int:
-    return text_word(stream)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Which samples a batch holds, and when: what their augmentation is a function of."""
-
-    seed: int
-    epoch: int
-    uids: NDArray[np.uint64]  # (N,)
-    passes: NDArray[np.int64]  # (N,)
-
-    def between(self, stream: str, low: float, high: float) -> Floats:
-        """Return a number from [low, high) for each sample, float64 (N,)."""
-        return low + (high - low) * uniform(self.seed, self.epoch, self.uids, self.passes, stream)
+GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as torchvision's saturation
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to each of N pictures, in this order: motion, light, noise.
+    """What happens to each of N pictures: motion, then either light and noise or a photo.
 
     Attributes:
         motion: flips, rotations, shifts.
         light: float64 (N, 2) gain and bias for pixels in 0…1, then clamped to 0…1; or None.
-        noise_at: int64 (N,) windows of `fer.data.noise`, -1 for no noise; or None.
+        noise_at: int64 (N,) windows of `fer.data.augment.noise`, -1 for no noise; or None.
+        photo: everything else, instead of light and noise; or None.
     """
 
     motion: Motion
     light: Floats | None = None
     noise_at: NDArray[np.int64] | None = None
+    photo: Photo | None = None
 
 
 @dataclass(frozen=True)
@@ -84,12 +52,15 @@ class Preset:
     Attributes:
         name: as in `train.augment`.
         passes: how often each sample comes in one epoch.
-        change: from samples and the pictures' side in pixels to their change; None = plain.
+        change: from samples and the pictures' side in pixels to their change, or None.
+        pick: from pictures, uint8 (N, S, S, 3), and samples to other ones, or None; a preset with
+            neither is plain.
     """
 
     name: str
     passes: int
     change: Callable[[Samples, int], Change] | None = None
+    pick: Callable[[Tensor, Samples], Tensor] | None = None
 
     def apply(self, images: Tensor, samples: Samples, buffers: Buffers | None = None) -> Tensor:
         """Return the augmented batch, (N, 3, H, W) in channels_last memory.
@@ -100,8 +71,10 @@ class Preset:
             buffers: memory to reuse on a CPU.
 
         Returns:
-            uint8 for a plain preset, else float32 on the scale 0…1.
+            float32 on the scale 0…1 where the preset has a `change`, else uint8.
         """
+        if self.pick is not None:
+            images = self.pick(images, samples)
         if self.change is None:
             return images.permute(0, 3, 1, 2)
         change = self.change(samples, images.shape[1])
@@ -119,6 +92,10 @@ def one_by_one(images: Tensor, change: Change, buffers: Buffers) -> Tensor:
     starts = [-1] * len(images) if change.noise_at is None else change.noise_at.tolist()
     length = images.shape[1:].numel()
     for i, picture in enumerate(move_each(images, change.motion)):
+        if change.photo is not None:
+            one = slice(i, i + 1)
+            develop(picture[None], change.photo.some(one), out[one])
+            continue
         if light is None:
             torch.div(picture, 255, out=out[i])
         else:
@@ -133,7 +110,11 @@ def one_by_one(images: Tensor, change: Change, buffers: Buffers) -> Tensor:
 def all_at_once(images: Tensor, change: Change) -> Tensor:
     """Return the changed pictures, float32 (N, S, S, 3); the fast way on a GPU."""
     device = images.device
-    out = move_all(images, change.motion).to(torch.float32)
+    moved = move_all(images, change.motion)
+    out = moved.to(torch.float32)
+    if change.photo is not None:
+        develop(moved, change.photo, out)
+        return out
     if change.light is None:
         out.div_(255)
     else:
@@ -155,7 +136,7 @@ def _shift(samples: Samples, stream: str, side: int, fraction: float) -> NDArray
 
 def _light(samples: Samples, side: int) -> Change:
     """Flip half, shift up to 8 %, brightness and contrast ±20 % about mid-grey."""
-    still = np.zeros(len(samples.uids))
+    still = np.zeros(len(samples))
     motion = Motion(samples.between("flip", 0, 1) < 0.5, still,
                     _shift(samples, "dx", side, LIGHT_SHIFT),
                     _shift(samples, "dy", side, LIGHT_SHIFT))
@@ -181,8 +162,51 @@ def _seed2021(samples: Samples, side: int) -> Change:
     return Change(motion, noise_at=np.where(third, starts, -1))
 
 
+def _strong(samples: Samples, side: int) -> Change:
+    """Flip, shift and recolour all; bend half, as pictures to be judged have no black corners.
+
+    Low light, blur, noise, JPEG artefacts and something in front come to some each.
+    """
+    bent = samples.chance("bent", 0.5)
+    motion = Motion(samples.chance("flip", 0.5), samples.between("angle", -15, 15) * bent,
+                    _shift(samples, "dx", side, LIGHT_SHIFT),
+                    _shift(samples, "dy", side, LIGHT_SHIFT),
+                    np.exp(samples.between("scale", log(0.85), log(1.15)) * bent),
+                    samples.between("shear", -8, 8) * bent)
+    contrast = samples.between("contrast", 0.6, 1.4)
+    brightness = samples.between("brightness", 0.6, 1.4)
+    saturation = samples.between("saturation", 0.4, 1.6) * ~samples.chance("grey", 0.1)
+    cast = np.stack([samples.between(f"cast {name}", 0.9, 1.1) for name in "rgb"], -1)
+    colour = (saturation[:, None, None] * np.eye(3)
+              + (1 - saturation)[:, None, None] * np.tile(GREY, (3, 1)))
+    seen = noise.offsets(samples.between("noise at", 0, 1), side * side * 3)
+    return Change(motion, photo=Photo(
+        colour=(contrast * brightness)[:, None, None] * cast[:, :, None] * colour,
+        bias=brightness * (1 - contrast) * 0.5,
+        dark=np.where(samples.chance("dark", 0.15), samples.between("dark by", 0.25, 0.6), 1.0),
+        blur=side * samples.between("blur by", 0.002, 0.008) * samples.chance("blur", 0.2),
+        noise=samples.between("noise by", 0.01, 0.06) * samples.chance("noise", 0.3),
+        noise_at=seen,
+        quality=(20 + samples.below("quality", 61)) * samples.chance("jpeg", 0.2),
+        hidden=_hidden(samples, side) * samples.chance("hidden", 0.25)[:, None],
+        hidden_by=np.stack([samples.between(f"hidden {name}", 0, 1) for name in "rgb"], -1)))
+
+
+def _hidden(samples: Samples, side: int) -> NDArray[np.int64]:
+    """Return rectangles of 2…20 % of the picture, 1:3…3:1, whole inside it: int64 (N, 4)."""
+    area = samples.between("hidden area", 0.02, 0.2)
+    aspect = np.exp(samples.between("hidden aspect", log(1 / 3), log(3)))
+    height, width = (np.minimum(np.rint(side * np.sqrt(area * ratio)), side)
+                     for ratio in (aspect, 1 / aspect))
+    top = np.floor(samples.between("hidden top", 0, 1) * (side - height + 1))
+    left = np.floor(samples.between("hidden left", 0, 1) * (side - width + 1))
+    return np.stack([top, top + height, left, left + width], -1).astype(np.int64)
+
+
 PRESETS = {preset.name: preset for preset in (
     Preset("none", PASSES["none"]),
     Preset("light", PASSES["light"], change=_light),
     Preset("seed2021", PASSES["seed2021"], change=_seed2021),
+    Preset("strong", PASSES["strong"], change=_strong),
+    Preset("trivial", PASSES["trivial"], pick=one_of_many),
 )}

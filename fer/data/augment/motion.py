@@ -1,7 +1,7 @@
-"""Flip, rotate and shift pictures: per sample on a CPU, all at once on a GPU; nearest pixel.
+"""Flip, rotate, shear, scale and shift pictures: per sample on a CPU, all at once on a GPU.
 
-Both ways do the same: exactly for flips and shifts, up to rounding at single pixels for
-rotations. What is moved by how much is decided in `fer.data.augment`.
+To the nearest pixel, as torchvision's default. Both ways do the same: exactly for flips and
+shifts, up to rounding at single pixels otherwise. What is moved by how much is not decided here.
 
 Coordinates are those of Pillow and torchvision: x to the right, y down, pixel (0, 0) covers
 [0, 1) x [0, 1), rotations counter-clockwise about the middle; what comes from outside is 0.
@@ -16,28 +16,48 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Motion:
-    """How each of N pictures moves: flipped first, then rotated, then shifted.
+    """How each of N pictures moves: flipped, then sheared, scaled and rotated, then shifted.
 
     Attributes:
         flip: bool (N,), left becomes right.
         degrees: float64 (N,), counter-clockwise.
         dx: int64 (N,), pixels to the right.
         dy: int64 (N,), pixels down.
+        scale: float64 (N,), above 1 is larger; None leaves the size.
+        shear: float64 (N,), degrees that upright lines lean; None leaves them.
     """
 
     flip: NDArray[np.bool_]
-    degrees: NDArray[np.float64]
+    degrees: Floats
     dx: NDArray[np.int64]
     dy: NDArray[np.int64]
+    scale: Floats | None = None
+    shear: Floats | None = None
 
-    def matrices(self, height: int, width: int) -> NDArray[np.float64]:
+    @property
+    def bent(self) -> NDArray[np.bool_]:
+        """Which pictures do more than flip and shift, bool (N,)."""
+        bent = self.degrees != 0
+        if self.scale is not None:
+            bent = bent | (self.scale != 1)
+        return bent if self.shear is None else bent | (self.shear != 0)
+
+    def matrices(self, height: int, width: int) -> Floats:
         """Return (N, 2, 3) matrices from a place in the result to the place in the original."""
         angle = -np.radians(self.degrees)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
+        if self.shear is not None:
+            lean = np.tile(np.eye(2), (len(turn), 1, 1))
+            lean[:, 0, 1] = np.tan(np.radians(self.shear))
+            turn = lean @ turn
+        if self.scale is not None:
+            turn = turn / self.scale[:, None, None]
         middle = np.array([width / 2, height / 2])
         shift = np.stack([self.dx, self.dy], -1)
         offset = middle - np.einsum("nij,nj->ni", turn, middle + shift)
@@ -57,9 +77,9 @@ def move_each(images: Tensor, motion: Motion) -> Iterator[Tensor]:
     height, width = images.shape[1:3]
     matrices = motion.matrices(height, width)
     staged = torch.empty(images.shape[1:], dtype=torch.uint8)  # one picture stays in the CPU cache
-    for i, degrees in enumerate(motion.degrees.tolist()):
-        if degrees:
-            np.copyto(staged.numpy(), _turned(images[i].numpy(), matrices[i]))
+    for i, bent in enumerate(motion.bent.tolist()):
+        if bent:
+            np.copyto(staged.numpy(), warp(images[i].numpy(), matrices[i]))
             yield staged
             continue
         image = images[i].flip(1) if motion.flip[i] else images[i]
@@ -72,8 +92,18 @@ def move_each(images: Tensor, motion: Motion) -> Iterator[Tensor]:
 
 def move_all(images: Tensor, motion: Motion) -> Tensor:
     """Return the moved pictures, uint8 (N, H, W, 3), by one gather on the pictures' device."""
+    return warp_all(images, motion.matrices(*images.shape[1:3]))
+
+
+def warp_all(images: Tensor, places: Floats) -> Tensor:
+    """Return pictures seen through matrices (N, 2, 3) from a place in the result to the original.
+
+    Args:
+        images: uint8 (N, H, W, 3) on any device.
+        places: as of `Motion.matrices`.
+    """
     n, height, width, _ = images.shape
-    matrices = torch.from_numpy(motion.matrices(height, width)).to(images.device, torch.float32)
+    matrices = torch.from_numpy(places).to(images.device, torch.float32)
     x = torch.arange(width, device=images.device, dtype=torch.float32) + 0.5
     y = torch.arange(height, device=images.device, dtype=torch.float32) + 0.5
     (ax, bx, cx), (ay, by, cy) = (row.unbind(-1) for row in matrices[:, :, None, None].unbind(1))
@@ -85,7 +115,8 @@ def move_all(images: Tensor, motion: Motion) -> Tensor:
     return moved.mul_(inside[..., None])
 
 
-def _turned(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
+def warp(image: NDArray[np.uint8], matrix: Floats) -> NDArray[np.uint8]:
+    """Return one picture, uint8 (H, W, 3), seen through a matrix (2, 3); the fast way on a CPU."""
     size = image.shape[1], image.shape[0]
     turned = Image.fromarray(image).transform(
         size, Image.Transform.AFFINE, matrix.ravel().tolist(), Image.Resampling.NEAREST)

@@ -1,0 +1,65 @@
+"""The numbers that augmentation is made of: functions of (seed, epoch, uid, pass, name) only.
+
+Not of the batch, the number of GPUs, or what was computed before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.data.hashing import key, splitmix_words, text_word
+
+Floats = NDArray[np.float64]
+
+
+def uniform(seed: int, epoch: int, uids: NDArray[np.uint64], passes: NDArray[np.int64],
+            stream: str) -> Floats:
+    """Return one number in [0, 1) for each sample: float64 (N,).
+
+    Args:
+        seed: the run's seed.
+        epoch: from 0.
+        uids: uint64 (N,), the samples' `Pack.uids`.
+        passes: int64 (N,), which time in this epoch the sample comes.
+        stream: what the number is for; different names give independent numbers.
+    """
+    words = splitmix_words(uids ^ np.uint64(key(seed, epoch, _stream_word(stream))))
+    words = splitmix_words(words ^ passes.astype(np.uint64))
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+@lru_cache(maxsize=128)
+def _stream_word(stream: str) -> int:
+    return text_word(stream)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Which samples a batch holds, and when: what their augmentation is a function of."""
+
+    seed: int
+    epoch: int
+    uids: NDArray[np.uint64]  # (N,)
+    passes: NDArray[np.int64]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def between(self, stream: str, low: float, high: float) -> Floats:
+        """Return a number from [low, high) for each sample, float64 (N,)."""
+        return low + (high - low) * uniform(self.seed, self.epoch, self.uids, self.passes, stream)
+
+    def below(self, stream: str, count: int) -> NDArray[np.int64]:
+        """Return a whole number of 0…count-1 for each sample, int64 (N,)."""
+        return self.between(stream, 0, count).astype(np.int64)
+
+    def chance(self, stream: str, probability: float) -> NDArray[np.bool_]:
+        """Return for each sample whether something of this probability happens, bool (N,)."""
+        return self.between(stream, 0, 1) < probability
+
+    def some(self, rows: Sequence[int] | NDArray | slice) -> "Samples":
+        """Return the samples in some rows: the same numbers will come out for them."""
+        return Samples(self.seed, self.epoch, self.uids[rows], self.passes[rows])
