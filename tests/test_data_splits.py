@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picture_sets import write_set
 
-from fer.config.schema import Data, DataSet
+from fer.config.schema import Data, DataSet, Resplit
 from fer.data import layout
+from fer.data.carve import carve, deal
 from fer.data.layout import Picture
-from fer.data.splits import carve, pictures_of, split_names
+from fer.data.splits import pictures_of, split_names
 from fer.errors import CallerError
 
 
@@ -164,3 +165,67 @@ def test_the_chosen_people_never_change() -> None:
     chosen = carve(people({f"Person_{i}": [i % 3] for i in range(30)}), 0.1, 1234)
     assert sorted(chosen) == ["Person_11", "Person_3", "Person_7"]
 
+
+
+@given(SOME_PEOPLE, st.integers(2, 5), st.randoms(use_true_random=False))
+def test_everybody_is_dealt_into_one_fold_whatever_the_order(
+        labels: dict[str, list[int]], count: int, shuffler: random.Random) -> None:
+    pictures = people(labels)
+    shuffled = list(pictures)
+    shuffler.shuffle(shuffled)
+    folds = deal(pictures, count, 1)
+    assert folds == deal(shuffled, count, 1) and set(folds) == set(labels)
+    sizes = [list(folds.values()).count(fold) for fold in range(count)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_have_each_class_in_its_share() -> None:
+    folds = deal(people({f"{'abc'[label]}{i}": [label] for label, count in enumerate((20, 40, 60))
+                         for i in range(count)}), 5, 1)
+    for fold in range(5):
+        there = [who[0] for who, its in folds.items() if its == fold]
+        assert [there.count(name) for name in "abc"] == [4, 8, 12]
+
+
+def test_the_folds_never_change() -> None:
+    folds = deal(people({f"Person_{i}": [i % 3] for i in range(12)}), 3, 1234)
+    assert sorted(who for who, fold in folds.items() if fold == 0) == [
+        "Person_3", "Person_4", "Person_6", "Person_8"]
+
+
+def resplit(data: Data, fold: int = 0, of: int = 4) -> Data:
+    return data.model_copy(update={"resplit": Resplit(fold=fold, of=of)})
+
+
+def test_the_folds_of_a_family_share_nobody_and_leave_nobody_out(root: Path, data: Data) -> None:
+    everybody = identities("lfw/eval", data, root) | {
+        name for part in ("train", "val") for name in identities(f"lfw/{part}", data, root)}
+    tested = []
+    for fold in range(4):
+        again = resplit(data, fold)
+        parts = {part: {name for member in ("lfw", "mlfw")
+                        for name in identities(f"{member}/{part}", again, root)}
+                 for part in ("train", "val", "eval")}
+        assert set.union(*parts.values()) == everybody
+        assert sum(map(len, parts.values())) == len(everybody) and all(parts.values())
+        tested.append(parts["eval"])
+    assert set.union(*tested) == everybody and sum(map(len, tested)) == len(everybody)
+
+
+def test_a_fold_keeps_the_names_of_its_pictures(root: Path, data: Data) -> None:
+    before = {p.id for part in ("train", "val", "eval")
+              for p in pictures_of(f"lfw/{part}", data, root)}
+    again = resplit(data)
+    after = [p for part in ("train", "val", "eval")
+             for p in pictures_of(f"lfw/{part}", again, root)]
+    assert {p.id for p in after} == before and len(after) == len(before)
+    assert {p.split for p in after} == {"train", "val", "eval"}
+
+
+def test_a_set_without_train_is_not_dealt_out(root: Path, data: Data) -> None:
+    assert pictures_of("real/test", resplit(data), root) == pictures_of("real/test", data, root)
+
+
+def test_a_fold_that_nobody_is_in_is_refused(root: Path, data: Data) -> None:
+    with pytest.raises(CallerError, match="too few people into 4000 folds"):
+        pictures_of("lfw/eval", resplit(data, fold=3999, of=4000), root)

@@ -1,13 +1,16 @@
 """People who are trained on and tested on: refused, or accepted by name and said in the report."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import TOY, launch, toy_arguments, write_toy_set
 from test_mistakes import said_in_one_line
 
 from fer.config.load import load_study
+from fer.evaluate.predictions import read_predictions
 
 Write = Callable[..., Path]
 
@@ -61,3 +64,34 @@ def test_accepting_it_is_no_part_of_the_run_id(places: Path, toy_study: Write) -
 
 def test_the_2021_study_takes_the_published_split_as_it_is() -> None:
     assert load_study("sweeps/paper.yaml").set["data.shared_people"] == ["lfw/eval", "mlfw/eval"]
+
+
+def test_dealt_out_anew_nobody_is_trained_and_tested_on(
+        both: Path, places: Path, toy_study: Write) -> None:
+    study = toy_study({"seed": [0]}, evaluate_on=["lfw/eval", "mlfw/eval", "real/test"],
+                      gap={"synthetic": "mlfw/eval", "real": "real/test"})
+    people = set()
+    for fold in (0, 1):
+        done = launch("sweep", study, "--cluster", "local", f"study=fold{fold}",
+                      f"data.resplit={{fold: {fold}, of: 3}}", "train.epochs=1",
+                      "keep.tensorboard=false")
+        assert done.returncode == 0, done.stdout + done.stderr
+        table = (places / f"studies/fold{fold}/report/results.csv").read_text()
+        rows = list(csv.DictReader(table.splitlines()))
+        assert {row["test_on"] for row in rows} == {"lfw/eval", "mlfw/eval", "real/test"}
+        (run,) = (places / "runs").glob(f"*{rows[0]['run_id']}")
+        tested = read_predictions(run / "predictions/lfw/eval.parquet").identities
+        assert not people & set(tested)
+        people |= set(tested)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["data"]["resplit"] = None  # another configuration's sets, but still the run's fold
+        (both / "other.yaml").write_text(yaml.safe_dump(config))
+        again = launch("evaluate", run.name, "--split", "lfw/eval", "--data", both / "other.yaml")
+        assert f"n={len(tested)}," in again.stdout, again.stdout + again.stderr
+
+
+def test_folds_are_studies_and_no_axis(places: Path, toy_study: Write) -> None:
+    study = toy_study({"data.resplit.fold": [0, 1]})
+    said_in_one_line(launch("sweep", study, "--dry-run"), "data.resplit", "study=")
+    said_in_one_line(launch("sweep", toy_study({"seed": [0]}), "--dry-run", "data.resplit.fold=7"),
+                     "fold 7 of 5")

@@ -147,6 +147,24 @@ class DataSet(Frozen):
     twin_of: str | None = None
 
 
+class Resplit(Frozen):
+    """Train and eval dealt out anew by people, jointly over a set and its twins.
+
+    The people are dealt into `of` folds by a hash of (seed, name), each class in its share; `fold`
+    is the one that is tested on. Validation is carved out of the others.
+    """
+
+    fold: Annotated[int, Field(ge=0)] = 0
+    of: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 1234
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> "Resplit":
+        if self.fold >= self.of:
+            raise ValueError(f"fold {self.fold} of {self.of}: folds count from 0 to {self.of - 1}")
+        return self
+
+
 class Data(Frozen):
     """Which data sets there are and how validation is carved out of train."""
 
@@ -155,6 +173,7 @@ class Data(Frozen):
     shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits in which that is accepted
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_seed: int = 1234
+    resplit: Annotated[Resplit | None, Neutral(None)] = None
     drawn: Annotated[DrawnFaces | None, Label()] = None
 
     @field_validator("classes")

@@ -104,6 +104,10 @@ class Study(Frozen):
         for key, values in grid.items():
             if not values:
                 raise ValueError(f"grid key '{key}' has no values, so the study has no runs")
+            if key.startswith("data.resplit"):
+                raise ValueError(f"grid key '{key}': all runs of a study are measured on the same "
+                                 "pictures, so each fold is a study of its own: study=NAME-fold0 "
+                                 "data.resplit.fold=0, and so on")
             if any(values.count(value) > 1 for value in values):
                 raise ValueError(f"grid key '{key}' names a value twice: the same run twice")
         return grid

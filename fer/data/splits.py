@@ -1,22 +1,24 @@
 """The splits by name, `lfw/train`, `lfw/val`, …, with `val` carved out of `train` by identity.
 
 A set and its twins (same pictures with masks over them) form a family: a person who validates in
-one member trains in none. Not for contents of files (`fer.data.digest`).
+one member trains in none. Where the configuration asks for it, train and eval are dealt out anew,
+for the whole family. Who goes where is `fer.data.carve`; not for contents of files
+(`fer.data.digest`).
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import blake2b
-from math import ceil
 from pathlib import Path
 from types import MappingProxyType
 
-from fer.config.schema import Data
+from fer.config.schema import Data, Resplit
+from fer.data.carve import carve, deal
 from fer.data.facts import FILE
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
 from fer.errors import CallerError, choices
+
+DEALT = ("train", "val", "eval")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
     rounded up but never a class's last. Where a member of the family has its own `val` folder, the
     people in it are the ones chosen.
 
+    With `data.resplit`, the people of the family's train, val and eval folders are dealt out into
+    folds: `eval` is one of them, `val` is carved out of the others, `train` is what is left.
+
     Args:
         split: set and split, joined by a slash.
         data: the configuration's data sets.
@@ -52,6 +57,8 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
         raise CallerError(f"no split '{split}': data.sets has no '{name}'; there are: "
                           f"{choices(split_names(data, root))}")
     scanned = _scan(_place(name, data, root))
+    if data.resplit is not None and part in DEALT and "train" in scanned:
+        return _dealt(name, part, data, root)
     if part in scanned and (part != "train" or "val" in scanned):
         return list(scanned[part])
     if part not in ("train", "val") or "train" not in scanned:
@@ -68,6 +75,22 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
     return pictures
 
 
+def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
+    """Return the pictures of `train`, `val` or `eval` where these are dealt out anew."""
+    assert data.resplit is not None
+    family = _family(name, data, root)
+    tested, chosen = _dealt_people(family, data.resplit, data.val_fraction, data.val_seed)
+    scanned = _scan(_place(name, data, root))
+    pool = sorted((p for split in DEALT for p in scanned.get(split, ())), key=lambda p: p.relative)
+    where = {True: "eval", False: "train"}
+    pictures = [replace(p, split=part) for p in pool if part == (
+        "val" if p.identity in chosen else where[p.identity in tested])]
+    if not pictures:
+        raise CallerError(f"split '{name}/{part}' is empty: data.resplit deals out too few people "
+                          f"into {data.resplit.of} folds")
+    return pictures
+
+
 def split_names(data: Data, root: Path) -> list[str]:
     """Return the names of all splits on disk, without looking at pictures."""
     names: set[str] = set()
@@ -76,42 +99,14 @@ def split_names(data: Data, root: Path) -> list[str]:
         if folder.is_dir():
             splits = {split for split, _ in split_folders(discover(folder))}
             names |= {f"{name}/{split}" for split in splits}
-            names |= {f"{name}/val"} if "train" in splits else set()
+            dealt = DEALT if data.resplit is not None else ("val",)
+            names |= {f"{name}/{part}" for part in dealt} if "train" in splits else set()
     return sorted(names)
 
 
 def folder_of(name: str, data: Data, root: Path) -> Path:
     """Return the absolute folder of a set; it need not exist."""
     return (root / data.sets[name].folder).absolute()
-
-
-def carve(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
-    """Return the identities that go to validation, a function of the pictures' names and labels.
-
-    Twins count once, so that adding the masked set of a family does not move its validation.
-    """
-    distinct = {(p.pair_key, p.label): p.identity for p in pictures}
-    counts = Counter(label for _, label in distinct)
-    labels: dict[str, set[int]] = defaultdict(set)
-    for (_, label), identity in distinct.items():
-        labels[identity].add(label)
-    strata: dict[int, list[str]] = defaultdict(list)
-    for identity, present in labels.items():
-        strata[min(present, key=lambda label: (counts[label], label))].append(identity)
-    left = Counter(label for present in labels.values() for label in present)
-    chosen: set[str] = set()
-    for _, identities in sorted(strata.items()):
-        identities.sort(key=lambda identity: _rank(seed, identity))
-        take = ceil(fraction * len(identities) - 1e-9)  # 0.1 * 70 is a little more than 7
-        for identity in identities[:take]:
-            if all(left[label] > 1 for label in labels[identity]):
-                chosen.add(identity)
-                left.subtract(labels[identity])
-    return frozenset(chosen)
-
-
-def _rank(seed: int, identity: str) -> bytes:
-    return blake2b(f"{seed}:{identity}".encode(), digest_size=16).digest()
 
 
 def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
@@ -162,3 +157,13 @@ def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> f
     if given:
         return given
     return carve((p for scanned in scans for p in scanned.get("train", ())), fraction, seed)
+
+
+@lru_cache(maxsize=32)
+def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float, seed: int
+                  ) -> tuple[frozenset[str], frozenset[str]]:
+    """Return who is tested on and who validates."""
+    pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
+    folds = deal(pictures, resplit.of, resplit.seed)
+    tested = frozenset(identity for identity, fold in folds.items() if fold == resplit.fold)
+    return tested, carve((p for p in pictures if p.identity not in tested), fraction, seed)

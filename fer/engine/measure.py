@@ -39,7 +39,8 @@ def measure_runs(names: Sequence[str], split: str, data_file: str, show: int) ->
     tables = {}
     left_out: dict[str, None] = {}  # lines, each once
     for folder in folders:
-        data = override or folder.config.data
+        own = folder.config.data
+        data = override.model_copy(update={"resplit": own.resplit}) if override else own
         digest = contents.split(split, data)
         pack = build_pack(split, data, folder.config.backbone.input_size, digest, contents)
         _evaluate(folder, Task(folder.path, {split: digest}, data))

@@ -34,10 +34,11 @@ def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Dat
         data: in which those are.
         contents: of the disk.
     """
-    trained = {name: config.data for config in configs for name in config.train_sets}
+    trained = {(name, config.data.resplit): config.data
+               for config in configs for name in config.train_sets}
     found = []
     for split in splits:
-        for name, own in sorted(trained.items()):
+        for (name, _), own in sorted(trained.items(), key=lambda entry: entry[0][0]):
             if original_of(name, own) != original_of(split.split("/")[0], data):
                 continue
             if split.endswith("/val"):  # selects, and measures nothing

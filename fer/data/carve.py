@@ -1,0 +1,59 @@
+"""Which people go where: validation carved out of train, and folds of a whole family of sets.
+
+People are dealt out whole, by hashes of their names, each class in its share. Functions of names
+and labels alone. Not for finding pictures on disk (`fer.data.splits`).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from hashlib import blake2b
+from math import ceil
+
+from fer.data.layout import Picture
+
+
+def carve(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
+    """Return the identities that go to validation, a function of the pictures' names and labels.
+
+    Twins count once, so that adding the masked set of a family does not move its validation.
+    """
+    labels, strata = _strata(pictures, seed)
+    left = Counter(label for present in labels.values() for label in present)
+    chosen: set[str] = set()
+    for identities in strata:
+        take = ceil(fraction * len(identities) - 1e-9)  # 0.1 * 70 is a little more than 7
+        for identity in identities[:take]:
+            if all(left[label] > 1 for label in labels[identity]):
+                chosen.add(identity)
+                left.subtract(labels[identity])
+    return frozenset(chosen)
+
+
+def deal(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
+    """Return the fold, 0…folds-1, of each identity; folds differ by one identity at most.
+
+    So do the folds' shares of the people who have a class that is the rarest of theirs.
+    """
+    _, strata = _strata(pictures, seed)
+    everybody = [identity for identities in strata for identity in identities]
+    return {identity: place % folds for place, identity in enumerate(everybody)}
+
+
+def _strata(pictures: Iterable[Picture], seed: int
+            ) -> tuple[dict[str, set[int]], list[list[str]]]:
+    """Return each identity's labels, and the identities by their rarest label, shuffled."""
+    distinct = {(p.pair_key, p.label): p.identity for p in pictures}
+    counts = Counter(label for _, label in distinct)
+    labels: dict[str, set[int]] = defaultdict(set)
+    for (_, label), identity in distinct.items():
+        labels[identity].add(label)
+    strata: dict[int, list[str]] = defaultdict(list)
+    for identity, present in labels.items():
+        strata[min(present, key=lambda label: (counts[label], label))].append(identity)
+    for identities in strata.values():
+        identities.sort(key=lambda identity: _rank(seed, identity))
+    return labels, [identities for _, identities in sorted(strata.items())]
+
+
+def _rank(seed: int, identity: str) -> bytes:
+    return blake2b(f"{seed}:{identity}".encode(), digest_size=16).digest()
