@@ -90,14 +90,14 @@ class PasteMask:
         return image
 
 
-def write_pictures(folder: Path, count: int) -> None:
-    """Write `count` smooth random 250 x 250 JPEGs of quality 95 in three class folders."""
+def write_pictures(folder: Path, count: int, side: int = SIDE) -> None:
+    """Write `count` smooth random square JPEGs of quality 95 in three class folders."""
     rng = np.random.default_rng(0)
     for i in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (14, 14, 3), dtype=np.uint8))
         place = folder / "train" / CLASSES[i % 3]
         place.mkdir(parents=True, exist_ok=True)
-        picture = coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        picture = coarse.resize((side, side), Image.Resampling.BICUBIC)
         picture.save(place / f"Person_{i:04d}.jpg", quality=95)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import checkpoint
 import cluster_side
 import input_pipeline
+import packs
 import step_overhead
 import torch
 from rich.console import Console
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
+             *packs.measure(options.quick),
              *checkpoint.measure(options.quick), *cluster_side.measure(options.quick)]
     about = machine()
     print_table(found, about)

@@ -15,10 +15,11 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from fer.config.schema import Data
-from fer.data import build, pack
-from fer.data.build import build_pack, fit
+from fer.data import build, pack, rows
+from fer.data.build import build_pack
 from fer.data.layout import Picture, scan
 from fer.data.pack import DamagedPack, Pack, ensure_pack
+from fer.data.rows import fit
 from fer.errors import CallerError
 
 SIZE = 32
@@ -254,8 +255,8 @@ def test_an_interrupted_builder_leaves_its_work_to_the_next_one(
     interrupted(pictures, tmp_path / "pack", monkeypatch)
     assert not (tmp_path / "pack").exists()
     read: list[Path] = []
-    decode = build.decode
-    monkeypatch.setattr(build, "decode", lambda path: read.append(path) or decode(path))
+    decode = rows.decode
+    monkeypatch.setattr(rows, "decode", lambda path: read.append(path) or decode(path))
     counts: list[int] = []
     resumed = built(pictures, tmp_path / "pack", progress=lambda done, total: counts.append(done))
     assert read == [picture.path for picture in pictures[6:]] and counts[0] == 8
@@ -279,8 +280,8 @@ def test_an_unfinished_pack_that_cannot_be_trusted_is_begun_anew(
     if change == "cut":
         journal.write_text(journal.read_text()[:-5])
     read: list[Path] = []
-    decode = build.decode
-    monkeypatch.setattr(build, "decode", lambda path: read.append(path) or decode(path))
+    decode = rows.decode
+    monkeypatch.setattr(rows, "decode", lambda path: read.append(path) or decode(path))
     made = built(pictures, tmp_path / "pack")
     assert len(read) == len(pictures) - (4 if change == "cut" else 0)  # two chunks are whole
     monkeypatch.undo()

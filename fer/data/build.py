@@ -14,21 +14,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
-from PIL import Image
 
-from fer.data.audit import decode
 from fer.data.hashing import text_word
 from fer.data.layout import Picture
 from fer.data.pack import PACK_VERSION, Pack, Progress
-from fer.data.unfinished import Failures, Unfinished, unfinished
+from fer.data.rows import Failures, fill_rows
+from fer.data.unfinished import Unfinished, unfinished
 from fer.errors import CallerError
 from fer.publish import write_json
 
 MANY = 500  # pictures; below it, starting processes takes longer than decoding
 CHUNK = 64  # pictures a task
 MOST_WORKERS = 16  # beyond it the disk is what is waited for
-
 
 
 def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int, folder: Path,
@@ -77,22 +74,6 @@ def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int,
     return Pack.open(folder)
 
 
-def fit(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Return the middle of an RGB image, shorter side resized to `size`: uint8 (size, size, 3).
-
-    Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
-    """
-    width, height = image.size
-    if min(width, height) != size:
-        if width <= height:
-            width, height = size, int(size * height / width)
-        else:
-            width, height = int(size * width / height), size
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2.0), round((height - size) / 2.0)
-    return np.asarray(image)[top : top + size, left : left + size]
-
-
 def _workers_for(pictures: int) -> int:
     return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if pictures >= MANY else 1
 
@@ -120,30 +101,17 @@ def _write_pixels(pictures: Sequence[Picture], size: int, pack: Unfinished, work
 def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
              ) -> Iterator[tuple[int, int, Failures]]:
     if workers <= 1:
-        yield from map(_fill_rows, chunks)
+        yield from map(fill_rows, chunks)
         return
     # Not forked: the parent may hold threads (torch), which a forked child would wait for.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        tasks = [pool.submit(_fill_rows, chunk) for chunk in chunks]
+        tasks = [pool.submit(fill_rows, chunk) for chunk in chunks]
         try:
             for task in as_completed(tasks):
                 yield task.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, int, Failures]:
-    path, start, pictures = chunk
-    pixels = np.load(path, mmap_mode="r+")
-    failures: Failures = {}
-    for row, picture in enumerate(pictures, start):
-        image, reason = decode(picture)
-        if image is None:
-            failures[row] = str(reason)
-        else:
-            pixels[row] = fit(image, pixels.shape[1])
-    return start, len(pictures), failures
 
 
 def _drop_rows(path: Path, rows: list[int]) -> None:

@@ -14,7 +14,6 @@ from fer.data.audit import examine
 from fer.data.augment.mixing import as_unit, mixed, mixture
 from fer.data.augment.presets import PRESETS
 from fer.data.augment.samples import Samples
-from fer.data.build import fit
 from fer.data.drawn_face import draw, landmarks
 from fer.data.drawn_sets import plan_shots, sample_face
 from fer.data.hashing import key, text_word
@@ -23,6 +22,7 @@ from fer.data.masks.faces import find_faces
 from fer.data.masks.landmarks import Points
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, sample
+from fer.data.rows import fit
 from fer.errors import CallerError, choices
 
 Picture = NDArray[np.uint8]

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fer.boot import boot_id
+from fer.data.rows import Failures
 
 JOURNAL = "journal.jsonl"
-
-Failures = dict[int, str]  # row -> reason
 
 
 class Unfinished:
