@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.config.schema import MOST_DRAWINGS
+from fer.config.schema import MOST_DRAWINGS, Data, DataSet
 from fer.data import drawn_sets
 from fer.data.drawn_face import SIZE, draw, draw_twins
 from fer.data.drawn_sets import (
@@ -25,7 +25,10 @@ from fer.data.drawn_sets import (
     sample_face,
     write_drawn_sets,
 )
+from fer.data.facts import read_facts
+from fer.data.layout import scan
 from fer.errors import CallerError
+from fer.study.contents import draw_missing_faces
 
 TINY = DrawnFaces(seed=7, lfw_train=25, lfw_eval=25, real_test=9, people_train=9)
 FOLDERS = {
@@ -231,3 +234,23 @@ def test_the_folder_says_that_these_are_drawings(root: Path) -> None:
 def test_an_unknown_field_of_the_spec_is_refused() -> None:
     with pytest.raises(ValueError, match="lfw_test"):
         DrawnFaces.model_validate({"lfw_test": 3})
+
+
+def test_the_set_of_many_masks_is_a_twin_and_is_drawn_when_asked_for(tmp_path: Path) -> None:
+    spec = DrawnFaces(lfw_train=25, lfw_eval=25, real_test=3, people_train=3)
+    data = Data(sets={"lfw": DataSet(folder="drawn/LFW-FER"),
+                      "many": DataSet(folder="drawn/MANY-FER", twin_of="lfw")}, drawn=spec)
+    assert draw_missing_faces(data, tmp_path, ["lfw"])
+    assert not (tmp_path / "drawn/MANY-FER").exists()
+    assert draw_missing_faces(data, tmp_path, ["lfw", "many"])
+    assert not draw_missing_faces(data, tmp_path, ["lfw", "many"])
+    plain, masked = (scan(name, tmp_path / data.sets[name].folder, data.classes)["train"]
+                     for name in ("lfw", "many"))
+    assert [p.relative for p in masked] == [p.relative for p in plain] and len(plain) == 25
+    for before, after in zip(plain, masked, strict=True):
+        changed = np.abs(np.asarray(Image.open(before.path)).astype(int)
+                         - np.asarray(Image.open(after.path))).max(-1) > 40
+        rows = np.flatnonzero(changed.any(1))
+        assert changed.mean() > 0.03 and rows.mean() > 125  # on the lower half of the face
+    worn = read_facts(tmp_path / "drawn/MANY-FER")
+    assert len({facts.mask_type for facts in worn.values()}) > 4

@@ -99,6 +99,17 @@ def test_first_sentence_is_made_from_the_numbers(finished: Simulated) -> None:
     assert any("people and cameras" in line for line in said.caveats)
 
 
+def test_training_sets_are_compared_over_what_all_of_them_have(tmp_path: Path) -> None:
+    whole = simulate(tmp_path)
+    best = replace(whole, runs=[run for run in whole.runs if run.recipe == "lp_ft"])
+    expected = build(best, out=tmp_path / "best").said.answer
+    uneven = [run for run in whole.runs if (run.recipe, run.train_on) != ("scratch", "lfw")]
+    said = build(replace(whole, runs=uneven)).said.answer
+    assert said.main == expected.main and said.others[0] == expected.others[0]
+    assert "mean of 2 configurations, those that all training sets have" in said.sizes
+    assert "that all training sets have" not in expected.sizes
+
+
 def test_page_loads_nothing_from_outside(finished: Simulated) -> None:
     text = (finished.out / "index.html").read_text()
     assert re.findall(r"""(?:src|href|action|data)\s*=\s*["'](?:https?:)?//[^"']*""", text) == []

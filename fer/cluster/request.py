@@ -90,8 +90,9 @@ def expanded(study: Study, console: Console) -> Expanded:
         CallerError: anything in the study, the configuration or the data that the caller can mend.
     """
     data = _data_of(study)
-    _draw(data, console)
-    require_sets(_sets_of(study), data, data_root())
+    names = _sets_of(study)
+    _draw(data, names, console)
+    require_sets(names, data, data_root())
     check_room(cache(), "FER_CACHE")
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
@@ -117,10 +118,10 @@ def _sets_of(study: Study) -> set[str]:
             | {split.partition("/")[0] for split in study.evaluate_on})
 
 
-def _draw(data: Data, console: Console) -> None:
+def _draw(data: Data, names: set[str], console: Console) -> None:
     if data.drawn is None:
         return
     with shown("drawing faces (once)") as progress:
-        drawn = draw_missing_faces(data, data_root(), progress)
+        drawn = draw_missing_faces(data, data_root(), names, progress)
     if drawn:
         console.print(f"drew the faces below {data_root() / 'drawn'} (drawings, not people)")

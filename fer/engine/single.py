@@ -55,7 +55,8 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         if session.first:
             if debug:
                 shutil.rmtree(store.runs, ignore_errors=True)
-            draw_missing_faces(config.data, data_root())
+            draw_missing_faces(config.data, data_root(), [
+                *config.train_sets, *(split.split("/")[0] for split in config.evaluate_on)])
         session.wait()
         contents = Contents(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)

@@ -1,7 +1,8 @@
 """The answer of a study in sentences made from its numbers; nothing here is written ahead.
 
 A sentence about a training set is the mean over the configurations trained on it, seed by seed,
-with the interval of that mean; configurations are taken as given, not as a sample.
+with the interval of that mean; configurations are taken as given, not as a sample. Training sets
+are compared over the backbones, recipes and other axes that all of them have.
 """
 
 from collections.abc import Sequence
@@ -43,9 +44,7 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
     """Return what the numbers of `analysis` say."""
     if not analysis.cells:
         return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
-    groups: dict[str, list[Config]] = {}
-    for config in analysis.configs:
-        groups.setdefault(config.train_on, []).append(config)
+    groups, alike = _comparable(analysis)
     spoken = [(name, *found) for name in _first_synthetic(analysis, list(groups))
               if (found := _sentence(analysis, name, groups[name])) is not None]
     if not spoken:
@@ -54,11 +53,34 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
     (_, main, intervals), *rest = spoken
     kinds = [one.kind for _, _, found in spoken for one in found]
     caveats = (caveat(kinds), *([_confound(analysis)] if analysis.gaps else []))
-    first = groups[spoken[0][0]]
-    measured = [config for config in first if _measured(analysis, config)]
-    more = "" if len(measured) == 1 else f", mean of {len(measured)} configurations"
+    number = len(groups[spoken[0][0]])
+    more = "" if number == 1 else f", mean of {number} configurations"
+    if alike:
+        more += f", {'the one' if number == 1 else 'those'} that all training sets have"
     others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families))
     return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+
+
+def _comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool]:
+    """Return the measured configurations by training set, and whether some were left aside.
+
+    Where training sets have different ones, only those that all have are kept: the mean of good
+    and bad recipes on one set beside that of the good ones on another would mislead.
+    """
+    groups: dict[str, list[Config]] = {}
+    for config in analysis.configs:
+        if _measured(analysis, config):
+            groups.setdefault(config.train_on, []).append(config)
+    kinds = [{_kind(config) for config in group} for group in groups.values()]
+    everywhere = set.intersection(*kinds) if kinds else set()
+    if not everywhere or all(kind == everywhere for kind in kinds):
+        return groups, False
+    return {name: [config for config in group if _kind(config) in everywhere]
+            for name, group in groups.items()}, True
+
+
+def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return config.backbone, config.recipe, config.axes
 
 
 def _confound(analysis: Analysis) -> str:
@@ -85,9 +107,6 @@ def _first_synthetic(analysis: Analysis, names: list[str]) -> list[str]:
 def _sentence(analysis: Analysis, name: str,
               configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
     """Return what models trained on `name` reach, and the intervals named in the sentence."""
-    configs = [config for config in configs if _measured(analysis, config)]
-    if not configs:
-        return None
     if analysis.gap is not None:
         found = _gap_sentence(analysis, name, configs)
         if found is not None:

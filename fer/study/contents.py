@@ -122,16 +122,24 @@ def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
         "without data, the same on drawn faces: python launch/sweep.py sweeps/demo.yaml")
 
 
-def draw_missing_faces(data: Data, root: Path, progress: Progress | None = None) -> bool:
+def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
+                       progress: Progress | None = None) -> bool:
     """Draw the drawn data sets below `root` where the configuration asks for them.
 
-    Returns whether anything was drawn.
+    Args:
+        names: of the data sets that are needed; the one with many masks is drawn only then.
+
+    Returns:
+        whether anything was drawn.
     """
     if data.drawn is None:
         return False
-    from fer.data.drawn_sets import write_drawn_sets
+    from fer.data import drawn_sets, drawn_twin
 
-    return write_drawn_sets(root / "drawn", data.drawn, progress=progress)
+    drawn = drawn_sets.write_drawn_sets(root / "drawn", data.drawn, progress=progress)
+    if any(name in data.sets and data.sets[name].folder == drawn_twin.FOLDER for name in names):
+        drawn |= drawn_twin.write_many_masks(root, data.drawn, progress)
+    return drawn
 
 
 def packs_of(
