@@ -72,10 +72,8 @@ class TrainBatches:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return this rank's share of global batch `step` (0…steps_per_epoch-1) of an epoch."""
-        start, stop = batch_bounds(self.order.items, self.batch_size, step)
-        indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
-        samples = Samples(self.seed, epoch, self.source.uids_of(indices), passes)
-        first, last = share(0, stop - start, self.rank, self.world)
+        indices, samples = self._global(epoch, step)
+        first, last = self._share(len(indices))
         mine, some = indices[first:last], samples.some(slice(first, last))
         images = self.pictures(mine, some)
         labels: NDArray = self.source.labels_of(indices)
@@ -85,6 +83,20 @@ class TrainBatches:
                                   len(self.source.class_counts))
             images = self._mixed(images, some, pairs.some(slice(first, last)))
         return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
+
+    def samples(self, epoch: int, step: int) -> Samples:
+        """Return what the pictures of `batch` are, for whatever else is a function of that."""
+        _, samples = self._global(epoch, step)
+        return samples.some(slice(*self._share(len(samples))))
+
+    def _global(self, epoch: int, step: int) -> tuple[Indices, Samples]:
+        """Return the whole global batch: numbers in the source, and what they are."""
+        start, stop = batch_bounds(self.order.items, self.batch_size, step)
+        indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
+        return indices, Samples(self.seed, epoch, self.source.uids_of(indices), passes)
+
+    def _share(self, size: int) -> tuple[int, int]:
+        return share(0, size, self.rank, self.world)
 
     def pictures(self, indices: Indices, samples: Samples) -> Tensor:
         """Return augmented pictures, (N, 3, size, size), by their numbers in the source.

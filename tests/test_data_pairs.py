@@ -1,0 +1,77 @@
+"""Paired views: the same people under the same augmentation, row by row."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from picture_sets import CLASSES, write_set
+from PIL import Image
+
+from fer.data.batches import TrainBatches
+from fer.data.build import build_pack
+from fer.data.layout import scan
+from fer.data.masks.atlas import MaskAugmentation, make_atlas
+from fer.data.pairs import PairedBatches
+from fer.data.source import Source
+from fer.errors import CallerError
+
+SIZE = 32
+
+
+def source(root: Path, name: str) -> Source:
+    pictures = scan(name, root / name, CLASSES)["train"]
+    return Source([build_pack(pictures, CLASSES, SIZE, root / f"{name}-pack", "d" * 32)])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Plain pictures, and a twin in which the lower half of each is white."""
+    write_set(tmp_path / "plain", {"train": 8})
+    shutil.copytree(tmp_path / "plain", tmp_path / "masked")
+    for path in (tmp_path / "masked").rglob("*.jpg"):
+        pixels = np.array(Image.open(path))
+        pixels[len(pixels) // 2:] = 255
+        Image.fromarray(pixels).save(path, quality=95)
+    return tmp_path
+
+
+@pytest.mark.parametrize("preset", ["none", "light", "seed2021"])
+def test_both_views_are_augmented_alike(root: Path, preset: str) -> None:
+    plain, masked = source(root, "plain"), source(root, "masked")
+    batches = TrainBatches(plain, 5, preset, 12)
+    first, second = PairedBatches(batches, masked).batch(1, 0)
+    samples = batches.samples(1, 0)
+    expected = batches.preset.apply(masked.gather(first.indices), samples)  # files sort alike
+    assert torch.equal(second, expected) and not torch.equal(second, first.images)
+
+
+def test_the_views_of_one_set_are_the_same_picture(root: Path) -> None:
+    batches = TrainBatches(source(root, "plain"), 5, "strong", 12)
+    first, second = PairedBatches(batches).batch(1, 0)
+    assert torch.equal(first.images, second)
+
+
+def test_masks_are_laid_on_the_second_view_only(root: Path) -> None:
+    plain = source(root, "plain")
+    masks = MaskAugmentation(make_atlas(("flat",), "cropped", SIZE), 1.0)
+    first, second = PairedBatches(TrainBatches(plain, 5, "none", 12), masks=masks).batch(0, 0)
+    assert torch.equal(first.images, plain.gather(first.indices).permute(0, 3, 1, 2))
+    changed = (first.images != second).any(1)
+    assert bool(changed[:, SIZE // 2 :].any()) and not bool(changed[:, :4].any())
+
+
+def test_ranks_share_pairs_as_they_share_batches(root: Path) -> None:
+    plain, masked = source(root, "plain"), source(root, "masked")
+    _, whole = PairedBatches(TrainBatches(plain, 5, "light", 10), masked).batch(0, 1)
+    parts = [PairedBatches(TrainBatches(plain, 5, "light", 10, rank, 3), masked).batch(0, 1)[1]
+             for rank in range(3)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_pictures_without_a_twin_are_refused(root: Path) -> None:
+    next((root / "masked/train/neutral").glob("*_0001.jpg")).unlink()
+    batches = TrainBatches(source(root, "plain"), 5, "light", 12)
+    with pytest.raises(CallerError, match="1 of 24 pictures have no twin, such as plain/train/neu"):
+        PairedBatches(batches, source(root, "masked"))
