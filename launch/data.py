@@ -99,12 +99,17 @@ def list_sets(
         metavar="[SET ...]", help="As for verify.")] = None,
     config: Annotated[str, typer.Option(help="Whose data sets.")] = "configs/base.yaml",
 ) -> None:
-    """List the data sets that are there: splits, pictures a class, people, where they came from."""
-    from fer.config.places import data_root
+    """List the data sets that are there: splits, pictures a class, people, where they came from.
+
+    And the packs in FER_CACHE that were made of them, those of other pictures than now by name.
+    """
+    from fer.config.places import cache, data_root
+    from fer.data.check.packs import lines_about, stored_packs
     from fer.data.check.verify import data_of, lines, pictures_on_disk
 
     data = data_of(config, names or [], data_root())
-    typer.echo("\n".join(lines(data, data_root(), pictures_on_disk(data, data_root()))))
+    sets = lines(data, data_root(), pictures_on_disk(data, data_root()))
+    typer.echo("\n".join([*sets, *lines_about(stored_packs(cache()))]))
 
 
 def sheet(

@@ -19,6 +19,7 @@ from fer.data.check.pictures import look_at
 from fer.data.check.verify import Verdict, verify
 from fer.data.intake.known import EXPECTED
 from fer.data.layout import Picture
+from fer.data.pack import ensure_pack
 
 DATA = Data(sets={"lfw": DataSet(folder="LFW"), "mlfw": DataSet(folder="MLFW", twin_of="lfw"),
                   "real": DataSet(folder="REAL")})
@@ -233,8 +234,24 @@ def test_sets_are_listed_with_where_they_came_from(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert f"from {root / 'REAL'}" in done.stdout and "LFW/eval: 12 pictures" in done.stdout
     said_in_one_line(launch("data", "list", "NONE", FER_DATA=str(root)), "NONE", "LFW", "COPY")
-    everything = launch("data", "list", FER_DATA=str(root))
+    shutil.copytree(root / "REAL", root / "drawn/REAL-FER")
+    (root / "drawn/drawn.json").touch()  # those are the project's own, several sets in one folder
+    everything = launch("data", "list", FER_DATA=str(root), FER_CACHE=str(root / ".none"))
     assert {line.split("/")[0] for line in everything.stdout.splitlines()} == {
         "LFW", "MLFW", "REAL", "COPY"}
     (root / "none").mkdir()
     said_in_one_line(launch("data", "list", FER_DATA=str(root / "none")), "data.py add")
+
+
+def test_list_names_packs_of_pictures_that_changed_or_went(root: Path) -> None:
+    cache = root / ".cache"
+    packs = {split: ensure_pack(split, DATA, root, 32, cache) for split in
+             ("lfw/eval", "mlfw/eval", "real/test")}
+    asked = {"FER_DATA": str(root), "FER_CACHE": str(cache)}
+    quiet = launch("data", "list", **asked).stdout
+    assert f"packs: 3 of 0.00 GB in {cache}/packs" in quiet and "changed or gone" not in quiet
+    next((root / "LFW/eval").rglob("*.jpg")).unlink()
+    write(next((root / "MLFW/eval").rglob("*.jpg")), seed=999)
+    said = launch("data", "list", **asked).stdout.splitlines()[-1]
+    assert "changed or gone since: 2 of" in said and str(packs["real/test"].folder) not in said
+    assert str(packs["lfw/eval"].folder) in said and str(packs["mlfw/eval"].folder) in said

@@ -11,6 +11,7 @@ from fer.config.validate import validate
 from fer.data.check import findings as check
 from fer.data.check.findings import Finding
 from fer.data.check.pictures import look_at
+from fer.data.drawn_sets import MARKER
 from fer.data.intake.incoming import read_record
 from fer.data.intake.known import EXPECTED
 from fer.data.layout import Picture, discover, scan, split_folders
@@ -41,7 +42,7 @@ class Verdict:
 
 
 def data_of(config: str, names: Sequence[str], root: Path) -> Data:
-    """Return the data sets to look at: named ones, or all that are on disk.
+    """Return the data sets to look at: named ones, or all that are on disk but the drawn ones.
 
     Args:
         config: gives sets their names, and says which are twins.
@@ -56,7 +57,7 @@ def data_of(config: str, names: Sequence[str], root: Path) -> Data:
              if folder_of(name, data, root).is_dir()}
     known = {folder_of(name, data, root) for name in there}
     folders = {place.name: DataSet(folder=place.name) for place in sorted(root.glob("[!.]*"))
-               if place.is_dir() and place not in known}
+               if place.is_dir() and place not in known and not (place / MARKER).is_file()}
     everything = {**folders, **there}
     by_folder = {Path(one.folder).name: name for name, one in there.items()}
     chosen = {} if names else everything
