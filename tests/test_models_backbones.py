@@ -9,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from conftest import launch
 
+from fer.config.load import load_run
 from fer.config.schema import Backbone
 from fer.errors import CallerError
 from fer.models import registry
@@ -45,7 +47,8 @@ def test_all_backbones_share_the_names_of_outer_stages(file):
 def test_the_head_ends_in_a_layer_with_one_output_a_class(file):
     model = build_without_memory(backbone(file.stem))
     layers = [m for module in model.stages["head"] for m in module.modules()]
-    assert [m.out_features for m in layers if isinstance(m, torch.nn.Linear)] == [3]
+    assert [m.weight.shape[0] for m in layers
+            if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)] == [3]
 
 
 def test_hidden_layers_in_front_of_the_class_layer_are_the_neck():
@@ -54,11 +57,17 @@ def test_hidden_layers_in_front_of_the_class_layer_are_the_neck():
         "output.fc1.fc.weight", "output.fc1.fc.bias", "output.fc2.fc.weight", "output.fc2.fc.bias"]
 
 
-@pytest.mark.parametrize("name", ["resmasking_dropout1", "cbam_resnet50", "vgg19", "mobilenet_w1"])
-def test_a_full_size_backbone_takes_a_training_step_at_224_pixels(name):
+LARGER_THAN_A_TEST = "resmasking50_dropout1"  # 1.9 billion parameters: 15 GB with its gradients
+FULL_SIZE = [file.stem for file in FILES if not file.stem.endswith("_tiny")
+             and file.stem not in (LARGER_THAN_A_TEST, "resmasking")]  # as its dropout siblings
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_a_full_size_backbone_takes_a_training_step_at_its_size(name):
     torch.manual_seed(0)
     model = registry.build(backbone(name), CLASSES)
-    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    side = model.backbone.input_size
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = {stage: next(model.stage_parameters(stage))[1].detach().clone()
               for stage in model.stages}
@@ -71,7 +80,15 @@ def test_a_full_size_backbone_takes_a_training_step_at_224_pixels(name):
     assert moved == set(registry.stage_names(backbone(name)))
 
 
-@pytest.mark.parametrize("name", ["vgg19", "mobilenet_w1", "cbam_resnet50", "resmasking"])
+def test_the_largest_backbone_goes_forward_and_back_without_memory():
+    model = build_without_memory(backbone(LARGER_THAN_A_TEST))
+    logits = model.net(torch.empty(2, 3, 224, 224, device="meta"))
+    logits.sum().backward()
+    assert logits.shape == (2, 3) and all(p.grad is not None for p in model.parameters())
+    assert 1.8e9 < sum(p.numel() for p in model.parameters()) < 2e9
+
+
+@pytest.mark.parametrize("name", [name for name in FULL_SIZE if name != "resattnet56"])
 def test_a_full_size_backbone_takes_other_input_sizes(name):
     model = build_without_memory(backbone(name, input_size=96))
     images = torch.empty(2, 3, 96, 96, device="meta")
@@ -114,3 +131,75 @@ def test_looking_up_architectures_does_not_import_pytorchcv():
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent.parent, check=True,
                           capture_output=True, text=True)
     assert done.stdout.strip() == "True False"
+
+
+TORCHVISION = {
+    "resnet18": ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
+    "densenet121": ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
+    "efficientnet_b0": ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
+    "vgg11": ("stem", "stage1", "stage2", "stage3", "stage4", "neck", "head"),
+    "convnext_tiny": ("stem", "stage1", "stage2", "stage3", "neck", "head"),
+    "swin_t": ("stem", "stage1", "stage2", "stage3", "head"),
+    "squeezenet1_1": ("stem", "stage1", "stage2", "stage3", "head"),
+}
+
+
+@pytest.mark.parametrize("model", TORCHVISION)
+def test_any_torchvision_classifier_has_a_stage_a_resolution(model):
+    config = Backbone(name="x", arch=f"torchvision/{model}")
+    assert registry.stage_names(config) == TORCHVISION[model]
+    made = build_without_memory(config)
+    assert made.net(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 3)
+
+
+def test_stages_of_torchvision_are_in_order_and_hold_what_their_names_say():
+    made = build_without_memory(Backbone(name="x", arch="torchvision/resnet18"))
+    starts = {stage: {name.split(".")[0] for name, _ in made.stage_parameters(stage)}
+              for stage in made.stages}
+    assert starts == {"stem": {"conv1", "bn1"}, "head": {"fc"},
+                      **{f"stage{number}": {f"layer{number}"} for number in range(1, 5)}}
+
+
+def test_a_torchvision_classifier_takes_a_training_step_and_keeps_its_weights():
+    torch.manual_seed(0)
+    model = registry.build(Backbone(name="x", arch="torchvision/resnet18", input_size=64), CLASSES)
+    assert not any(tensor.is_meta for tensor in model.state_dict().values())
+    assert model.training
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    F.cross_entropy(model(images), torch.tensor([0, 2])).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_any_pytorchcv_classifier_is_built_by_its_name():
+    config = Backbone(name="x", arch="pytorchcv/preresnet18", input_size=96)
+    model = build_without_memory(config)
+    assert model.net(torch.empty(2, 3, 96, 96, device="meta")).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("arch", "said"), [
+    ("pytorchcv/resnet19", "no model 'resnet19'"), ("torchvision/resnet19", "resnet18"),
+    ("timm/resnet18", "pytorchcv, torchvision"), ("torchvision/vit_b_16", "beside its layers"),
+    ("torchvision/regnet_x_400mf", "meta device"),
+    ("pytorchcv/fcn8sd_resnetd50b_voc", "no classifier")])
+def test_a_library_model_that_cannot_be_used_is_one_line(arch, said):
+    with pytest.raises(CallerError, match=said) as refused:
+        build_without_memory(Backbone(name="x", arch=arch))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_backbone_is_named_by_library_and_model_in_a_configuration():
+    config = load_run("configs/drawn.yaml", {"backbone": "torchvision/resnet18"})
+    assert config.backbone.name == "torchvision-resnet18"
+    assert config.backbone.mean[0] == pytest.approx(0.485)
+
+
+def test_the_list_has_every_backbone_with_its_weights(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/vgg19.pth").touch()
+    done = launch("weights", "list", FER_CACHE=str(tmp_path), COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert lines.keys() >= {file.stem for file in FILES}
+    assert "vgg19.pth there" in lines["vgg19"] and "139.6 M" in lines["vgg19"]
+    assert "cbam_resnet50.pth missing" in lines["cbam_resnet50"]
+    assert "stage1(13)" in lines["cbam_resnet50"]

@@ -21,6 +21,7 @@ from fer.errors import CallerError, choices
 
 BLOCK_FOLDERS = {"backbone": REPOSITORY / "configs" / "backbones",
                  "recipe": REPOSITORY / "configs" / "recipes"}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_ANCESTORS = 8
 SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the run of its weights
 Resolved = dict[str, RunConfig]
@@ -60,11 +61,19 @@ def with_block(tree: Tree, key: str, place: str) -> Tree:
     name = tree.get(key)
     if not isinstance(name, str):
         return tree
+    if key == "backbone" and "/" in name:
+        return {**tree, key: of_library(name)}
     file = _block_files(key).get(name)
     if file is None:
         known = choices(block_names(key))
         raise CallerError(f"{place}: {key}: no {key} '{name}'; there are: {known}")
     return {**tree, key: {"name": name, **read_tree(file)}}
+
+
+def of_library(name: str) -> Tree:
+    """Return the backbone `pytorchcv/MODEL` or `torchvision/MODEL`, normalised as for ImageNet."""
+    return {"name": name.replace("/", "-"), "arch": name, "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD)}
 
 
 def _block_files(key: str) -> Mapping[str, Path]:

@@ -65,10 +65,18 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Architecture:
-    """Return the architecture `name`; a CallerError lists the known ones where it is unknown."""
+    """Return the architecture `name`; a CallerError lists the known ones where it is unknown.
+
+    `pytorchcv/MODEL` and `torchvision/MODEL` need no declaration.
+    """
+    if "/" in name:
+        from fer.models import libraries  # which uses what is declared through this module
+
+        return Architecture(name, *libraries.named(name))
     known = _discovered()
     if name not in known:
-        raise CallerError(f"no architecture '{name}'; there are: {choices(known)}")
+        raise CallerError(f"no architecture '{name}'; there are: {choices(known)}, and "
+                          "pytorchcv/MODEL and torchvision/MODEL")
     return known[name]
 
 

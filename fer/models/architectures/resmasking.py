@@ -18,6 +18,8 @@ from fer.models.classifier import StageMap
 from fer.models.registry import architecture
 
 DROPOUT = 0.4  # of `resmasking_dropout1`, upstream
+HIDDEN, HIDDEN_DROPOUT = 128, 0.5  # of `resmasking_dropout2`, upstream
+EXPANSION = 4  # of a Bottleneck's channels
 _ALIAS = re.compile(r"^(mask\d+)\.downsample(\d+)\.(.+)$")
 
 
@@ -55,6 +57,33 @@ class BasicBlock(nn.Module):
             shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return F.relu(self.bn2(self.conv2(x)) + shortcut, inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015), N x C x H x W.
+
+    As in torchvision, the 3x3 convolution has the stride.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int = 1, downsample: nn.Module | None = None
+    ):
+        super().__init__()
+        inner = outputs // EXPANSION
+        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return F.relu(self.bn3(self.conv3(x)) + shortcut, inplace=True)
 
 
 class MaskingBlock(nn.Module):
@@ -117,17 +146,18 @@ def _up_pool(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ResMasking(nn.Module):
-    """A ResNet of BasicBlocks; the features of stage i become x * (1 + mask_i(x)).
+    """A ResNet; the features of stage i become x * (1 + mask_i(x)).
 
     Args:
         head: from the pooled features, N x widths[-1], to logits.
-        widths: channels of each stage.
-        blocks: BasicBlocks of each stage.
+        widths: channels that each stage gives.
+        blocks: blocks of each stage.
         mask_depths: depth of each stage's masking block; 0 for none.
         growth: channel growth in the masking blocks.
         small: for small images: a 3x3 stem without pooling, max pooling after each stage in
             place of strided convolutions (which lose the detail of a 48-pixel face), and torch's
             own initial weights, which learn faster here than He's by the output width.
+        bottleneck: of Bottlenecks, as ResNet-50, in place of BasicBlocks.
     """
 
     def __init__(
@@ -138,17 +168,19 @@ class ResMasking(nn.Module):
         mask_depths: Sequence[int],
         growth: int = 2,
         small: bool = False,
+        bottleneck: bool = False,
     ):
         super().__init__()
         self.small = small
         self.mask_depths = tuple(mask_depths)
         kernel = 3 if small else 7
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, 2, padding=kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        inputs = widths[0]
+        block = Bottleneck if bottleneck else BasicBlock
+        inputs = widths[0] // (EXPANSION if bottleneck else 1)
+        self.conv1 = nn.Conv2d(3, inputs, kernel, 2, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
         for number, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
             stride = 1 if number == 1 or small else 2
-            self.add_module(f"layer{number}", _layer(inputs, width, count, stride))
+            self.add_module(f"layer{number}", _layer(block, inputs, width, count, stride))
             inputs = width
         if not small:
             _initialise(self)  # before the masking blocks: upstream leaves those as torch does
@@ -172,10 +204,11 @@ class ResMasking(nn.Module):
         return logits
 
 
-def _layer(inputs: int, width: int, count: int, stride: int) -> nn.Sequential:
+def _layer(block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, count: int,
+           stride: int) -> nn.Sequential:
     changes = stride != 1 or inputs != width
-    first = BasicBlock(inputs, width, stride, _shortcut(inputs, width, stride) if changes else None)
-    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(count - 1)))
+    first = block(inputs, width, stride, _shortcut(inputs, width, stride) if changes else None)
+    return nn.Sequential(first, *(block(width, width) for _ in range(count - 1)))
 
 
 def _initialise(module: nn.Module) -> None:
@@ -190,14 +223,22 @@ def stages(net: nn.Module) -> StageMap:
     found: dict[str, tuple[str, ...]] = {"stem": ("conv1", "bn1")}
     for number, depth in enumerate(net.mask_depths, start=1):
         found[f"stage{number}"] = (f"layer{number}", *([f"mask{number}"] if depth else []))
+    if isinstance(net.fc, nn.Sequential):
+        *hidden, last = [f"fc.{name}" for name, layer in net.fc.named_children()
+                         if isinstance(layer, nn.Linear)]
+        if hidden:
+            return {**found, "neck": tuple(hidden), "head": (last,)}
     return {**found, "head": ("fc",)}
 
 
-def _full_size(head: nn.Module, input_size: int) -> ResMasking:
+def _full_size(head: nn.Module, input_size: int, bottleneck: bool = False) -> ResMasking:
     if input_size % 32:
         raise CallerError(f"input_size {input_size}: ResMasking takes multiples of 32, as its "
                           "masking blocks halve and double the resolution")
-    return ResMasking(head, (64, 128, 256, 512), (3, 4, 6, 3), (4, 3, 2, 1))
+    widths = [64, 128, 256, 512]
+    if bottleneck:
+        widths = [EXPANSION * width for width in widths]
+    return ResMasking(head, widths, (3, 4, 6, 3), (4, 3, 2, 1), bottleneck=bottleneck)
 
 
 @architecture("resmasking", stages)
@@ -210,6 +251,21 @@ def resmasking(num_classes: int, input_size: int = 224) -> nn.Module:
 def resmasking_dropout1(num_classes: int, input_size: int = 224) -> nn.Module:
     """Make the variant of the 2021 study, with dropout in front of the class layer."""
     return _full_size(nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(512, num_classes)), input_size)
+
+
+@architecture("resmasking_dropout2", stages)
+def resmasking_dropout2(num_classes: int, input_size: int = 224) -> nn.Module:
+    """Make the variant with a hidden layer in front of the class layer."""
+    head = nn.Sequential(nn.Linear(512, HIDDEN), nn.ReLU(), nn.Dropout(HIDDEN_DROPOUT),
+                         nn.Linear(HIDDEN, num_classes))
+    return _full_size(head, input_size)
+
+
+@architecture("resmasking50_dropout1", stages)
+def resmasking50_dropout1(num_classes: int, input_size: int = 224) -> nn.Module:
+    """Make the variant on ResNet-50; its masking blocks are four times as wide."""
+    head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(2048, num_classes))
+    return _full_size(head, input_size, bottleneck=True)
 
 
 @architecture("resmasking_tiny", stages)

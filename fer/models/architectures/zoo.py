@@ -52,19 +52,26 @@ def _output_stages(output: nn.Module) -> dict[str, list[str]]:
     return {"neck": neck, "head": [head]}
 
 
-def _at_size(net: nn.Module, input_size: int) -> nn.Module:
-    """Replace the fixed final pooling by an adaptive one; equal at the native size."""
+def at_size(net: nn.Module, input_size: int) -> nn.Module:
+    """Replace the fixed final pooling by an adaptive one; equal at the size it is made for.
+
+    Raises:
+        CallerError: a size that the network cannot take.
+    """
     if input_size < SMALLEST_SIZE:
         raise CallerError(f"input_size {input_size}: this backbone takes at least {SMALLEST_SIZE}")
-    if input_size != NATIVE_SIZE:
-        features = net.get_submodule("features")
-        is_vgg = not hasattr(features, "final_pool")
+    features = net.get_submodule("features")
+    native = getattr(net, "in_size", (NATIVE_SIZE, NATIVE_SIZE))[0]
+    if input_size != native:
+        is_vgg = type(net).__name__ == "VGG"
+        if not is_vgg and not hasattr(features, "final_pool"):
+            raise CallerError(f"input_size {input_size}: {type(net).__name__} takes {native} only")
         features.add_module("final_pool", nn.AdaptiveAvgPool2d(VGG_GRID if is_vgg else 1))
     return net
 
 
 def _make(factory: Callable[..., nn.Module], num_classes: int, input_size: int) -> nn.Module:
-    return _at_size(factory(num_classes=num_classes, pretrained=False), input_size)
+    return at_size(factory(num_classes=num_classes, pretrained=False), input_size)
 
 
 # pytorchcv takes a second to import, so each function imports its own module when called.

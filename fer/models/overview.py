@@ -1,0 +1,83 @@
+"""Every backbone of `configs/backbones` in a table: what `launch/weights.py list` prints."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from fer.config.load import BLOCK_FOLDERS, block_names
+from fer.config.schema import Backbone
+from fer.config.tree import read_tree
+from fer.config.validate import validate
+from fer.models.registry import build
+
+MILLION = 1e6
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One backbone: its configuration, weights in all, and what it starts from.
+
+    Attributes:
+        parameters: how many numbers are trained when nothing is frozen.
+        batch_norms: stage -> batch-norm layers in it, input to output.
+        weights: `there`, `missing`, the configuration of a run that makes them, or empty.
+    """
+
+    backbone: Backbone
+    parameters: int
+    batch_norms: dict[str, int]
+    weights: str
+
+
+def read_backbone(name: str) -> Backbone:
+    """Return the backbone `configs/backbones/NAME.yaml`; the name must be there."""
+    file = BLOCK_FOLDERS["backbone"] / f"{name}.yaml"
+    return validate(Backbone, {"name": name, **read_tree(file)}, str(file))
+
+
+def entries(cache: Path) -> Iterator[Entry]:
+    """Yield every backbone, by name; no memory is taken for weights.
+
+    Args:
+        cache: `$FER_CACHE`, below which weights files lie.
+    """
+    for name in block_names("backbone"):
+        backbone = read_backbone(name)
+        with torch.device("meta"):
+            model = build(backbone, ("a", "b", "c"))
+        norms = {stage: len(model.batch_norms(stage)) for stage in model.stages}
+        yield Entry(backbone, sum(p.numel() for p in model.parameters()), norms,
+                    _weights(backbone, cache))
+
+
+def _weights(backbone: Backbone, cache: Path) -> str:
+    pretrained = backbone.pretrained
+    if pretrained is None:
+        return ""
+    if pretrained.source == "run":
+        return f"trained by {pretrained.base}"
+    assert pretrained.file is not None
+    there = (cache / "weights" / pretrained.file).is_file()
+    return f"{pretrained.file} {'there' if there else 'missing'}"
+
+
+def table_of(found: Iterator[Entry]) -> Table:
+    """Return the entries as a table for people."""
+    table = Table("backbone", "architecture", box=None, pad_edge=False)
+    for title in ("pixels", "parameters"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("stages (batch-norm layers)")
+    table.add_column("pretrained weights")
+    for entry in found:
+        stages = " ".join(f"{stage}({count})" if count else stage
+                          for stage, count in entry.batch_norms.items())
+        table.add_row(entry.backbone.name, entry.backbone.arch, str(entry.backbone.input_size),
+                      _millions(entry.parameters), stages, entry.weights)
+    return table
+
+
+def _millions(count: int) -> str:
+    return f"{count / MILLION:,.{1 if count >= MILLION else 3}f} M"

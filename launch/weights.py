@@ -1,0 +1,52 @@
+"""Weights in, before jobs start: which backbones there are, and original checkpoints converted."""
+
+from typing import Annotated
+
+import typer
+
+from fer.command import run
+
+
+def list_backbones() -> None:
+    """List the backbones: input size, parameters, stages, and whether their weights are there."""
+    from rich.console import Console
+
+    from fer.config.places import cache
+    from fer.models.overview import entries, table_of
+
+    Console().print(table_of(entries(cache())))
+    typer.echo(f"weights lie in {cache() / 'weights'}; any other classifier is used by its name: "
+               "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
+
+
+def convert(
+    source: Annotated[str, typer.Argument(
+        help="A checkpoint of ResidualMaskingNetwork, of the 2021 study, or a state dict.")],
+    backbone: Annotated[str, typer.Option(help="Which backbone it is of.")],
+    classes: Annotated[str, typer.Option(
+        help="Its class names in the order of its logits, separated by commas. Default: LFW-FER's "
+             "three or FER2013's seven, by their number.")] = "",
+    name: Annotated[str, typer.Option("--as", help="Name of the file that is written.")] = "",
+) -> None:
+    """Turn a checkpoint into a weights file below FER_CACHE; nothing in it is ever run."""
+    from pathlib import Path
+
+    from fer.config.load import block_names
+    from fer.config.places import cache
+    from fer.errors import CallerError, choices
+    from fer.models.convert import convert
+    from fer.models.overview import read_backbone
+
+    if backbone not in (known := block_names("backbone")):
+        raise CallerError(f"no backbone '{backbone}'; there are: {choices(known)}")
+    file = f"{name or Path(source).stem}.safetensors"
+    model, report = convert(Path(source), read_backbone(backbone),
+                            tuple(classes.split(",")) if classes else (),
+                            cache() / "weights" / file)
+    typer.echo(f"{cache() / 'weights' / file}: {', '.join(model.classes)}; {report}\n"
+               f"start from it with: backbone={backbone} recipe=lp_ft "
+               f"backbone.pretrained='{{source: file, file: {file}}}'")
+
+
+if __name__ == "__main__":
+    run(list_backbones, convert)
