@@ -16,11 +16,24 @@ def train(
     )] = None,
     debug: Annotated[bool, typer.Option("--debug", help="A few batches, in a folder of its own.")]
     = False,
+    explained: Annotated[bool, typer.Option("--explain", help="Say what each phase trains, at "
+                                            "which rate and how many parameters; train nothing.")]
+    = False,
 ) -> None:
     """Train one configuration, and first what it starts from; evaluate it on `evaluate_on`.
 
     Alone on one device, or as one rank where RANK and WORLD_SIZE are set (torchrun, accelerate).
     """
+    if explained:
+        from rich.console import Console
+
+        from fer.config.load import load_run
+        from fer.config.tree import parse_overrides
+        from fer.transfer.explain import explain
+
+        for part in explain(load_run(config, parse_overrides(overrides or []))):
+            Console().print(part, markup=False, highlight=False)
+        return
     from fer.engine.single import train_single
 
     train_single(config, overrides or [], debug)

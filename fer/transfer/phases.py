@@ -6,13 +6,16 @@ module is loaded, so that recipes can be checked on a login node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fer.config.schema import Span
 from fer.errors import CallerError
 
 if TYPE_CHECKING:
+    from torch.nn import Parameter
+
     from fer.config.schema import Optim, Phase, Recipe
     from fer.models.classifier import Classifier
 
@@ -24,7 +27,7 @@ class StageRow:
     Attributes:
         stage: its name.
         parameters: how many numbers it holds that could be trained.
-        trained: whether they are.
+        trained: how many of them are.
         lr: base learning rate of the stage, before any schedule; 0 where it is frozen.
         batch_norms: how many batch-norm layers it has.
         statistics_move: whether their running statistics change.
@@ -32,7 +35,7 @@ class StageRow:
 
     stage: str
     parameters: int
-    trained: bool
+    trained: int
     lr: float
     batch_norms: int
     statistics_move: bool
@@ -46,25 +49,64 @@ def check_recipe(recipe: Recipe, stages: Sequence[str]) -> None:
     """
     for phase in recipe.phases:
         place = f"recipe '{recipe.name}', phase '{phase.name}'"
-        named = [] if phase.train == "all" else phase.train
+        named = phase.train if isinstance(phase.train, list) else []
+        _check_span(phase, stages, place)
         for key, found in (("train", named), ("multipliers", phase.multipliers)):
             for stage in found:
                 if stage not in stages:
                     raise CallerError(f"{place}: {key} names no stage '{stage}'; this backbone "
                                       f"has, from input to output: {', '.join(stages)}")
-        if phase.train != "all" and not named:
+        if phase.train == []:
             raise CallerError(f"{place}: train is empty; name stages, or write 'all'")
         if len(set(named)) != len(named):
             raise CallerError(f"{place}: train names a stage twice: {', '.join(named)}")
         for stage in phase.multipliers:
             if stage not in trained_stages(phase, stages):
                 raise CallerError(f"{place}: a multiplier for stage '{stage}', which is frozen; "
-                                  f"trained are: {', '.join(named)}")
+                                  f"trained are: {', '.join(trained_stages(phase, stages))}")
+
+
+def _check_span(phase: Phase, stages: Sequence[str], place: str) -> None:
+    if isinstance(phase.train, Span):
+        count, body = phase.train.first or phase.train.last or 0, _body(stages)
+        if count > len(body):
+            raise CallerError(f"{place}: trains {count} stages, and this backbone has {len(body)} "
+                              f"before the head: {', '.join(body)}")
 
 
 def trained_stages(phase: Phase, stages: Sequence[str]) -> tuple[str, ...]:
-    """Return the stages that train in `phase`, from input to output."""
-    return tuple(stage for stage in stages if phase.train == "all" or stage in phase.train)
+    """Return the stages in which something trains in `phase`, from input to output."""
+    chosen: Collection[str]
+    if isinstance(phase.train, Span):
+        body, ends = _body(stages), ("neck", "head")
+        chosen = ({*body[: phase.train.first], "head"} if phase.train.first
+                  else {*body[len(body) - (phase.train.last or 0):], *ends})
+    else:
+        chosen = stages if phase.train in ("all", "batch_norm") else phase.train
+    return tuple(stage for stage in stages if stage in chosen)
+
+
+def _body(stages: Sequence[str]) -> list[str]:
+    return [stage for stage in stages if stage not in ("neck", "head")]
+
+
+def multiplier(phase: Phase, stage: str, stages: Sequence[str]) -> float:
+    """Return what the learning rate of a stage is multiplied by."""
+    if stage in phase.multipliers or phase.decay is None:
+        return phase.multipliers.get(stage, 1.0)
+    return phase.decay ** (len(stages) - 1 - list(stages).index(stage))
+
+
+def trained_parameters(model: Classifier, phase: Phase, stage: str) -> list[Parameter]:
+    """Return what trains of a stage, in a fixed order; nothing where it is frozen."""
+    if stage not in trained_stages(phase, tuple(model.stages)):
+        return []
+    parameters = [parameter for _, parameter in model.stage_parameters(stage)]
+    if phase.train != "batch_norm" or stage == "head":
+        return parameters
+    norms = {id(parameter) for layer in model.batch_norms(stage)
+             for parameter in layer.parameters()}
+    return [parameter for parameter in parameters if id(parameter) in norms]
 
 
 def param_groups(model: Classifier, phase: Phase, optim: Optim) -> list[dict[str, Any]]:
@@ -75,7 +117,7 @@ def param_groups(model: Classifier, phase: Phase, optim: Optim) -> list[dict[str
     """
     groups = []
     for stage in trained_stages(phase, tuple(model.stages)):
-        parameters = [parameter for _, parameter in model.stage_parameters(stage)]
+        parameters = trained_parameters(model, phase, stage)
         decayed = [p for p in parameters if optim.decay_norms_and_biases or not _is_vector(p)]
         spared = [p for p in parameters if not optim.decay_norms_and_biases and _is_vector(p)]
         for name, params, decay in (
@@ -85,7 +127,7 @@ def param_groups(model: Classifier, phase: Phase, optim: Optim) -> list[dict[str
             if params:
                 groups.append({
                     "params": params,
-                    "lr_multiplier": phase.multipliers.get(stage, 1.0),
+                    "lr_multiplier": multiplier(phase, stage, tuple(model.stages)),
                     "weight_decay": decay,
                     "name": name,
                 })
@@ -100,6 +142,10 @@ def freeze(model: Classifier, phase: Phase) -> None:
     """
     trained = trained_stages(phase, tuple(model.stages))
     model.freeze(set(model.stages).difference(trained), batch_norm=phase.batch_norm == "frozen")
+    for stage in trained:
+        trains = {id(parameter) for parameter in trained_parameters(model, phase, stage)}
+        for _, parameter in model.stage_parameters(stage):
+            parameter.requires_grad_(id(parameter) in trains)
 
 
 def describe_phase(model: Classifier, phase: Phase, lr: float) -> list[StageRow]:
@@ -118,8 +164,8 @@ def describe_phase(model: Classifier, phase: Phase, lr: float) -> list[StageRow]
         rows.append(StageRow(
             stage=stage,
             parameters=sum(parameter.numel() for _, parameter in model.stage_parameters(stage)),
-            trained=trains,
-            lr=lr * phase.multipliers.get(stage, 1.0) if trains else 0.0,
+            trained=sum(p.numel() for p in trained_parameters(model, phase, stage)),
+            lr=lr * multiplier(phase, stage, tuple(model.stages)) if trains else 0.0,
             batch_norms=norms,
             statistics_move=trains and norms > 0 and phase.batch_norm == "train",
         ))

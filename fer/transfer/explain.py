@@ -1,0 +1,57 @@
+"""What each phase of a run trains, at which rate and for how long, as tables for people."""
+
+from collections.abc import Iterator
+
+import torch
+from rich.table import Table
+
+from fer.config.schema import Phase, RunConfig
+from fer.models.registry import build
+from fer.transfer.phases import check_recipe, describe_phase
+
+
+def explain(config: RunConfig) -> Iterator[str | Table]:
+    """Yield lines and tables for people: the run's parents first, then its own phases.
+
+    No memory is taken for weights, and no data are needed.
+
+    Raises:
+        CallerError: a recipe that does not fit its backbone.
+    """
+    for parent in config.parents.values():
+        yield from explain(parent)
+    with torch.device("meta"):
+        model = build(config.backbone, config.data.classes)
+    check_recipe(config.recipe, tuple(model.stages))
+    yield f"{config.backbone.name} · {config.recipe.name} · {config.train_on}: {_start(config)}"
+    for phase in config.recipe.phases:
+        table = Table("stage", title=_title(phase, config), title_justify="left", box=None,
+                      pad_edge=False)
+        for column in ("parameters", "trained", "learning rate", "batch-norm layers"):
+            table.add_column(column, justify="right")
+        rows = describe_phase(model, phase, phase.lr or config.optim.lr)
+        for row in rows:
+            norms = "" if not row.batch_norms else (
+                f"{row.batch_norms} {'move' if row.statistics_move else 'still'}")
+            table.add_row(row.stage, f"{row.parameters:,}", f"{row.trained:,}" if row.trained
+                          else "frozen", f"{row.lr:.3g}" if row.trained else "", norms)
+        table.add_row("in all", f"{sum(row.parameters for row in rows):,}",
+                      f"{sum(row.trained for row in rows):,}")
+        yield table
+
+
+def _start(config: RunConfig) -> str:
+    init, pretrained = config.recipe.init, config.backbone.pretrained
+    if init.source == "scratch":
+        return "from random weights"
+    head = "its head kept" if init.keep_head else "with a new head"
+    if init.source == "pretrained" and pretrained is not None and pretrained.file:
+        return f"from {pretrained.file}, {head}"
+    return f"from the run above, {head}"
+
+
+def _title(phase: Phase, config: RunConfig) -> str:
+    schedule = phase.schedule or config.schedule
+    epochs = phase.epochs or config.train.epochs
+    return (f"phase {phase.name}: {epochs} epochs at most, {config.optim.name}, "
+            f"{schedule.name} from {phase.lr or config.optim.lr:g}")

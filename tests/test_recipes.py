@@ -1,0 +1,152 @@
+"""The shipped recipes fit every backbone, train what they say, and their losses never move."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import launch, toy_arguments
+from test_mistakes import said_in_one_line
+from test_transfer import CLASSES, STAGES, phase, recipe, same, tensors, tiny
+
+from fer.config.identity import scientific
+from fer.config.load import block_names, load_run
+from fer.config.schema import Optim, Phase, Span
+from fer.errors import CallerError
+from fer.models.overview import read_backbone
+from fer.models.registry import build, stage_names
+from fer.transfer.phases import check_recipe, freeze, multiplier, param_groups, trained_stages
+
+RECIPES = block_names("recipe")
+GOLDEN = Path(__file__).parent / "golden/recipe_losses.json"
+STEPS = 20
+
+
+def shipped(name: str, backbone: str = "resmasking_tiny"):
+    """Return the recipe of a run that needs no parent."""
+    return load_run("configs/drawn.yaml", {"recipe": name, "backbone": backbone}).recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_fits_every_backbone(name):
+    for backbone in block_names("backbone"):
+        check_recipe(shipped(name), stage_names(read_backbone(backbone)))
+
+
+@pytest.mark.parametrize(("train", "expected"), [
+    (Span(last=1), ("stage3", "head")), (Span(last=2), ("stage2", "stage3", "head")),
+    (Span(first=1), ("stem", "head")), (Span(first=2), ("stem", "stage1", "head")),
+    (Span(last=4), STAGES), ("batch_norm", STAGES)])
+def test_stages_are_counted_from_either_end(train, expected):
+    assert trained_stages(phase(train), STAGES) == expected
+
+
+def test_what_lies_before_the_head_goes_with_the_last_stage():
+    assert trained_stages(phase(Span(last=1)), ("stem", "stage1", "neck", "head")) == (
+        "stage1", "neck", "head")
+    assert trained_stages(phase(Span(first=1)), ("stem", "stage1", "neck", "head")) == (
+        "stem", "head")
+
+
+def test_more_stages_than_there_are_are_refused_with_those_there_are():
+    with pytest.raises(CallerError, match=r"trains 5 stages, and this backbone has 4.*stem, stage1"):
+        check_recipe(recipe(phase(Span(last=5))), STAGES)
+
+
+@pytest.mark.parametrize("train", ["{last: 1, first: 1}", "{}", "{last: 0}", "most"])
+def test_a_span_that_makes_no_sense_is_one_line(train, places):
+    said_in_one_line(launch("train", "configs/drawn.yaml", *toy_arguments(),
+                            f"recipe.phases=[{{name: a, train: {train}}}]"), "recipe.phases")
+
+
+def test_decay_slows_each_stage_before_the_head_and_multipliers_come_first():
+    some = phase(decay=0.5, multipliers={"stage3": 3.0})
+    assert [multiplier(some, stage, STAGES) for stage in STAGES] == [0.0625, 0.125, 0.25, 3.0, 1.0]
+
+
+def test_only_batch_norms_and_the_head_move():
+    model, some = tiny(), phase("batch_norm")
+    norms = {id(p) for layer in model.batch_norms() for p in layer.parameters()}
+    norms |= {id(p) for _, p in model.stage_parameters("head")}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    statistics = [tensor for stage in STAGES[:-1] for tensor in tensors(model, stage)]
+    freeze(model, some)
+    groups = param_groups(model, some, Optim())
+    assert {id(p) for group in groups for p in group["params"]} == norms
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, weight_decay=0.5)
+    model.train()
+    F.cross_entropy(model(torch.rand(8, 3, 48, 48)), torch.arange(8) % 3).backward()
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name]) == (id(parameter) not in norms), name
+    after = [tensor for stage in STAGES[:-1] for tensor in tensors(model, stage)]
+    assert not all(same(statistics, after))
+
+
+def losses(name: str) -> list[float]:
+    """Return the losses of 20 steps of each phase on made-up pictures, from random weights."""
+    torch.manual_seed(0)
+    model = build(read_backbone("resmasking_tiny"), CLASSES)
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(12) % 3
+    images = torch.rand(12, 3, 48, 48, generator=generator) * 0.5
+    images[:, :, :24] += 0.2 * labels[:, None, None, None]
+    found = []
+    for part in shipped(name).phases:
+        freeze(model, part)
+        optim = Optim(lr=2e-3)
+        groups = param_groups(model, part, optim)
+        optimizer = torch.optim.AdamW(groups)
+        for group in optimizer.param_groups:
+            group["lr"] = optim.lr * group["lr_multiplier"]
+        for _ in range(STEPS):
+            model.train()
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            found.append(float(loss))
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_losses_of_a_recipe_are_the_golden_ones(name):
+    """Where the mathematics change on purpose: delete the file, run this, raise NUMERICS."""
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    found = losses(name)
+    if name not in golden:
+        GOLDEN.write_text(json.dumps({**golden, name: [round(x, 5) for x in found]}) + "\n")
+        pytest.fail(f"{GOLDEN} had no losses of {name}; they were written: look at them, commit")
+    assert found == pytest.approx(golden[name], rel=2e-3, abs=2e-4)
+
+
+def test_golden_losses_differ_between_recipes_that_differ():
+    golden = json.loads(GOLDEN.read_text())
+    assert golden.keys() == set(RECIPES)
+    kinds = ["scratch", "linear_probe", "lp_ft", "llrd", "discriminative", "last_stage", "last_2",
+             "first_2", "gradual", "bn_only"]
+    assert len({tuple(golden[name][-5:]) for name in kinds}) == len(kinds)
+    assert all(golden[name][-1] < golden[name][0] for name in kinds)
+
+
+def test_explain_says_what_trains_at_which_rate():
+    done = launch("train", "configs/drawn.yaml", "recipe=llrd", "--explain")
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    assert "scratch · people: from random weights" in text  # its parent first
+    assert "llrd · lfw: from the run above, with a new head" in text
+    assert "phase finetune: 12 epochs at most, adamw, cosine from 0.005" in text
+    stage2 = next(line for line in text.split("phase finetune")[1].splitlines()
+                  if line.startswith("stage2"))
+    assert stage2.split()[1:4] == ["30,384", "30,384", "0.00281"]
+    assert "frozen" in text.split("phase probe")[1].split("phase finetune")[0]
+
+
+def test_explain_refuses_a_recipe_that_does_not_fit():
+    said_in_one_line(launch("train", "configs/drawn.yaml", "--explain",
+                            "recipe.phases=[{name: a, train: [stage9]}]"), "stage9", "stage3")
+
+
+def test_a_phase_without_decay_has_the_run_id_it_had():
+    assert "decay" not in scientific(Phase(name="a", train=["head"]))
