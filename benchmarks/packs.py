@@ -5,6 +5,7 @@
 The large pack holds 200,000 pictures of 32 x 32 pixels, decoded from a few hundred files again and
 again; that its pictures are small makes what grows with their number easier to see. Memory is what
 a fresh process has for itself (RssAnon), in which memory-mapped pixels, shared by all, don't count.
+Packing is decoding into the pack, without the digest of the files before; all files are in memory.
 """
 
 import json

@@ -12,7 +12,8 @@ def evaluate(
         metavar="RUN...", help="Run folders, their names, ids, or patterns of names.")],
     split: Annotated[str, typer.Option(help="Such as real/test or lfw/eval.")],
     data: Annotated[str, typer.Option(
-        help="A configuration whose data sets to use instead of the runs' own.")] = "",
+        help="A configuration whose data sets to use instead of the runs' own; which people a "
+             "run is tested on (data.resplit) stays its own.")] = "",
     show: Annotated[int, typer.Option(help="Most pictures to list that all runs get wrong.")] = 20,
 ) -> None:
     """Write predictions and metrics of runs on a split; print them with confusion matrices.

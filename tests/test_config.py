@@ -143,3 +143,10 @@ def test_the_schema_of_runs_knows_every_key() -> None:
 @pytest.mark.parametrize("file", sorted(REPOSITORY.glob("sweeps/*.yaml")), ids=lambda p: p.name)
 def test_every_study_that_ships_is_valid(file: Path) -> None:
     assert load_study(file).study == file.stem
+
+
+def test_the_sets_that_a_run_needs_are_its_parents_too():
+    config = load_run(DRAWN, {
+        "recipe": "lfw_then_target", "train_on": "mlfw", "evaluate_on": ["real/test"],
+        "recipe.init.set": {"train_on": "many", "recipe": "scratch"}})
+    assert config.needed_sets == {"mlfw", "many", "real"}

@@ -13,7 +13,7 @@ from fer.data.batches import TrainBatches
 from fer.data.build import build_pack
 from fer.data.layout import scan
 from fer.data.masks.atlas import MaskAugmentation, make_atlas
-from fer.data.pairs import PairedBatches
+from fer.data.pairs import PairedBatches, partners_in
 from fer.data.source import Source
 from fer.errors import CallerError
 
@@ -75,3 +75,21 @@ def test_pictures_without_a_twin_are_refused(root: Path) -> None:
     batches = TrainBatches(source(root, "plain"), 5, "light", 12)
     with pytest.raises(CallerError, match="1 of 24 pictures have no twin, such as plain/train/neu"):
         PairedBatches(batches, source(root, "masked"))
+
+
+def test_equal_file_names_in_two_folders_are_different_pictures(root: Path) -> None:
+    for folder in ("plain", "masked"):
+        for cls in CLASSES:
+            for path in sorted((root / folder / "train" / cls).glob("*.jpg")):
+                twin = root / folder / "eval" / cls / path.name
+                twin.parent.mkdir(parents=True, exist_ok=True)
+                pixels = 255 - np.asarray(Image.open(path))
+                Image.fromarray(pixels).save(twin, quality=95)
+
+    def both_splits(name: str) -> Source:
+        found = scan(name, root / name, CLASSES)
+        pictures = [*found["train"], *found["eval"]]
+        return Source([build_pack(pictures, CLASSES, SIZE, root / f"{name}-both", "d" * 32)])
+
+    plain, masked = both_splits("plain"), both_splits("masked")
+    assert partners_in(masked, plain).tolist() == list(range(plain.n))

@@ -229,3 +229,26 @@ def test_a_set_without_train_is_not_dealt_out(root: Path, data: Data) -> None:
 def test_a_fold_that_nobody_is_in_is_refused(root: Path, data: Data) -> None:
     with pytest.raises(CallerError, match="too few people into 4000 folds"):
         pictures_of("lfw/eval", resplit(data, fold=3999, of=4000), root)
+
+
+def test_people_whose_files_have_equal_names_in_two_folders_are_dealt_out_too() -> None:
+    own = [Picture("a", split, f"{split}/0/{i:04d}.jpg", Path(), 0, f"{split}{i}")
+           for split in ("train", "eval") for i in range(6)]
+    assert deal(own, 3, 1).keys() == {p.identity for p in own}
+
+
+def test_twins_that_call_one_picture_different_people_are_refused(root: Path, data: Data) -> None:
+    (root / "lfw/pictures.csv").write_text(
+        "file,identity\ntrain/neutral/TrainNeutral_P0_0001.jpg,Somebody_Else\n")
+    for asked in (data, resplit(data)):
+        with pytest.raises(CallerError, match=r"Somebody_Else.*'lfw'.*'mlfw'.*pictures.csv"):
+            pictures_of("lfw/train", asked, root)
+
+
+def test_a_set_that_nobody_is_tested_on_is_not_dealt_out(root: Path, data: Data) -> None:
+    write_set(root / "people", {"train": 20}, seed=500)
+    more = data.model_copy(update={"sets": {**data.sets, "people": DataSet(folder="people")}})
+    plain, dealt = (pictures_of("people/train", asked, root) for asked in (more, resplit(more)))
+    assert plain == dealt
+    assert "people/eval" not in split_names(resplit(more), root)
+    assert {"lfw/eval", "mlfw/eval"} <= set(split_names(resplit(more), root))

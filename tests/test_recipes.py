@@ -50,7 +50,7 @@ def test_what_lies_before_the_head_goes_with_the_last_stage():
 
 
 def test_more_stages_than_there_are_are_refused_with_those_there_are():
-    with pytest.raises(CallerError, match=r"trains 5 stages, and this backbone has 4.*stem, stage1"):
+    with pytest.raises(CallerError, match=r"trains 5 stages, and this .* has 4.*stem, stage1"):
         check_recipe(recipe(phase(Span(last=5))), STAGES)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from simulated_study import Simulated, build, predictions, rows, simulate, write_run
 
 from fer.publish import read_json
-from fer.report.answer import DRAWINGS
+from fer.report.answer import DRAWINGS, UNLIKE
 from fer.report.terminal import print_summary
 
 COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
@@ -108,6 +108,14 @@ def test_training_sets_are_compared_over_what_all_of_them_have(tmp_path: Path) -
     assert said.main == expected.main and said.others[0] == expected.others[0]
     assert "mean of 2 configurations, those that all training sets have" in said.sizes
     assert "that all training sets have" not in expected.sizes
+
+
+def test_training_sets_with_nothing_in_common_are_called_so(tmp_path: Path) -> None:
+    whole = simulate(tmp_path)
+    pairs = {("scratch", "mlfw"), ("lp_ft", "lfw")}
+    apart = [run for run in whole.runs if (run.recipe, run.train_on) in pairs]
+    assert UNLIKE in build(replace(whole, runs=apart)).said.answer.caveats
+    assert UNLIKE not in build(whole).said.answer.caveats
 
 
 def test_page_loads_nothing_from_outside(finished: Simulated) -> None:

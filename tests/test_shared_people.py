@@ -1,6 +1,7 @@
 """People who are trained on and tested on: refused, or accepted by name and said in the report."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,10 +89,17 @@ def test_dealt_out_anew_nobody_is_trained_and_tested_on(
         (both / "other.yaml").write_text(yaml.safe_dump(config))
         again = launch("evaluate", run.name, "--split", "lfw/eval", "--data", both / "other.yaml")
         assert f"n={len(tested)}," in again.stdout, again.stdout + again.stderr
+    newcomer = next((both / "LFW-FER/train/neutral").glob("*.jpg"))
+    shutil.copy(newcomer, newcomer.with_name("New_Person_0001.jpg"))  # the deal is another one now
+    said_in_one_line(launch("evaluate", run.name, "--split", "lfw/eval"), run.name,
+                     "trained on other pictures of lfw/", "data.resplit")
+    assert launch("evaluate", run.name, "--split", "real/test").returncode == 0
 
 
 def test_folds_are_studies_and_no_axis(places: Path, toy_study: Write) -> None:
     study = toy_study({"data.resplit.fold": [0, 1]})
     said_in_one_line(launch("sweep", study, "--dry-run"), "data.resplit", "study=")
+    whole = toy_study({"data": [{"resplit": {"fold": 0}}, {"resplit": {"fold": 1}}]})
+    said_in_one_line(launch("sweep", whole, "--dry-run"), "study=")
     said_in_one_line(launch("sweep", toy_study({"seed": [0]}), "--dry-run", "data.resplit.fold=7"),
                      "fold 7 of 5")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
-from fer.config.load import apply, load_study, locate, read_based
+from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
 from fer.config.places import cache, data_root
 from fer.config.profile import Profile
 from fer.config.schema import Data
@@ -90,7 +90,7 @@ def expanded(study: Study, console: Console) -> Expanded:
         CallerError: anything in the study, the configuration or the data that the caller can mend.
     """
     data = _data_of(study)
-    names = _sets_of(study)
+    names = _sets_of(study, data)
     _draw(data, names, console)
     require_sets(names, data, data_root())
     check_room(cache(), "FER_CACHE")
@@ -110,12 +110,20 @@ def _data_of(study: Study) -> Data:
     return validate(Data, tree.get("data", {}), study.base)
 
 
-def _sets_of(study: Study) -> set[str]:
-    """Return the names of the data sets that a study trains and is evaluated on."""
+def _sets_of(study: Study, data: Data) -> set[str]:
+    """Return the names of the data sets that a study trains and is evaluated on.
+
+    Those of parents are looked for only where sets can be drawn: it takes resolving all runs.
+    """
     base = read_based(locate(study.base))
-    trained = [{**base, **study.set, **cell}.get("train_on") for cell in cells(study)]
-    return ({name for sets in trained for name in str(sets or "").split("+") if name}
-            | {split.partition("/")[0] for split in study.evaluate_on})
+    tested = {split.partition("/")[0] for split in study.evaluate_on}
+    trees = [apply(base, {**study.set, **cell}, study.base) if data.drawn else
+             {**base, **study.set, **cell} for cell in cells(study)]
+    if data.drawn:
+        known: Resolved = {}
+        return tested.union(*(resolve(tree, study.base, known).needed_sets for tree in trees))
+    return {name for tree in trees for name in str(tree.get("train_on") or "").split("+")
+            if name} | tested
 
 
 def _draw(data: Data, names: set[str], console: Console) -> None:

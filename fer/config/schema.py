@@ -170,6 +170,8 @@ class DataSet(Frozen):
 class Resplit(Frozen):
     """Train and eval dealt out anew by people, jointly over a set and its twins.
 
+    Sets of which no twin has an eval folder stay as they are: nobody is tested there.
+
     The people are dealt into `of` folds by a hash of (seed, name), each class in its share; `fold`
     is the one that is tested on. Validation is carved out of the others.
     """
@@ -243,7 +245,7 @@ class Mix(Frozen):
     """
 
     how: Literal["mixup", "cutmix", "either"] = "mixup"
-    alpha: Annotated[float, Field(gt=0, le=2)] = 0.2
+    alpha: Annotated[float, Field(ge=0.01, le=2)] = 0.2
     probability: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
@@ -316,6 +318,13 @@ class RunConfig(Frozen):
     def train_sets(self) -> tuple[str, ...]:
         """Names of the data sets trained on, in the order written."""
         return tuple(self.train_on.split("+"))
+
+    @property
+    def needed_sets(self) -> frozenset[str]:
+        """Names of the data sets that the run and its ancestors read."""
+        tested = {split.split("/")[0] for split in self.evaluate_on}
+        return frozenset(self.train_sets) | tested | frozenset().union(
+            *(parent.needed_sets for parent in self.parents.values()))
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "RunConfig":

@@ -104,7 +104,9 @@ class Study(Frozen):
         for key, values in grid.items():
             if not values:
                 raise ValueError(f"grid key '{key}' has no values, so the study has no runs")
-            if key.startswith("data.resplit"):
+            if key.startswith("data.resplit") or any(
+                    key == "data" and isinstance(value, dict) and "resplit" in value
+                    for value in values):
                 raise ValueError(f"grid key '{key}': all runs of a study are measured on the same "
                                  "pictures, so each fold is a study of its own: study=NAME-fold0 "
                                  "data.resplit.fold=0, and so on")

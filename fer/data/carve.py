@@ -42,10 +42,10 @@ def deal(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
 def _strata(pictures: Iterable[Picture], seed: int
             ) -> tuple[dict[str, set[int]], list[list[str]]]:
     """Return each identity's labels, and the identities by their rarest label, shuffled."""
-    distinct = {(p.pair_key, p.label): p.identity for p in pictures}
-    counts = Counter(label for _, label in distinct)
+    distinct = {(p.identity, p.pair_key, p.label) for p in pictures}
+    counts = Counter(label for _, _, label in distinct)
     labels: dict[str, set[int]] = defaultdict(set)
-    for (_, label), identity in distinct.items():
+    for identity, _, label in distinct:
         labels[identity].add(label)
     strata: dict[int, list[str]] = defaultdict(list)
     for identity, present in labels.items():

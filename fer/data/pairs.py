@@ -28,6 +28,7 @@ class PairedBatches:
             CallerError: pictures without a twin.
         """
         assert batches.mix is None, "which label would a mixed pair have?"
+        assert masks is None or batches.masks is None, "the first view is to stay unmasked"
         self.batches, self.masks = batches, masks
         self.twin = twin or batches.source
         self._second = (np.arange(batches.source.n) if twin is None
@@ -46,21 +47,20 @@ class PairedBatches:
 def partners_in(twin: Source, source: Source) -> Indices:
     """Return for each picture of `source` the number of its twin, int64 (n,).
 
-    Twins have one label and one file name without suffix.
+    Twins have one place in their sets: split folder, class and file name without suffix.
 
     Raises:
         CallerError: how many have none, and the first of them.
     """
-    places = {pair: number for number, pair in enumerate(_pairs(twin))}
-    found = [places.get(pair, -1) for pair in _pairs(source)]
-    missing = [number for number, place in enumerate(found) if place < 0]
+    numbers = {place: number for number, place in enumerate(_places(twin))}
+    found = [numbers.get(place, -1) for place in _places(source)]
+    missing = [number for number, other in enumerate(found) if other < 0]
     if missing:
         first = source.index().column("sample_id")[missing[0]].as_py()
         raise CallerError(f"{len(missing)} of {source.n} pictures have no twin, such as {first}")
     return np.array(found, np.int64)
 
 
-def _pairs(source: Source) -> list[tuple[int, str]]:
-    table = source.index()
-    return list(zip(table.column("label").to_pylist(), table.column("pair_key").to_pylist(),
-                    strict=True))
+def _places(source: Source) -> list[str]:
+    ids = source.index().column("sample_id").to_pylist()
+    return [name.partition("/")[2].rpartition(".")[0] for name in ids]

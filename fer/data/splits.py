@@ -40,8 +40,9 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
     rounded up but never a class's last. Where a member of the family has its own `val` folder, the
     people in it are the ones chosen.
 
-    With `data.resplit`, the people of the family's train, val and eval folders are dealt out into
-    folds: `eval` is one of them, `val` is carved out of the others, `train` is what is left.
+    With `data.resplit`, the people of a family with `eval` folders are dealt out into folds, those
+    of its train, val and eval folders together: `eval` is one fold, `val` is carved out of the
+    others, `train` is what is left.
 
     Args:
         split: set and split, joined by a slash.
@@ -49,15 +50,15 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
         root: folder below which relative set folders lie.
 
     Raises:
-        CallerError: unknown set or split, what `fer.data.layout.scan` refuses, or a carved `val`
-            or what remains of `train` is empty.
+        CallerError: unknown set or split, what `fer.data.layout.scan` refuses, a carved `val` or
+            what remains of `train` is empty, or twins that call one picture different people.
     """
     name, _, part = split.partition("/")
     if name not in data.sets:
         raise CallerError(f"no split '{split}': data.sets has no '{name}'; there are: "
                           f"{choices(split_names(data, root))}")
     scanned = _scan(_place(name, data, root))
-    if data.resplit is not None and part in DEALT and "train" in scanned:
+    if part in DEALT and _is_dealt(name, data, root):
         return _dealt(name, part, data, root)
     if part in scanned and (part != "train" or "val" in scanned):
         return list(scanned[part])
@@ -73,6 +74,13 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
                           f"{'all' if part == 'train' else 'none'} were chosen for val; "
                           f"give {name} a val folder or change data.val_fraction")
     return pictures
+
+
+def _is_dealt(name: str, data: Data, root: Path) -> bool:
+    """Whether the configuration deals out a set anew: only where its family is tested on."""
+    if data.resplit is None or "train" not in _scan(_place(name, data, root)):
+        return False
+    return any("eval" in _scan(place) for place in _family(name, data, root))
 
 
 def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
@@ -99,7 +107,7 @@ def split_names(data: Data, root: Path) -> list[str]:
         if folder.is_dir():
             splits = {split for split, _ in split_folders(discover(folder))}
             names |= {f"{name}/{split}" for split in splits}
-            dealt = DEALT if data.resplit is not None else ("val",)
+            dealt = DEALT if _is_dealt(name, data, root) else ("val",)
             names |= {f"{name}/{part}" for part in dealt} if "train" in splits else set()
     return sorted(names)
 
@@ -153,6 +161,7 @@ def _scan(place: _Place) -> Mapping[str, tuple[Picture, ...]]:
 @lru_cache(maxsize=32)
 def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> frozenset[str]:
     scans = [_scan(place) for place in family]
+    _refuse_two_names(family)
     given = frozenset(p.identity for scanned in scans for p in scanned.get("val", ()))
     if given:
         return given
@@ -163,7 +172,21 @@ def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> f
 def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float, seed: int
                   ) -> tuple[frozenset[str], frozenset[str]]:
     """Return who is tested on and who validates."""
+    _refuse_two_names(family)
     pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
     folds = deal(pictures, resplit.of, resplit.seed)
     tested = frozenset(identity for identity, fold in folds.items() if fold == resplit.fold)
     return tested, carve((p for p in pictures if p.identity not in tested), fraction, seed)
+
+
+def _refuse_two_names(family: tuple[_Place, ...]) -> None:
+    """Refuse twins that call one picture different people: one would train, the other be tested."""
+    people: dict[str, tuple[str, str]] = {}
+    for place in family:
+        for pictures in _scan(place).values():
+            for picture in pictures:
+                name, identity = people.setdefault(picture.relative, (place.name, picture.identity))
+                if identity != picture.identity:
+                    raise CallerError(
+                        f"{picture.relative} is {identity} in '{name}' and {picture.identity} in "
+                        f"its twin '{place.name}'; give both the same pictures.csv")

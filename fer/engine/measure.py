@@ -10,6 +10,8 @@ from rich.table import Table
 
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
+from fer.config.schema import Data
+from fer.data.splits import original_of
 from fer.engine.job import Task, execute
 from fer.engine.session import open_session
 from fer.errors import CallerError, choices
@@ -41,6 +43,7 @@ def measure_runs(names: Sequence[str], split: str, data_file: str, show: int) ->
     for folder in folders:
         own = folder.config.data
         data = override.model_copy(update={"resplit": own.resplit}) if override else own
+        _refuse_another_deal(folder, split, data, contents)
         digest = contents.split(split, data)
         pack = build_pack(split, data, folder.config.backbone.input_size, digest, contents)
         _evaluate(folder, Task(folder.path, {split: digest}, data))
@@ -70,6 +73,27 @@ def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
                               f"{some or 'none'}")
         found.update({folder.path: folder for folder in fits})
     return list(found.values())
+
+
+def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: Contents) -> None:
+    """Refuse to deal people out for a run whose training pictures are not there as they were.
+
+    Its `eval` would have people whom it was trained on.
+    """
+    config = folder.config
+    if config.data.resplit is None or config.inputs is None:
+        return
+    for trained, digest in config.inputs.digests.items():
+        if (trained != "weights" and _kin(trained, data) == _kin(split, data)
+                and contents.split(trained, data) != digest):
+            raise CallerError(f"{folder.name} was trained on other pictures of {trained} than are "
+                              "there now, so the people of its fold cannot be told (data.resplit)")
+
+
+def _kin(split: str, data: Data) -> str:
+    """Return the set that a split's set descends from; its own name where that is unknown."""
+    name = split.split("/")[0]
+    return original_of(name, data) if name in data.sets else name
 
 
 def _evaluate(folder: RunFolder, task: Task) -> None:
@@ -103,7 +127,8 @@ def print_common_mistakes(tables: dict[str, Predictions], show: int) -> None:
     """List the samples that every model gets wrong, surest mistakes first."""
     first, *others = tables.values()
     if any(table.sample_ids != first.sample_ids for table in others):
-        raise CallerError("the runs were evaluated on different pictures; nothing to compare")
+        raise CallerError("the runs were evaluated on different pictures, as those of different "
+                          "folds are; nothing to compare")
     wrong = np.all([table.predicted != table.labels for table in tables.values()], axis=0)
     confidence = np.mean([table.logits.max(1) - table.logits.mean(1) for table in tables.values()],
                          axis=0)

@@ -55,8 +55,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         if session.first:
             if debug:
                 shutil.rmtree(store.runs, ignore_errors=True)
-            draw_missing_faces(config.data, data_root(), [
-                *config.train_sets, *(split.split("/")[0] for split in config.evaluate_on)])
+            draw_missing_faces(config.data, data_root(), config.needed_sets)
         session.wait()
         contents = Contents(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)

@@ -2,7 +2,7 @@
 
 A sentence about a training set is the mean over the configurations trained on it, seed by seed,
 with the interval of that mean; configurations are taken as given, not as a sample. Training sets
-are compared over the backbones, recipes and other axes that all of them have.
+are compared over the backbones, recipes and other axes that all of them have, if there are any.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ CONFOUND = ("The two sets differ in people and cameras as well as in masks, and 
 CONTROLLED = ("The two sets differ in people and cameras as well as in masks. What the same models "
               "lose between the unmasked pictures of {synthetic} and {real} is taken off in the "
               "gap net of control, which holds if it would be the same under masks.")
+UNLIKE = ("No backbone and recipe was trained on every training set, so the sentences about them "
+          "are not comparable.")
 DRAWINGS = ("These are drawings made by code, not people: no number on this page is evidence "
             "about people.")
 
@@ -52,7 +54,8 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
                       "so there is no answer yet.", "", (_compared(families),), ())
     (_, main, intervals), *rest = spoken
     kinds = [one.kind for _, _, found in spoken for one in found]
-    caveats = (caveat(kinds), *([_confound(analysis)] if analysis.gaps else []))
+    caveats = (caveat(kinds), *([UNLIKE] if alike is None else []),
+               *([_confound(analysis)] if analysis.gaps else []))
     number = len(groups[spoken[0][0]])
     more = "" if number == 1 else f", mean of {number} configurations"
     if alike:
@@ -61,11 +64,12 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
     return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
 
 
-def _comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool]:
+def _comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
     """Return the measured configurations by training set, and whether some were left aside.
 
     Where training sets have different ones, only those that all have are kept: the mean of good
-    and bad recipes on one set beside that of the good ones on another would mislead.
+    and bad recipes on one set beside that of the good ones on another would mislead. Where they
+    have none in common, all are kept, and None says so.
     """
     groups: dict[str, list[Config]] = {}
     for config in analysis.configs:
@@ -73,8 +77,10 @@ def _comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool]:
             groups.setdefault(config.train_on, []).append(config)
     kinds = [{_kind(config) for config in group} for group in groups.values()]
     everywhere = set.intersection(*kinds) if kinds else set()
-    if not everywhere or all(kind == everywhere for kind in kinds):
+    if all(kind == everywhere for kind in kinds):
         return groups, False
+    if not everywhere:
+        return groups, None
     return {name: [config for config in group if _kind(config) in everywhere]
             for name, group in groups.items()}, True
 

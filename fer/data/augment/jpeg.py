@@ -2,7 +2,8 @@
 
 The arithmetic is baseline JPEG with halved colour (4:2:0), the tables of the standard (ITU-T T.81,
 annex K), libjpeg's scale of qualities and its smooth colour; without the entropy coder, which loses
-nothing. It differs from libjpeg by rounding: about one of 255 levels at a pixel.
+nothing. It differs from libjpeg by rounding and at the edges: on average by one of 255 levels on
+rough pictures of 100 pixels or more, by two on those of 24.
 """
 
 import io
@@ -48,9 +49,12 @@ def compress_all(images: Tensor, quality: NDArray[np.int64]) -> Tensor:
     ycc = F.pad(ycc, (0, more, 0, more), mode="replicate")
     light = _through(ycc[:, :1] - 128, _tables(LIGHT, quality, images)) + 128
     colour = _through(F.avg_pool2d(ycc[:, 1:], 2).round_(), _tables(COLOUR, quality, images))
-    full = torch.cat([light, F.interpolate(colour, scale_factor=2.0, mode="bilinear",
-                                                align_corners=False)], 1)
-    back = torch.einsum("ndhw,cd->nhwc", full[:, :, :size, :size],
+    half = (size + 1) // 2  # what is beyond the picture does not bleed into it
+    colour = colour[:, :, :half, :half].round().clamp(-128, 127)
+    wide = F.interpolate(colour, scale_factor=2.0, mode="bilinear", align_corners=False)
+    full = torch.cat([light[:, :, :size, :size].round_().clamp_(0, 255),
+                      wide[:, :, :size, :size]], 1)
+    back = torch.einsum("ndhw,cd->nhwc", full,
                         _on(np.linalg.inv(TO_YCC), images))
     return back.round_().clamp_(0, 255).div_(255)
 

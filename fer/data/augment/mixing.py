@@ -85,6 +85,11 @@ def mixed(first: Tensor, second: Tensor, mixture: Mixture) -> Tensor:
     return torch.where(inside[:, None], second, out)
 
 
+def as_unit(images: Tensor) -> Tensor:
+    """Return pictures as float32 on the scale 0…1, the same tensor where they are that already."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
 def label_shares(labels: NDArray[np.int64], others: NDArray[np.int64], share: Floats,
                  classes: int) -> NDArray[np.float32]:
     """Return how much of each class is in each mixed sample: float32 (N, C), rows sum to 1."""
@@ -118,8 +123,3 @@ def _rectangles(samples: Samples, share: Floats, side: int) -> NDArray[np.int64]
         middle = samples.between(name, 0, side)
         ends += [np.rint((middle - half).clip(0, side)), np.rint((middle + half).clip(0, side))]
     return np.stack(ends, -1).astype(np.int64)
-
-
-def as_unit(images: Tensor) -> Tensor:
-    """Return pictures as float32 on the scale 0…1, the same tensor where they are that already."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images

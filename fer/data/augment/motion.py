@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+from fer.data.augment.samples import Floats
 
 
 @dataclass(frozen=True)

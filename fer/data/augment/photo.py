@@ -15,8 +15,7 @@ from torch import Tensor
 
 from fer.data.augment import noise
 from fer.data.augment.jpeg import compress_all, compress_each
-
-Floats = NDArray[np.float64]
+from fer.data.augment.samples import Floats
 
 REACH = 2.2  # standard deviations to each side that a blur looks at, rounded up to pixels
 
@@ -86,18 +85,18 @@ def _colour(images: Tensor, photo: Photo, out: Tensor) -> None:
             place.add_(bias).clamp_(0, 1)
         return
     values = images.float().flatten(1, 2)
-    mixed = values @ torch.from_numpy(mixes).to(out.device) + _each(photo.bias, out)[..., 0]
+    mixed = values @ torch.from_numpy(mixes).to(out.device) + each(photo.bias, out)[..., 0]
     out.copy_(mixed.clamp_(0, 1).view_as(out))
 
 
-def _each(values: Floats, images: Tensor) -> Tensor:
-    """Return a number a picture, (N, 1, 1, 1) on the device of the pictures."""
+def each(values: Floats, images: Tensor) -> Tensor:
+    """Return a number a picture, float32 (N, 1, 1, 1) on the device of the pictures."""
     return torch.from_numpy(values).to(images.device, torch.float32)[:, None, None, None]
 
 
 def _darken(images: Tensor, photo: Photo) -> None:
     """Turn x to x (a + (1 - a) x): shadows lose most of their light, white stays white."""
-    slope = _each(photo.dark, images)
+    slope = each(photo.dark, images)
     images.mul_((images * (1 - slope)).add_(slope))
 
 
@@ -120,7 +119,7 @@ def _blur(images: Tensor, photo: Photo) -> None:
             if len(images) == 1:
                 images.add_(place, alpha=float(weights[0, number]))
             else:
-                images.addcmul_(place, _each(weights[:, number], images))
+                images.addcmul_(place, each(weights[:, number], images))
 
 
 def _add_noise(images: Tensor, photo: Photo) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.data.augment.motion import warp, warp_all
-from fer.data.augment.samples import Samples
+from fer.data.augment.photo import each
+from fer.data.augment.samples import Floats, Samples
 
 BINS = 31
 MAGNITUDES: dict[str, NDArray] = {
@@ -31,8 +32,6 @@ MAGNITUDES: dict[str, NDArray] = {
 OPERATIONS = tuple(MAGNITUDES)
 MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 BLENDS = ("Brightness", "Color", "Contrast", "Sharpness")
-
-Floats = NDArray[np.float64]
 
 
 def one_of_many(images: Tensor, samples: Samples) -> Tensor:
@@ -73,13 +72,13 @@ def operate(operation: str, images: Tensor, amounts: Floats) -> Tensor:
                                           zip(images.numpy(), places, strict=True)]))
     planes = images.permute(0, 3, 1, 2)
     if operation in BLENDS:
-        first, second = _each(1 + amounts, planes), _each(-amounts, planes)
+        first, second = each(1 + amounts, planes), each(-amounts, planes)
         mixed = first * planes + second * _other(operation, planes)
         done = mixed.clamp_(0, 255).to(torch.uint8)
     elif operation == "Posterize":
-        done = planes & _each(256 - 2 ** (8 - amounts), planes).to(torch.uint8)
+        done = planes & each(256 - 2 ** (8 - amounts), planes).to(torch.uint8)
     elif operation == "Solarize":
-        done = torch.where(planes >= _each(amounts, planes), 255 - planes, planes)
+        done = torch.where(planes >= each(amounts, planes), 255 - planes, planes)
     else:
         done = {"AutoContrast": _stretched, "Equalize": _equalised}[operation](planes)
     return done.permute(0, 2, 3, 1)
@@ -103,11 +102,6 @@ def matrices(operation: str, amounts: Floats, side: int) -> Floats:
     else:
         out[:, "XY".index(operation[-1]), 2] = -np.trunc(amounts)
     return out
-
-
-def _each(values: Floats, images: Tensor) -> Tensor:
-    """Return a number a picture, float32 (n, 1, 1, 1) on the device of the pictures."""
-    return torch.from_numpy(values).to(images.device, torch.float32)[:, None, None, None]
 
 
 def _other(operation: str, planes: Tensor) -> Tensor:
