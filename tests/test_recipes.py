@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import launch, toy_arguments
+from conftest import REPOSITORY, launch, toy_arguments
 from test_mistakes import said_in_one_line
 from test_transfer import CLASSES, STAGES, phase, recipe, same, tensors, tiny
 
@@ -150,3 +150,10 @@ def test_explain_refuses_a_recipe_that_does_not_fit():
 
 def test_a_phase_without_decay_has_the_run_id_it_had():
     assert "decay" not in scientific(Phase(name="a", train=["head"]))
+
+
+def test_the_documentation_names_every_recipe_and_no_other():
+    text = (REPOSITORY / "docs/recipes.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name.strip(" `") for row in rows for name in row.split(",")}
+    assert named == set(RECIPES) and len(RECIPES) == 13  # as the README says
