@@ -1,4 +1,4 @@
-"""Weights in, before jobs start: which backbones there are, and original checkpoints converted."""
+"""Weights in and out: which backbones there are, original checkpoints in, trained models out."""
 
 from typing import Annotated
 
@@ -48,5 +48,23 @@ def convert(
                f"backbone.pretrained='{{source: file, file: {file}}}'")
 
 
+def export(
+    name: Annotated[str, typer.Argument(
+        metavar="RUN", help="A trained run: folder, name, id or pattern; or a weights file.")],
+    out: Annotated[str, typer.Argument(
+        help="Where to; the suffix says what: .safetensors, .pt2 (torch.export), .onnx, or .pth "
+             "with the original implementation's names.")],
+) -> None:
+    """Write the best checkpoint of a run for others, compared with the model before it counts."""
+    from pathlib import Path
+
+    from fer.engine.export import export_run
+
+    model, apart = export_run(name, Path(out))
+    side = model.backbone.input_size
+    typer.echo(f"{out}: {model.backbone.arch} for {', '.join(model.classes)}, from uint8 pictures "
+               f"of {side} x {side}; outputs differ by {apart:.1e} of the largest")
+
+
 if __name__ == "__main__":
-    run(list_backbones, convert)
+    run(list_backbones, convert, export)
