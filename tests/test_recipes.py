@@ -16,6 +16,7 @@ from fer.config.schema import Optim, Phase, Span
 from fer.errors import CallerError
 from fer.models.overview import read_backbone
 from fer.models.registry import build, stage_names
+from fer.transfer.anchor import Anchor, start_of
 from fer.transfer.phases import check_recipe, freeze, multiplier, param_groups, trained_stages
 
 RECIPES = block_names("recipe")
@@ -92,7 +93,7 @@ def losses(name: str) -> list[float]:
     labels = torch.arange(12) % 3
     images = torch.rand(12, 3, 48, 48, generator=generator) * 0.5
     images[:, :, :24] += 0.2 * labels[:, None, None, None]
-    found = []
+    found, start = [], start_of(model)
     for part in shipped(name).phases:
         freeze(model, part)
         optim = Optim(lr=2e-3)
@@ -100,12 +101,14 @@ def losses(name: str) -> list[float]:
         optimizer = torch.optim.AdamW(groups)
         for group in optimizer.param_groups:
             group["lr"] = optim.lr * group["lr_multiplier"]
+        anchor = Anchor(model, part, start)
         for _ in range(STEPS):
             model.train()
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images), labels)
             loss.backward()
             optimizer.step()
+            anchor.pull(optimizer.param_groups)
             found.append(float(loss))
     return found
 
@@ -125,9 +128,39 @@ def test_golden_losses_differ_between_recipes_that_differ():
     golden = json.loads(GOLDEN.read_text())
     assert golden.keys() == set(RECIPES)
     kinds = ["scratch", "linear_probe", "lp_ft", "llrd", "discriminative", "last_stage", "last_2",
-             "first_2", "gradual", "bn_only"]
+             "first_2", "gradual", "bn_only", "l2sp"]
     assert len({tuple(golden[name][-5:]) for name in kinds}) == len(kinds)
     assert all(golden[name][-1] < golden[name][0] for name in kinds)
+
+
+def test_weights_before_the_head_are_pulled_to_their_start_at_their_own_rate():
+    model, some = tiny(), phase(multipliers={"stem": 0.5}, l2sp=0.2)
+    start = start_of(model)
+    groups = param_groups(model, some, Optim(weight_decay=0.3))
+    assert all(group["weight_decay"] == (0.3 if group["name"].startswith("head") else 0.0)
+               for group in groups)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    for group in groups:
+        group["lr"] = 0.1 * group["lr_multiplier"]
+    Anchor(model, some, start).pull(groups)
+    for stage, left in (("stem", 0.99), ("stage2", 0.98), ("head", 1.0)):
+        for name, parameter in model.stage_parameters(stage):
+            before = start.get(name, parameter.detach() - 1.0)
+            assert torch.allclose(parameter - before, torch.tensor(left), atol=1e-6), name
+
+
+def test_without_l2sp_nothing_is_held():
+    model = tiny()
+    groups = [{"params": list(model.parameters()), "lr": 1.0}]
+    start = start_of(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    before = [p.detach().clone() for p in model.parameters()]
+    Anchor(model, phase(), start).pull(groups)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_explain_says_what_trains_at_which_rate():
@@ -156,4 +189,4 @@ def test_the_documentation_names_every_recipe_and_no_other():
     text = (REPOSITORY / "docs/recipes.md").read_text()
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     named = {name.strip(" `") for row in rows for name in row.split(",")}
-    assert named == set(RECIPES) and len(RECIPES) == 13  # as the README says
+    assert named == set(RECIPES) and len(RECIPES) == 14  # as the README says

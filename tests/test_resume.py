@@ -124,3 +124,23 @@ def test_every_augmentation_at_once_goes_on_where_it_was_killed(
     last = launch("train", "configs/drawn.yaml", *toy_arguments(**mixing))
     assert last.returncode == 0, last.stdout + last.stderr
     assert numbers(only_run(places, "scratch")) == numbers(only_run(tmp_path / "calm", "scratch"))
+
+
+def test_a_run_that_is_held_near_its_start_goes_on_where_it_was_killed(
+        places: Path, tmp_path: Path, start: Start) -> None:
+    held = {"recipe": "l2sp", "train__epochs": 3, "keep__every_minutes": 0.002}
+    calm = launch("train", "configs/drawn.yaml", *toy_arguments(**held),
+                  FER_HOME=str(tmp_path / "calm"))
+    assert calm.returncode == 0, calm.stdout + calm.stderr
+    process = start("train", "configs/drawn.yaml", *toy_arguments(**held))
+    _kill_when(process, lambda: _steps(places, "l2sp") >= 28)  # in its second phase
+    last = launch("train", "configs/drawn.yaml", *toy_arguments(**held))
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert numbers(only_run(places, "l2sp")) == numbers(only_run(tmp_path / "calm", "l2sp"))
+
+
+def _steps(home: Path, part: str) -> int:
+    """Return the step of the newest checkpoint of a run; 0 where there is none."""
+    folders = home.glob(f"runs/*-{part}-*/checkpoints/step-*")
+    found = [int(path.name.split("-")[1]) for path in folders]
+    return max(found, default=0)

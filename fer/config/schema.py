@@ -123,14 +123,16 @@ class Phase(Frozen):
     other stage is frozen, parameters and batch-norm statistics alike. `batch_norm` in its place
     trains the batch-norm layers of all stages, and the head. `batch_norm: frozen` keeps the
     statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
-    gives those that have none: 1 for the head, times `decay` for each stage before. Keys left empty
-    take the run's own values.
+    gives those that have none: 1 for the head, times `decay` for each stage before. `l2sp` holds
+    the weights before the head near those that the run started from, in place of weight decay.
+    Keys left empty take the run's own values.
     """
 
     name: Name
     train: Literal["all", "batch_norm"] | list[str] | Span = "all"
     multipliers: dict[str, Positive] = {}
     decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Neutral(None)] = None
+    l2sp: Annotated[Positive | None, Neutral(None)] = None
     batch_norm: Literal["train", "frozen"] = "train"
     epochs: Count | None = None
     lr: Positive | None = None

@@ -31,6 +31,7 @@ from fer.engine.session import Session, average_batch_norm, synchronised_batch_n
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
 from fer.models.registry import build
+from fer.transfer.anchor import Anchor, start_of
 from fer.transfer.phases import freeze, param_groups
 
 
@@ -70,6 +71,8 @@ class Training:
         self.val_labels = self.val.labels_of(np.arange(self.val.n))
         weights = class_weights(config.loss, self.train.class_counts)
         self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
+        held = any(phase.l2sp for phase in config.recipe.phases)
+        self.start = start_of(self.model) if held else {}  # before a checkpoint is loaded
 
     @property
     def steps_per_epoch(self) -> int:
@@ -164,6 +167,7 @@ def train_epoch(
     progress, session, config = run.progress, run.session, run.config
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    anchor = Anchor(run.model, phase, run.start)
     losses: list[torch.Tensor] = []
     look = Looks(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
@@ -175,6 +179,7 @@ def train_epoch(
         if config.optim.clip_norm is not None:
             session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
         optimizer.step()
+        anchor.pull(optimizer.param_groups)
         optimizer.zero_grad(set_to_none=True)
         progress.batch += 1
         progress.step += 1

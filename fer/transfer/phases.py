@@ -120,8 +120,9 @@ def param_groups(model: Classifier, phase: Phase, optim: Optim) -> list[dict[str
         parameters = trained_parameters(model, phase, stage)
         decayed = [p for p in parameters if optim.decay_norms_and_biases or not _is_vector(p)]
         spared = [p for p in parameters if not optim.decay_norms_and_biases and _is_vector(p)]
+        held = phase.l2sp is not None and stage != "head"  # near its start, not near zero
         for name, params, decay in (
-            (stage, decayed, optim.weight_decay),
+            (stage, decayed, 0.0 if held else optim.weight_decay),
             (f"{stage}/no_decay", spared, 0.0),
         ):
             if params:
