@@ -19,6 +19,24 @@ def list_backbones() -> None:
                "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
 
 
+def fetch(
+    names: Annotated[list[str], typer.Argument(
+        metavar="NAME...", help="Backbones, or studies (.yaml) whose backbones are meant.")],
+) -> None:
+    """Bring published weights below FER_CACHE, on a node with network; what is there stays."""
+    from fer.config.places import cache
+    from fer.models.fetch import fetch, published
+    from fer.progress import shown
+    from fer.study.backbones import backbones_of
+
+    for backbone in backbones_of(names):
+        assert backbone.pretrained is not None and backbone.pretrained.file is not None
+        with shown(f"fetching {backbone.name}") as progress:
+            done = fetch(published(backbone), cache() / "weights" / backbone.pretrained.file,
+                         progress)
+        typer.echo(f"{cache() / 'weights' / backbone.pretrained.file}: {done}")
+
+
 def convert(
     source: Annotated[str, typer.Argument(
         help="A checkpoint of ResidualMaskingNetwork, of the 2021 study, or a state dict.")],
@@ -67,4 +85,4 @@ def export(
 
 
 if __name__ == "__main__":
-    run(list_backbones, convert, export)
+    run(list_backbones, fetch, convert, export)

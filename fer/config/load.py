@@ -72,8 +72,9 @@ def with_block(tree: Tree, key: str, place: str) -> Tree:
 
 def of_library(name: str) -> Tree:
     """Return the backbone `pytorchcv/MODEL` or `torchvision/MODEL`, normalised as for ImageNet."""
-    return {"name": name.replace("/", "-"), "arch": name, "mean": list(IMAGENET_MEAN),
-            "std": list(IMAGENET_STD)}
+    own = name.replace("/", "-")
+    return {"name": own, "arch": name, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
+            "pretrained": {"source": "file", "file": f"{own}.pth"}}
 
 
 def _block_files(key: str) -> Mapping[str, Path]:

@@ -1,0 +1,137 @@
+"""`launch/weights.py fetch`: whole files with their published checksum, resumed where cut off."""
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import launch
+from test_mistakes import said_in_one_line
+
+from fer.config.load import block_names
+from fer.config.schema import Backbone
+from fer.errors import CallerError
+from fer.models.fetch import Published, fetch, published
+from fer.models.overview import read_backbone
+from fer.study.backbones import backbones_of
+
+CONTENT = bytes(range(256)) * 5000
+
+
+class Server(ThreadingHTTPServer):
+    """Serves files on loopback; notes the ranges asked for, and cuts answers off when told to."""
+
+    files: dict[str, bytes]
+    ranges: list[str]
+    most: int
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        content, asked = server.files.get(self.path), self.headers.get("Range", "")
+        server.ranges.append(asked)
+        if content is None:
+            self.send_error(404)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:][: server.most])
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.files, made.ranges, made.most = {}, [], 1 << 30
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def source(server: Server, content: bytes = CONTENT, name: str = "w.pth") -> Published:
+    server.files[f"/{name}"] = content
+    return Published(f"http://127.0.0.1:{server.server_port}/{name}", "sha256",
+                     hashlib.sha256(CONTENT).hexdigest()[:8])
+
+
+def test_a_file_comes_with_its_checksum_and_is_not_asked_for_twice(
+        server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    target = tmp_path / "weights/w.pth"
+    assert "1.3 MB" in fetch(source(server), target, lambda *done: seen.append(done))
+    assert target.read_bytes() == CONTENT and seen[-1] == (len(CONTENT), len(CONTENT))
+    assert target.with_name("w.pth.sha256").read_text() == (
+        f"{hashlib.sha256(CONTENT).hexdigest()}  w.pth\n")
+    assert fetch(source(server), target) == "was there already" and len(server.ranges) == 1
+    assert sorted(path.name for path in target.parent.iterdir()) == ["w.pth", "w.pth.sha256"]
+
+
+def test_a_download_goes_on_where_it_was_cut_off(server: Server, tmp_path: Path) -> None:
+    server.most = 100_000
+    with pytest.raises(CallerError, match=r"cut off|IncompleteRead"):
+        fetch(source(server), tmp_path / "w.pth")
+    assert not (tmp_path / "w.pth").exists()
+    server.most = 1 << 30
+    fetch(source(server), tmp_path / "w.pth")
+    assert server.ranges == ["", "bytes=100000-"] and (tmp_path / "w.pth").read_bytes() == CONTENT
+
+
+def test_another_checksum_leaves_nothing_behind(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match="its sha256 is"):
+        fetch(source(server, CONTENT[:-1]), tmp_path / "w.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_weights_in_a_zip_are_unpacked(server: Server, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "made.zip", "w") as packed:
+        packed.writestr("w-0123.pth", CONTENT)
+    zipped = source(server, (tmp_path / "made.zip").read_bytes(), "w.pth.zip")
+    fetch(zipped, tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").read_bytes() == CONTENT
+
+
+def test_a_missing_file_and_no_network_are_one_line(server: Server, tmp_path: Path) -> None:
+    gone = Published(f"http://127.0.0.1:{server.server_port}/none.pth", "sha256", "0")
+    with pytest.raises(CallerError, match="404"):
+        fetch(gone, tmp_path / "w.pth")
+    with pytest.raises(CallerError, match=r"fetch weights where there is network"):
+        fetch(Published("http://127.0.0.1:9/w.pth", "sha256", "0"), tmp_path / "w.pth")
+
+
+def test_every_backbone_that_wants_a_file_knows_where_it_is_published() -> None:
+    for name in block_names("backbone"):
+        backbone = read_backbone(name)
+        if backbone.pretrained is None or backbone.pretrained.source != "file":
+            continue
+        found = published(backbone)
+        assert found.url.startswith("https://") and len(found.checksum) >= 8, name
+    assert published(read_backbone("resmasking_dropout1")).url.endswith("resnet34-b627a593.pth")
+    with pytest.raises(CallerError, match="no weights are published"):
+        published(Backbone(name="x", arch="pytorchcv/resattnet56"))
+
+
+def test_a_study_names_its_backbones_once() -> None:
+    names = [backbone.name for backbone in backbones_of(["sweeps/paper.yaml", "vgg19"])]
+    assert names == ["resmasking_dropout1", "cbam_resnet50", "vgg19", "mobilenet_w1"]
+    assert [b.pretrained.file for b in backbones_of(["torchvision/resnet18"]) if b.pretrained] == [
+        "torchvision-resnet18.pth"]
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    said_in_one_line(launch("weights", "fetch", "resnet99"), "resnet99", "resnet18")
+    said_in_one_line(launch("weights", "fetch", "resmasking_tiny"), "resmasking_tiny", "no weights")
