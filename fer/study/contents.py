@@ -71,9 +71,10 @@ class Contents:
         path = self.cache / "weights" / file
         if file not in self._known:
             if not path.is_file():
-                raise CallerError(f"{path}: pretrained weights are missing; put the file there "
-                                  "(FER_CACHE says where), or use a recipe that starts from "
-                                  "scratch: exclude the others, or grid.recipe='[scratch]'")
+                raise CallerError(f"{path}: pretrained weights are missing; launch/weights.py "
+                                  "fetch STUDY brings them, or put the file there (FER_CACHE says "
+                                  "where), or use a recipe that starts from scratch: exclude the "
+                                  "others, or grid.recipe='[scratch]'")
             state = xxhash.xxh3_128()
             with open(path, "rb") as handle:
                 while chunk := handle.read(1 << 22):
