@@ -64,7 +64,8 @@ def grid(runs: int) -> Study:
     """Return a study of about `runs` runs, half of them with a parent that they share."""
     return load_study("sweeps/demo.yaml", {
         "grid.optim.lr": [1e-5 * number for number in range(1, 1 + max(1, runs // 400))],
-        "grid.seed": list(range(min(50, runs // 8))), "resources.runs_per_job": 1})
+        "grid.seed": list(range(min(50, runs // 8))), "resources.runs_per_job": 1,
+        "grid.train_on": ["lfw", "mlfw"], "exclude": []})
 
 
 def measure(quick: bool = False) -> list[Comparison]:
@@ -205,7 +206,7 @@ def small_cluster() -> Iterator[Path | None]:
 def _by_arrays(home: Path, count: int) -> float:
     study = load_study("sweeps/demo.yaml", {"grid.recipe": ["scratch"], "grid.backbone":
                        ["cbam_tiny"], "grid.train_on": ["lfw"], "grid.seed": list(range(count)),
-                       "resources.runs_per_job": 1})
+                       "resources.runs_per_job": 1, "exclude": []})
     runs, calls = expand(study, digests), _counted_sbatch(home)
     data = runs[0].config.data
     work = Expanded(study, data, runs, SPLITS, NoPictures())  # type: ignore[arg-type]

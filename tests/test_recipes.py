@@ -109,7 +109,7 @@ def losses(name: str) -> list[float]:
             loss.backward()
             optimizer.step()
             anchor.pull(optimizer.param_groups)
-            found.append(float(loss))
+            found.append(loss.item())
     return found
 
 
