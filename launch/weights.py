@@ -49,16 +49,12 @@ def convert(
     """Turn a checkpoint into a weights file below FER_CACHE; nothing in it is ever run."""
     from pathlib import Path
 
-    from fer.config.load import block_names
+    from fer.config.load import load_backbone
     from fer.config.places import cache
-    from fer.errors import CallerError, choices
     from fer.models.convert import convert
-    from fer.models.overview import read_backbone
 
-    if backbone not in (known := block_names("backbone")):
-        raise CallerError(f"no backbone '{backbone}'; there are: {choices(known)}")
     file = f"{name or Path(source).stem}.safetensors"
-    model, report = convert(Path(source), read_backbone(backbone),
+    model, report = convert(Path(source), load_backbone(backbone),
                             tuple(classes.split(",")) if classes else (),
                             cache() / "weights" / file)
     typer.echo(f"{cache() / 'weights' / file}: {', '.join(model.classes)}; {report}\n"

@@ -11,10 +11,9 @@ from test_mistakes import said_in_one_line
 from test_transfer import CLASSES, STAGES, phase, recipe, same, tensors, tiny
 
 from fer.config.identity import scientific
-from fer.config.load import block_names, load_run
+from fer.config.load import block_names, load_backbone, load_run
 from fer.config.schema import Optim, Phase, Span
 from fer.errors import CallerError
-from fer.models.overview import read_backbone
 from fer.models.registry import build, stage_names
 from fer.transfer.anchor import Anchor, start_of
 from fer.transfer.phases import check_recipe, freeze, multiplier, param_groups, trained_stages
@@ -32,7 +31,7 @@ def shipped(name: str, backbone: str = "resmasking_tiny"):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_fits_every_backbone(name):
     for backbone in block_names("backbone"):
-        check_recipe(shipped(name), stage_names(read_backbone(backbone)))
+        check_recipe(shipped(name), stage_names(load_backbone(backbone)))
 
 
 @pytest.mark.parametrize(("train", "expected"), [
@@ -88,7 +87,7 @@ def test_only_batch_norms_and_the_head_move():
 def losses(name: str) -> list[float]:
     """Return the losses of 20 steps of each phase on made-up pictures, from random weights."""
     torch.manual_seed(0)
-    model = build(read_backbone("resmasking_tiny"), CLASSES)
+    model = build(load_backbone("resmasking_tiny"), CLASSES)
     generator = torch.Generator().manual_seed(1)
     labels = torch.arange(12) % 3
     images = torch.rand(12, 3, 48, 48, generator=generator) * 0.5

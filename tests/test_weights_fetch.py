@@ -11,10 +11,9 @@ import pytest
 from conftest import launch
 from test_mistakes import said_in_one_line
 
-from fer.config.load import block_names
+from fer.config.load import block_names, load_backbone
 from fer.errors import CallerError
 from fer.models.fetch import Published, fetch, published
-from fer.models.overview import read_backbone
 from fer.study.backbones import backbones_of
 
 CONTENT = bytes(range(256)) * 5000
@@ -114,7 +113,7 @@ def test_a_missing_file_and_no_network_are_one_line(server: Server, tmp_path: Pa
 
 def test_every_backbone_that_wants_a_file_knows_where_it_is_published() -> None:
     for name in block_names("backbone"):
-        backbone = read_backbone(name)
+        backbone = load_backbone(name)
         if backbone.pretrained is None or backbone.pretrained.source != "file":
             continue
         if name == "resattnet56":  # pytorchcv has its code, and weights of none
@@ -123,7 +122,7 @@ def test_every_backbone_that_wants_a_file_knows_where_it_is_published() -> None:
             continue
         found = published(backbone)
         assert found.url.startswith("https://") and len(found.checksum) >= 8, name
-    assert published(read_backbone("resmasking_dropout1")).url.endswith("resnet34-b627a593.pth")
+    assert published(load_backbone("resmasking_dropout1")).url.endswith("resnet34-b627a593.pth")
 
 
 def test_a_study_names_its_backbones_once() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from fer.config.places import REPOSITORY
-from fer.config.schema import Frozen, RunConfig
+from fer.config.schema import Backbone, Frozen, RunConfig
 from fer.config.study import Study
 from fer.config.tree import Tree, merge, read_tree, set_key
 from fer.config.validate import validate
@@ -75,6 +75,12 @@ def of_library(name: str) -> Tree:
     own = name.replace("/", "-")
     return {"name": own, "arch": name, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
             "pretrained": {"source": "file", "file": f"{own}.pth"}}
+
+
+def load_backbone(name: str) -> Backbone:
+    """Return the backbone of a name: a file of `configs/backbones`, or `LIBRARY/MODEL`."""
+    place = f"backbone {name}"
+    return validate(Backbone, with_block({"backbone": name}, "backbone", place)["backbone"], place)
 
 
 def _block_files(key: str) -> Mapping[str, Path]:

@@ -15,7 +15,7 @@ from fer.errors import CallerError, choices
 from fer.models.classifier import Classifier
 from fer.models.foreign import STATE_KEY, read_foreign, to_original
 from fer.models.registry import build
-from fer.models.weights import load_model, load_state, save_weights
+from fer.models.weights import identity_of, load_model, load_state, save_weights
 from fer.publish import replacing
 
 TOLERANCE = 1e-4  # of the largest logit: other kernels add in another order
@@ -53,9 +53,8 @@ def export(model: Classifier, path: Path) -> float:
 
 def describe(model: Classifier) -> str:
     """Return what a file says about its model: backbone with preprocessing, classes, as JSON."""
-    backbone = model.backbone.model_dump(mode="json", exclude={"pretrained"})
-    return json.dumps({"backbone": backbone, "classes": list(model.classes),
-                       "input": "uint8 N x 3 x size x size, RGB, 0…255", "output": "logits"})
+    return json.dumps({**identity_of(model), "input": "uint8 N x 3 x size x size, RGB, 0…255",
+                       "output": "logits"})
 
 
 def _safetensors(model: Classifier, path: Path) -> Run:

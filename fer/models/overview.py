@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from fer.config.load import BLOCK_FOLDERS, block_names
+from fer.config.load import block_names, load_backbone
 from fer.config.schema import Backbone
-from fer.config.tree import read_tree
-from fer.config.validate import validate
 from fer.models.registry import build
 
 MILLION = 1e6
@@ -32,12 +30,6 @@ class Entry:
     weights: str
 
 
-def read_backbone(name: str) -> Backbone:
-    """Return the backbone `configs/backbones/NAME.yaml`; the name must be there."""
-    file = BLOCK_FOLDERS["backbone"] / f"{name}.yaml"
-    return validate(Backbone, {"name": name, **read_tree(file)}, str(file))
-
-
 def entries(cache: Path) -> Iterator[Entry]:
     """Yield every backbone, by name; no memory is taken for weights.
 
@@ -45,7 +37,7 @@ def entries(cache: Path) -> Iterator[Entry]:
         cache: `$FER_CACHE`, below which weights files lie.
     """
     for name in block_names("backbone"):
-        backbone = read_backbone(name)
+        backbone = load_backbone(name)
         with torch.device("meta"):
             model = build(backbone, ("a", "b", "c"))
         norms = {stage: len(model.batch_norms(stage)) for stage in model.stages}

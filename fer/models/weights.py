@@ -78,17 +78,17 @@ def save_weights(
         extra_metadata: JSON values that travel along, such as a run id.
         durable: fsync it; a caller that syncs a whole folder itself says False.
     """
-    backbone = model.backbone.model_dump(mode="json", exclude={"pretrained"})
-    content = {
-        "version": FORMAT_VERSION,
-        "backbone": backbone,
-        "classes": list(model.classes),
-        "extra": dict(extra_metadata or {}),
-    }
+    content = {"version": FORMAT_VERSION, **identity_of(model), "extra": dict(extra_metadata or {})}
     state = {key: tensor.detach().cpu().contiguous()
              for key, tensor in model.net.state_dict().items()}
     with replacing(Path(path), durable) as temporary:
         save_file(state, temporary, {METADATA_KEY: json.dumps(content, allow_nan=False)})
+
+
+def identity_of(model: Classifier) -> dict[str, Any]:
+    """Return which model it is, as JSON values: `backbone` with its preprocessing, `classes`."""
+    return {"backbone": model.backbone.model_dump(mode="json", exclude={"pretrained"}),
+            "classes": list(model.classes)}
 
 
 def load_model(path: Path) -> Classifier:

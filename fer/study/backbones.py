@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fer.config.load import apply, load_study, locate, read_based, with_block
+from fer.config.load import apply, load_backbone, load_study, locate, read_based
 from fer.config.schema import Backbone, RunConfig
 from fer.config.validate import validate
 from fer.errors import CallerError
@@ -24,8 +24,7 @@ def backbones_of(names: Sequence[str]) -> list[Backbone]:
             made = [validate(RunConfig, tree, name).backbone for tree in of_study]
             found |= {one.name: one for one in made if _from_file(one)}
             continue
-        one = validate(Backbone, with_block({"backbone": name}, "backbone", "fetch")["backbone"],
-                       name)
+        one = load_backbone(name)
         if not _from_file(one):
             raise CallerError(f"backbone '{name}' starts from no weights file "
                               "(its YAML says none under pretrained)")
