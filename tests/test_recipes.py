@@ -12,7 +12,8 @@ from test_transfer import CLASSES, STAGES, phase, recipe, same, tensors, tiny
 
 from fer.config.identity import scientific
 from fer.config.load import block_names, load_backbone, load_run
-from fer.config.schema import Optim, Phase, Span
+from fer.config.recipe import Phase, Span
+from fer.config.schema import Optim
 from fer.errors import CallerError
 from fer.models.registry import build, stage_names
 from fer.transfer.anchor import Anchor, start_of

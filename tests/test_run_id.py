@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from fer.config import identity
 from fer.config.identity import config_id, run_id, scientific
 from fer.config.load import dump, load_run
-from fer.config.schema import Frozen, Inputs, Label, Neutral, RunConfig
+from fer.config.marks import Frozen, Label, Neutral
+from fer.config.schema import Inputs, RunConfig
 from fer.study.expand import identify
 
 INPUTS = Inputs(digests={"lfw/train": "a" * 32, "lfw/val": "b" * 32}, parents={"init": "c" * 10})

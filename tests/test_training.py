@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
-from fer.config.schema import Loss, Schedule
+from fer.config.recipe import Schedule
+from fer.config.schema import Loss
 from fer.engine import train as engine
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.controllers import Best, Plateau, Progress, learning_rate

@@ -7,7 +7,8 @@ from pydantic import BaseModel
 
 from fer.config.load import BLOCK_FOLDERS, block_names
 from fer.config.profile import Profile
-from fer.config.schema import Backbone, Recipe, RunConfig
+from fer.config.recipe import Recipe
+from fer.config.schema import Backbone, RunConfig
 from fer.config.study import Study
 from fer.publish import write_json
 

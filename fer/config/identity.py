@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fer.config.schema import Inputs, Label, Neutral, RunConfig
+from fer.config.marks import Label, Neutral
+from fer.config.schema import Inputs, RunConfig
 
 NUMERICS = 1  # raised when the code's mathematics change
 ID_LENGTH = 10

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from fer.config.marks import Frozen
 from fer.config.places import REPOSITORY
-from fer.config.schema import Backbone, Frozen, RunConfig
+from fer.config.schema import Backbone, RunConfig
 from fer.config.study import Study
 from fer.config.tree import Tree, merge, read_tree, set_key
 from fer.config.validate import validate

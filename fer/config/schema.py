@@ -1,41 +1,16 @@
 """What one training run is: frozen models that refuse unknown keys.
 
-Every field changes the numbers of a run and so joins its run id, unless it is marked
-`Label`. A field added later is marked `Neutral(value)` and stays out of the id while it has
-the value that reproduces the old behaviour. Reading files is `fer.config.load`; hashing is
-`fer.config.identity`.
+Which fields join the run id is marked as `fer.config.marks` says. Reading files is
+`fer.config.load`; recipes are `fer.config.recipe`.
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fer.config.marks import Count, Fraction, Frozen, Label, Name, Neutral, Positive
+from fer.config.recipe import Recipe, Schedule
 
-@dataclass(frozen=True)
-class Label:
-    """Marks a field that does not change the numbers: names, folders, workers, logging."""
-
-
-@dataclass(frozen=True)
-class Neutral:
-    """Marks a field that stays out of the run id while it equals `value`."""
-
-    value: Any
-
-
-class Frozen(BaseModel):
-    """Base of all configuration models: immutable, unknown keys refused, no infinite numbers."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # an epoch
 MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
                     "bandana", "window", "sponge", "printed"]
@@ -74,78 +49,6 @@ class Backbone(Frozen):
     std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     options: dict[str, bool | int | float | list[int]] = {}
     pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
-
-
-class Init(Frozen):
-    """How a run starts: random weights, the backbone's pretrained ones, or another run.
-
-    For `run`, the parent is this run's own configuration with the overrides in `set`.
-    """
-
-    source: Literal["scratch", "pretrained", "run"] = "scratch"
-    set: Annotated[dict[str, Any], Label()] = {}  # joins through the parent's id
-    keep_head: bool = False
-
-
-class Schedule(Frozen):
-    """The learning rate over time, as a factor on the base rate.
-
-    `plateau` is ReduceLROnPlateau on the selection metric; `cosine` ends at `min_lr`.
-    """
-
-    name: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: Annotated[int, Field(ge=0)] = 2
-    min_lr: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Span(Frozen):
-    """Some stages of any backbone: its `first` or `last` so many, stem included, and the head.
-
-    What lies between the last stage and the head goes with the last ones.
-    """
-
-    first: Count | None = None
-    last: Count | None = None
-
-    @model_validator(mode="after")
-    def _one_end(self) -> "Span":
-        if (self.first is None) == (self.last is None):
-            raise ValueError("give either 'first' or 'last'")
-        return self
-
-
-class Phase(Frozen):
-    """One part of a recipe: which stages train, how fast, how long.
-
-    `train` names stages of the backbone, counts them from one end (`{last: 2}`), or is `all`; every
-    other stage is frozen, parameters and batch-norm statistics alike. `batch_norm` in its place
-    trains the batch-norm layers of all stages, and the head. `batch_norm: frozen` keeps the
-    statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
-    gives those that have none: 1 for the head, times `decay` for each stage before. `l2sp` holds
-    the weights before the head near those that the run started from, in place of weight decay.
-    Keys left empty take the run's own values.
-    """
-
-    name: Name
-    train: Literal["all", "batch_norm"] | list[str] | Span = "all"
-    multipliers: dict[str, Positive] = {}
-    decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Neutral(None)] = None
-    l2sp: Annotated[Positive | None, Neutral(None)] = None
-    batch_norm: Literal["train", "frozen"] = "train"
-    epochs: Count | None = None
-    lr: Positive | None = None
-    schedule: Schedule | None = None
-    early_stop: Annotated[int, Field(ge=1)] | None = None
-
-
-class Recipe(Frozen):
-    """A transfer-learning configuration; `configs/recipes/NAME.yaml`."""
-
-    name: Name
-    init: Init = Init()
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
 
 class DrawnFaces(Frozen):

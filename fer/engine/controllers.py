@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fer.config.schema import Schedule
+from fer.config.recipe import Schedule
 
 PLATEAU_THRESHOLD = 1e-4  # relative, as torch's ReduceLROnPlateau has it by default
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from fer.config.places import cache
-from fer.config.schema import Phase, RunConfig, Schedule
+from fer.config.recipe import Phase, Schedule
+from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
 from fer.data.hashing import key
 from fer.data.masks.atlas import MaskAugmentation, ensure_atlas

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fer.config.schema import Phase
+from fer.config.recipe import Phase
 from fer.models.classifier import Classifier
 
 

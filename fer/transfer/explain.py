@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from rich.table import Table
 
-from fer.config.schema import Phase, RunConfig
+from fer.config.recipe import Phase
+from fer.config.schema import RunConfig
 from fer.models.registry import build
 from fer.transfer.phases import check_recipe, describe_phase
 

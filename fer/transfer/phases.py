@@ -10,13 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fer.config.schema import Span
+from fer.config.recipe import Span
 from fer.errors import CallerError
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
 
-    from fer.config.schema import Optim, Phase, Recipe
+    from fer.config.recipe import Phase, Recipe
+    from fer.config.schema import Optim
     from fer.models.classifier import Classifier
 
 

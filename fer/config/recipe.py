@@ -1,0 +1,82 @@
+"""What a transfer-learning recipe is: how a run starts, and its phases.
+
+Whether a recipe fits a backbone's stages is `fer.transfer.phases`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fer.config.marks import Count, Frozen, Label, Name, Neutral, Positive
+
+
+class Init(Frozen):
+    """How a run starts: random weights, the backbone's pretrained ones, or another run.
+
+    For `run`, the parent is this run's own configuration with the overrides in `set`.
+    """
+
+    source: Literal["scratch", "pretrained", "run"] = "scratch"
+    set: Annotated[dict[str, Any], Label()] = {}  # joins through the parent's id
+    keep_head: bool = False
+
+
+class Schedule(Frozen):
+    """The learning rate over time, as a factor on the base rate.
+
+    `plateau` is ReduceLROnPlateau on the selection metric; `cosine` ends at `min_lr`.
+    """
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 2
+    min_lr: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Span(Frozen):
+    """Some stages of any backbone: its `first` or `last` so many, stem included, and the head.
+
+    What lies between the last stage and the head goes with the last ones.
+    """
+
+    first: Count | None = None
+    last: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> "Span":
+        if (self.first is None) == (self.last is None):
+            raise ValueError("give either 'first' or 'last'")
+        return self
+
+
+class Phase(Frozen):
+    """One part of a recipe: which stages train, how fast, how long.
+
+    `train` names stages of the backbone, counts them from one end (`{last: 2}`), or is `all`; every
+    other stage is frozen, parameters and batch-norm statistics alike. `batch_norm` in its place
+    trains the batch-norm layers of all stages, and the head. `batch_norm: frozen` keeps the
+    statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
+    gives those that have none: 1 for the head, times `decay` for each stage before. `l2sp` holds
+    the weights before the head near those that the run started from, in place of weight decay.
+    Keys left empty take the run's own values.
+    """
+
+    name: Name
+    train: Literal["all", "batch_norm"] | list[str] | Span = "all"
+    multipliers: dict[str, Positive] = {}
+    decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Neutral(None)] = None
+    l2sp: Annotated[Positive | None, Neutral(None)] = None
+    batch_norm: Literal["train", "frozen"] = "train"
+    epochs: Count | None = None
+    lr: Positive | None = None
+    schedule: Schedule | None = None
+    early_stop: Annotated[int, Field(ge=1)] | None = None
+
+
+class Recipe(Frozen):
+    """A transfer-learning configuration; `configs/recipes/NAME.yaml`."""
+
+    name: Name
+    init: Init = Init()
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
