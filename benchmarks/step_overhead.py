@@ -22,6 +22,7 @@ from fer.data.build import build_pack
 from fer.data.layout import scan
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints
+from fer.engine.feed import feed_of
 from fer.engine.journal import Journal
 from fer.engine.optimizers import make_optimizer
 from fer.engine.session import Session, open_session
@@ -55,12 +56,13 @@ class Ours:
         self.run = Training(config, session, source, source, Checkpoints(folder / "checkpoints", 2),
                             Journal(RunFolder(folder), config, writes=True), model)
         self.optimizer = make_optimizer(config.optim, param_groups(model, self.phase, config.optim))
-        self.model = session.distribute(model)
+        self.feed = feed_of(self.run, self.phase, lambda: None)
+        self.model = session.distribute(self.feed.module)
 
     def epoch(self) -> None:
         """Do one epoch; the epoch's end (validation, checkpoint) is not in it."""
         self.run.progress.batch = 0
-        train_epoch(self.run, self.phase, self.model, self.optimizer)
+        train_epoch(self.run, self.phase, self.feed, self.model, self.optimizer)
         self.run.progress.epoch += 1
 
 

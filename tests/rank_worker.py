@@ -54,8 +54,9 @@ def gradient(micro_batch: int, out: Path) -> None:
     with open_session(Compute(device="cpu")) as session:
         start, stop = share(0, 32, session.rank, session.world)
         distributed = session.distribute(model)
-        part = backward(session, distributed, loss, images[start:stop], labels[start:stop],
-                        labels.numpy(), micro_batch or None)
+        batch = Batch(images[start:stop], labels[start:stop], np.arange(start, stop), start,
+                      labels.numpy())
+        part = backward(session, distributed, loss, batch, micro_batch or None)
         total = session.total(part)
         if session.first:
             gradients = [p.grad.flatten().numpy() for p in model.parameters()]

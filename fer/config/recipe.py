@@ -59,7 +59,10 @@ class Phase(Frozen):
     statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
     gives those that have none: 1 for the head, times `decay` for each stage before. `l2sp` holds
     the weights before the head near those that the run started from, in place of weight decay.
-    Keys left empty take the run's own values.
+    `views`, where only the head trains: each picture is shown in so many fixed ways, one an epoch,
+    the first as it is, the others augmented alike in every run; what the frozen stages make of
+    them is computed once and shared by runs, and nothing is mixed. Keys left empty take the run's
+    own values.
     """
 
     name: Name
@@ -72,6 +75,13 @@ class Phase(Frozen):
     lr: Positive | None = None
     schedule: Schedule | None = None
     early_stop: Annotated[int, Field(ge=1)] | None = None
+    views: Annotated[Annotated[int, Field(ge=1, le=64)] | None, Neutral(None)] = None
+
+    @model_validator(mode="after")
+    def _views_are_of_a_frozen_body(self) -> "Phase":
+        if self.views is not None and self.train != ["head"]:
+            raise ValueError("views are for phases that train the head alone: train: [head]")
+        return self
 
 
 class Recipe(Frozen):

@@ -72,30 +72,42 @@ class TrainBatches:
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return this rank's share of global batch `step` (0…steps_per_epoch-1) of an epoch."""
-        indices, samples = self._global(epoch, step)
-        first, last = self._share(len(indices))
+        indices, samples = self.whole(epoch, step)
+        first, last = self.share(len(indices))
         mine, some = indices[first:last], samples.some(slice(first, last))
         images = self.pictures(mine, some)
-        labels: NDArray = self.source.labels_of(indices)
-        if self.mix is not None:
-            pairs = mixture(self.mix, samples, indices, self.source.n, self.source.size)
-            labels = label_shares(labels, self.source.labels_of(pairs.partner), pairs.share,
-                                  len(self.source.class_counts))
-            images = self._mixed(images, some, pairs.some(slice(first, last)))
+        if self.mix is None:
+            return self.labelled(images, indices, first)
+        pairs = mixture(self.mix, samples, indices, self.source.n, self.source.size)
+        labels = label_shares(self.source.labels_of(indices), self.source.labels_of(pairs.partner),
+                              pairs.share, len(self.source.class_counts))
+        images = self._mixed(images, some, pairs.some(slice(first, last)))
         return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
+
+    def labelled(self, images: Tensor, indices: Indices, first: int) -> Batch:
+        """Return a batch of unmixed pictures, or of what takes their place.
+
+        Args:
+            images: this rank's share, row by row, from number `first` of the global batch on.
+            indices: int64 (G,), the whole global batch.
+        """
+        labels: NDArray = self.source.labels_of(indices)
+        mine = slice(first, first + len(images))
+        return Batch(images, _to(labels[mine], self.source.device), indices[mine], first, labels)
 
     def samples(self, epoch: int, step: int) -> Samples:
         """Return what the pictures of `batch` are, for whatever else is a function of that."""
-        _, samples = self._global(epoch, step)
-        return samples.some(slice(*self._share(len(samples))))
+        _, samples = self.whole(epoch, step)
+        return samples.some(slice(*self.share(len(samples))))
 
-    def _global(self, epoch: int, step: int) -> tuple[Indices, Samples]:
+    def whole(self, epoch: int, step: int) -> tuple[Indices, Samples]:
         """Return the whole global batch: numbers in the source, and what they are."""
         start, stop = batch_bounds(self.order.items, self.batch_size, step)
         indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
         return indices, Samples(self.seed, epoch, self.source.uids_of(indices), passes)
 
-    def _share(self, size: int) -> tuple[int, int]:
+    def share(self, size: int) -> tuple[int, int]:
+        """Return which rows of a global batch of this size are this rank's: (start, stop)."""
         return share(0, size, self.rank, self.world)
 
     def pictures(self, indices: Indices, samples: Samples) -> Tensor:

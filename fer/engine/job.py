@@ -10,18 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer.config.places import cache, data_root, scratch
+from fer.config.recipe import Recipe
 from fer.config.schema import Data, RunConfig
 from fer.data.pack import ensure_pack
 from fer.data.scratch import on_this_node
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_weights
+from fer.engine.course import all_epochs, final_facts
 from fer.engine.events import write_hparams
 from fer.engine.facts import environment
+from fer.engine.features import Body
+from fer.engine.feed import plain_features
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
-from fer.engine.predict import predict
+from fer.engine.predict import head_logits, predict_logits, table
 from fer.engine.session import Session, leave_group, open_session
-from fer.engine.train import Training, final_facts, never, new_model, train
+from fer.engine.train import Training, never, new_model, train
 from fer.errors import CallerError
 from fer.evaluate.metrics import measure, write_result
 from fer.evaluate.predictions import write_predictions
@@ -174,7 +178,7 @@ def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) 
                    Checkpoints(folder.path / "checkpoints", config.keep.checkpoints),
                    journal, model, limit_batches=terms.limit_batches, stop=terms.stop)
     journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
-                        epochs=sum(run.epochs(phase) for phase in config.recipe.phases)))
+                        epochs=all_epochs(config)))
     if session.first:
         packs = [*train_source.packs, *val_source.packs]
         write_json(folder.path / "env.json", environment(config, session, packs))
@@ -244,6 +248,7 @@ def _evaluate(
     """Write predictions and metrics of the best checkpoint on each split."""
     config = folder.config
     model = trained_model(folder, session)
+    body, kept = Body(model, config, session), keeps_its_body(config.recipe)
     scores: dict[str, float] = {}
     for split, digest in splits.items():
         def leave_if_asked(split: str = split) -> None:
@@ -255,7 +260,10 @@ def _evaluate(
         if line := test.packs[0].left_out(split):
             earlier = [note for note in journal.status.notes if note != line]
             journal.say(replace(journal.status, notes=[*earlier, line]))
-        predictions = predict(session, model, test, config.train.batch_size, leave_if_asked)
+        features = plain_features(body, test, leave_if_asked) if kept else None
+        logits = (head_logits(session, model, features) if features else
+                  predict_logits(session, model, test, config.train.batch_size, leave_if_asked))
+        predictions = table(test, model, logits)
         if not session.first:
             continue
         journal.check_lease()
@@ -265,6 +273,12 @@ def _evaluate(
         scores |= {f"{split}/{name}": metrics[name] for name in ("uar", "accuracy", "macro_f1")}
     if session.first and config.keep.tensorboard:
         write_hparams(folder.path / "tb", config, scores)
+
+
+def keeps_its_body(recipe: Recipe) -> bool:
+    """Whether a run's features are those of its start, which other runs may share."""
+    phases = recipe.phases
+    return len(phases) > 0 and all(phase.views is not None for phase in phases)
 
 
 def trained_model(folder: RunFolder, session: Session) -> Classifier:

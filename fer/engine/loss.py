@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer.config.schema import Loss
+from fer.data.batches import Batch
 from fer.engine.session import Session
 
 
@@ -61,31 +62,28 @@ def backward(
     session: Session,
     model: nn.Module,
     loss: WeightedCrossEntropy,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    global_labels: np.ndarray,
+    batch: Batch,
     micro_batch: int | None = None,
 ) -> torch.Tensor:
     """Add the gradient of the global batch to the parameters and return this rank's loss share.
 
     Args:
-        images, labels: this rank's share of the global batch.
-        global_labels: labels of the whole global batch.
+        batch: this rank's share of the global batch.
         micro_batch: the most samples in one forward pass; None takes the share at once.
 
     Returns:
         this rank's part of the global mean loss (float32 scalar): the sum over ranks is the loss.
     """
-    scale = 1.0 / loss.weight_sum(global_labels)
-    size = micro_batch or len(images)
-    parts = list(zip(images.split(size), labels.split(size), strict=True))
-    share = torch.zeros((), device=images.device)
-    for number, (some_images, some_labels) in enumerate(parts):
+    scale = 1.0 / loss.weight_sum(batch.global_labels)
+    size = micro_batch or len(batch)
+    parts = list(zip(batch.images.split(size), batch.labels.split(size), strict=True))
+    share = torch.zeros((), device=batch.images.device)
+    for number, (images, labels) in enumerate(parts):
         if number + 1 < len(parts):
             with session.accelerator.no_sync(model):
-                share += _backward_part(session, model, loss, some_images, some_labels, scale)
+                share += _backward_part(session, model, loss, images, labels, scale)
         else:
-            share += _backward_part(session, model, loss, some_images, some_labels, scale)
+            share += _backward_part(session, model, loss, images, labels, scale)
     return share
 
 

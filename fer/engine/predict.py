@@ -6,13 +6,15 @@ import numpy as np
 import torch
 
 from fer.data.batches import EvalBatches
-from fer.data.order import batch_count, share
+from fer.data.order import batch_bounds, batch_count, share
 from fer.data.source import Source
+from fer.engine.features import Features
 from fer.engine.session import Session
 from fer.evaluate.predictions import Predictions
 from fer.models.classifier import Classifier
 
 POLL = 16  # batches between two questions whether to go on
+ROWS = 4096  # features that a head is given at a time
 
 
 def predict_logits(
@@ -45,11 +47,23 @@ def predict_logits(
     return logits.cpu().numpy()
 
 
-def predict(session: Session, model: Classifier, source: Source, batch_size: int,
-            between: Callable[[], object] = lambda: None) -> Predictions:
-    """Return the predictions table of a model on a source; `between` as for `predict_logits`."""
+def head_logits(session: Session, model: Classifier, features: Features) -> np.ndarray:
+    """Return float32 logits (N x C) of pictures whose features are known, on every rank."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), session.accelerator.autocast():
+            parts = [model.classify(features.take(np.arange(*batch_bounds(
+                features.shape[1], ROWS, number)))) for number in range(
+                    batch_count(features.shape[1], ROWS))]
+    finally:
+        model.train(training)
+    return torch.cat(parts).cpu().numpy()
+
+
+def table(source: Source, model: Classifier, logits: np.ndarray) -> Predictions:
+    """Return the logits of a source's pictures, float32 (N x C), with what is known of those."""
     index = source.index()
     return Predictions(
         sample_ids=index["sample_id"].to_pylist(), identities=index["identity"].to_pylist(),
-        labels=index["label"].to_numpy(), classes=model.classes,
-        logits=predict_logits(session, model, source, batch_size, between))
+        labels=index["label"].to_numpy(), classes=model.classes, logits=logits)

@@ -8,26 +8,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from fer.config.places import cache
-from fer.config.recipe import Phase, Schedule
+from fer.config.recipe import Phase
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
 from fer.data.hashing import key
 from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
-from fer.engine.controllers import Best, Progress, cost, learning_rate
+from fer.engine.controllers import Progress
+from fer.engine.course import all_epochs, end_epoch, epoch_facts, rate, selection_score
+from fer.engine.feed import Feed, feed_of
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.looks import Looks, most_between_looks
 from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
 from fer.engine.optimizers import make_optimizer
-from fer.engine.predict import predict_logits
 from fer.engine.session import Session, average_batch_norm, synchronised_batch_norm
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
@@ -80,14 +80,10 @@ class Training:
         """Optimiser steps in an epoch."""
         return min(self.batches.steps_per_epoch, self.limit_batches or 2**31)
 
-    def epochs(self, phase: Phase) -> int:
-        """Epochs that a phase has at most."""
-        return phase.epochs or self.config.train.epochs
-
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole run if nothing stops early."""
-        return sum(self.epochs(phase) for phase in self.config.recipe.phases) * self.steps_per_epoch
+        return all_epochs(self.config) * self.steps_per_epoch
 
 
 def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
@@ -143,22 +139,24 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
     begun = progress.phase_epoch > 0 or progress.batch > 0
     if resumed is not None and begun:
         load_optimizer(resumed, optimizer)
-    model: nn.Module = run.session.distribute(run.model)
+    feed = feed_of(run, phase, lambda: _save_if_asked(run, optimizer))
+    model: nn.Module = run.session.distribute(feed.module)
     if run.config.compute.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     while not progress.finished and progress.phase == number:
-        train_epoch(run, phase, model, optimizer)
-        _end_epoch(run, phase, optimizer)
+        train_epoch(run, phase, feed, model, optimizer)
+        _end_epoch(run, phase, feed, optimizer)
     run.session.release(model)
 
 
 def train_epoch(
-    run: Training, phase: Phase, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Training, phase: Phase, feed: Feed, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """Do the steps that are left of the running epoch.
 
     Args:
-        model: what `Session.distribute` made of `run.model`.
+        feed: of the phase.
+        model: what `Session.distribute` made of the feed's module.
         optimizer: over the groups of the phase.
 
     Raises:
@@ -172,11 +170,10 @@ def train_epoch(
     losses: list[torch.Tensor] = []
     look = Looks(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
-        batch = run.batches.batch(progress.epoch, progress.batch)
-        _set_learning_rate(run, phase, optimizer)
+        batch = feed.batches.batch(progress.epoch, progress.batch)
+        _set_learning_rate(run, optimizer)
         seed_torch(config.seed, progress.step, session.rank, 1)
-        losses.append(backward(session, model, run.loss, batch.images, batch.labels,
-                               batch.global_labels, config.train.micro_batch))
+        losses.append(backward(session, model, run.loss, batch, config.train.micro_batch))
         if config.optim.clip_norm is not None:
             session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
         optimizer.step()
@@ -205,18 +202,10 @@ def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:
         run.progress.losses += value
 
 
-def _set_learning_rate(run: Training, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
-    progress, per_epoch = run.progress, run.steps_per_epoch
-    lr = learning_rate(
-        _schedule(run, phase), phase.lr or run.config.optim.lr, progress.plateau,
-        step=progress.phase_epoch * per_epoch + progress.batch,
-        steps=run.epochs(phase) * per_epoch, per_epoch=per_epoch)
+def _set_learning_rate(run: Training, optimizer: torch.optim.Optimizer) -> None:
+    lr = rate(run.config, run.progress, run.steps_per_epoch)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_multiplier"]
-
-
-def _schedule(run: Training, phase: Phase) -> Schedule:
-    return phase.schedule or run.config.schedule
 
 
 def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer, slow: bool = False) -> bool:
@@ -245,49 +234,14 @@ def _save(run: Training, optimizer: torch.optim.Optimizer | None) -> None:
     run.last_saved = time.monotonic()
 
 
-def _end_epoch(run: Training, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
+def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.Optimizer) -> None:
     """Validate, decide what comes next, write the epoch's line and the checkpoint."""
-    progress, config = run.progress, run.config
+    progress = run.progress
     average_batch_norm(run.model, run.session)
-    logits = predict_logits(run.session, run.model, run.val, config.train.batch_size,
-                            lambda: _save_if_asked(run, optimizer))
+    logits = feed.validate(lambda: _save_if_asked(run, optimizer))
     scores = validation_scores(run.val_labels, logits)
-    facts: dict[str, Any] = {
-        "epoch": progress.epoch, "step": progress.step, "phase": phase.name,
-        "train_loss": progress.losses / run.steps_per_epoch,
-        "lr": optimizer.param_groups[-1]["lr"],
-        **{f"val_{name}": value for name, value in scores.items()},
-    }
-    score = -scores["loss"] if config.train.select == "loss" else scores[config.train.select]
-    _decide(run, phase, score)
+    facts = epoch_facts(progress, phase.name, run.steps_per_epoch,
+                        optimizer.param_groups[-1]["lr"], scores)
+    end_epoch(run.config, progress, selection_score(run.config, scores))
     run.journal.epoch(facts, run.val_labels, logits, run.val)
     _save(run, optimizer if progress.phase_epoch else None)
-
-
-def _decide(run: Training, phase: Phase, score: float) -> None:
-    """Move the progress to the next epoch, the next phase or the end."""
-    progress, config = run.progress, run.config
-    progress.batch, progress.losses = 0, 0.0
-    progress.epoch += 1
-    progress.phase_epoch += 1
-    progress.best.update(score, progress.step, progress.epoch)
-    better = progress.phase_best.update(score, progress.step, progress.epoch)
-    progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
-    schedule = _schedule(run, phase)
-    if schedule.name == "plateau":
-        base_lr = phase.lr or config.optim.lr
-        progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
-    patience = phase.early_stop or config.train.early_stop
-    stopped = patience is not None and progress.epochs_without_better >= patience
-    if stopped or progress.phase_epoch >= run.epochs(phase):
-        if progress.phase + 1 < len(config.recipe.phases):
-            progress.begin_phase(progress.phase + 1)
-        else:
-            progress.finished = True
-
-
-def final_facts(progress: Progress, select: str) -> dict[str, Any]:
-    """Return the content of `train.json`: no times in it, so that repetitions agree."""
-    best: Best = progress.best
-    return {"steps": progress.step, "epochs": progress.epoch, "select": select,
-            "best_epoch": best.epoch, "best_step": best.step, "best_score": best.score}

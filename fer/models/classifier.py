@@ -75,6 +75,27 @@ class Classifier(nn.Module):
         logits: Tensor = self.net(self.preprocess(images))
         return logits.float()
 
+    @property
+    def head(self) -> nn.Module:
+        """The class layer, with the dropout or pooling before it if there is any."""
+        (head,) = self.stages["head"]
+        return head
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the head is given for `images`: float, N x D or N x D x h x w."""
+        given: list[Tensor] = []
+        handle = self.head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        try:
+            self(images)
+        finally:
+            handle.remove()
+        return given[0]
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits that `forward` makes of pictures with these `features`."""
+        logits: Tensor = self.head(features)
+        return logits.flatten(1).float()
+
     def preprocess(self, images: Tensor) -> Tensor:
         """Return float32 images of the same shape and strides, normalised as the network wants.
 
