@@ -84,7 +84,7 @@ def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
         between: called now and then meanwhile, by all ranks together; may raise.
     """
     views = FixedViews(run.batches, phase.views) if phase.views else None
-    features = _features(run, views, between) if views else None
+    features = features_of(run, views, between) if views else None
     if views is None or features is None:
         size = run.config.train.batch_size
         return Feed(views or run.batches, run.model, lambda between: predict_logits(
@@ -94,10 +94,13 @@ def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
                 lambda between: head_logits(run.session, run.model, val))
 
 
-def _features(
+def features_of(
     run: "Training", views: FixedViews, between: Between
 ) -> tuple[Features, Features] | None:
-    """Return the features of the training pictures in their views and of the validation split."""
+    """Return the features of the training pictures in their views and of the validation split.
+
+    None where the network does more after its head.
+    """
     body = Body(run.model, run.config, run.session)
     train = ensure_features(body, run.train, views.pictures, views.count, cache(), between)
     val = plain_features(body, run.val, between) if train else None

@@ -9,34 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fer.config.places import cache, data_root, scratch
 from fer.config.recipe import Recipe
-from fer.config.schema import Data, RunConfig
-from fer.data.pack import ensure_pack
-from fer.data.scratch import on_this_node
-from fer.data.source import Source
+from fer.config.schema import Data
+from fer.engine import together
 from fer.engine.checkpoint import Checkpoints, load_weights
-from fer.engine.course import all_epochs, final_facts
 from fer.engine.events import write_hparams
-from fer.engine.facts import environment
 from fer.engine.features import Body
 from fer.engine.feed import plain_features
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
 from fer.engine.predict import head_logits, predict_logits, table
+from fer.engine.prepare import finish, prepare, source
 from fer.engine.session import Session, leave_group, open_session
-from fer.engine.train import Training, never, new_model, train
-from fer.errors import CallerError
+from fer.engine.train import never, new_model, train
 from fer.evaluate.metrics import measure, write_result
 from fer.evaluate.predictions import write_predictions
 from fer.models.classifier import Classifier
-from fer.models.foreign import read_foreign
-from fer.models.weights import load_pretrained, load_state
-from fer.publish import write_json
 from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.room import disk_refusals_named
 from fer.study.store import RunFolder, State, Status
-from fer.transfer.phases import check_recipe
 
 Listen = Callable[[Status], None]
 
@@ -79,14 +70,45 @@ def work(tasks: Sequence[Task], terms: Terms | None = None) -> list[str]:
     `done`, `failed`, `cancelled`, `taken` (another process works on it), `lost` (another process
     took it over) or `preempted`: this process was asked to leave, and what follows was not begun.
     An error of a run is in its `status.json`; one rank of several ends with it, and the job too.
+    Linear probes of one body are trained together when the first of them comes.
     """
     outcomes: list[str] = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
+        _train_alike(tasks[number:], terms or Terms())
         outcomes.append(_work_one(task, terms or Terms()))
         if outcomes[-1] == "preempted":
             break
     leave_group()
     return outcomes
+
+
+def _train_alike(tasks: Sequence[Task], terms: Terms) -> None:
+    """Train the first run together with those after it that are alike, where there are any.
+
+    What is left untrained is then done alone: where another process has one of the runs, where
+    this process was asked to leave, and probes that diverge.
+    """
+    _, world = rank_and_world()
+    kind = together.kind_of(RunFolder(tasks[0].folder)) if world == 1 else None
+    if kind is None or len(tasks) == 1:
+        return
+    folders = [folder for folder in (RunFolder(task.folder) for task in tasks)
+               if together.kind_of(folder) == kind]
+    held = [folder for folder in folders if not _claim(folder)] if len(folders) > 1 else []
+    try:
+        if len(held) > 1:
+            compute = held[0].config.compute
+            with disk_refusals_named(held[0].path), open_session(compute) as session:
+                together.train_together(held, session, terms.stop)
+    except (together.Left, LeaseLost):
+        return
+    except Exception as error:  # the boundary of these runs, as in `_work_one`
+        for folder in held:
+            if folder.lease.mine() and not folder.trained:
+                say_failed(folder, error)
+    finally:
+        for folder in held:
+            folder.lease.release()
 
 
 def _work_one(task: Task, terms: Terms) -> str:
@@ -165,80 +187,10 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
 
 
 def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:
-    config = folder.config
-    train_source, val_source = (training_source(config, part, session)
-                                for part in ("train", "val"))
-    model, note = new_model(config, session)
-    check_recipe(config.recipe, tuple(model.stages))
-    left_out = [pack.left_out(f"{name}/{part}")
-                for part, packed in (("train", train_source), ("val", val_source))
-                for name, pack in zip(config.train_sets, packed.packs, strict=True)]
-    notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
-    run = Training(config, session, train_source, val_source,
-                   Checkpoints(folder.path / "checkpoints", config.keep.checkpoints),
-                   journal, model, limit_batches=terms.limit_batches, stop=terms.stop)
-    journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
-                        epochs=all_epochs(config)))
-    if session.first:
-        packs = [*train_source.packs, *val_source.packs]
-        write_json(folder.path / "env.json", environment(config, session, packs))
+    run = prepare(folder, session, journal)
+    run.limit_batches, run.stop = terms.limit_batches, terms.stop
     train(run)
-    if session.first:
-        journal.check_lease()
-        journal.say(journal.status_at(run.progress))
-        run.checkpoints.drop_optimizer()
-        write_json(folder.path / "train.json", final_facts(run.progress, config.train.select),
-                   durable=True)
-    session.wait()
-
-
-def training_source(config: RunConfig, part: str, session: Session) -> Source:
-    """Return the packs of `train` or `val` of the run's training sets, as one source."""
-    planned = config.inputs.digests if config.inputs else {}
-    splits = {split: planned[split] for split in (f"{name}/{part}" for name in config.train_sets)}
-    return source(config, config.data, splits, session)
-
-
-def source(
-    config: RunConfig, data: Data, splits: Mapping[str, str], session: Session
-) -> Source:
-    """Return the packs of some splits (`{split: digest}`) as one source, built where missing.
-
-    Raises:
-        CallerError: the pictures on disk are not those of the digest.
-    """
-    size = config.backbone.input_size
-    packs = [on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
-             for split, digest in splits.items()]
-    return Source(packs, session.device)
-
-
-def _initialise(folder: RunFolder, config: RunConfig, model: Classifier) -> list[str]:
-    """Fill the weights of a run that starts from others; return lines for the log."""
-    init, pretrained = config.recipe.init, config.backbone.pretrained
-    if init.source == "scratch":
-        return []
-    if config.parents:
-        assert config.inputs is not None
-        parent = parent_folder(folder, config.inputs.parents["init"])
-        best = Checkpoints(parent.path / "checkpoints", keep=2).best()
-        report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
-        return [f"starts from {parent.name}: {report}"]
-    assert pretrained is not None and pretrained.file is not None
-    report = load_pretrained(model, cache() / "weights" / pretrained.file, init.keep_head)
-    return [f"starts from {pretrained.file}: {report}"]
-
-
-def parent_folder(folder: RunFolder, parent_id: str) -> RunFolder:
-    """Return the folder of a parent, which lies beside its child's.
-
-    Raises:
-        CallerError: it is not there or not trained.
-    """
-    for path in folder.path.parent.glob(f"*-{parent_id}"):
-        if RunFolder(path).trained:
-            return RunFolder(path)
-    raise CallerError(f"{folder.name}: its parent {parent_id} is not trained; train that first")
+    finish(folder, run)
 
 
 def _evaluate(

@@ -42,20 +42,25 @@ class WeightedCrossEntropy:
         return float(self.host_weights[labels].sum())
 
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the weighted sum of the samples' losses (a float32 scalar).
+        """Return the weighted sum of the samples' losses (a float32 scalar); as `each`."""
+        return self.each(logits, labels).sum()
+
+    def each(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the samples' weighted losses, float32 (…, N).
 
         Args:
-            logits: float, N x C.
+            logits: float, (…, N, C), of any number of models.
             labels: int64, N; or float32, N x C, the share of each class in a mixed sample, whose
                 loss is the sum over its classes of share, weight and their cross-entropy.
         """
         if labels.ndim == 2:
-            logs = -F.log_softmax(logits.float(), dim=1)
-            smoothed = (1 - self.smoothing) * logs + self.smoothing * logs.mean(1, keepdim=True)
-            return (labels * self.weights * smoothed).sum()
-        each = F.cross_entropy(logits.float(), labels, reduction="none",
-                               label_smoothing=self.smoothing)
-        return (each * self.weights[labels]).sum()
+            logs = -F.log_softmax(logits.float(), dim=-1)
+            smoothed = (1 - self.smoothing) * logs + self.smoothing * logs.mean(-1, keepdim=True)
+            return (labels * self.weights * smoothed).sum(-1)
+        flat = logits.float().reshape(-1, logits.shape[-1])
+        each = F.cross_entropy(flat, labels.repeat(len(flat) // max(1, len(labels))),
+                               reduction="none", label_smoothing=self.smoothing)
+        return each.view(logits.shape[:-1]) * self.weights[labels]
 
 
 def backward(

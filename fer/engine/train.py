@@ -17,7 +17,6 @@ from fer.config.places import cache
 from fer.config.recipe import Phase
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
-from fer.data.hashing import key
 from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
 from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
@@ -28,6 +27,7 @@ from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.looks import Looks, most_between_looks
 from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
 from fer.engine.optimizers import make_optimizer
+from fer.engine.seeding import seed_torch
 from fer.engine.session import Session, average_batch_norm, synchronised_batch_norm
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
@@ -93,11 +93,6 @@ def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
         return None
     return MaskAugmentation(ensure_atlas(masks, source.size, cache()), masks.probability,
                             source.device)
-
-
-def seed_torch(seed: int, *numbers: int) -> None:
-    """Seed torch on this process from (seed, numbers): stateless, as everything random here."""
-    torch.manual_seed(key(seed, *numbers) >> 1)
 
 
 def new_model(config: RunConfig, session: Session) -> tuple[Classifier, str]:

@@ -1,0 +1,103 @@
+"""Twelve learning rates of a linear probe: as one problem on kept features, and one run after another.
+
+Both are runs with folders, checkpoints and metrics, trained by `fer.engine.job.work`, on the same
+pictures and from the same weights; equal validation scores are asserted. Alone, each run shows its
+pictures to the body again in every epoch, as without a cache.
+"""
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from timing import Comparison  # first: it pins the threads
+
+from fer.config.load import load_run
+from fer.config.places import cache, data_root, home
+from fer.engine.features import Body
+from fer.engine.job import Task, work
+from fer.study.contents import Contents
+from fer.study.expand import identify
+from fer.study.store import RunFolder, Store
+
+RATES = [round(10 ** (-4 + number * 3 / 11), 7) for number in range(12)]
+EPOCHS = 10
+PEOPLE = 200  # three pictures each
+BACKBONE = {"backbone": "resnet18", "backbone.input_size": 64}
+
+
+def write_pictures(root: Path) -> None:
+    """Write pictures whose classes a probe can tell apart."""
+    for person in range(PEOPLE):
+        for number, name in enumerate(("negative", "neutral", "positive")):
+            rng = np.random.default_rng(person * 3 + number)
+            pixels = rng.integers(0, 160, (64, 64, 3), dtype=np.uint8)
+            pixels[number * 20 : number * 20 + 20] += 60
+            path = root / "made/train" / name / f"Made_{person:04}_{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+def folders_of(rates: list[float]) -> list[RunFolder]:
+    """Return the folders of runs, one a rate, in the present FER_HOME."""
+    found = []
+    for lr in rates:
+        config = load_run("configs/drawn.yaml", {
+            **BACKBONE, "recipe": "linear_probe", "recipe.init.source": "scratch",
+            "data.drawn": None, "data.sets": {"made": {"folder": "made"}}, "train_on": "made",
+            "train.epochs": EPOCHS, "optim.lr": lr, "keep.tensorboard": False,
+            "schedule.name": "constant", "schedule.warmup_epochs": 0})
+        (run,) = identify(config, Contents(data_root(), cache()))
+        folder = Store(home()).folder(run)
+        folder.notice(run, {})
+        found.append(folder)
+    return found
+
+
+def timed(rates: list[float], place: Path, one_by_one: bool) -> tuple[float, list[list[float]]]:
+    """Return the seconds that runs of these rates take, and their validation accuracies."""
+    os.environ["FER_HOME"] = str(place)
+    folders = folders_of(rates)
+    tasks = [Task(folder.path) for folder in folders]
+    begun = time.perf_counter()
+    groups = [[task] for task in tasks] if one_by_one else [tasks]
+    for group in groups:
+        assert set(work(group)) == {"done"}, [folder.status().error for folder in folders]
+    seconds = time.perf_counter() - begun
+    return seconds, [[json.loads(line)["val_accuracy"] for line in
+                      (folder.path / "metrics.jsonl").read_text().splitlines()]
+                     for folder in folders]
+
+
+def measure(quick: bool = False) -> list[Comparison]:
+    """Return how much longer the runs take one by one; of those only some are timed."""
+    own_times, ratios, counted = [], [], 1 if quick else 2
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        write_pictures(root / "data")
+        os.environ |= {"FER_DATA": str(root / "data")}
+        check = Body.head_is_last
+        for number in range(2 if quick else 3):
+            os.environ["FER_CACHE"] = str(root / f"cache {number}")
+            folders_of(RATES[:1])
+            chosen = [RATES[3 + 4 * one] for one in range(counted)]
+            Body.head_is_last = lambda *_: False  # type: ignore[method-assign,assignment]
+            alone, scores = timed(chosen, root / f"alone {number}", one_by_one=True)
+            Body.head_is_last = check  # type: ignore[method-assign]
+            together, all_scores = timed(RATES, root / f"together {number}", one_by_one=False)
+            for lr, found in zip(chosen, scores, strict=True):
+                assert np.allclose(found, all_scores[RATES.index(lr)], atol=0.02), (lr, found)
+            own_times.append(together)
+            ratios.append(alone / counted * len(RATES) / together)
+    ratio = sorted(ratios)[len(ratios) // 2]
+    own = sorted(own_times)[len(own_times) // 2]
+    return [Comparison("12 rates × 10 epochs of a probe, ResNet-18 at 64 px, against one by one",
+                       own * 1e3, own * ratio * 1e3, "ms", ratio, min(ratios), max(ratios), 100.0,
+                       "above")]
+
+
+if __name__ == "__main__":
+    print(measure())

@@ -1,0 +1,118 @@
+"""From a run folder to a training that can begin, and from one that ended to its final facts.
+
+Sources, model, starting weights; what is left out and where it starts from goes to the log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fer.config.places import cache, data_root, scratch
+from fer.config.schema import Data, RunConfig
+from fer.data.pack import ensure_pack
+from fer.data.scratch import on_this_node
+from fer.data.source import Source
+from fer.engine.checkpoint import Checkpoints
+from fer.engine.course import all_epochs, final_facts
+from fer.engine.facts import environment
+from fer.engine.journal import Journal
+from fer.engine.session import Session
+from fer.engine.train import Training, new_model
+from fer.errors import CallerError
+from fer.models.classifier import Classifier
+from fer.models.foreign import read_foreign
+from fer.models.weights import load_pretrained, load_state
+from fer.publish import write_json
+from fer.study.store import RunFolder
+from fer.transfer.phases import check_recipe
+
+
+def prepare(folder: RunFolder, session: Session, journal: Journal,
+            like: Training | None = None) -> Training:
+    """Return the training of a run, at its start, and write what it will run on.
+
+    Args:
+        like: of a run with the same pictures, seed and starting weights, whose sources and model
+            are shared.
+
+    Raises:
+        CallerError: a mistake in configuration or data, or a parent that is not trained.
+    """
+    config = folder.config
+    checkpoints = Checkpoints(folder.path / "checkpoints", config.keep.checkpoints)
+    if like is None:
+        train, val = (training_source(config, part, session) for part in ("train", "val"))
+        model, note = new_model(config, session)
+        check_recipe(config.recipe, tuple(model.stages))
+        left_out = [pack.left_out(f"{name}/{part}")
+                    for part, packed in (("train", train), ("val", val))
+                    for name, pack in zip(config.train_sets, packed.packs, strict=True)]
+        notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
+    else:
+        train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
+    run = Training(config, session, train, val, checkpoints, journal, model)
+    journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
+                        epochs=all_epochs(config)))
+    if session.first:
+        packs = [*train.packs, *val.packs]
+        write_json(folder.path / "env.json", environment(config, session, packs))
+    return run
+
+
+def finish(folder: RunFolder, run: Training) -> None:
+    """Write the final facts of a training that ended, which makes the run a trained one."""
+    if run.session.first:
+        run.journal.check_lease()
+        run.journal.say(run.journal.status_at(run.progress))
+        run.checkpoints.drop_optimizer()
+        write_json(folder.path / "train.json", final_facts(run.progress, run.config.train.select),
+                   durable=True)
+    run.session.wait()
+
+
+def training_source(config: RunConfig, part: str, session: Session) -> Source:
+    """Return the packs of `train` or `val` of the run's training sets, as one source."""
+    planned = config.inputs.digests if config.inputs else {}
+    splits = {split: planned[split] for split in (f"{name}/{part}" for name in config.train_sets)}
+    return source(config, config.data, splits, session)
+
+
+def source(
+    config: RunConfig, data: Data, splits: Mapping[str, str], session: Session
+) -> Source:
+    """Return the packs of some splits (`{split: digest}`) as one source, built where missing.
+
+    Raises:
+        CallerError: the pictures on disk are not those of the digest.
+    """
+    size = config.backbone.input_size
+    packs = [on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
+             for split, digest in splits.items()]
+    return Source(packs, session.device)
+
+
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier) -> list[str]:
+    """Fill the weights of a run that starts from others; return lines for the log."""
+    init, pretrained = config.recipe.init, config.backbone.pretrained
+    if init.source == "scratch":
+        return []
+    if config.parents:
+        assert config.inputs is not None
+        parent = parent_folder(folder, config.inputs.parents["init"])
+        best = Checkpoints(parent.path / "checkpoints", keep=2).best()
+        report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
+        return [f"starts from {parent.name}: {report}"]
+    assert pretrained is not None and pretrained.file is not None
+    report = load_pretrained(model, cache() / "weights" / pretrained.file, init.keep_head)
+    return [f"starts from {pretrained.file}: {report}"]
+
+
+def parent_folder(folder: RunFolder, parent_id: str) -> RunFolder:
+    """Return the folder of a parent, which lies beside its child's.
+
+    Raises:
+        CallerError: it is not there or not trained.
+    """
+    for path in folder.path.parent.glob(f"*-{parent_id}"):
+        if RunFolder(path).trained:
+            return RunFolder(path)
+    raise CallerError(f"{folder.name}: its parent {parent_id} is not trained; train that first")
