@@ -17,6 +17,7 @@ import checkpoint
 import cluster_side
 import input_pipeline
 import packs
+import probes
 import step_overhead
 import torch
 from rich.console import Console
@@ -70,7 +71,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
-             *packs.measure(options.quick),
+             *packs.measure(options.quick), *probes.measure(options.quick),
              *checkpoint.measure(options.quick), *cluster_side.measure(options.quick)]
     about = machine()
     print_table(found, about)

@@ -17,7 +17,7 @@ from fer.config.schema import Compute, Loss
 from fer.data.batches import Batch, TrainBatches
 from fer.data.order import share
 from fer.engine.job import Task, execute
-from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
+from fer.engine.loss import Objective, WeightedCrossEntropy, backward, class_weights
 from fer.engine.session import open_session
 from fer.study.lease import Lease
 
@@ -56,7 +56,7 @@ def gradient(micro_batch: int, out: Path) -> None:
         distributed = session.distribute(model)
         batch = Batch(images[start:stop], labels[start:stop], np.arange(start, stop), start,
                       labels.numpy())
-        part = backward(session, distributed, loss, batch, micro_batch or None)
+        part = backward(session, distributed, Objective(loss), batch, micro_batch or None)
         total = session.total(part)
         if session.first:
             gradients = [p.grad.flatten().numpy() for p in model.parameters()]

@@ -40,41 +40,51 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("preset", ["none", "light", "seed2021"])
 def test_both_views_are_augmented_alike(root: Path, preset: str) -> None:
     plain, masked = source(root, "plain"), source(root, "masked")
-    batches = TrainBatches(plain, 5, preset, 12)
-    first, second = PairedBatches(batches, masked).batch(1, 0)
+    batches = TrainBatches(masked, 5, preset, 12)
+    batch = PairedBatches(batches, plain).batch(1, 0)
     samples = batches.samples(1, 0)
-    expected = batches.preset.apply(masked.gather(first.indices), samples)  # files sort alike
-    assert torch.equal(second, expected) and not torch.equal(second, first.images)
+    expected = batches.preset.apply(plain.gather(batch.indices), samples)  # files sort alike
+    assert torch.equal(batch.second, expected) and not torch.equal(batch.second, batch.images)
+    assert torch.equal(batch.images, batches.batch(1, 0).images)
 
 
 def test_the_views_of_one_set_are_the_same_picture(root: Path) -> None:
-    batches = TrainBatches(source(root, "plain"), 5, "strong", 12)
-    first, second = PairedBatches(batches).batch(1, 0)
-    assert torch.equal(first.images, second)
+    batch = PairedBatches(TrainBatches(source(root, "plain"), 5, "strong", 12)).batch(1, 0)
+    assert torch.equal(batch.images, batch.second)
 
 
-def test_masks_are_laid_on_the_second_view_only(root: Path) -> None:
+def test_masks_are_laid_on_the_first_view_only(root: Path) -> None:
     plain = source(root, "plain")
     masks = MaskAugmentation(make_atlas(("flat",), "cropped", SIZE), 1.0)
-    first, second = PairedBatches(TrainBatches(plain, 5, "none", 12), masks=masks).batch(0, 0)
-    assert torch.equal(first.images, plain.gather(first.indices).permute(0, 3, 1, 2))
-    changed = (first.images != second).any(1)
+    batch = PairedBatches(TrainBatches(plain, 5, "none", 12, masks=masks)).batch(0, 0)
+    assert torch.equal(batch.second, plain.gather(batch.indices).permute(0, 3, 1, 2))
+    changed = (batch.images != batch.second).any(1)
     assert bool(changed[:, SIZE // 2 :].any()) and not bool(changed[:, :4].any())
 
 
 def test_ranks_share_pairs_as_they_share_batches(root: Path) -> None:
     plain, masked = source(root, "plain"), source(root, "masked")
-    _, whole = PairedBatches(TrainBatches(plain, 5, "light", 10), masked).batch(0, 1)
-    parts = [PairedBatches(TrainBatches(plain, 5, "light", 10, rank, 3), masked).batch(0, 1)[1]
+    whole = PairedBatches(TrainBatches(masked, 5, "light", 10), plain).batch(0, 1).second
+    parts = [PairedBatches(TrainBatches(masked, 5, "light", 10, rank, 3), plain).batch(0, 1).second
              for rank in range(3)]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_parts_of_a_batch_have_their_parts_of_both_views(root: Path) -> None:
+    batches = TrainBatches(source(root, "masked"), 5, "light", 10, rank=1, world=2)
+    batch = PairedBatches(batches, source(root, "plain")).batch(0, 0)
+    parts = batch.split(2)
+    assert [len(part) for part in parts] == [2, 2] and parts[1].start == batch.start + 2
+    assert torch.equal(torch.cat([part.second for part in parts]), batch.second)
+    assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
+    assert batch.split(99) == [batch]
 
 
 def test_pictures_without_a_twin_are_refused(root: Path) -> None:
     next((root / "masked/train/neutral").glob("*_0001.jpg")).unlink()
     batches = TrainBatches(source(root, "plain"), 5, "light", 12)
     with pytest.raises(CallerError, match="1 of 24 pictures have no twin, such as plain/train/neu"):
-        PairedBatches(batches, source(root, "masked"))
+        PairedBatches(batches, source(root, "masked"))  # the other way round than in training
 
 
 def test_equal_file_names_in_two_folders_are_different_pictures(root: Path) -> None:

@@ -5,7 +5,7 @@ in `configs/backbones` and `configs/recipes`. The resolved configuration holds a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,38 +115,54 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
         known: parents that were resolved before, which many runs share.
     """
     if depth > MAX_ANCESTORS:
-        raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set)")
+        raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
+                          "recipe.teacher.set)")
     config = validate(RunConfig, tree, place)
-    if config.parents or not _starts_from_a_run(config, place):
+    if config.parents:
         return config
     known = {} if known is None else known
+    parents: Resolved = {}
+    for role, (key, parent) in _parents(config, tree, place).items():
+        if key not in known:
+            known[key] = resolve(parent(), f"{place} ({role})", known, depth + 1)
+        parents[role] = known[key]
+    return config.model_copy(update={"parents": parents}) if parents else config
+
+
+def _parents(config: RunConfig, tree: Tree, place: str
+             ) -> dict[str, tuple[str, Callable[[], Tree]]]:
+    """Return for each role of a parent what tells it from others, and what gives its tree."""
+    found: dict[str, tuple[str, Callable[[], Tree]]] = {}
+
+    def changed(overrides: Mapping[str, Any]) -> tuple[str, Callable[[], Tree]]:
+        copy = _changed_copy(tree, overrides, place)
+        return json.dumps(copy, sort_keys=True, default=str), lambda: copy
+
     if config.recipe.init.source == "run":
-        parent = _changed_copy(config, tree, place)
-        key = json.dumps(parent, sort_keys=True, default=str)
-    else:
-        parent = None
-        key = config.model_dump_json(include=SHARED_WITH_PARENT)
-    if key not in known:
-        known[key] = resolve(parent or _pretraining(config, place), f"{place} (parent)", known,
-                             depth + 1)
-    return config.model_copy(update={"parents": {"init": known[key]}})
+        found["init"] = changed(config.recipe.init.set)
+    elif _starts_from_a_run(config, place):
+        found["init"] = (config.model_dump_json(include=SHARED_WITH_PARENT),
+                         lambda: _pretraining(config, place))
+    if config.recipe.teacher is not None:
+        found["teacher"] = changed(config.recipe.teacher.set)
+    return found
 
 
 def _starts_from_a_run(config: RunConfig, place: str) -> bool:
-    """Return whether another run has to be trained first."""
+    """Return whether the backbone's weights are those of a run that is trained first."""
     init, pretrained = config.recipe.init, config.backbone.pretrained
     if init.source != "pretrained":
-        return init.source == "run"
+        return False
     if pretrained is None:
         raise CallerError(f"{place}: recipe '{config.recipe.name}' starts from pretrained weights, "
                           f"and backbone '{config.backbone.name}' says none (backbone.pretrained)")
     return pretrained.source == "run"
 
 
-def _changed_copy(config: RunConfig, tree: Tree, place: str) -> Tree:
-    """Return the parent of a chain: the run itself with the overrides of its recipe."""
+def _changed_copy(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
+    """Return the tree of a run with the overrides that make it its parent."""
     own = {key: value for key, value in tree.items() if key not in ("inputs", "parents")}
-    return apply(own, config.recipe.init.set, place)
+    return apply(own, overrides, place)
 
 
 def _pretraining(config: RunConfig, place: str) -> Tree:

@@ -50,6 +50,27 @@ class Span(Frozen):
         return self
 
 
+class Pair(Frozen):
+    """A second view of each training picture: the same face without its mask, augmented alike.
+
+    It comes from the set that the training set is a twin of; where the training set is no twin,
+    from the same picture before masks are drawn on it (`train.masks`). `joint` trains on both
+    views; `consistency` also keeps the outputs for them together, by `weight` times the mean of
+    the two Kullback-Leibler divergences; `distill` trains on the masked view and keeps its outputs,
+    by `weight`, near those that the recipe's teacher has for the other (Hinton et al. 2015).
+    """
+
+    how: Literal["joint", "consistency", "distill"]
+    weight: Positive = 1.0
+    temperature: Positive = 1.0
+
+
+class Teacher(Frozen):
+    """A parent run to learn from: this run's own configuration with the overrides in `set`."""
+
+    set: dict[str, Any]
+
+
 class Phase(Frozen):
     """One part of a recipe: which stages train, how fast, how long.
 
@@ -61,8 +82,8 @@ class Phase(Frozen):
     the weights before the head near those that the run started from, in place of weight decay.
     `views`, where only the head trains: each picture is shown in so many fixed ways, one an epoch,
     the first as it is, the others augmented alike in every run; what the frozen stages make of
-    them is computed once and shared by runs, and nothing is mixed. Keys left empty take the run's
-    own values.
+    them is computed once and shared by runs, and nothing is mixed. `pair` adds a second view of
+    each picture. Keys left empty take the run's own values.
     """
 
     name: Name
@@ -76,11 +97,14 @@ class Phase(Frozen):
     schedule: Schedule | None = None
     early_stop: Annotated[int, Field(ge=1)] | None = None
     views: Annotated[Annotated[int, Field(ge=1, le=64)] | None, Neutral(None)] = None
+    pair: Annotated[Pair | None, Neutral(None)] = None
 
     @model_validator(mode="after")
     def _views_are_of_a_frozen_body(self) -> "Phase":
         if self.views is not None and self.train != ["head"]:
             raise ValueError("views are for phases that train the head alone: train: [head]")
+        if self.views is not None and self.pair is not None:
+            raise ValueError("a phase has either fixed views or pairs")
         return self
 
 
@@ -89,4 +113,17 @@ class Recipe(Frozen):
 
     name: Name
     init: Init = Init()
+    teacher: Annotated[Teacher | None, Label()] = None  # joins through the parent's id
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @property
+    def paired(self) -> bool:
+        """Whether some phase needs a second view of each picture."""
+        return any(phase.pair is not None for phase in self.phases)
+
+    @model_validator(mode="after")
+    def _teachers_are_learnt_from(self) -> "Recipe":
+        distilled = any(phase.pair and phase.pair.how == "distill" for phase in self.phases)
+        if distilled != (self.teacher is not None):
+            raise ValueError("a teacher, and a phase with pair: {how: distill}, come together")
+        return self

@@ -225,10 +225,18 @@ class RunConfig(Frozen):
         return tuple(self.train_on.split("+"))
 
     @property
+    def clean_sets(self) -> tuple[str, ...]:
+        """Names of the sets with the unmasked view of each picture, where the recipe needs it."""
+        if not self.recipe.paired:
+            return ()
+        return tuple(dict.fromkeys(self.data.sets[name].twin_of or name
+                                   for name in self.train_sets))
+
+    @property
     def needed_sets(self) -> frozenset[str]:
         """Names of the data sets that the run and its ancestors read."""
         tested = {split.split("/")[0] for split in self.evaluate_on}
-        return frozenset(self.train_sets) | tested | frozenset().union(
+        return frozenset((*self.train_sets, *self.clean_sets)) | tested | frozenset().union(
             *(parent.needed_sets for parent in self.parents.values()))
 
     @model_validator(mode="after")
@@ -237,6 +245,13 @@ class RunConfig(Frozen):
             if split not in self.data.sets:
                 known = ", ".join(sorted(self.data.sets))
                 raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")
+        if self.recipe.paired and self.train.mix is not None:
+            raise ValueError("recipes with pairs take no train.mix: which label would a mixed pair "
+                             "have?")
+        if self.recipe.paired and self.clean_sets == self.train_sets and self.train.masks is None:
+            raise ValueError(f"recipe '{self.recipe.name}' pairs masked pictures with unmasked "
+                             f"ones: train on a set that is a twin (data.sets.NAME.twin_of), or "
+                             f"draw masks on {self.train_on} (train.masks)")
         weights = self.loss.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
             raise ValueError(f"loss.class_weights has {len(weights)} numbers for "

@@ -5,7 +5,7 @@ not depend on how many GPUs there are. Nothing here remembers where training sta
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -36,6 +36,7 @@ class Batch:
         start: place of the first of them in the global batch.
         global_labels: of the whole global batch, int64 (G,) or float32 (G, C) as `labels`, so that
             the sum of the loss's weights is known to every rank.
+        second: another view of the same pictures, as `images`, where there is one.
     """
 
     images: Tensor
@@ -43,9 +44,21 @@ class Batch:
     indices: Indices
     start: int
     global_labels: NDArray[np.int64] | NDArray[np.float32]
+    second: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def split(self, size: int) -> list["Batch"]:
+        """Return the batch in parts of at most `size` samples, at least one part."""
+        if size >= len(self):
+            return [self]
+        return [self._part(slice(first, first + size)) for first in range(0, len(self), size)]
+
+    def _part(self, rows: slice) -> "Batch":
+        return replace(self, images=self.images[rows], labels=self.labels[rows],
+                       indices=self.indices[rows], start=self.start + rows.start,
+                       second=None if self.second is None else self.second[rows])
 
 
 class TrainBatches:

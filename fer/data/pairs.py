@@ -1,47 +1,43 @@
-"""Paired views: the same people's pictures from two sets, under the same augmentation.
+"""Paired views: each training picture and the same face without its mask, augmented alike.
 
-For methods that look at a face without and with its mask (distillation, consistency). A twin's
-picture is augmented as its original is, because it takes the original's numbers; masks that are
-drawn on the fly are laid on the second view only.
+For methods that look at a face with and without a mask (joint training, distillation,
+consistency). Both take the numbers of the first view, so they are turned and lit alike; masks that
+are drawn on the fly are on the first view only.
 """
 
+from dataclasses import replace
+
 import numpy as np
-from torch import Tensor
 
 from fer.data.batches import Batch, TrainBatches
-from fer.data.masks.atlas import MaskAugmentation
 from fer.data.source import Indices, Source
 from fer.errors import CallerError
 
 
 class PairedBatches:
-    """The batches of `TrainBatches`, each with a second view of its pictures."""
+    """The batches of `TrainBatches`, each with a second, unmasked view of its pictures."""
 
-    def __init__(self, batches: TrainBatches, twin: Source | None = None,
-                 masks: MaskAugmentation | None = None) -> None:
+    def __init__(self, batches: TrainBatches, clean: Source | None = None) -> None:
         """Args:
         batches: of the first view; pictures are not mixed there.
-        twin: has the second view of each picture; None takes the picture itself.
-        masks: laid over the second view.
+        clean: has the second view of each picture; None takes the picture itself.
 
         Raises:
             CallerError: pictures without a twin.
         """
         assert batches.mix is None, "which label would a mixed pair have?"
-        assert masks is None or batches.masks is None, "the first view is to stay unmasked"
-        self.batches, self.masks = batches, masks
-        self.twin = twin or batches.source
-        self._second = (np.arange(batches.source.n) if twin is None
-                        else partners_in(twin, batches.source))
+        self.batches = batches
+        self.clean = clean or batches.source
+        self._second = (np.arange(batches.source.n) if clean is None
+                        else partners_in(clean, batches.source))
 
-    def batch(self, epoch: int, step: int) -> tuple[Batch, Tensor]:
-        """Return a batch and its second view: of the form of `Batch.images`, row by row."""
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return a batch with its second view, row by row."""
         first = self.batches.batch(epoch, step)
-        samples = self.batches.samples(epoch, step)
-        images = self.twin.gather(self._second[first.indices])
-        if self.masks is not None:
-            images = self.masks.apply(images, samples)
-        return first, self.batches.preset.apply(images, samples, self.twin.buffers)
+        images = self.clean.gather(self._second[first.indices])
+        second = self.batches.preset.apply(images, self.batches.samples(epoch, step),
+                                           self.clean.buffers)
+        return replace(first, second=second)
 
 
 def partners_in(twin: Source, source: Source) -> Indices:

@@ -12,11 +12,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from fer.config.places import cache
-from fer.config.recipe import Phase
+from fer.config.recipe import Pair, Phase
 from fer.data.batches import Batch
+from fer.data.pairs import PairedBatches
 from fer.data.source import Source
 from fer.data.views import FixedViews
 from fer.engine.features import Body, Features, ensure_features
+from fer.engine.loss import Objective
+from fer.engine.pairing import BothViews, Distillation
 from fer.engine.predict import head_logits, predict_logits
 from fer.models.classifier import Classifier
 
@@ -41,12 +44,14 @@ class Feed:
     Attributes:
         batches: of every epoch.
         module: from a batch's `images` to logits; what trains is in it.
+        objective: what a step minimises.
         validate: gives the logits of the validation split, float32 (N, C), as the model is now;
             what it is given is called now and then.
     """
 
     batches: Batches
     module: nn.Module
+    objective: Objective
     validate: Callable[[Between], np.ndarray]
 
 
@@ -83,15 +88,29 @@ def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
     Args:
         between: called now and then meanwhile, by all ranks together; may raise.
     """
+    plain = Objective(run.loss)
     views = FixedViews(run.batches, phase.views) if phase.views else None
     features = features_of(run, views, between) if views else None
-    if views is None or features is None:
+    if views is not None and features is not None:
+        train, val = features
+        return Feed(FeatureBatches(views, train), Head(run.model), plain,
+                    lambda between: head_logits(run.session, run.model, val))
+
+    def validate(between: Between) -> np.ndarray:
         size = run.config.train.batch_size
-        return Feed(views or run.batches, run.model, lambda between: predict_logits(
-            run.session, run.model, run.val, size, between))
-    train, val = features
-    return Feed(FeatureBatches(views, train), Head(run.model),
-                lambda between: head_logits(run.session, run.model, val))
+        return predict_logits(run.session, run.model, run.val, size, between)
+
+    if phase.pair is None:
+        return Feed(views or run.batches, run.model, plain, validate)
+    pairs = PairedBatches(run.batches, run.clean)
+    return Feed(pairs, run.model, _paired(run, phase.pair), validate)
+
+
+def _paired(run: "Training", pair: Pair) -> Objective:
+    if pair.how != "distill":
+        return BothViews(run.loss, pair)
+    assert run.teacher is not None, "the recipe was checked to have one"
+    return Distillation(run.loss, pair, run.teacher, run.session)
 
 
 def features_of(

@@ -12,19 +12,17 @@ from pathlib import Path
 from fer.config.recipe import Recipe
 from fer.config.schema import Data
 from fer.engine import together
-from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.events import write_hparams
 from fer.engine.features import Body
 from fer.engine.feed import plain_features
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
 from fer.engine.predict import head_logits, predict_logits, table
-from fer.engine.prepare import finish, prepare, source
+from fer.engine.prepare import finish, prepare, source, trained_model
 from fer.engine.session import Session, leave_group, open_session
-from fer.engine.train import never, new_model, train
+from fer.engine.train import never, train
 from fer.evaluate.metrics import measure, write_result
 from fer.evaluate.predictions import write_predictions
-from fer.models.classifier import Classifier
 from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.room import disk_refusals_named
 from fer.study.store import RunFolder, State, Status
@@ -231,10 +229,3 @@ def keeps_its_body(recipe: Recipe) -> bool:
     """Whether a run's features are those of its start, which other runs may share."""
     phases = recipe.phases
     return len(phases) > 0 and all(phase.views is not None for phase in phases)
-
-
-def trained_model(folder: RunFolder, session: Session) -> Classifier:
-    """Return the best checkpoint's model of a trained run, on the session's device."""
-    model, _ = new_model(folder.config, session)
-    load_weights(Checkpoints(folder.path / "checkpoints", keep=2).best(), model)
-    return model.eval()

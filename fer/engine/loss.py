@@ -5,7 +5,8 @@ weights). Every rank knows the labels of the whole global batch, so the weight s
 communication, and any division into ranks and micro-batches gives the same gradient.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import nn
 from fer.config.schema import Loss
 from fer.data.batches import Batch
 from fer.engine.session import Session
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def class_weights(loss: Loss, counts: Sequence[int]) -> np.ndarray:
@@ -63,10 +66,26 @@ class WeightedCrossEntropy:
         return each.view(logits.shape[:-1]) * self.weights[labels]
 
 
+class Objective:
+    """What a step minimises: here, the cross-entropy of its pictures."""
+
+    def __init__(self, loss: WeightedCrossEntropy) -> None:
+        self.loss = loss
+
+    def sum(self, forward: Forward, batch: Batch) -> torch.Tensor:
+        """Return the weighted sum of the samples' terms (a float32 scalar).
+
+        Args:
+            forward: pictures to logits of the model that trains; to be called once.
+            batch: some samples of this rank.
+        """
+        return self.loss.sum(forward(batch.images), batch.labels)
+
+
 def backward(
     session: Session,
     model: nn.Module,
-    loss: WeightedCrossEntropy,
+    objective: Objective,
     batch: Batch,
     micro_batch: int | None = None,
 ) -> torch.Tensor:
@@ -79,29 +98,19 @@ def backward(
     Returns:
         this rank's part of the global mean loss (float32 scalar): the sum over ranks is the loss.
     """
-    scale = 1.0 / loss.weight_sum(batch.global_labels)
-    size = micro_batch or len(batch)
-    parts = list(zip(batch.images.split(size), batch.labels.split(size), strict=True))
+    scale = 1.0 / objective.loss.weight_sum(batch.global_labels)
+    parts = batch.split(micro_batch or max(1, len(batch)))
     share = torch.zeros((), device=batch.images.device)
-    for number, (images, labels) in enumerate(parts):
-        if number + 1 < len(parts):
-            with session.accelerator.no_sync(model):
-                share += _backward_part(session, model, loss, images, labels, scale)
-        else:
-            share += _backward_part(session, model, loss, images, labels, scale)
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with session.accelerator.autocast():
+            logits: torch.Tensor = model(images)
+            return logits
+
+    for number, part in enumerate(parts):
+        alone = number + 1 == len(parts)
+        with contextlib.nullcontext() if alone else session.accelerator.no_sync(model):
+            term = objective.sum(forward, part) * scale
+            session.accelerator.backward(term * session.world)  # DDP divides by the ranks
+            share += term.detach()
     return share
-
-
-def _backward_part(
-    session: Session,
-    model: nn.Module,
-    loss: WeightedCrossEntropy,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
-    with session.accelerator.autocast():
-        logits = model(images)
-    part = loss.sum(logits, labels) * scale
-    session.accelerator.backward(part * session.world)  # DDP divides by the number of ranks
-    return part.detach()

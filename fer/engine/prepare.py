@@ -11,7 +11,7 @@ from fer.config.schema import Data, RunConfig
 from fer.data.pack import ensure_pack
 from fer.data.scratch import on_this_node
 from fer.data.source import Source
-from fer.engine.checkpoint import Checkpoints
+from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.course import all_epochs, final_facts
 from fer.engine.facts import environment
 from fer.engine.journal import Journal
@@ -49,13 +49,39 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
         notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
     else:
         train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
-    run = Training(config, session, train, val, checkpoints, journal, model)
+    run = Training(config, session, train, val, checkpoints, journal, model,
+                   clean=_clean_source(config, session), teacher=_teacher(folder, session))
     journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
                         epochs=all_epochs(config)))
     if session.first:
         packs = [*train.packs, *val.packs]
         write_json(folder.path / "env.json", environment(config, session, packs))
     return run
+
+
+def _clean_source(config: RunConfig, session: Session) -> Source | None:
+    """Return where the unmasked views come from; None where there are none, or none elsewhere."""
+    if config.clean_sets in ((), config.train_sets):
+        return None
+    assert config.inputs is not None
+    splits = {split: config.inputs.digests[split]
+              for split in (f"{name}/train" for name in config.clean_sets)}
+    return source(config, config.data, splits, session)
+
+
+def _teacher(folder: RunFolder, session: Session) -> Classifier | None:
+    if folder.config.recipe.teacher is None:
+        return None
+    assert folder.config.inputs is not None
+    parent = parent_folder(folder, folder.config.inputs.parents["teacher"])
+    return trained_model(parent, session).requires_grad_(False)
+
+
+def trained_model(folder: RunFolder, session: Session) -> Classifier:
+    """Return the best checkpoint's model of a trained run, on the session's device."""
+    model, _ = new_model(folder.config, session)
+    load_weights(Checkpoints(folder.path / "checkpoints", keep=2).best(), model)
+    return model.eval()
 
 
 def finish(folder: RunFolder, run: Training) -> None:

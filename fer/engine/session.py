@@ -119,7 +119,8 @@ def open_session(compute: Compute) -> Iterator[Session]:
         try:
             yield Session(accelerator, compute)
         finally:
-            accelerator.free_memory()
+            if not cpu:  # which collects garbage: a fifth of a second, and more than a small run
+                accelerator.free_memory()
             _reset_singletons()
 
 

@@ -49,7 +49,9 @@ class NonFiniteLoss(RuntimeError):
 class Training:
     """What one run trains with: fixed for the run, beside the `Progress`, which moves.
 
-    `stop` says whether somebody asked this process to save and leave; it is polled.
+    `stop` says whether somebody asked this process to save and leave; it is polled. `clean` has the
+    unmasked view of each picture where that is in another set, and `teacher` is what a student
+    learns from, in eval mode.
     """
 
     config: RunConfig
@@ -62,6 +64,8 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     limit_batches: int | None = None
     stop: Callable[[], bool] = never
+    clean: Source | None = None
+    teacher: Classifier | None = None
     last_saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -168,7 +172,7 @@ def train_epoch(
         batch = feed.batches.batch(progress.epoch, progress.batch)
         _set_learning_rate(run, optimizer)
         seed_torch(config.seed, progress.step, session.rank, 1)
-        losses.append(backward(session, model, run.loss, batch, config.train.micro_batch))
+        losses.append(backward(session, model, feed.objective, batch, config.train.micro_batch))
         if config.optim.clip_norm is not None:
             session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
         optimizer.step()
