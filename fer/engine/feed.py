@@ -109,8 +109,15 @@ def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
 def _paired(run: "Training", pair: Pair) -> Objective:
     if pair.how != "distill":
         return BothViews(run.loss, pair)
-    assert run.teacher is not None, "the recipe was checked to have one"
-    return Distillation(run.loss, pair, run.teacher, run.session)
+    teacher = run.teacher
+    assert teacher is not None, "the recipe was checked to have one"
+
+    def teach(images: Tensor) -> Tensor:
+        with run.session.accelerator.autocast():
+            logits: Tensor = teacher(images)
+            return logits
+
+    return Distillation(run.loss, pair, teach)
 
 
 def features_of(

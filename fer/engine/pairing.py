@@ -11,8 +11,6 @@ from torch import Tensor
 from fer.config.recipe import Pair
 from fer.data.batches import Batch
 from fer.engine.loss import Forward, Objective, WeightedCrossEntropy
-from fer.engine.session import Session
-from fer.models.classifier import Classifier
 
 
 class BothViews(Objective):
@@ -37,16 +35,15 @@ class BothViews(Objective):
 class Distillation(Objective):
     """The cross-entropy of the masked view, and how far its outputs are from the teacher's."""
 
-    def __init__(self, loss: WeightedCrossEntropy, pair: Pair, teacher: Classifier,
-                 session: Session) -> None:
+    def __init__(self, loss: WeightedCrossEntropy, pair: Pair, teacher: Forward) -> None:
         super().__init__(loss)
-        self.pair, self.teacher, self.session = pair, teacher, session
+        self.pair, self.teacher = pair, teacher
 
     def sum(self, forward: Forward, batch: Batch) -> Tensor:
         """Return the weighted sum of the samples' terms; the teacher sees the unmasked view."""
         assert batch.second is not None
         logits = forward(batch.images)
-        with torch.no_grad(), self.session.accelerator.autocast():
+        with torch.no_grad():
             taught = self.teacher(batch.second)
         apart = divergence(logits, taught, self.pair.temperature)
         each = self.loss.each(logits, batch.labels)
