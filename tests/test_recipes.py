@@ -15,11 +15,10 @@ from test_transfer import CLASSES, STAGES, phase, recipe, same, tensors, tiny
 from fer.config.identity import scientific
 from fer.config.load import block_names, load_backbone, load_run
 from fer.config.recipe import Phase, Span
-from fer.config.schema import Compute, Optim
+from fer.config.schema import Optim
 from fer.data.batches import Batch
 from fer.engine.loss import Objective, WeightedCrossEntropy
 from fer.engine.pairing import BothViews, Distillation
-from fer.engine.session import open_session
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.registry import build, stage_names
@@ -100,8 +99,7 @@ def objective_of(part: Phase, teacher: Classifier) -> Objective:
         return Objective(loss)
     if part.pair.how != "distill":
         return BothViews(loss, part.pair)
-    with open_session(Compute(device="cpu")) as session:
-        return Distillation(loss, part.pair, teacher, session)
+    return Distillation(loss, part.pair, teacher)
 
 
 def losses(name: str) -> list[float]:
