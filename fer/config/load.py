@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from fer.config.kin import refuse_strangers
 from fer.config.marks import Frozen
 from fer.config.places import REPOSITORY
 from fer.config.schema import Backbone, RunConfig
@@ -126,6 +127,8 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
         if key not in known:
             known[key] = resolve(parent(), f"{place} ({role})", known, depth + 1)
         parents[role] = known[key]
+    if config.recipe.combine is not None:
+        refuse_strangers(config, list(parents.values()), place)
     return config.model_copy(update={"parents": parents}) if parents else config
 
 
@@ -145,6 +148,8 @@ def _parents(config: RunConfig, tree: Tree, place: str
                          lambda: _pretraining(config, place))
     if config.recipe.teacher is not None:
         found["teacher"] = changed(config.recipe.teacher.set)
+    for number, overrides in enumerate(config.recipe.combine.of if config.recipe.combine else ()):
+        found[f"member{number}"] = changed(overrides)
     return found
 
 

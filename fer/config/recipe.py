@@ -71,6 +71,43 @@ class Teacher(Frozen):
     set: dict[str, Any]
 
 
+class Average(Frozen):
+    """The weights that a phase is validated with and ends with: a mean over its course.
+
+    `ema` is an exponential mean over steps that keeps `decay` of itself in each. `swa` is the plain
+    mean over the ends of epochs, after each of which batch-norm statistics are estimated anew from
+    training pictures (Izmailov et al. 2018).
+    """
+
+    how: Literal["ema", "swa"]
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+
+
+class Combine(Frozen):
+    """A run made of trained ones, its parents, without training; chosen on validation alone.
+
+    Each of `of` is this run's own configuration with those overrides. `wise_ft` goes from the first
+    of two to the second in `points` steps of equal length through the weights (Wortsman et al.
+    2022). `uniform_soup` is the mean of all weights, `greedy_soup` takes one after another, the
+    best first, while that makes validation no worse (Wortsman et al. 2022, model soups). Where
+    weights are mixed, batch-norm statistics are estimated anew from training pictures.
+    `temperature` divides the logits of one run by the number that gives validation the least
+    negative log-likelihood (Guo et al. 2017).
+    """
+
+    how: Literal["wise_ft", "uniform_soup", "greedy_soup", "temperature"]
+    of: Annotated[tuple[dict[str, Any], ...], Field(min_length=1), Label()]  # parents: their ids
+    points: Annotated[int, Field(ge=2, le=101)] = 11
+
+    @model_validator(mode="after")
+    def _right_number(self) -> "Combine":
+        least, most = {"wise_ft": (2, 2), "temperature": (1, 1)}.get(self.how, (2, 999))
+        if not least <= len(self.of) <= most:
+            raise ValueError(f"{self.how} is of {least}{' or more' if most > least else ''} "
+                             f"run{'s' if most > 1 else ''}, not {len(self.of)}")
+        return self
+
+
 class Phase(Frozen):
     """One part of a recipe: which stages train, how fast, how long.
 
@@ -83,7 +120,7 @@ class Phase(Frozen):
     `views`, where only the head trains: each picture is shown in so many fixed ways, one an epoch,
     the first as it is, the others augmented alike in every run; what the frozen stages make of
     them is computed once and shared by runs, and nothing is mixed. `pair` adds a second view of
-    each picture. Keys left empty take the run's own values.
+    each picture, `average` averages weights. Keys left empty take the run's own values.
     """
 
     name: Name
@@ -98,6 +135,7 @@ class Phase(Frozen):
     early_stop: Annotated[int, Field(ge=1)] | None = None
     views: Annotated[Annotated[int, Field(ge=1, le=64)] | None, Neutral(None)] = None
     pair: Annotated[Pair | None, Neutral(None)] = None
+    average: Annotated[Average | None, Neutral(None)] = None
 
     @model_validator(mode="after")
     def _views_are_of_a_frozen_body(self) -> "Phase":
@@ -114,12 +152,19 @@ class Recipe(Frozen):
     name: Name
     init: Init = Init()
     teacher: Annotated[Teacher | None, Label()] = None  # joins through the parent's id
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    phases: tuple[Phase, ...] = ()
+    combine: Annotated[Combine | None, Neutral(None)] = None
 
     @property
     def paired(self) -> bool:
         """Whether some phase needs a second view of each picture."""
         return any(phase.pair is not None for phase in self.phases)
+
+    @model_validator(mode="after")
+    def _phases_or_parents(self) -> "Recipe":
+        if bool(self.phases) == (self.combine is not None):
+            raise ValueError("recipe.phases needs at least 1 phase, or the recipe combines others")
+        return self
 
     @model_validator(mode="after")
     def _teachers_are_learnt_from(self) -> "Recipe":

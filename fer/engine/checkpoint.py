@@ -8,6 +8,7 @@ A checkpoint serves only if every file has the size and checksum of the manifest
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from fer.models.weights import load_state, save_weights
 from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
 
 CHUNK = 1 << 22
+TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
 
 
 class Damaged(ValueError):
@@ -73,9 +75,14 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(
-        self, progress: Progress, model: Classifier, optimizer: torch.optim.Optimizer | None
+        self, progress: Progress, model: Classifier, optimizer: torch.optim.Optimizer | None,
+        training: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
-        """Publish a checkpoint, point `last` (and `best`) at it, and prune older ones."""
+        """Publish a checkpoint, point `last` (and `best`) at it, and prune older ones.
+
+        Args:
+            training: the weights that go on training, where the model is a mean of them.
+        """
         final = self.path(progress.step)
         shutil.rmtree(final, ignore_errors=True)  # from before a fall-back to an earlier one
         with building_folder(final) as folder:
@@ -85,6 +92,9 @@ class Checkpoints:
                 tensors, groups = _flatten(optimizer.state_dict())
                 save_file(tensors, folder / "optimizer.safetensors")
                 write_json(folder / "optimizer.json", groups)
+            if training is not None:
+                save_file({key: tensor.cpu().contiguous() for key, tensor in training.items()},
+                          folder / TRAINING)
             write_json(folder / "state.json", asdict(progress))
             _seal(folder)
         sync_folder(self.folder)
@@ -152,7 +162,8 @@ class Checkpoints:
             if folder.name not in names:
                 shutil.rmtree(folder)
                 continue
-            optimizer = [folder / "optimizer.safetensors", folder / "optimizer.json"]
+            optimizer = [folder / name for name in (
+                "optimizer.safetensors", "optimizer.json", TRAINING)]
             manifest = read_json(folder / "manifest.json")
             for path in optimizer:
                 manifest["files"].pop(path.name, None)
@@ -182,6 +193,12 @@ def load_weights(folder: Path, model: Classifier) -> None:
     report = load_state(model, load_file(folder / "model.safetensors"), keep_head=True)
     problems = [*report.missing, *report.unexpected, *report.reshaped]
     assert not problems, f"{folder}: not of this model: {problems[:3]}"
+
+
+def load_training(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the weights that go on training, where the checkpoint's model is a mean of them."""
+    path = folder / TRAINING
+    return load_file(path) if path.is_file() else None
 
 
 def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -15,7 +15,11 @@ def epochs(config: RunConfig, phase: Phase) -> int:
 
 
 def all_epochs(config: RunConfig) -> int:
-    """Return the epochs of the whole run if nothing stops early."""
+    """Return the epochs of the whole run if nothing stops early, or the most combinations."""
+    combine = config.recipe.combine
+    if combine is not None:
+        members = len(combine.of)
+        return {"wise_ft": combine.points, "greedy_soup": 2 * members - 1}.get(combine.how, 1)
     return sum(epochs(config, phase) for phase in config.recipe.phases)
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from fer.config.recipe import Recipe
 from fer.config.schema import Data
 from fer.engine import together
+from fer.engine.combine import combine
 from fer.engine.events import write_hparams
 from fer.engine.features import Body
 from fer.engine.feed import plain_features
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
 from fer.engine.predict import head_logits, predict_logits, table
-from fer.engine.prepare import finish, prepare, source, trained_model
+from fer.engine.prepare import finish, member_states, prepare, source, trained_model
 from fer.engine.session import Session, leave_group, open_session
 from fer.engine.train import never, train
 from fer.evaluate.metrics import measure, write_result
@@ -187,7 +188,10 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
 def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:
     run = prepare(folder, session, journal)
     run.limit_batches, run.stop = terms.limit_batches, terms.stop
-    train(run)
+    if folder.config.recipe.combine is not None:
+        combine(run, member_states(folder, session))
+    else:
+        train(run)
     finish(folder, run)
 
 

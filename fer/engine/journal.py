@@ -117,8 +117,10 @@ class Journal:
 
     def status_at(self, progress: Progress) -> Status:
         """Return the status of a run that is there now."""
+        recipe = self.config.recipe
         return replace(self.status, step=progress.step, epoch=progress.epoch,
-                       phase=self.config.recipe.phases[progress.phase].name,
+                       phase=recipe.combine.how if recipe.combine else
+                       recipe.phases[progress.phase].name,
                        metric=_metric(progress, self.config))
 
     def say(self, status: Status) -> None:

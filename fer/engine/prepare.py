@@ -11,6 +11,7 @@ from fer.config.schema import Data, RunConfig
 from fer.data.pack import ensure_pack
 from fer.data.scratch import on_this_node
 from fer.data.source import Source
+from fer.engine.average import State, copy_of
 from fer.engine.checkpoint import Checkpoints, load_weights
 from fer.engine.course import all_epochs, final_facts
 from fer.engine.facts import environment
@@ -57,6 +58,15 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
         packs = [*train.packs, *val.packs]
         write_json(folder.path / "env.json", environment(config, session, packs))
     return run
+
+
+def member_states(folder: RunFolder, session: Session) -> list[State]:
+    """Return weights and buffers of the runs that a run combines, in the recipe's order."""
+    config = folder.config
+    assert config.recipe.combine is not None and config.inputs is not None
+    parents = [parent_folder(folder, config.inputs.parents[f"member{number}"])
+               for number in range(len(config.recipe.combine.of))]
+    return [copy_of(trained_model(parent, session)) for parent in parents]
 
 
 def _clean_source(config: RunConfig, session: Session) -> Source | None:

@@ -19,13 +19,20 @@ from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
 from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
-from fer.engine.checkpoint import Checkpoints, load_optimizer, load_weights
+from fer.engine.average import Mean, State, copy_of, put
+from fer.engine.checkpoint import (
+    Checkpoints,
+    load_optimizer,
+    load_training,
+    load_weights,
+)
 from fer.engine.controllers import Progress
 from fer.engine.course import all_epochs, end_epoch, epoch_facts, rate, selection_score
 from fer.engine.feed import Feed, feed_of
 from fer.engine.journal import Cancelled, Journal, Preempted
 from fer.engine.looks import Looks, most_between_looks
 from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
+from fer.engine.norms import estimate_norms
 from fer.engine.optimizers import make_optimizer
 from fer.engine.seeding import seed_torch
 from fer.engine.session import Session, average_batch_norm, synchronised_batch_norm
@@ -51,7 +58,7 @@ class Training:
 
     `stop` says whether somebody asked this process to save and leave; it is polled. `clean` has the
     unmasked view of each picture where that is in another set, and `teacher` is what a student
-    learns from, in eval mode.
+    learns from, in eval mode. `mean` is that of the weights, where the running phase takes one.
     """
 
     config: RunConfig
@@ -66,6 +73,7 @@ class Training:
     stop: Callable[[], bool] = never
     clean: Source | None = None
     teacher: Classifier | None = None
+    mean: Mean | None = None
     last_saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -87,7 +95,8 @@ class Training:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole run if nothing stops early."""
-        return all_epochs(self.config) * self.steps_per_epoch
+        combined = self.config.recipe.combine is not None
+        return all_epochs(self.config) * (1 if combined else self.steps_per_epoch)
 
 
 def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
@@ -138,6 +147,7 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
     begun = progress.phase_epoch > 0 or progress.batch > 0
     if resumed is not None and begun:
         load_optimizer(resumed, optimizer)
+    run.mean = _mean(run, phase, resumed if begun else None)
     feed = feed_of(run, phase, lambda: _save_if_asked(run, optimizer))
     model: nn.Module = run.session.distribute(feed.module)
     if run.config.compute.compile:
@@ -146,6 +156,19 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
         train_epoch(run, phase, feed, model, optimizer)
         _end_epoch(run, phase, feed, optimizer)
     run.session.release(model)
+    if run.mean is not None:
+        put(run.model, run.mean.state)
+
+
+def _mean(run: Training, phase: Phase, resumed: Path | None) -> Mean | None:
+    """Return the mean of weights that a phase takes, as far as it has come."""
+    if phase.average is None:
+        return None
+    training = load_training(resumed) if resumed else None
+    state = copy_of(run.model) if training else None
+    if training:
+        put(run.model, {key: tensor.to(run.session.device) for key, tensor in training.items()})
+    return Mean(run.model, phase.average, state, run.progress.phase_epoch)
 
 
 def train_epoch(
@@ -177,6 +200,8 @@ def train_epoch(
             session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
         optimizer.step()
         anchor.pull(optimizer.param_groups)
+        if run.mean is not None:
+            run.mean.after_step()
         optimizer.zero_grad(set_to_none=True)
         progress.batch += 1
         progress.step += 1
@@ -226,21 +251,50 @@ def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer, slow: bool =
 def _save(run: Training, optimizer: torch.optim.Optimizer | None) -> None:
     """Publish a checkpoint from the first rank while the others wait."""
     average_batch_norm(run.model, run.session)
-    if run.session.first:
-        run.journal.check_lease()
-        run.checkpoints.save(run.progress, run.model, optimizer)
+    if run.mean is None or optimizer is None:
+        _publish(run, optimizer)
+    else:
+        with run.mean.in_place(lambda: average_batch_norm(run.model, run.session)) as training:
+            _publish(run, optimizer, training)
     run.session.wait()
     run.last_saved = time.monotonic()
+
+
+def _publish(run: Training, optimizer: torch.optim.Optimizer | None,
+             training: State | None = None) -> None:
+    if run.session.first:
+        run.journal.check_lease()
+        run.checkpoints.save(run.progress, run.model, optimizer, training)
 
 
 def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.Optimizer) -> None:
     """Validate, decide what comes next, write the epoch's line and the checkpoint."""
     progress = run.progress
     average_batch_norm(run.model, run.session)
-    logits = feed.validate(lambda: _save_if_asked(run, optimizer))
+    if run.mean is None:
+        logits = feed.validate(lambda: _save_if_asked(run, optimizer))
+    else:
+        logits = _validate_mean(run, feed)
     scores = validation_scores(run.val_labels, logits)
     facts = epoch_facts(progress, phase.name, run.steps_per_epoch,
                         optimizer.param_groups[-1]["lr"], scores)
     end_epoch(run.config, progress, selection_score(run.config, scores))
     run.journal.epoch(facts, run.val_labels, logits, run.val)
+    if run.mean is not None and not progress.phase_epoch:
+        put(run.model, run.mean.state)  # the phase is over
     _save(run, optimizer if progress.phase_epoch else None)
+
+
+def _validate_mean(run: Training, feed: Feed) -> np.ndarray:
+    """Return validation logits of the mean of weights, batch-norm estimated where it has to be."""
+    mean = run.mean
+    assert mean is not None
+    mean.after_epoch()
+
+    def estimate() -> None:
+        if mean.average.how == "swa":
+            estimate_norms(run.model, run.batches, run.session)
+        average_batch_norm(run.model, run.session)
+
+    with mean.in_place(estimate):
+        return feed.validate(lambda: None)  # a checkpoint in the middle would be of the mean only

@@ -81,6 +81,12 @@ class Classifier(nn.Module):
         (head,) = self.stages["head"]
         return head
 
+    @property
+    def head_path(self) -> str:
+        """Where `head` is in the network."""
+        (path,) = self._paths["head"]
+        return path
+
     def features(self, images: Tensor) -> Tensor:
         """Return what the head is given for `images`: float, N x D or N x D x h x w."""
         given: list[Tensor] = []

@@ -24,7 +24,10 @@ def explain(config: RunConfig) -> Iterator[str | Table]:
     with torch.device("meta"):
         model = build(config.backbone, config.data.classes)
     check_recipe(config.recipe, tuple(model.stages))
-    yield f"{config.backbone.name} · {config.recipe.name} · {config.train_on}: {_start(config)}"
+    start = "" if config.recipe.combine else f": {_start(config)}"
+    yield f"{config.backbone.name} · {config.recipe.name} · {config.train_on}{start}"
+    if config.recipe.combine is not None:
+        yield f"{config.recipe.combine.how} of the runs above, chosen on validation; nothing trains"
     for phase in config.recipe.phases:
         table = Table("stage", title=_title(phase, config), title_justify="left", box=None,
                       pad_edge=False)

@@ -1,0 +1,52 @@
+"""Which runs may be combined: weights are mixed only where they come from one start.
+
+Means of weights of unrelated networks are no networks that work.
+"""
+
+import json
+from collections.abc import Sequence
+
+from fer.config.identity import scientific
+from fer.config.schema import RunConfig
+from fer.errors import CallerError
+
+
+def refuse_strangers(config: RunConfig, members: Sequence[RunConfig], place: str) -> None:
+    """Raise a CallerError where runs cannot be combined as the recipe of `config` says."""
+    combine = config.recipe.combine
+    assert combine is not None
+    for member in members:
+        if member.backbone != config.backbone or member.data.classes != config.data.classes:
+            raise CallerError(f"{place}: recipe.combine.of: all must be of backbone "
+                              f"{config.backbone.name} and the same classes")
+    if combine.how == "temperature":
+        return
+    if combine.how == "wise_ft" and _whole(members[0]) == _whole(members[1].parents.get("init")):
+        return  # from a run to what it was fine-tuned to
+    starts = [_start(member) for member in members]
+    for member, start in zip(members, starts, strict=True):
+        if start is None:
+            raise CallerError(f"{place}: recipe.combine.of: {member.recipe.name} starts from "
+                              "random weights; only weights that share their start are mixed")
+    if len(set(starts)) > 1:
+        names = " and ".join(dict.fromkeys(member.recipe.name for member in members))
+        raise CallerError(f"{place}: recipe.combine.of: {names} do not start from the same "
+                          "weights, so means of theirs would not work")
+
+
+def _start(member: RunConfig) -> str | None:
+    """Return what weights a run starts from, its head's included; None where they are random."""
+    init, pretrained = member.recipe.init, member.backbone.pretrained
+    if init.source == "scratch":
+        return None
+    head = None if init.keep_head else member.seed
+    parent = member.parents.get("init")
+    body = _whole(parent) if parent else pretrained.file if pretrained else None
+    return json.dumps([body, head], sort_keys=True)
+
+
+def _whole(config: RunConfig | None) -> object:
+    if config is None:
+        return None
+    parents = {role: _whole(parent) for role, parent in config.parents.items()}
+    return [scientific(config), config.train_on, parents]

@@ -1,0 +1,46 @@
+"""Batch-norm statistics estimated anew from training pictures, for weights that were mixed."""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fer.data.batches import TrainBatches
+from fer.engine.session import Session, average_batch_norm
+from fer.models.classifier import Classifier
+
+MOST_BATCHES = 200
+
+
+def estimate_norms(model: Classifier, batches: TrainBatches, session: Session,
+                   between: Callable[[], object] = lambda: None) -> None:
+    """Set every batch-norm layer's statistics to the mean over training batches.
+
+    The batches are those of the first epoch, at most `MOST_BATCHES` of them: the same whatever the
+    ranks. The model's mode is restored.
+
+    Args:
+        between: called after every batch, by all ranks together; may raise.
+    """
+    norms = [layer for layer in model.batch_norms() if isinstance(layer, _BatchNorm)]
+    if not norms:
+        return
+    before = [(layer.momentum, layer.training) for layer in norms]
+    training = model.training
+    model.eval()
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean
+        layer.training = True
+    try:
+        for step in range(min(batches.steps_per_epoch, MOST_BATCHES)):
+            batch = batches.batch(0, step)
+            with torch.no_grad(), session.accelerator.autocast():
+                if len(batch):
+                    model(batch.images)
+            between()
+    finally:
+        for layer, (momentum, mode) in zip(norms, before, strict=True):
+            layer.momentum, layer.training = momentum, mode
+        model.train(training)
+    average_batch_norm(model, session)
