@@ -88,6 +88,8 @@ def _read(folder: RunFolder) -> Measured | None:
         ranks = int(read_json(folder.path / "env.json")["world_size"])
     except (OSError, ValueError, KeyError):
         return None
+    if folder.config.recipe.combine is not None:  # its steps are other steps
+        return None
     return Measured(folder.config, str(folder.submitted.get("config_id", "")), status.seconds,
                     status.step, ranks)
 

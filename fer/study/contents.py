@@ -91,6 +91,7 @@ def _memo(split: str, data: Data) -> str:
 SOURCES = {
     "LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
     "M-LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
+    "MANY-FER": "python launch/data.py mask LFW-FER --as MANY-FER --styles all",
     "REAL-FER": "your own pictures of people who really wear masks, in "
                 "REAL-FER/test/negative, neutral and positive",
 }
