@@ -17,7 +17,9 @@ import checkpoint
 import cluster_side
 import input_pipeline
 import packs
+import precision
 import probes
+import start_up
 import step_overhead
 import torch
 from rich.console import Console
@@ -72,6 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
              *packs.measure(options.quick), *probes.measure(options.quick),
+             *start_up.measure(options.quick), *precision.measure(options.quick),
              *checkpoint.measure(options.quick), *cluster_side.measure(options.quick)]
     about = machine()
     print_table(found, about)

@@ -21,8 +21,8 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     assert run.main() in (0, 1)  # 1: this busy machine missed a target
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
     names = " ".join(row["name"] for row in rows)
-    for part in ("training loop", "input", "packing", "first batch", "probe", "checkpoint",
-                 "planning", "status", "makespan"):
+    for part in ("training loop", "input", "packing", "first batch", "probe", "first step", "bf16",
+                 "checkpoint", "planning", "status", "makespan"):
         assert part in names
     assert sum(row["target"] is not None for row in rows) >= 9
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)

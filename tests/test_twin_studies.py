@@ -1,0 +1,43 @@
+"""The small twins of the shipped studies: the same design on drawn faces, run from end to end."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, launch
+
+from fer.config.load import load_study
+
+SMALL = ["grid.seed=[0]", "train.epochs=2", "keep.tensorboard=false", "data.drawn.lfw_train=240",
+         "data.drawn.lfw_eval=60", "data.drawn.real_test=60", "data.drawn.people_train=120"]
+TWINS = ["paper", "close_the_gap"]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_has_the_design_of_its_study(name: str) -> None:
+    study, twin = load_study(f"sweeps/{name}.yaml"), load_study(f"sweeps/{name}_drawn.yaml")
+    for key in ("recipe", "train_on"):
+        assert twin.grid[key] == study.grid[key]
+    assert twin.compare == study.compare and twin.gap == study.gap
+    assert twin.exclude == study.exclude and twin.evaluate_on == study.evaluate_on
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1300)  # about four minutes alone; it shares two cores with three others
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_runs_from_drawing_to_report(name: str, tmp_path: Path) -> None:
+    done = launch("sweep", f"sweeps/{name}_drawn.yaml", "--cluster", "local", *SMALL,
+                  FER_DATA=str(tmp_path / "data"), FER_HOME=str(tmp_path / "home"),
+                  FER_CACHE=str(tmp_path / "cache"), timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = tmp_path / f"home/studies/{name}_drawn/report"
+    rows = list(csv.DictReader((report / "results.csv").read_text().splitlines()))
+    study = load_study(f"sweeps/{name}_drawn.yaml")
+    assert {row["recipe"] for row in rows} == set(study.grid["recipe"])
+    assert {row["test_on"] for row in rows} == set(study.evaluate_on)
+    assert (report / "index.html").stat().st_size > 100_000
+    grid = yaml.safe_load((REPOSITORY / f"sweeps/{name}_drawn.yaml").read_text())["grid"]
+    cells = len(grid["backbone"]) * len(grid["recipe"]) * len(grid["train_on"])
+    left_out = len(grid["backbone"]) * len(study.exclude)
+    assert len({row["run_id"] for row in rows}) == cells - left_out
