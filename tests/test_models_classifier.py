@@ -106,3 +106,22 @@ def test_the_stages_of_a_copy_are_the_copys():
 def test_stages_follow_a_conversion_to_synchronised_batch_norm():
     model = nn.SyncBatchNorm.convert_sync_batchnorm(tiny())
     assert isinstance(model.stages["stem"][1], nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize("preprocessing", [{}, NORMALISED], ids=["plain", "normalised"])
+def test_a_grey_backbone_sees_the_brightness_in_every_channel(preprocessing):
+    grey, plain = tiny(grey=True, **preprocessing), tiny(**preprocessing)
+    images = pictures()
+    shares = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    brightness = (images * shares).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(grey.preprocess(images), plain.preprocess(brightness / 255))
+    torch.testing.assert_close(grey.preprocess(images / 255), grey.preprocess(images))
+    last = grey.preprocess(images.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_grey_joins_the_run_id_only_where_it_is_asked_for():
+    from fer.config.identity import scientific
+
+    assert "grey" not in scientific(tiny().backbone)
+    assert scientific(tiny(grey=True).backbone)["grey"] is True

@@ -10,8 +10,10 @@ import torch
 
 from fer.config.schema import Backbone
 from fer.models import registry
+from fer.models.convert import convert
+from fer.models.export import export
 from fer.models.foreign import read_foreign, to_original
-from fer.models.weights import load_state
+from fer.models.weights import load_model, load_state
 
 REFERENCE = json.loads((Path(__file__).parent / "fixtures/reference_logits.json").read_text())
 TOLERANCE = 1e-4  # 1e-3 is what another machine may differ by
@@ -90,3 +92,20 @@ def test_export_and_import_return_the_same_weights(tmp_path):
     state = read_foreign(tmp_path / "original")
     assert list(state) == list(model.net.state_dict())
     assert all(torch.equal(state[key], own) for key, own in model.net.state_dict().items())
+
+
+def test_the_original_checkpoint_goes_through_convert_and_back_to_its_own_names(
+    reference, model, tmp_path
+):
+    """The whole of both architectures: original file, ours, and the original's names again."""
+    torch.save({"net": to_original(model), "best_acc": 71.5}, tmp_path / "original")
+    convert(tmp_path / "original", model.backbone, CLASSES, tmp_path / "ours.safetensors")
+    ours = load_model(tmp_path / "ours.safetensors")
+    with torch.inference_mode():
+        logits = ours(waves())
+    torch.testing.assert_close(logits, torch.tensor(reference["logits"]), rtol=TOLERANCE, atol=0)
+    assert export(ours, tmp_path / "back.pth") < 1e-4
+    back = torch.load(tmp_path / "back.pth", weights_only=True)["net"]
+    original = to_original(model)
+    assert list(back) == list(original)
+    assert all(torch.equal(tensor, original[key]) for key, tensor in back.items())

@@ -40,13 +40,17 @@ class Pretrained(Frozen):
 
 
 class Backbone(Frozen):
-    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`."""
+    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`.
+
+    `grey` shows it the brightness of pictures in all three channels, as of FER2013's.
+    """
 
     name: Name
     arch: str
     input_size: Annotated[int, Field(ge=16, le=1024)] = 224
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    grey: Annotated[bool, Neutral(False)] = False
     options: dict[str, bool | int | float | list[int]] = {}
     pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
 

@@ -16,6 +16,7 @@ StageMap = Mapping[str, Sequence[str]]
 """Stage name -> paths of submodules of the network; ordered from input to output."""
 
 UINT8_MAX = 255.0
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601), as Pillow's mode L
 
 
 class Classifier(nn.Module):
@@ -110,6 +111,11 @@ class Classifier(nn.Module):
         """
         counted = images.dtype == torch.uint8
         floats = images.float()
+        if self.backbone.grey:
+            shares = floats.new_tensor(LUMINANCE).view(1, 3, 1, 1)
+            floats = (floats * shares).sum(1, keepdim=True).expand_as(floats).contiguous(
+                memory_format=torch.channels_last if _is_channels_last(images)
+                else torch.contiguous_format)
         if self._plain:
             return floats.div_(UINT8_MAX) if counted else floats
         scale = 1 / (self.std * UINT8_MAX) if counted else 1 / self.std
@@ -166,3 +172,7 @@ class Classifier(nn.Module):
         whole = {id(tensor) for tensor in (*self.net.parameters(), *self.net.buffers())}
         assert len(held) == len(set(held)), "a tensor belongs to two stages"
         assert set(held) == whole, "a parameter or buffer belongs to no stage"
+
+
+def _is_channels_last(images: Tensor) -> bool:
+    return images.is_contiguous(memory_format=torch.channels_last)
