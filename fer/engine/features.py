@@ -156,7 +156,8 @@ def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
     """Return the mapped file, noted as used; None where there is none that fits."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        os.utime(path)
+        with contextlib.suppress(PermissionError):  # another user's, in a shared cache
+            os.utime(path)
     except (FileNotFoundError, ValueError, EOFError):
         return None
     return np.asarray(rows) if rows.shape[:2] == (views, n) else None
