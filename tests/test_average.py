@@ -1,5 +1,7 @@
 """Means of weights over a phase: what they are, and that they survive everything."""
 
+import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fer.config.recipe import Average
 from fer.config.schema import Compute
 from fer.engine import train as engine
 from fer.engine.average import Mean, copy_of, put
+from fer.engine.job import Task, Terms, work
 from fer.engine.norms import estimate_norms
 from fer.engine.session import open_session
 
@@ -58,8 +61,8 @@ def test_what_is_measured_and_kept_is_the_mean_and_what_trains_is_not(
     measured: list[dict[str, torch.Tensor]] = []
     original = engine._validate_mean
 
-    def noting(run: Any, feed: Any) -> Any:
-        logits = original(run, feed)
+    def noting(run: Any, *more: Any) -> Any:
+        logits = original(run, *more)
         measured.append(copy_of(run.model))
         return logits
 
@@ -81,6 +84,58 @@ def test_the_next_phase_begins_with_the_mean(places: Path) -> None:
     mean = weights(first)
     assert all(torch.equal(last[key], mean[key]) for key in last if not key.startswith("fc."))
     assert not torch.equal(last["fc.weight"], mean["fc.weight"])
+
+
+@pytest.mark.parametrize("phase", [
+    {"train": "all"}, {"train": ["stage3", "head"]}, {"train": ["head"], "views": 2},
+    {"train": "all", "batch_norm": "frozen"}],
+    ids=["all", "last stage", "views", "batch-norm frozen"])
+@pytest.mark.parametrize("how", ["ema", "swa"])
+def test_the_checkpoint_is_the_model_that_was_validated_and_what_is_frozen_stays(
+    how: str, phase: dict[str, Any], places: Path
+) -> None:
+    folder = trained(("lfw/val",), recipe__phases=[
+        {"name": "only", **phase, "average": {"how": how}}])
+    result = json.loads(folder.result("lfw/val").read_text())
+    facts = json.loads((folder.path / "train.json").read_text())
+    line = epochs(folder)[facts["best_epoch"] - 1]
+    assert result["uar"] == pytest.approx(line["val_uar"])
+    assert result["nll"] == pytest.approx(line["val_loss"], rel=1e-3)
+    with open_session(folder.config.compute) as session:
+        start, _ = engine.new_model(folder.config, session)
+    frozen = {"all": (), "last": ("bn1", "layer1", "layer2"), "views": ("bn1", "layer"),
+              "batch": ("bn1", "layer")}
+    name = ("views" if "views" in phase else "batch" if "batch_norm" in phase else
+            "all" if phase["train"] == "all" else "last")
+    for key, tensor in weights(folder).items():
+        if "running" in key and key.startswith(frozen[name]) and frozen[name]:
+            assert torch.equal(tensor, start.net.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("how", ["ema", "swa"])
+def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
+    how: str, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"recipe__phases": [{**FULL, "average": {"how": how}}]}
+    calm = trained(**own)
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
+    monkeypatch.setattr("fer.engine.predict.POLL", 1)
+    asked: list[bool] = []
+    original = Mean.in_place
+
+    @contextmanager
+    def asking(self: Mean, estimate: Any = None) -> Any:
+        if not asked and self.epochs + (how == "ema") == 1 and estimate.__name__ == "estimate":
+            asked.append(True)
+        with original(self, estimate) as training:
+            yield training
+
+    monkeypatch.setattr(Mean, "in_place", asking)
+    folder = trained(expect="preempted", terms=Terms(stop=lambda: bool(asked)), **own)
+    assert asked and not folder.trained
+    assert work([Task(folder.path)]) == ["done"]
+    assert epochs(folder) == epochs(calm)
+    assert all(torch.equal(tensor, weights(calm)[key]) for key, tensor in weights(folder).items())
 
 
 @pytest.mark.parametrize("how", ["ema", "swa"])

@@ -191,6 +191,13 @@ def test_a_student_that_teaches_itself_is_a_loop(places: Path) -> None:
                             'recipe.teacher={set: {seed: 1}}'), "loop")
 
 
+def test_a_teacher_that_looks_at_other_pictures_is_one_line(places: Path) -> None:
+    arguments = toy_arguments(recipe="distill", train_on="mlfw")
+    teacher = "{set: {train_on: lfw, recipe: lp_ft, backbone.input_size: 64}}"
+    said_in_one_line(launch("train", "configs/drawn.yaml", *arguments,
+                            f"recipe.teacher={teacher}"), "64 pixels")
+
+
 def test_a_teacher_without_distillation_is_refused() -> None:
     with pytest.raises(Exception, match="come together"):
         load_run("configs/drawn.yaml", {"recipe": "lp_ft", "recipe.teacher": {"set": {}}})

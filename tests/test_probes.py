@@ -1,6 +1,9 @@
 """Linear probes of one body that a job has to do train together, each as it would alone."""
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from fer.config.load import load_backbone, load_run
 from fer.config.places import cache, data_root, home
 from fer.data.splits import pictures_of
 from fer.engine import together
+from fer.engine.checkpoint import checksum
 from fer.engine.job import Task, Terms, work
 from fer.engine.probes import linear_of
 from fer.models import registry
@@ -144,16 +148,76 @@ def test_asked_to_leave_it_keeps_nothing_and_they_are_done_later(places: Path) -
     calls = iter(range(1000))
     outcomes = work(tasks, Terms(stop=lambda: next(calls) > 6))
     assert outcomes == ["preempted"] and not any(folder.trained for folder in folders)
+    assert {folder.status().state for folder in folders} == {"preempted"}
+    assert not list(places.glob("runs/*linear_probe*/checkpoints/step-*"))  # together again then
     assert work(tasks) == ["done"] * 4
 
 
-def test_a_run_of_another_process_is_left_to_it(
-    places: Path, together_seen: list[list[str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["cancelled", "taken"])
+def test_a_run_that_is_not_to_be_worked_on_is_left_alone(
+    how: str, places: Path, together_seen: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, folders = probes(GRID)
-    (folders[1].path / "cancel").touch()
-    assert work(tasks) == ["done", "cancelled", "done", "done"]
+    if how == "cancelled":
+        (folders[1].path / "cancel").touch()
+    else:
+        holder = subprocess.Popen([sys.executable, "-c", "import sys; from pathlib import Path; "
+                                   "from fer.study.lease import Lease; "
+                                   "Lease(Path(sys.argv[1])).take(); print(1, flush=True); input()",
+                                   str(folders[1].path / "lease")], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)
+        assert holder.stdout is not None and holder.stdout.readline()
+    assert work(tasks) == ["done", how, "done", "done"]
     assert len(together_seen[0]) == 3
+    if how == "taken":
+        holder.kill()
+        holder.wait()
+
+
+def test_cancelled_while_it_trains_it_is_dropped_and_the_others_go_on(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, folders = probes(GRID)
+    monkeypatch.setattr("fer.engine.journal.HEARTBEAT_SECONDS", 0.0)
+    original = together.train_probes
+
+    def cancelling(*arguments: Any) -> Any:
+        for number, line in enumerate(original(*arguments)):
+            if number == 1:
+                (folders[1].path / "cancel").touch()
+            yield line
+
+    monkeypatch.setattr(together, "train_probes", cancelling)
+    assert work(tasks) == ["done", "cancelled", "done", "done"]
+    assert not folders[1].trained
+
+
+def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> None:
+    """Weights of the best epoch alone are nothing to go on from."""
+    tasks, folders = probes(GRID[:2])
+    assert work(tasks) == ["done", "done"]
+    facts = (folders[0].path / "train.json").read_text()
+    (folders[0].path / "train.json").unlink()
+    checkpoints = folders[0].path / "checkpoints"
+    kept = sorted(checkpoints.glob("step-*"))[0]
+    state = json.loads((kept / "state.json").read_text())
+    state |= {"finished": False, "phase_epoch": 1}
+    (kept / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["files"]["state.json"] = {"bytes": (kept / "state.json").stat().st_size,
+                                       "xxh3": checksum(kept / "state.json")}
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    for other in sorted(checkpoints.glob("step-*"))[1:]:
+        shutil.rmtree(other)
+    assert work(tasks[:1]) == ["done"]
+    again = json.loads((folders[0].path / "train.json").read_text())
+    assert again["best_epoch"] == json.loads(facts)["best_epoch"]
+
+
+def test_probes_that_average_their_weights_train_alone(places: Path) -> None:
+    _, folders = probes([{"seed": 1}, {"seed": 2}], recipe__phases=[
+        {"name": "probe", "train": ["head"], "views": 2, "average": {"how": "ema"}}])
+    assert [together.kind_of(folder) for folder in folders] == [None, None]
 
 
 @pytest.mark.parametrize("overrides", [

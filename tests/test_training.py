@@ -27,7 +27,8 @@ from fer.study.expand import identify
 from fer.study.store import RunFolder, Store
 
 
-def trained(evaluate: tuple[str, ...] = (), expect: str = "done", **overrides: Any) -> RunFolder:
+def trained(evaluate: tuple[str, ...] = (), expect: str = "done", terms: Terms | None = None,
+            **overrides: Any) -> RunFolder:
     """Train a toy run and what it starts from, and return its folder."""
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
     config = load_run("configs/drawn.yaml", {**TOY, "keep.tensorboard": False, **changes})
@@ -40,7 +41,7 @@ def trained(evaluate: tuple[str, ...] = (), expect: str = "done", **overrides: A
     folder = Store(home()).folder(run)
     folder.notice(run, {})
     splits = {split: contents.split(split, config.data) for split in evaluate}
-    assert work([Task(folder.path, splits)]) == [expect], folder.status().traceback
+    assert work([Task(folder.path, splits)], terms) == [expect], folder.status().traceback
     return folder
 
 

@@ -34,6 +34,17 @@ def refuse_strangers(config: RunConfig, members: Sequence[RunConfig], place: str
                           "weights, so means of theirs would not work")
 
 
+def refuse_other_pictures(config: RunConfig, teacher: RunConfig, place: str) -> None:
+    """Raise a CallerError where a teacher looks at other pictures or knows other classes."""
+    if teacher.data.classes != config.data.classes:
+        raise CallerError(f"{place}: recipe.teacher: its classes are "
+                          f"{', '.join(teacher.data.classes)}; they must be the student's")
+    if teacher.backbone.input_size != config.backbone.input_size:
+        raise CallerError(f"{place}: recipe.teacher: its pictures have "
+                          f"{teacher.backbone.input_size} pixels a side, the student's "
+                          f"{config.backbone.input_size}; set backbone.input_size of one of them")
+
+
 def _start(member: RunConfig) -> str | None:
     """Return what weights a run starts from, its head's included; None where they are random."""
     init, pretrained = member.recipe.init, member.backbone.pretrained

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fer.config.kin import refuse_strangers
+from fer.config.kin import refuse_other_pictures, refuse_strangers
 from fer.config.marks import Frozen
 from fer.config.places import REPOSITORY
 from fer.config.schema import Backbone, RunConfig
@@ -127,6 +127,8 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
         if key not in known:
             known[key] = resolve(parent(), f"{place} ({role})", known, depth + 1)
         parents[role] = known[key]
+    if "teacher" in parents:
+        refuse_other_pictures(config, parents["teacher"], place)
     if config.recipe.combine is not None:
         refuse_strangers(config, list(parents.values()), place)
     return config.model_copy(update={"parents": parents}) if parents else config

@@ -184,19 +184,30 @@ def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 @contextmanager
-def only_builder(folder: Path) -> Iterator[None]:
-    """Hold a lock that dies with its process; what killed builders left behind is removed."""
+def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that dies with its process; what killed builders left behind is removed.
+
+    Args:
+        folder: or file, that is to be built.
+        wait: until the lock is free; else it is yielded whether it is held.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
         except OSError:  # a file system without locks: two may build the same, one is kept
-            yield
+            yield True
             return
         for orphan in folder.parent.glob(f".{folder.name}.tmp-*"):
-            shutil.rmtree(orphan, ignore_errors=True)
-        yield
+            if orphan.is_dir():
+                shutil.rmtree(orphan, ignore_errors=True)
+            else:
+                orphan.unlink(missing_ok=True)
+        yield True
     finally:
         os.close(handle)
 

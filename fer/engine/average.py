@@ -53,6 +53,11 @@ class Mean:
             self.epochs += 1
             self._approach(1 / self.epochs)
 
+    def copy(self) -> "Mean":
+        """Return a mean that stands where this one does."""
+        state = {key: tensor.clone() for key, tensor in self.state.items()}
+        return Mean(self.model, self.average, state, self.epochs)
+
     @torch.no_grad()
     def _approach(self, share: float) -> None:
         """Move the mean towards the weights; what is counted, not measured, is taken over."""

@@ -134,6 +134,9 @@ class Checkpoints:
             try:
                 verify(folder)
                 progress = Progress.from_json(read_json(folder / "state.json"))
+                middle = not progress.finished and (progress.phase_epoch or progress.batch)
+                if middle and not (folder / "optimizer.json").is_file():
+                    continue  # weights only, from before the run's last checkpoint was written
                 if progress.best.score is not None and progress.best.step != step:
                     verify(self.path(progress.best.step))
                 return folder, progress

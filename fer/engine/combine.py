@@ -14,7 +14,7 @@ import torch
 from fer.engine.average import State, copy_of, put
 from fer.engine.controllers import Progress
 from fer.engine.course import selection_score
-from fer.engine.journal import Preempted
+from fer.engine.journal import Cancelled, Preempted
 from fer.engine.norms import estimate_norms
 from fer.engine.predict import predict_logits
 from fer.engine.train import Training
@@ -46,7 +46,7 @@ def combine(run: Training, members: Sequence[State]) -> None:
         members: weights and buffers of the parents, in the recipe's order.
 
     Raises:
-        Preempted: this process was asked to leave.
+        Preempted, Cancelled: this process was asked to leave, or the run to stop.
     """
     how = run.config.recipe.combine
     assert how is not None
@@ -56,12 +56,11 @@ def combine(run: Training, members: Sequence[State]) -> None:
 
     def judge(candidate: Candidate) -> float:
         nonlocal best
-        if run.session.agree(run.stop())[0]:
-            raise Preempted("asked to leave; combining begins again")
+        leave_if_asked(run)
         put(run.model, candidate.state)
         if not candidate.measured:
-            estimate_norms(run.model, run.batches, run.session)
-        logits = predict_logits(run.session, run.model, run.val, run.config.train.batch_size)
+            estimate_norms(run.model, run.batches, run.session, lambda: leave_if_asked(run))
+        logits = _logits(run)
         scores = validation_scores(run.val_labels, logits)
         progress.epoch += 1
         progress.step += 1
@@ -89,6 +88,21 @@ def combine(run: Training, members: Sequence[State]) -> None:
         run.journal.check_lease()
         run.checkpoints.save(progress, run.model, None)
     run.session.wait()
+
+
+def leave_if_asked(run: Training) -> None:
+    """Raise where some rank was asked to leave, or the run to stop; called by all together."""
+    stop, cancel = run.session.agree(run.stop(), run.journal.cancel_asked())
+    if cancel:
+        raise Cancelled("stopped because launch/status.py --cancel asked for it")
+    if stop:
+        raise Preempted("asked to leave; combining begins again")
+
+
+def _logits(run: Training) -> np.ndarray:
+    """Return validation logits of the model as it is, float32 (N, C)."""
+    return predict_logits(run.session, run.model, run.val, run.config.train.batch_size,
+                          lambda: leave_if_asked(run))
 
 
 def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
@@ -132,7 +146,7 @@ def mixed(members: Sequence[State], shares: Sequence[float]) -> State:
 def _temperature(run: Training, member: State, judge: Judge) -> None:
     """Judge the run with its head's weights divided by the temperature that fits best."""
     put(run.model, member)
-    logits = predict_logits(run.session, run.model, run.val, run.config.train.batch_size)
+    logits = _logits(run)
     found = best_temperature(run.val_labels, logits)
     judge(Candidate(cooled(run, member, found), {"temperature": found}, measured=True))
 

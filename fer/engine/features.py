@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,12 @@ from fer.publish import replacing
 from fer.study.room import disk_refusals_named
 
 VERSION = 1
-BATCH = 64  # pictures in a forward pass, whatever the run's own: it may move the last bit
+BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, whatever the run's own: it may move the
+# last bit. On a core, maps of 64 do not stay in its cache: half as fast again a picture.
+WAIT_SECONDS = 0.5  # between two looks whether another process has computed them
 POLL = 16  # batches between two questions whether to go on
 MOST_BYTES = 50e9  # of all files; those that were used longest ago go first
+LEAST_AGE = 3 * 86400.0  # seconds since it was opened: a job may have a younger one mapped
 
 Pictures = Callable[[Indices, int], Tensor]
 """Numbers in a source and a view -> pictures as `Classifier.forward` takes them."""
@@ -98,6 +102,8 @@ class Body:
             "backbone": scientific(self.model.backbone),
             "packs": [(pack.digest, pack.n) for pack in source.packs], "views": views,
             "compute": scientific(self.config.compute), "device": self.session.device.type}
+        if self.session.device.type != "cpu":
+            content["determinism"] = self.config.compute.determinism
         if views > 1:
             masks = scientific(train.masks) if train.masks is not None else None
             content |= {"augment": train.augment, "masks": masks}
@@ -120,8 +126,8 @@ def ensure_features(
 ) -> Features | None:
     """Return the features of a source, computed by all ranks together where there are none.
 
-    One process on a file system computes, the others wait for it. None where the network does
-    more after its head, so that features would not give its logits.
+    One process on a file system computes, the others wait for it, and go on asking `between`. None
+    where the network does more after its head, so that features would not give its logits.
 
     Args:
         pictures: makes the views, so that `pictures(indices, view)` is what the body is shown.
@@ -130,25 +136,34 @@ def ensure_features(
     """
     session = body.session
     path = cache / "features" / f"{body.model.backbone.name}-{body.key(source, views)}.npy"
-    lock = only_builder(path) if session.first else contextlib.nullcontext()
-    with lock:
-        known = _open(path, views, source.n) if session.first else None
-        if not session.agree(known is not None)[0]:
-            if not body.head_is_last(pictures(np.arange(1), 0)):
-                return None
-            rows = _compute(body, source, pictures, views, between)
-            if session.first:
-                with disk_refusals_named(cache):
-                    _write(path, rows)
-                _make_room(path)
-        session.wait()
-    found = _open(path, views, source.n)
-    assert found is not None, f"{path} was there a moment ago"
-    return Features(found, session.device)
+    while True:
+        if (found := _known(path, views, source.n, session)) is not None:
+            return Features(found, session.device)
+        lock = only_builder(path, wait=False) if session.first else contextlib.nullcontext(True)
+        with lock as held:
+            if not session.agree(not held)[0]:
+                found = _known(path, views, source.n, session)
+                if found is None and not body.head_is_last(pictures(np.arange(1), 0)):
+                    return None
+                if found is None:
+                    found = _compute(body, source, pictures, views, between)
+                    if session.first:
+                        with disk_refusals_named(cache):
+                            _write(path, found)
+                        _make_room(path)
+                return Features(found, session.device)
+        between()
+        time.sleep(WAIT_SECONDS)
+
+
+def _known(path: Path, views: int, n: int, session: Session) -> NDArray[np.float32] | None:
+    """Return the mapped file where every rank sees it; a node's own cache may have another's."""
+    rows = _open(path, views, n)
+    return None if session.agree(rows is None)[0] else rows
 
 
 def _write(path: Path, rows: NDArray[np.float32]) -> None:
-    with replacing(path) as temporary, open(temporary, "wb") as handle:
+    with replacing(path, durable=True) as temporary, open(temporary, "wb") as handle:
         np.save(handle, rows)
 
 
@@ -156,7 +171,7 @@ def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
     """Return the mapped file, noted as used; None where there is none that fits."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        with contextlib.suppress(PermissionError):  # another user's, in a shared cache
+        with contextlib.suppress(OSError):  # another user's, in a shared cache
             os.utime(path)
     except (FileNotFoundError, ValueError, EOFError):
         return None
@@ -167,7 +182,8 @@ def _compute(body: Body, source: Source, pictures: Pictures, views: int,
              between: Callable[[], object]) -> NDArray[np.float32]:
     """Return features float32 (views, n, …) on every rank: one forward pass a picture and view."""
     session, model = body.session, body.model
-    batches = [(view, start) for view in range(views) for start in range(0, source.n, BATCH)]
+    size = BATCH if session.device.type == "cpu" else GPU_BATCH
+    batches = [(view, start) for view in range(views) for start in range(0, source.n, size)]
     shares = [share(0, len(batches), rank, session.world) for rank in range(session.world)]
     parts: list[Tensor] = []
     training = model.training
@@ -177,20 +193,21 @@ def _compute(body: Body, source: Source, pictures: Pictures, views: int,
             first, last = shares[session.rank]
             if first + number < last:
                 view, start = batches[first + number]
-                some = np.arange(start, min(start + BATCH, source.n))
+                some = np.arange(start, min(start + size, source.n))
                 with torch.inference_mode(), session.accelerator.autocast():
-                    parts.append(model.features(pictures(some, view)).float())
+                    rows = model.features(pictures(some, view)).float()
+                parts.append(rows.cpu() if session.world == 1 else rows)
             if (number + 1) % POLL == 0:
                 between()
     finally:
         model.train(training)
-    sizes = [sum(min(BATCH, source.n - start) for _, start in batches[first:last])
+    sizes = [sum(min(size, source.n - start) for _, start in batches[first:last])
              for first, last in shares]
     if not parts:  # a rank without a batch, where there are more of them than batches
         with torch.inference_mode(), session.accelerator.autocast():
             parts.append(model.features(pictures(np.arange(1), 0))[:0].float())
-    rows = session.concatenate(torch.cat(parts), sizes).cpu().numpy()
-    return rows.reshape(views, source.n, *rows.shape[1:])
+    whole = session.concatenate(torch.cat(parts), sizes).cpu().numpy()
+    return whole.reshape(views, source.n, *whole.shape[1:])
 
 
 def _make_room(kept: Path) -> None:
@@ -204,9 +221,9 @@ def _make_room(kept: Path) -> None:
     found = [(one.st_mtime, one.st_size, path) for path in kept.parent.glob("*.npy")
              if (one := stat(path)) is not None]
     total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+    for used, size, path in sorted(found):
         if total <= MOST_BYTES:
             return
-        if path != kept:
+        if path != kept and time.time() - used > LEAST_AGE:
             path.unlink(missing_ok=True)
             total -= size

@@ -73,24 +73,24 @@ def work(tasks: Sequence[Task], terms: Terms | None = None) -> list[str]:
     """
     outcomes: list[str] = []
     for number, task in enumerate(tasks):
-        _train_alike(tasks[number:], terms or Terms())
-        outcomes.append(_work_one(task, terms or Terms()))
+        left = _train_alike(tasks[number:], terms or Terms())
+        outcomes.append("preempted" if left else _work_one(task, terms or Terms()))
         if outcomes[-1] == "preempted":
             break
     leave_group()
     return outcomes
 
 
-def _train_alike(tasks: Sequence[Task], terms: Terms) -> None:
+def _train_alike(tasks: Sequence[Task], terms: Terms) -> bool:
     """Train the first run together with those after it that are alike, where there are any.
 
-    What is left untrained is then done alone: where another process has one of the runs, where
-    this process was asked to leave, and probes that diverge.
+    What is left untrained is then done alone: probes that diverge, or where another process has
+    one of the runs. Returns whether this process was asked to leave.
     """
     _, world = rank_and_world()
     kind = together.kind_of(RunFolder(tasks[0].folder)) if world == 1 else None
     if kind is None or len(tasks) == 1:
-        return
+        return False
     folders = [folder for folder in (RunFolder(task.folder) for task in tasks)
                if together.kind_of(folder) == kind]
     held = [folder for folder in folders if not _claim(folder)] if len(folders) > 1 else []
@@ -99,8 +99,13 @@ def _train_alike(tasks: Sequence[Task], terms: Terms) -> None:
             compute = held[0].config.compute
             with disk_refusals_named(held[0].path), open_session(compute) as session:
                 together.train_together(held, session, terms.stop)
-    except (together.Left, LeaseLost):
-        return
+    except together.Left:
+        for folder in held:
+            if not folder.trained:
+                folder.say(replace(folder.status(), state="preempted"))
+        return True
+    except LeaseLost:
+        return False
     except Exception as error:  # the boundary of these runs, as in `_work_one`
         for folder in held:
             if folder.lease.mine() and not folder.trained:
@@ -108,6 +113,7 @@ def _train_alike(tasks: Sequence[Task], terms: Terms) -> None:
     finally:
         for folder in held:
             folder.lease.release()
+    return False
 
 
 def _work_one(task: Task, terms: Terms) -> str:

@@ -67,7 +67,13 @@ class WeightedCrossEntropy:
 
 
 class Objective:
-    """What a step minimises: here, the cross-entropy of its pictures."""
+    """What a step minimises: here, the cross-entropy of its pictures.
+
+    Attributes:
+        views: pictures in a forward pass for each sample.
+    """
+
+    views = 1
 
     def __init__(self, loss: WeightedCrossEntropy) -> None:
         self.loss = loss
@@ -93,13 +99,14 @@ def backward(
 
     Args:
         batch: this rank's share of the global batch.
-        micro_batch: the most samples in one forward pass; None takes the share at once.
+        micro_batch: the most pictures in one forward pass; None takes the share at once.
 
     Returns:
         this rank's part of the global mean loss (float32 scalar): the sum over ranks is the loss.
     """
     scale = 1.0 / objective.loss.weight_sum(batch.global_labels)
-    parts = batch.split(micro_batch or max(1, len(batch)))
+    most = max(1, micro_batch // objective.views) if micro_batch else max(1, len(batch))
+    parts = batch.split(most)
     share = torch.zeros((), device=batch.images.device)
 
     def forward(images: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ MOST_BATCHES = 200
 
 def estimate_norms(model: Classifier, batches: TrainBatches, session: Session,
                    between: Callable[[], object] = lambda: None) -> None:
-    """Set every batch-norm layer's statistics to the mean over training batches.
+    """Set the statistics of every batch-norm layer that is not frozen to the mean over batches.
 
     The batches are those of the first epoch, at most `MOST_BATCHES` of them: the same whatever the
     ranks. The model's mode is restored.
@@ -22,12 +22,15 @@ def estimate_norms(model: Classifier, batches: TrainBatches, session: Session,
     Args:
         between: called after every batch, by all ranks together; may raise.
     """
-    norms = [layer for layer in model.batch_norms() if isinstance(layer, _BatchNorm)]
-    if not norms:
-        return
-    before = [(layer.momentum, layer.training) for layer in norms]
     training = model.training
+    model.train()  # what is frozen stays in eval mode, and keeps its statistics
+    norms = [layer for layer in model.batch_norms()
+             if isinstance(layer, _BatchNorm) and layer.training]
+    before = [layer.momentum for layer in norms]
     model.eval()
+    if not norms:
+        model.train(training)
+        return
     for layer in norms:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean
@@ -40,7 +43,7 @@ def estimate_norms(model: Classifier, batches: TrainBatches, session: Session,
                     model(batch.images)
             between()
     finally:
-        for layer, (momentum, mode) in zip(norms, before, strict=True):
-            layer.momentum, layer.training = momentum, mode
+        for layer, momentum in zip(norms, before, strict=True):
+            layer.momentum = momentum
         model.train(training)
     average_batch_norm(model, session)

@@ -16,6 +16,8 @@ from fer.engine.loss import Forward, Objective, WeightedCrossEntropy
 class BothViews(Objective):
     """The mean cross-entropy of both views, and how far apart their outputs are."""
 
+    views = 2
+
     def __init__(self, loss: WeightedCrossEntropy, pair: Pair) -> None:
         super().__init__(loss)
         self.pair = pair

@@ -34,18 +34,20 @@ class Probe:
 
     Attributes:
         weights: those of the best epoch and of the last one, by the step they were reached at.
+        stood: where training stood at those steps.
+        dropped: it trains no more, and its run is left to be done alone.
     """
 
     config: RunConfig
     progress: Progress = field(default_factory=Progress)
     weights: dict[int, list[Tensor]] = field(default_factory=dict)
     stood: dict[int, Progress] = field(default_factory=dict)
-    diverged: bool = False
+    dropped: bool = False
 
     @property
     def over(self) -> bool:
         """Whether it trains no more."""
-        return self.progress.finished or self.diverged
+        return self.progress.finished or self.dropped
 
     def keep(self, weights: list[Tensor]) -> None:
         """Keep the weights of the epoch that just ended, and of the best one."""
@@ -183,7 +185,8 @@ class Bench:
 def train_probes(probes: Sequence[Probe], model: Classifier, bench: Bench) -> Iterator[Line]:
     """Train the probes of one seed and yield a line an epoch and probe.
 
-    A probe whose loss is not finite is marked as diverged and yields no more.
+    A probe whose loss is not finite is marked as dropped and yields no more, as one that the caller
+    marks.
 
     Args:
         probes: of which only rate and decay differ.
@@ -224,7 +227,7 @@ def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> l
                 probe.progress.step += 1
                 probe.progress.batch += 1
     for probe, value in zip(probes, sums.tolist(), strict=True):
-        probe.diverged |= not np.isfinite(value)
+        probe.dropped |= not np.isfinite(value)
         probe.progress.losses = value
     multiplier = float(heads.multiplier)
     return [lr * multiplier for lr in lrs]

@@ -1,7 +1,7 @@
 """Runs of a job that are linear probes of one frozen body train together (`fer.engine.probes`).
 
 Each keeps its own folder, lease, metrics and checkpoint, as if it had trained alone. A probe that
-diverges is left to be done alone, where it fails with its own words.
+diverges or is cancelled is left to be done alone, where it ends with its own words.
 """
 
 import json
@@ -37,7 +37,7 @@ def kind_of(folder: RunFolder) -> str | None:
     recipe, inputs = config.recipe, config.inputs
     if inputs is None or len(recipe.phases) != 1 or recipe.phases[0].views is None:
         return None
-    if config.compute.compile:
+    if config.compute.compile or recipe.phases[0].average is not None:
         return None
     own = scientific(config)
     own["optim"] = {**own["optim"], "lr": None, "weight_decay": None}
@@ -105,10 +105,12 @@ def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], 
     for line in train_probes([member.probe for member in members], run.model, bench):
         leave_if_asked()
         member = by_probe[id(line.probe)]
+        line.probe.dropped |= member.journal.cancel_asked()
         member.journal.epoch(line.facts, run.val_labels, line.logits, run.val)
         member.journal.beat(line.probe.progress)
     for member in members:
-        if not member.probe.diverged:
+        if not member.probe.dropped:
+            leave_if_asked()
             _write(member)
 
 

@@ -274,7 +274,7 @@ def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.O
     if run.mean is None:
         logits = feed.validate(lambda: _save_if_asked(run, optimizer))
     else:
-        logits = _validate_mean(run, feed)
+        logits = _validate_mean(run, feed, optimizer)
     scores = validation_scores(run.val_labels, logits)
     facts = epoch_facts(progress, phase.name, run.steps_per_epoch,
                         optimizer.param_groups[-1]["lr"], scores)
@@ -285,16 +285,31 @@ def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.O
     _save(run, optimizer if progress.phase_epoch else None)
 
 
-def _validate_mean(run: Training, feed: Feed) -> np.ndarray:
+class _Asked(Exception):
+    """Somebody asked this process to leave while the mean was in the model's place."""
+
+
+def _validate_mean(run: Training, feed: Feed, optimizer: torch.optim.Optimizer) -> np.ndarray:
     """Return validation logits of the mean of weights, batch-norm estimated where it has to be."""
-    mean = run.mean
-    assert mean is not None
+    assert run.mean is not None
+    before, mean = run.mean, run.mean.copy()  # an epoch counts when it has been validated
     mean.after_epoch()
+
+    def leave_if_asked() -> None:
+        if run.session.agree(run.stop())[0]:
+            raise _Asked
 
     def estimate() -> None:
         if mean.average.how == "swa":
-            estimate_norms(run.model, run.batches, run.session)
+            estimate_norms(run.model, run.batches, run.session, leave_if_asked)
         average_batch_norm(run.model, run.session)
 
-    with mean.in_place(estimate):
-        return feed.validate(lambda: None)  # a checkpoint in the middle would be of the mean only
+    try:
+        with mean.in_place(estimate):
+            logits = feed.validate(leave_if_asked)
+    except _Asked:
+        run.mean = before
+        _save_if_asked(run, optimizer)
+        raise AssertionError("asked to leave, and then not any more") from None
+    run.mean = mean
+    return logits
