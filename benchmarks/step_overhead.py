@@ -26,7 +26,8 @@ from fer.engine.feed import feed_of
 from fer.engine.journal import Journal
 from fer.engine.optimizers import make_optimizer
 from fer.engine.session import Session, open_session
-from fer.engine.train import Training, new_model, train_epoch
+from fer.engine.train import train_epoch
+from fer.engine.training import Training, new_model
 from fer.models.classifier import Classifier
 from fer.study.store import RunFolder
 from fer.transfer.phases import param_groups

@@ -21,6 +21,7 @@ from fer.engine.average import Mean, copy_of, put
 from fer.engine.job import Task, Terms, work
 from fer.engine.norms import estimate_norms
 from fer.engine.session import open_session
+from fer.engine.training import new_model
 
 FULL: dict[str, Any] = {"name": "full", "train": "all"}
 
@@ -102,7 +103,7 @@ def test_the_checkpoint_is_the_model_that_was_validated_and_what_is_frozen_stays
     assert result["uar"] == pytest.approx(line["val_uar"])
     assert result["nll"] == pytest.approx(line["val_loss"], rel=1e-3)
     with open_session(folder.config.compute) as session:
-        start, _ = engine.new_model(folder.config, session)
+        start, _ = new_model(folder.config, session)
     frozen = {"all": (), "last": ("bn1", "layer1", "layer2"), "views": ("bn1", "layer"),
               "batch": ("bn1", "layer")}
     name = ("views" if "views" in phase else "batch" if "batch_norm" in phase else

@@ -113,7 +113,7 @@ def test_a_head_with_dropout_drops_what_it_would_alone(
         model.net.output = torch.nn.Sequential(torch.nn.Dropout(0.5), model.net.output)
         return model
 
-    monkeypatch.setattr("fer.engine.train.build", with_dropout)
+    monkeypatch.setattr("fer.engine.training.build", with_dropout)
     grid = [{"optim__lr": lr} for lr in (1e-3, 1e-2)]
     tasks, folders = probes(grid, **wide)
     assert work(tasks) == ["done"] * 2 and len(together_seen[0]) == 2

@@ -17,7 +17,7 @@ from fer.engine.course import selection_score
 from fer.engine.journal import Cancelled, Preempted
 from fer.engine.norms import estimate_norms
 from fer.engine.predict import predict_logits
-from fer.engine.train import Training
+from fer.engine.training import Training
 from fer.evaluate.metrics import log_probabilities, validation_scores
 
 TEMPERATURES = (0.05, 20.0)

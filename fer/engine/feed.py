@@ -6,7 +6,7 @@ frozen body makes of them, and the head.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -21,10 +21,8 @@ from fer.engine.features import Body, Features, ensure_features
 from fer.engine.loss import Objective
 from fer.engine.pairing import BothViews, Distillation
 from fer.engine.predict import head_logits, predict_logits
+from fer.engine.training import Training
 from fer.models.classifier import Classifier
-
-if TYPE_CHECKING:
-    from fer.engine.train import Training
 
 Between = Callable[[], object]
 
@@ -82,7 +80,7 @@ class Head(nn.Module):
         return logits.flatten(1).float()
 
 
-def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
+def feed_of(run: Training, phase: Phase, between: Between) -> Feed:
     """Return what a phase is fed with; features are computed now where they are missing.
 
     Args:
@@ -106,7 +104,7 @@ def feed_of(run: "Training", phase: Phase, between: Between) -> Feed:
     return Feed(pairs, run.model, _paired(run, phase.pair), validate)
 
 
-def _paired(run: "Training", pair: Pair) -> Objective:
+def _paired(run: Training, pair: Pair) -> Objective:
     if pair.how != "distill":
         return BothViews(run.loss, pair)
     teacher = run.teacher
@@ -121,7 +119,7 @@ def _paired(run: "Training", pair: Pair) -> Objective:
 
 
 def features_of(
-    run: "Training", views: FixedViews, between: Between
+    run: Training, views: FixedViews, between: Between
 ) -> tuple[Features, Features] | None:
     """Return the features of the training pictures in their views and of the validation split.
 

@@ -21,7 +21,8 @@ from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_fa
 from fer.engine.predict import head_logits, predict_logits, table
 from fer.engine.prepare import finish, member_states, prepare, source, trained_model
 from fer.engine.session import Session, leave_group, open_session
-from fer.engine.train import never, train
+from fer.engine.train import train
+from fer.engine.training import never
 from fer.evaluate.metrics import measure, write_result
 from fer.evaluate.predictions import write_predictions
 from fer.study.lease import LeaseLost, LeaseTaken

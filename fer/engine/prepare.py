@@ -17,7 +17,7 @@ from fer.engine.course import all_epochs, final_facts
 from fer.engine.facts import environment
 from fer.engine.journal import Journal
 from fer.engine.session import Session
-from fer.engine.train import Training, new_model
+from fer.engine.training import Training, new_model
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.foreign import read_foreign

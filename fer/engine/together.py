@@ -17,7 +17,7 @@ from fer.engine.journal import Journal
 from fer.engine.prepare import finish, prepare
 from fer.engine.probes import Bench, Probe, linear_of, train_probes
 from fer.engine.session import Session
-from fer.engine.train import Training
+from fer.engine.training import Training
 from fer.study.store import RunFolder
 from fer.transfer.phases import freeze
 

@@ -5,118 +5,36 @@ alone, so a checkpoint is the weights, the optimiser and a `Progress`.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from fer.config.places import cache
 from fer.config.recipe import Phase
-from fer.config.schema import RunConfig
-from fer.data.batches import TrainBatches
-from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
-from fer.data.source import Source
 from fer.engine.average import Mean, State, copy_of, put
 from fer.engine.checkpoint import (
-    Checkpoints,
     load_optimizer,
     load_training,
     load_weights,
 )
-from fer.engine.controllers import Progress
-from fer.engine.course import all_epochs, end_epoch, epoch_facts, rate, selection_score
+from fer.engine.course import end_epoch, epoch_facts, rate, selection_score
 from fer.engine.feed import Feed, feed_of
-from fer.engine.journal import Cancelled, Journal, Preempted
+from fer.engine.journal import Cancelled, Preempted
 from fer.engine.looks import Looks, most_between_looks
-from fer.engine.loss import WeightedCrossEntropy, backward, class_weights
+from fer.engine.loss import backward
 from fer.engine.norms import estimate_norms
 from fer.engine.optimizers import make_optimizer
 from fer.engine.seeding import seed_torch
-from fer.engine.session import Session, average_batch_norm, synchronised_batch_norm
+from fer.engine.session import average_batch_norm
+from fer.engine.training import Training
 from fer.evaluate.metrics import validation_scores
-from fer.models.classifier import Classifier
-from fer.models.registry import build
-from fer.transfer.anchor import Anchor, start_of
+from fer.transfer.anchor import Anchor
 from fer.transfer.phases import freeze, param_groups
-
-
-def never() -> bool:
-    """Say that nobody asked this process to stop."""
-    return False
 
 
 class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; names the step. Nothing after it was written."""
-
-
-@dataclass
-class Training:
-    """What one run trains with: fixed for the run, beside the `Progress`, which moves.
-
-    `stop` says whether somebody asked this process to save and leave; it is polled. `clean` has the
-    unmasked view of each picture where that is in another set, and `teacher` is what a student
-    learns from, in eval mode. `mean` is that of the weights, where the running phase takes one.
-    """
-
-    config: RunConfig
-    session: Session
-    train: Source
-    val: Source
-    checkpoints: Checkpoints
-    journal: Journal
-    model: Classifier
-    progress: Progress = field(default_factory=Progress)
-    limit_batches: int | None = None
-    stop: Callable[[], bool] = never
-    clean: Source | None = None
-    teacher: Classifier | None = None
-    mean: Mean | None = None
-    last_saved: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        config, session = self.config, self.session
-        self.batches = TrainBatches(
-            self.train, config.seed, config.train.augment, config.train.batch_size,
-            session.rank, session.world, _masks(config, self.train), config.train.mix)
-        self.val_labels = self.val.labels_of(np.arange(self.val.n))
-        weights = class_weights(config.loss, self.train.class_counts)
-        self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
-        held = any(phase.l2sp for phase in config.recipe.phases)
-        self.start = start_of(self.model) if held else {}  # before a checkpoint is loaded
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
-        return min(self.batches.steps_per_epoch, self.limit_batches or 2**31)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole run if nothing stops early."""
-        combined = self.config.recipe.combine is not None
-        return all_epochs(self.config) * (1 if combined else self.steps_per_epoch)
-
-
-def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
-    """Return what lays masks over training pictures, where the configuration asks for it."""
-    masks = config.train.masks
-    if masks is None:
-        return None
-    return MaskAugmentation(ensure_atlas(masks, source.size, cache()), masks.probability,
-                            source.device)
-
-
-def new_model(config: RunConfig, session: Session) -> tuple[Classifier, str]:
-    """Return the run's model with random weights of its seed, on the device, and a log line."""
-    seed_torch(config.seed, 0)
-    model = build(config.backbone, config.data.classes)
-    if config.compute.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    distributed, note = synchronised_batch_norm(model, session)
-    assert isinstance(distributed, Classifier)
-    return distributed.to(session.device), note
 
 
 def train(run: Training) -> None:
