@@ -21,7 +21,9 @@ def faults() -> dict[str, list[str]]:
 
 
 def patch(train) -> None:
-    asked, steps, original = faults(), [0], train.TrainBatches.batch
+    from fer.data.batches import TrainBatches
+
+    asked, steps, original = faults(), [0], TrainBatches.batch
 
     def batch(self, epoch, step):
         steps[0] += 1
@@ -39,7 +41,7 @@ def patch(train) -> None:
                     os._exit(0)
         return original(self, epoch, step)
 
-    train.TrainBatches.batch = batch
+    TrainBatches.batch = batch  # type: ignore[method-assign]
     if "weights" in asked:
         facts = train.average_batch_norm
 
