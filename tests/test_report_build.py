@@ -12,8 +12,9 @@ from PIL import Image
 from rich.console import Console
 from simulated_study import Simulated, build, predictions, rows, simulate, write_run
 
+from fer.evaluate.interval import Interval
 from fer.publish import read_json
-from fer.report.answer import DRAWINGS, UNLIKE
+from fer.report.answer import DRAWINGS, UNLIKE, _gap_words
 from fer.report.terminal import print_summary
 
 COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
@@ -231,3 +232,8 @@ def test_building_a_report_does_not_import_torch(small: Simulated) -> None:
             "build_report(s.study, s.runs, s.out, lambda name: None);"
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_gap_that_rounds_to_nothing_has_no_sign() -> None:
+    said = _gap_words(Interval(-0.003, -0.04, 0.034, "test sampling", 2, (800, 360), (319, 146)))
+    assert said == "a gap of 0 points [−4, 3], which the noise can explain"

@@ -154,10 +154,10 @@ def _gap_sentence(analysis: Analysis, name: str,
 def _gap_words(apart: Interval) -> str:
     """Return the gap in words; inside the noise it says so."""
     assert apart.value is not None
-    value = f"{100 * apart.value:.0f}".replace("-", "−")
+    value = f"{round(100 * apart.value):d}".replace("-", "−")  # an int: there is no −0 among them
     if apart.low is None or apart.high is None:
         return f"a gap of {value} points, without an interval"
-    limits = f"[{100 * apart.low:.0f}, {100 * apart.high:.0f}]".replace("-", "−")
+    limits = f"[{round(100 * apart.low):d}, {round(100 * apart.high):d}]".replace("-", "−")
     inside = ", which the noise can explain" if apart.low <= 0 <= apart.high else ""
     return f"a gap of {value} points {limits}{inside}"
 
