@@ -124,7 +124,7 @@ def test_the_parent_is_shared_whatever_the_study_sets_for_its_own_runs() -> None
 
 def test_the_2021_grid_has_its_backbones_recipes_sets_and_five_seeds() -> None:
     study = load_study("sweeps/paper.yaml")
-    assert len(cells(study)) == 4 * (3 * 3 - 1) * 5
+    assert len(cells(study)) == 4 * (5 * 3 - 1) * 5
     assert {"resmasking_dropout1", "cbam_resnet50", "vgg19", "mobilenet_w1"} == set(
         study.grid["backbone"])
 
