@@ -19,11 +19,13 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml --cluster local
 
-# a real SLURM for the tests of the cluster side, where root and apt-get can install it; the tests
-# bring it up, or say why not. They mostly wait, so there are more workers than cores.
+# a real SLURM for the tests of the cluster side and a browser for those of the report, where root
+# and apt-get can install them; the tests use them, or say why not. They mostly wait, so there are
+# more workers than cores.
 test: $(VENV)/.installed-test
 	-$(BIN)/python slurm/devcluster.py install
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	-command -v chromedriver || apt-get install -y --no-install-recommends chromium chromium-driver
+	$(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import checkpoint
 import cluster_side
+import evaluation
 import input_pipeline
 import packs
 import precision
 import probes
+import report_side
+import search_side
 import start_up
 import step_overhead
 import torch
@@ -75,7 +78,9 @@ def main() -> int:
     found = [*step_overhead.measure(options.quick), *pipeline(options.quick),
              *packs.measure(options.quick), *probes.measure(options.quick),
              *start_up.measure(options.quick), *precision.measure(options.quick),
-             *checkpoint.measure(options.quick), *cluster_side.measure(options.quick)]
+             *evaluation.measure(options.quick), *report_side.measure_report(options.quick),
+             *checkpoint.measure(options.quick), *cluster_side.measure(options.quick),
+             *search_side.measure(options.quick)]
     about = machine()
     print_table(found, about)
     options.json.parent.mkdir(parents=True, exist_ok=True)

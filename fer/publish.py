@@ -6,6 +6,7 @@ are cut back on resume instead (`fer.engine.journal`).
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,21 @@ from typing import Any
 
 import yaml
 
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
+_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
+                    r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
+
+
+class _Dumper(_SafeDumper):
+    """Puts quotes around words that would be read as numbers, such as the run id `44e7700000`."""
+
+
+def know_floats(kind: Any) -> None:
+    """Have a loader or a dumper take for a float what YAML 1.2 does, so `1e-4` too."""
+    kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+know_floats(_Dumper)
 
 
 def temporary_name(path: Path) -> Path:
@@ -69,8 +84,12 @@ def write_json(path: Path, content: Any, durable: bool = False) -> None:
 
 def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
     """Publish `content` as block-style YAML in the given key order."""
-    text = yaml.dump(content, Dumper=_DUMPER, sort_keys=False, default_flow_style=None, width=100)
-    write_text(path, text, durable)
+    write_text(path, yaml_text(content, default_flow_style=None, width=100), durable)
+
+
+def yaml_text(content: Any, **style: Any) -> str:
+    """Return `content` as YAML that is read as what it was, in the given key order."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **style))
 
 
 def read_json(path: Path) -> Any:

@@ -8,8 +8,14 @@ from fer.command import run
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
+    study: Annotated[list[str], typer.Argument(
+        metavar="STUDY...", help="Name of a study that was started, or its file; several are "
+        "compared in one report.")],
     cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
+    name: Annotated[str, typer.Option(
+        "--as", help="Name of the report on several studies; else A-and-B.")] = "",
+    attention: Annotated[bool, typer.Option(
+        "--attention", help="Draw first where the best models look (Grad-CAM).")] = False,
     after_jobs: Annotated[bool, typer.Option("--after-jobs", hidden=True)] = False,
 ) -> None:
     """Write studies/STUDY/report from the runs that are there, and print the summary.
@@ -20,15 +26,33 @@ def report(
 
     from fer.cluster.profile import use_places_of
     from fer.config.places import home
+    from fer.errors import CallerError
     from fer.report.study import report_study
     from fer.study.folder import read_study
     from fer.study.store import Store
 
     use_places_of(cluster)
     store = Store(home())
-    found = read_study(store, study)
+    if name and len(study) == 1:
+        raise CallerError("--as names a report on several studies; one study's report has its name")
+    if attention:
+        from fer.study.attention import draw_in_process
+
+        for one in study:
+            if line := draw_in_process(read_study(store, one), store):
+                print(line)
+    if len(study) > 1:
+        from fer.report.together import report_studies
+
+        complete = report_studies([read_study(store, one) for one in study], name, store, Console())
+        raise typer.Exit(0 if complete else 1)
+    found = read_study(store, study[0])
     if after_jobs:  # called by the last job of a study on SLURM
         found.record_ends()
+        from fer.study.attention import draw_in_process
+
+        if line := draw_in_process(found, store):
+            print(line)
     complete = report_study(found, store, Console())
     raise typer.Exit(0 if complete else 1)
 

@@ -1,4 +1,4 @@
-"""Show how a study stands: one row a run."""
+"""Show how a study or a search stands: one row a run, one a trial."""
 
 import json
 from dataclasses import asdict
@@ -10,7 +10,8 @@ from fer.command import run
 
 
 def status(
-    study: Annotated[str, typer.Argument(help="Name of a study that was started, or its file.")],
+    study: Annotated[str, typer.Argument(
+        help="Name of a study or search that was started, or its file.")],
     failed: Annotated[bool, typer.Option("--failed", help="Print tracebacks and ends of logs.")]
     = False,
     cancel: Annotated[str, typer.Option(help="Ask runs to stop, by state or name pattern.")] = "",
@@ -24,10 +25,12 @@ def status(
 ) -> None:
     """Print state, epoch, metric, restarts, heartbeat and time left of each run of a study.
 
+    Of a search: score and parameters of each trial, the best one first.
+
     States come from the runs' own files, squeue and sacct; it works without accounting. Exit
     code 0 when every run is done, 1 when not.
     """
-    from fer.cluster.status import look_at
+    from fer.search.standing import look_at
 
     standing = look_at(study, cluster)
     if cancel:

@@ -10,8 +10,8 @@ import numpy as np
 from fer.config.study import Study
 from fer.evaluate.metrics import measure, result_path, write_result
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
-from fer.report.build import ReportSummary, build_report
-from fer.report.collect import ReportRun
+from fer.report.build import About, ReportSummary, build_report, no_facts
+from fer.report.read.collect import ReportRun
 
 CLASSES = ("negative", "neutral", "positive")
 SETS = {"lfw/eval": ("a", 300), "mlfw/eval": ("a", 300), "real/test": ("b", 135)}
@@ -115,11 +115,11 @@ def nothing(sample_id: str) -> None:
     return None
 
 
-def build(simulated: Simulated, **changes: object) -> ReportSummary:
-    arguments: dict[str, object] = {
-        "study": simulated.study, "runs": simulated.runs, "out": simulated.out,
-        "pictures": nothing}
-    return build_report(**(arguments | changes))  # type: ignore[arg-type]
+def build(simulated: Simulated, study: Study | None = None, runs: list[ReportRun] | None = None,
+          out: Path | None = None, **about: object) -> ReportSummary:
+    known = {"pictures": nothing, "facts": no_facts} | about
+    return build_report(study or simulated.study, simulated.runs if runs is None else runs,
+                        out or simulated.out, About(**known))  # type: ignore[arg-type]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

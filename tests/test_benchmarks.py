@@ -12,6 +12,8 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 import timing
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1300)  # a minute alone; it measures with all cores, which others use too
 def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Path
 ) -> None:
@@ -26,6 +28,17 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
         assert part in names
     assert sum(row["target"] is not None for row in rows) >= 9
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
+
+
+def test_early_stopping_on_recorded_curves_saves_epochs_and_finds_the_best() -> None:
+    import search_side
+
+    curves = [[(30 - rank) / 30 * (1 - 0.6 ** epoch) for epoch in range(1, 10)]
+              for rank in range(30)]
+    shares = search_side.share_of_epochs(curves)
+    assert len(shares) == 20 and max(shares) < 0.7 and min(shares) > 0.1
+    whole, best = search_side.epochs_used(curves, range(30), asha=False)
+    assert whole == 270 and best == max(map(max, curves))
 
 
 def test_sides_take_turns_in_going_first() -> None:

@@ -8,10 +8,13 @@ import yaml
 from conftest import REPOSITORY, launch
 
 from fer.config.editor_schemas import editor_schemas
-from fer.config.load import block_names, dump, load_run, load_study
+from fer.config.load import block_names, dump, load_run, load_search, load_study
 from fer.config.schema import RunConfig
-from fer.config.tree import parse_overrides, parse_yaml
+from fer.config.tree import parse_overrides, parse_yaml, read_tree
 from fer.errors import CallerError
+from fer.publish import write_yaml
+from fer.search.trials import Maker
+from fer.study.contents import Contents
 
 DRAWN = "configs/drawn.yaml"
 
@@ -140,9 +143,30 @@ def test_the_schema_of_runs_knows_every_key() -> None:
     assert known == {f.alias or n for n, f in RunConfig.model_fields.items()} | {"base"}
 
 
-@pytest.mark.parametrize("file", sorted(REPOSITORY.glob("sweeps/*.yaml")), ids=lambda p: p.name)
+SHIPPED = sorted(REPOSITORY.glob("sweeps/**/*.yaml"))
+SEARCHES = [file for file in SHIPPED if file.parent.name == "searches" or "-search" in file.name]
+
+
+@pytest.mark.parametrize("file", [one for one in SHIPPED if one not in SEARCHES],
+                         ids=lambda p: p.name)
 def test_every_study_that_ships_is_valid(file: Path) -> None:
     assert load_study(file).study == file.stem
+
+
+@pytest.mark.parametrize("file", SEARCHES, ids=lambda p: p.name)
+def test_every_search_that_ships_is_valid_and_draws_what_can_be_trained(file: Path) -> None:
+    search = load_search(file)
+    assert search.search == file.stem
+    configs, epochs = Maker(search, Contents(file, file)).checked()
+    assert len(configs) > 10 and epochs > 1
+    if "-" in file.stem and file.parent.name == "searches":
+        assert {f"{one.backbone.name}-{one.recipe.name}" for one in configs} == {file.stem}
+
+
+def test_there_is_a_search_for_each_backbone_and_recipe_of_the_2021_study() -> None:
+    found = {file.stem for file in SEARCHES if file.parent.name == "searches"} - {"2021"}
+    assert found == {f"{backbone}-{recipe}" for recipe in load_study("sweeps/paper.yaml").grid[
+        "recipe"] for backbone in ("resmasking_dropout1", "cbam_resnet50")}
 
 
 def test_the_sets_that_a_run_needs_are_its_parents_too():
@@ -150,3 +174,13 @@ def test_the_sets_that_a_run_needs_are_its_parents_too():
         "recipe": "lfw_then_target", "train_on": "mlfw", "evaluate_on": ["real/test"],
         "recipe.init.set": {"train_on": "many", "recipe": "scratch"}})
     assert config.needed_sets == {"mlfw", "many", "real"}
+
+
+@pytest.mark.parametrize("value", [
+    "44e7700000", "1234567890", "0123456789", "1e5", "-.5", "1_0", ".inf", "yes", "null", "0x1f",
+    "12:30:45", "a: b", 1e-5, 5e-3, 1e22, 3, True, None, "2e6"])
+def test_what_is_written_is_read_as_what_it_was(value: object, tmp_path: Path) -> None:
+    content = {"id": value, "many": [value]}
+    write_yaml(tmp_path / "config.yaml", content)
+    found = read_tree(tmp_path / "config.yaml")
+    assert found == content and type(found["id"]) is type(value)

@@ -44,7 +44,8 @@ def test_the_report_takes_the_control_off_where_there_is_one_and_else_names_the_
     assert "real/unmasked" in text
     assert np.mean(found["uar, net of control"]) < np.mean(found["uar"]) - 0.05
     assert set(found) == {f"{name}{net}" for net in ("", ", net of control") for name in (
-        "uar", "recall:negative", "recall:neutral", "recall:positive")}
+        "uar", "recall:negative", "recall:neutral", "recall:positive")} | {
+        f"{name}, at the real set's class shares" for name in ("accuracy", "macro_f1")}
 
 
 def test_a_difference_in_differences_is_what_its_name_says() -> None:

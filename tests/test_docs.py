@@ -36,7 +36,7 @@ def test_the_reference_has_the_true_defaults(key: str) -> None:
     assert row.strip() == str(Profile.model_fields[key].default)
 
 
-@pytest.mark.parametrize("state", sorted(set(typing.get_args(State)) - {"pending", "stopped"}))
+@pytest.mark.parametrize("state", sorted(set(typing.get_args(State)) - {"pending"}))
 def test_every_state_that_a_study_shows_is_explained(state: str) -> None:
     assert re.search(rf"^\|[^|]*`{state}`[^|]*\|", CLUSTER, re.MULTILINE)
 

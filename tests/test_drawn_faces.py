@@ -254,3 +254,13 @@ def test_the_set_of_many_masks_is_a_twin_and_is_drawn_when_asked_for(tmp_path: P
         assert changed.mean() > 0.03 and rows.mean() > 125  # on the lower half of the face
     worn = read_facts(tmp_path / "drawn/MANY-FER")
     assert len({facts.mask_type for facts in worn.values()}) > 4
+
+
+def test_the_real_set_says_which_masks_its_people_wear(tmp_path: Path) -> None:
+    spec = DrawnFaces(lfw_train=3, lfw_eval=3, real_test=60, people_train=3)
+    write_drawn_sets(tmp_path / "drawn", spec, workers=1)
+    facts = read_facts(tmp_path / "drawn/REAL-FER")
+    files = {path.relative_to(tmp_path / "drawn/REAL-FER").as_posix()
+             for path in (tmp_path / "drawn/REAL-FER").rglob("*.jpg")}
+    assert set(facts) == files and len(files) == 60
+    assert {"surgical", "below-nose"} <= {one.mask_type for one in facts.values()}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from fer.evaluate.calibration import reliability
 from fer.evaluate.metrics import (
-    calibration_error,
     log_probabilities,
     measure,
     result_path,
@@ -52,6 +52,8 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
     assert found["macro_f1"] == pytest.approx(
         reference.f1_score(labels, predicted, average="macro"))
     assert found["nll"] == pytest.approx(reference.log_loss(labels, probabilities))
+    assert found["auroc"] == pytest.approx(
+        reference.roc_auc_score(labels, probabilities, multi_class="ovr"))
     assert found["confusion"] == reference.confusion_matrix(labels, predicted).tolist()
     assert list(found["recall"].values()) == pytest.approx(
         reference.recall_score(labels, predicted, average=None))
@@ -86,7 +88,7 @@ def test_calibration_error_equals_a_loop_over_bins() -> None:
         inside = (confidence > low) & (confidence <= low + 1 / 15)
         if inside.any():
             expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
-    assert calibration_error(labels, probabilities) == pytest.approx(expected)
+    assert reliability(labels, probabilities).error == pytest.approx(expected)
 
 
 def test_absent_class_has_no_recall_and_is_said() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "engine", "report", "cluster")
+ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "engine", "report", "cluster",
+         "search")
 """A package imports packages to its left only, and none of `FORBIDDEN`."""
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "engine"}}

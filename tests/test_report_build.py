@@ -198,7 +198,7 @@ def test_pictures_that_all_models_get_wrong_are_embedded(small: Simulated, tmp_p
                                          tables[0].predicted == tables[0].labels, strict=True)
              if not right]
     assert len(wrong) > 2
-    found = build(small, pictures=lambda name: None if name == wrong[0] else picture).said.gallery
+    found = build(small, pictures=lambda name: None if name == wrong[0] else picture).said.wrong
     assert found is not None
     assert {one.sample_id for one, _ in found.shown} <= set(wrong)
     assert (found.total, found.of, found.models) == (len(wrong), 60, 8)
@@ -226,10 +226,10 @@ def test_importing_the_report_imports_neither_torch_nor_drawing() -> None:
 def test_building_a_report_does_not_import_torch(small: Simulated) -> None:
     code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r});"
             "from pathlib import Path; from simulated_study import simulate;"
-            "from fer.report.build import build_report;"
+            "from fer.report.build import About, build_report;"
             f"s = simulate(Path({str(small.root / 'again')!r}), 1, "
             "sizes={'real/test': ('b', 40)});"
-            "build_report(s.study, s.runs, s.out, lambda name: None);"
+            "build_report(s.study, s.runs, s.out, About(lambda name: None));"
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

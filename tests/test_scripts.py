@@ -2,6 +2,7 @@
 
 import json
 import pkgutil
+import resource
 import subprocess
 import sys
 import time
@@ -14,16 +15,23 @@ from test_mistakes import said_in_one_line
 
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "launch").glob("*.py"))
 HELP_SECONDS = 0.3
-TRIES = 20  # other tests share the cores
+TRIES = 10
+
+
+def processor_seconds() -> float:
+    """Return what the processes have used that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_answers_in_under_three_tenths_of_a_second(script: str) -> None:
+    """Counted in seconds of processor: other tests share the cores."""
     seconds: list[float] = []
     while len(seconds) < TRIES and min(seconds, default=1.0) >= HELP_SECONDS:
-        begun = time.perf_counter()
+        before = processor_seconds()
         done = launch(script, "--help")
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(processor_seconds() - before)
         assert done.returncode == 0 and "Usage" in done.stdout
     assert min(seconds) < HELP_SECONDS
 
@@ -99,7 +107,7 @@ def test_evaluate_prints_metrics_confusion_matrix_and_common_mistakes(
 ) -> None:
     done = launch("evaluate", "resmasking_tiny-*", "--split", "mlfw/eval", **study)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("UAR") == 2 and "positive" in done.stdout
+    assert done.stdout.count("is \\ called") == 2 and "UAR" in done.stdout
     assert "that all 2 models get wrong" in done.stdout
     assert len(list(Path(study["FER_HOME"]).glob("runs/*/predictions/mlfw/eval.parquet"))) == 2
 
@@ -151,13 +159,14 @@ def test_detach_returns_at_once_and_the_study_ends_in_the_background(
     study: dict[str, str], tmp_path: Path
 ) -> None:
     env = {**study, "FER_HOME": str(tmp_path)}
-    begun = time.monotonic()
+    begun, used = time.monotonic(), processor_seconds()
     done = launch("sweep", study["STUDY"], "--detach", "grid.seed=[0]", **env)
-    assert done.returncode == 0 and time.monotonic() - begun < 5, done.stderr
+    assert done.returncode == 0 and processor_seconds() - used < 5, done.stderr
+    assert launch("status", "toy", **env).returncode != 0  # it has not waited for the study
     while launch("status", "toy", **env).returncode:
-        assert time.monotonic() - begun < 120, (tmp_path / "studies/toy/launcher.log").read_text()
+        assert time.monotonic() - begun < 400, (tmp_path / "studies/toy/launcher.log").read_text()
         time.sleep(1)
     page = tmp_path / "studies/toy/report/index.html"
     while not page.exists():
-        assert time.monotonic() - begun < 120
+        assert time.monotonic() - begun < 400
         time.sleep(0.5)

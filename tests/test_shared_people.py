@@ -88,7 +88,7 @@ def test_dealt_out_anew_nobody_is_trained_and_tested_on(
         config["data"]["resplit"] = None  # another configuration's sets, but still the run's fold
         (both / "other.yaml").write_text(yaml.safe_dump(config))
         again = launch("evaluate", run.name, "--split", "lfw/eval", "--data", both / "other.yaml")
-        assert f"n={len(tested)}," in again.stdout, again.stdout + again.stderr
+        assert f"n = {len(tested)}" in again.stdout, again.stdout + again.stderr
     newcomer = next((both / "LFW-FER/train/neutral").glob("*.jpg"))
     shutil.copy(newcomer, newcomer.with_name("New_Person_0001.jpg"))  # the deal is another one now
     said_in_one_line(launch("evaluate", run.name, "--split", "lfw/eval"), run.name,

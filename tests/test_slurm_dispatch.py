@@ -332,7 +332,7 @@ def test_a_disk_that_fills_up_under_a_job_fails_the_run_and_retry_goes_on(
         cluster.submit(study)
         cluster.wait_for_step(12)
         fill(small_disk)
-        wait_until(lambda: not cluster.command("squeue", "--noheader", "--name=fer-toy"), 60)
+        wait_until(lambda: not cluster.command("squeue", "--noheader", "--name=fer-toy"), 180)
         (row,) = cluster.rows()  # also where its memory of files cannot be written
         assert (row["state"] == "failed" and "No space left" in str(row["error"])) or (
             row["state"] == "lost" and "ended FAILED" in str(row["error"])), row

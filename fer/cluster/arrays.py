@@ -27,6 +27,7 @@ class Shape:
         gpus: whether the ranks are to have a GPU.
         threads: cores that each rank needs.
         minutes: the most that the job asks for at once.
+        gpus_a_rank: of which a rank has several where one task stands for a whole node.
     """
 
     nodes: int
@@ -34,6 +35,7 @@ class Shape:
     gpus: bool
     threads: int
     minutes: int
+    gpus_a_rank: int = 1
 
 
 @dataclass(frozen=True)

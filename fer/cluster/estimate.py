@@ -13,6 +13,7 @@ from math import ceil
 from statistics import median
 
 from fer.cluster.arrays import JobArray
+from fer.config.lengths import trained_epochs
 from fer.config.schema import PASSES, RunConfig
 from fer.publish import read_json
 from fer.study.contents import Contents
@@ -59,7 +60,7 @@ class History:
         """Return the optimiser steps of a run that nothing stops early."""
         pictures = sum(self.contents.pictures(f"{name}/train", config.data)
                        for name in config.train_sets)
-        epochs = sum(phase.epochs or config.train.epochs for phase in config.recipe.phases)
+        epochs = trained_epochs(config)
         return epochs * ceil(pictures * PASSES[config.train.augment] / config.train.batch_size)
 
     @cached_property

@@ -5,9 +5,7 @@ so parents come first, children of a failed parent are blocked, and what another
 is waited for.
 """
 
-import os
 import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 import submitit
 
 from fer.cluster.job import do_runs
+from fer.cluster.machine import cores, visible_gpus
 from fer.config.load import dump
 from fer.config.schema import Data
 from fer.errors import CallerError
@@ -60,30 +59,15 @@ def slots_of_machine(threads: int, device: str, asked: int = 0, ranks: int = 1) 
     Raises:
         CallerError: more GPUs are needed than there are.
     """
-    gpus = () if device == "cpu" else _visible_gpus()
+    gpus = () if device == "cpu" else visible_gpus()
     if not gpus:
-        return Slots(asked or max(1, len(os.sched_getaffinity(0)) // (threads * ranks)), (), ranks)
+        return Slots(asked or max(1, cores() // (threads * ranks)), (), ranks)
     if ranks > len(gpus):
         raise CallerError(f"resources: a run wants {ranks} GPUs (nodes x gpus), and this machine "
                           f"has {len(gpus)}; say resources.gpus={len(gpus)} resources.nodes=1")
     if asked * ranks > len(gpus):
         raise CallerError(f"--slots {asked}: there are {len(gpus)} GPUs, {ranks} for each slot")
     return Slots(asked or len(gpus) // ranks, gpus, ranks)
-
-
-def _visible_gpus() -> tuple[int, ...]:
-    """Return the numbers of the GPUs, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        names = [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-        if not all(name.isdigit() for name in names):
-            raise CallerError(f"CUDA_VISIBLE_DEVICES={visible}: the local queue takes numbers")
-        return tuple(int(name) for name in names)
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(range(listed.stdout.count("GPU "))) if listed.returncode == 0 else ()
 
 
 @dataclass

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
-from fer.config.places import cache, data_root
+from fer.config.places import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.schema import Data
 from fer.config.study import Study
@@ -21,6 +21,7 @@ from fer.study.contents import Contents, draw_missing_faces, require_sets
 from fer.study.expand import Run, cells, expand
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import check_room
+from fer.study.tuned import read_tuned
 
 DEFAULT_STUDY = "sweeps/paper.yaml"
 
@@ -96,7 +97,7 @@ def expanded(study: Study, console: Console) -> Expanded:
     check_room(cache(), "FER_CACHE")
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
-    runs = expand(study, contents)
+    runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
     found = shared_people((run.config for run in runs), splits, data, contents)
     for line in refuse_shared_people(found, data.shared_people):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

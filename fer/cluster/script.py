@@ -69,6 +69,20 @@ def report_script(folder: Path, comment: str, profile: Profile, site: Site, afte
                  site, command, parameters, [])
 
 
+def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
+    """Return the script of a job in which a search runs: one task on each node.
+
+    Args:
+        folder: of the submission, with what was asked for in it; logs go there too.
+    """
+    command = f"{site.python} -u -m fer.search.task {shlex.quote(str(folder))}"
+    parameters: dict[str, Any] = {"signal": f"USR2@{profile.signal_delay}"}
+    if shape.nodes > 1:
+        parameters["exclusive"] = True  # a Ray takes ports and cores of its nodes
+    return _text(f"fer-{site.study}", _pattern(folder, JOB_LOG), comment, shape, profile, site,
+                 command, parameters, ["exit $?"])
+
+
 def _pattern(folder: Path, name: str) -> str:
     """Return a log's path as SLURM takes it, in which a percent sign of a folder is doubled."""
     return f"{str(folder).replace('%', '%%')}/{name}"
@@ -101,22 +115,24 @@ def _text(
 
 
 def _cores(shape: Shape, profile: Profile) -> int:
-    return max(shape.threads, profile.cpus_per_gpu if shape.gpus else 1)
+    return max(shape.threads, profile.cpus_per_gpu * shape.gpus_a_rank if shape.gpus else 1)
 
 
 def _memory(shape: Shape, profile: Profile) -> str | None:
     if profile.memory or not profile.memory_per_gpu:
         return profile.memory
-    return f"{int(profile.memory_per_gpu[:-1]) * shape.ranks}{profile.memory_per_gpu[-1]}"
+    gpus = shape.ranks * shape.gpus_a_rank
+    return f"{int(profile.memory_per_gpu[:-1]) * gpus}{profile.memory_per_gpu[-1]}"
 
 
 def _gpus(shape: Shape, profile: Profile) -> dict[str, str]:
     if not shape.gpus or profile.gpu_request == "none":
         return {}
     kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
-    return {"gpus_per_node": {"gpus-per-node": f"{kind}{shape.ranks}"},
-            "gres": {"gres": f"gpu:{kind}{shape.ranks}"},
-            "gpus_per_task": {"gpus-per-task": f"{kind}1"}}[profile.gpu_request]
+    gpus = shape.ranks * shape.gpus_a_rank
+    return {"gpus_per_node": {"gpus-per-node": f"{kind}{gpus}"},
+            "gres": {"gres": f"gpu:{kind}{gpus}"},
+            "gpus_per_task": {"gpus-per-task": f"{kind}{shape.gpus_a_rank}"}}[profile.gpu_request]
 
 
 def _srun(shape: Shape, profile: Profile) -> list[str]:

@@ -88,7 +88,9 @@ class OnSlurm:
                 return steps
             check_partitions(self.place, self.profile)
             code = snapshot(REPOSITORY, scripts)
-            submitter = Submitter(self.store, self.work, self.place, self.profile, code, lock)
+            work = self.work
+            submitter = Submitter(self.store, work.study.study, work.splits, work.data, self.place,
+                                  self.profile, code, lock)
             ids = submitter.submit(made.arrays, others)
         if not made.arrays:
             self.console.print("submitted the report after the jobs that are in the queue")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import xxhash
 
+from fer.config.lengths import trained_epochs
 from fer.config.load import dump
 from fer.config.schema import RunConfig
 from fer.errors import CallerError
@@ -54,7 +55,7 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
     running: list[tuple[int, int]] = []
     for step, (whole, trained) in zip(runs, weights, strict=True):
         config = step.run.config
-        epochs = sum(phase.epochs or config.train.epochs for phase in config.recipe.phases)
+        epochs = trained_epochs(config)
         events = config.keep.tensorboard
         splits = len(step.evaluate)
         left += (2 * whole + SMALL_BYTES + pictures * PREDICTION_BYTES * bool(splits)

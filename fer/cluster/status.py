@@ -15,7 +15,7 @@ from fer.cluster.control import (
     retried,
     say_ending,
 )
-from fer.cluster.profile import LOCAL, use_places_of
+from fer.cluster.profile import LOCAL
 from fer.config.places import home
 from fer.errors import CallerError
 from fer.study.folder import StudyFolder, read_study
@@ -100,14 +100,8 @@ class Standing:
         return sweep(Request((file,), cluster=place, follow=False))
 
 
-def look_at(study: str, cluster: str) -> Standing:
-    """Return how a study stands now.
-
-    Args:
-        study: name of a study that was started, or its file.
-        cluster: the profile whose places hold; empty for the default.
-    """
-    use_places_of(cluster)
+def look_at(study: str) -> Standing:
+    """Return how a study stands now, by the name of one that was started or by its file."""
     store = Store(home())
     found = read_study(store, study)
     return Standing(found, store, rows_of(found, store))

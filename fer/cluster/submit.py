@@ -19,10 +19,10 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray
 from fer.cluster.profile import profile_file
-from fer.cluster.request import Expanded
 from fer.cluster.script import Site, array_script, report_script
 from fer.config.places import cache, data_root, home
 from fer.config.profile import Profile
+from fer.config.schema import Data
 from fer.errors import CallerError, choices
 from fer.study.jobs import Jobs, ask, read_queue
 from fer.study.plan import Step
@@ -48,14 +48,17 @@ def submitting(store: Store) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Submitter:
-    """Submits the array jobs of one study to one cluster.
+    """Submits the array jobs of one study, or of one trial of a search, to one cluster.
 
     Attributes:
+        name: of the study or search. splits, data: what runs are evaluated on.
         place: the profile's name. code: the snapshot that jobs run. lock: of `submitting`.
     """
 
     store: Store
-    work: Expanded
+    name: str
+    splits: Mapping[str, str]
+    data: Data
     place: str
     profile: Profile
     code: Path
@@ -64,25 +67,27 @@ class Submitter:
     @property
     def folder(self) -> Path:
         """Where the study's scripts and logs are."""
-        return self.store.study(self.work.study.study) / SCRIPTS
+        return self.store.study(self.name) / SCRIPTS
 
-    def submit(self, arrays: Sequence[JobArray], others: Sequence[str] = ()) -> list[str]:
+    def submit(self, arrays: Sequence[JobArray], others: Sequence[str] = (),
+               report: bool = True) -> list[str]:
         """Submit arrays and the report after them; returns the arrays' job ids.
 
         Args:
             others: ids of jobs of earlier submissions that the report waits for too.
+            report: whether there is one.
 
         Raises:
             CallerError: SLURM refused one; what was submitted before it stays.
         """
-        site = site_of(self.work.study.study, self.code, self.profile)
+        site = site_of(self.name, self.code, self.profile)
         folders = submission_folders(self.folder, len(arrays))
         ids: dict[int, str] = {}
         try:
             for array, submission in zip(arrays, folders, strict=False):
                 ids[array.number] = self._submit_array(array, submission, site, ids)
         finally:  # also of the arrays before one that was refused
-            if ids or others:
+            if report and (ids or others):
                 self._submit_report(folders[-1], site, [*ids.values(), *others])
         return list(ids.values())
 
@@ -91,13 +96,13 @@ class Submitter:
         script = array_script(array, submission.folder, submission.comment, self.profile, site, ids)
         names = {step.run.id: self.store.folder(step.run).name
                  for steps in array.jobs.values() for step in steps}
-        submission.write(array.jobs, names, self.work.splits, self.work.data, script)
+        submission.write(array.jobs, names, self.splits, self.data, script)
         where = str(submission.folder.relative_to(self.store.home))
         for index, steps in array.jobs.items():
             for step in steps:
                 self.store.folder(step.run).notice(
                     step.run, {"cluster": self.place, "submission": where, "index": index})
-        submission.set_job(self._sbatch(submission.script, submission.comment))
+        submission.set_job(sbatch(submission, self.place, self.lock))
         return submission.job
 
     def _submit_report(self, submission: Submission, site: Site, after: Sequence[str]) -> None:
@@ -105,21 +110,27 @@ class Submitter:
         submission.script.write_text(report_script(
             submission.folder, submission.comment, self.profile, site, ":".join(after)),
             encoding="utf-8")
-        submission.set_job(self._sbatch(submission.script, submission.comment))
+        submission.set_job(sbatch(submission, self.place, self.lock))
 
-    def _sbatch(self, script: Path, comment: str) -> str:
-        done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True,
-                              env=outside(), pass_fds=(self.lock,))
-        if done.returncode == 0:
-            return done.stdout.strip().split(";")[0]
-        # it answered too late, but took the job
-        taken = [job for job in read_queue().with_comment(comment) if job.live]
-        if taken:
-            return taken[0].id.split("_")[0]
-        said = "; ".join(line.removeprefix("sbatch: error: ") for line in
-                         done.stderr.strip().splitlines() if line.startswith("sbatch: error"))
-        raise CallerError(f"profile {self.place}: sbatch refused {script}: "
-                          f"{said or done.stderr.strip() or done.returncode}")
+
+def sbatch(submission: Submission, place: str, lock: int) -> str:
+    """Submit the script of a submission and return the job's id.
+
+    Raises:
+        CallerError: SLURM refused it.
+    """
+    done = subprocess.run(["sbatch", "--parsable", str(submission.script)], capture_output=True,
+                          text=True, env=outside(), pass_fds=(lock,))
+    if done.returncode == 0:
+        return done.stdout.strip().split(";")[0]
+    # it answered too late, but took the job
+    taken = [job for job in read_queue().with_comment(submission.comment) if job.live]
+    if taken:
+        return taken[0].id.split("_")[0]
+    said = "; ".join(line.removeprefix("sbatch: error: ") for line in
+                     done.stderr.strip().splitlines() if line.startswith("sbatch: error"))
+    raise CallerError(f"profile {place}: sbatch refused {submission.script}: "
+                      f"{said or done.stderr.strip() or done.returncode}")
 
 
 def submission_folders(scripts: Path, arrays: int) -> list[Submission]:

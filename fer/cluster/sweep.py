@@ -15,6 +15,7 @@ from fer.cluster.slurm import OnSlurm
 from fer.cluster.tensorboard import beside
 from fer.config.places import home
 from fer.progress import shown
+from fer.study.attention import draw_in_process
 from fer.study.contents import build_pack, packs_of
 from fer.study.expand import Run
 from fer.study.folder import read_study, write_study
@@ -66,7 +67,10 @@ def sweep(request: Request) -> int:
             steps = cluster.follow()
     from fer.report.study import report_study  # pandas and matplotlib: only when there is news
 
-    report_study(read_study(store, work.study.study), store, console)
+    found = read_study(store, work.study.study)
+    if profile is None and (line := draw_in_process(found, store)):  # on SLURM its last job does it
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    report_study(found, store, console)
     return _verdict(steps, store)
 
 

@@ -75,27 +75,32 @@ def ids(
     config: RunConfig, inputs: Inputs, parents: Mapping[str, str], ranks: int = 1
 ) -> tuple[str, str]:
     """Return the run id and the configuration id; `parents` are those of the latter."""
-    identity = _identity(config, inputs, ranks)
-    run = _hash(identity)
-    del identity["config"]["seed"]
-    return run, _hash({**identity, "parents": dict(parents)})
+    rest = _rest(config, inputs, ranks)
+    parts = {name: _JSON.encode(value) for name, value in scientific(config).items()}
+    run = _hash(rest, parts, inputs.parents)
+    del parts["seed"]
+    return run, _hash(rest, parts, parents)
 
 
-def _identity(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, Any]:
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _rest(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, str]:
+    """Return what joins an id beside the configuration and the parents, as JSON texts."""
     compute = config.compute
     stays_local = compute.batch_norm == "local" or compute.device == "cpu"
-    identity: dict[str, Any] = {
-        "numerics": NUMERICS,
-        "config": scientific(config),
-        "digests": dict(inputs.digests),
-        "parents": dict(inputs.parents),
-    }
+    rest = {"numerics": _JSON.encode(NUMERICS), "digests": _JSON.encode(dict(inputs.digests))}
     if ranks > 1 and stays_local:
-        identity["ranks"] = ranks
-    return identity
+        rest["ranks"] = _JSON.encode(ranks)
+    return rest
 
 
-def _hash(identity: dict[str, Any]) -> str:
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True,
-                      allow_nan=False)
+def _hash(rest: Mapping[str, str], config: Mapping[str, str], parents: Mapping[str, str]) -> str:
+    """Return the id of an identity whose parts are JSON texts already: most serve two ids."""
+    text = _object({**rest, "config": _object(config), "parents": _JSON.encode(dict(parents))})
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_LENGTH]
+
+
+def _object(parts: Mapping[str, str]) -> str:
+    """Return the text of a JSON object with sorted keys from the texts of its values."""
+    return "{" + ",".join(f"{_JSON.encode(key)}:{parts[key]}" for key in sorted(parts)) + "}"

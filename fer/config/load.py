@@ -16,6 +16,7 @@ from fer.config.kin import refuse_other_pictures, refuse_strangers
 from fer.config.marks import Frozen
 from fer.config.places import REPOSITORY
 from fer.config.schema import Backbone, RunConfig
+from fer.config.search import Search
 from fer.config.study import Study
 from fer.config.tree import Tree, merge, read_tree, set_key
 from fer.config.validate import validate
@@ -28,6 +29,8 @@ MAX_ANCESTORS = 8
 SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the run of its weights
 Resolved = dict[str, RunConfig]
 Model = TypeVar("Model", bound=Frozen)
+Sweep = TypeVar("Sweep", Study, Search)
+HOW = {"study": "python launch/sweep.py", "search": "python launch/tune.py"}
 
 
 def locate(file: str | Path, beside: Path | None = None) -> Path:
@@ -192,27 +195,52 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     An override that begins with a key of a study (`grid.seed`, `resources.gpus`) sets that;
     any other one is a run's, laid over every run by `set`.
     """
+    return _load(Study, "study", file, overrides)
+
+
+def load_search(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Search:
+    """Return the search of a YAML file, with overrides as a study takes them."""
+    return _load(Search, "search", file, overrides)
+
+
+def _load(model: type[Sweep], kind: str, file: str | Path, overrides: Mapping[str, Any] | None
+          ) -> Sweep:
     path = locate(file)
-    tree = read_tree(path)
-    if "study" not in tree:
-        raise CallerError(f"{path}: not a study file: the key 'study' is missing")
+    tree = _like(path)
+    if kind not in tree:
+        other = next((name for name in HOW if name in tree), None)
+        hint = f"; it is a {other}: {HOW[other]} {file}" if other else ""
+        raise CallerError(f"{path}: not a {kind} file: the key '{kind}' is missing{hint}")
     for key, value in (overrides or {}).items():
-        head = key.split(".")[0]
-        if head in Study.model_fields and key != "set":
-            _set_study_key(tree, key, value)
+        if key.split(".")[0] in model.model_fields and key != "set":
+            _set_own_key(tree, key, value)
         else:
             tree["set"] = {**(tree.get("set") or {}), key: value}
-    study = validate(Study, tree, str(path))
-    base = locate(study.base, path)
+    found = validate(model, tree, str(path))
+    base = locate(found.base, path)
     if not base.is_file():
-        raise CallerError(f"{path}: base: no such file: {study.base}")
-    return study.model_copy(update={"base": str(base)})
+        raise CallerError(f"{path}: base: no such file: {found.base}")
+    return found.model_copy(update={"base": str(base)})
 
 
-def _set_study_key(tree: Tree, key: str, value: Any) -> None:
+def _like(path: Path) -> Tree:
+    """Return the tree of a study or search laid over that of the file it is `like`."""
+    tree = read_tree(path)
+    like = tree.pop("like", None)
+    if like is None:
+        return tree
+    if not isinstance(like, str) or locate(like, path).resolve() == path.resolve():
+        raise CallerError(f"{path}: 'like' must be the name of another file, not {like!r}")
+    return merge(read_tree(locate(like, path)), tree)
+
+
+def _set_own_key(tree: Tree, key: str, value: Any) -> None:
+    """Set a key of a study or a search; those of a grid or a space are dotted themselves."""
     head, _, rest = key.partition(".")
-    if head == "grid" and rest:  # grid keys are dotted themselves: grid.optim.lr is one key
+    if head == "grid" and rest:
         tree.setdefault("grid", {})[rest] = value if isinstance(value, list) else [value]
+    elif head == "space" and rest:
+        tree.setdefault("space", {})[rest] = value
     else:
         set_key(tree, key, value)
 

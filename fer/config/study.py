@@ -76,7 +76,11 @@ class Resources(Frozen):
 
 
 class Study(Frozen):
-    """A study file, `sweeps/*.yaml`."""
+    """A study file, `sweeps/*.yaml`.
+
+    `tuned` names searches (`launch/tune.py`): runs of a search's backbone and recipe take the best
+    hyper-parameters that it found, unless `set` or the grid says something else.
+    """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
@@ -88,6 +92,7 @@ class Study(Frozen):
     gap: Gap | None = None
     compare: dict[str, Comparison] = {}
     resources: Resources = Resources()
+    tuned: list[str] = []
 
     @model_validator(mode="after")
     def _gap_is_measured(self) -> "Study":

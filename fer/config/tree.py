@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fer.errors import CallerError
+from fer.publish import know_floats
 
 Tree = dict[str, Any]
 
@@ -41,10 +42,7 @@ _StrictLoader.yaml_implicit_resolvers = {
 }
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
-               r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"), list("-+0123456789."))
+know_floats(_StrictLoader)
 
 
 def parse_yaml(text: str, place: str) -> Any:

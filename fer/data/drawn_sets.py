@@ -28,6 +28,7 @@ from fer.data.drawn_face import (
     draw_twins,
     landmarks,
 )
+from fer.data.facts import Facts, write_facts
 from fer.data.workers import in_processes
 from fer.errors import CallerError
 from fer.publish import building_folder
@@ -37,6 +38,8 @@ CLASSES = ("negative", "neutral", "positive")
 ORIENTATIONS = ("frontal", "left", "right", "up", "down")
 MARKER = "drawn.json"
 README = "DRAWINGS.txt"
+REAL = "real_test"
+BELOW_NOSE = 0.3  # of a mask's place on the face, from which on the nose is bare
 
 
 Rng = np.random.Generator
@@ -55,7 +58,7 @@ class _Set:
 SETS = (
     _Set("lfw_train", 0, "LFW-FER/train", (2, 9, 14)),  # 8, 36 and 56 %, as in LFW-FER
     _Set("lfw_eval", 1, "LFW-FER/eval", (2, 9, 14)),
-    _Set("real_test", 2, "REAL-FER/test", (1, 1, 1)),
+    _Set(REAL, 2, "REAL-FER/test", (1, 1, 1)),
     _Set("people_train", 3, "PEOPLE-FER/train", (1, 1, 1)),
 )
 _BY_NAME = {entry.name: entry for entry in SETS}
@@ -249,7 +252,7 @@ def _sample_mask(rng: Rng) -> Mask:
 
 def sample_face(seed: int, shot: Shot) -> Face:
     """Return the parameters of one picture; `real_test` wears masks, the others none."""
-    real = shot.set_name == "real_test"
+    real = shot.set_name == REAL
     rng = _rng(seed, _BY_NAME[shot.set_name].key, shot.person, 2, shot.picture)
     return Face(
         person=sample_person(seed, shot.set_name, shot.person),
@@ -298,6 +301,7 @@ def write_drawn_sets(
         return False
     with building_folder(root) as folder:
         _draw_all(folder, spec, workers or _usable_cores(), progress)
+        _write_mask_types(folder, spec)
         (folder / README).write_text(_SAID, encoding="utf-8")
         (folder / MARKER).write_text(_marker(spec), encoding="utf-8")
     if not _holds(root, spec):  # another process published first: its marker must be ours
@@ -356,6 +360,18 @@ def _jobs(folder: Path, spec: DrawnFaces) -> Iterator[_Job]:
         shots = plan_shots(spec.seed, entry.name, getattr(spec, entry.name))
         for start in range(0, len(shots), _JOB_SHOTS):
             yield folder, spec.seed, shots[start : start + _JOB_SHOTS]
+
+
+def _write_mask_types(folder: Path, spec: DrawnFaces) -> None:
+    """Write which masks the "real" faces wear, as somebody who collects pictures would."""
+    top, _, split = _BY_NAME[REAL].folder.partition("/")
+    facts = {}
+    for shot in plan_shots(spec.seed, REAL, getattr(spec, REAL)):
+        mask = sample_face(spec.seed, shot).mask
+        assert mask is not None, "real faces wear masks"
+        facts[f"{split}/{_place(shot)}"] = Facts(
+            mask_type="below-nose" if mask.top > BELOW_NOSE else mask.kind)
+    write_facts(folder / top, facts)
 
 
 def _twin_folder(folder: str) -> str:

@@ -19,6 +19,7 @@ import xxhash
 from safetensors.torch import load_file, save_file
 
 from fer.engine.controllers import Progress
+from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
@@ -27,7 +28,7 @@ CHUNK = 1 << 22
 TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
 
 
-class Damaged(ValueError):
+class Damaged(CallerError):
     """A checkpoint that is incomplete or does not have the checksums of its manifest."""
 
 

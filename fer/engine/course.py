@@ -4,23 +4,10 @@ Pure functions of the configuration and a `Progress`, so that many runs can be t
 courses together.
 """
 
+from fer.config.lengths import epochs
 from fer.config.recipe import Phase, Schedule
 from fer.config.schema import RunConfig
 from fer.engine.controllers import Progress, cost, learning_rate
-
-
-def epochs(config: RunConfig, phase: Phase) -> int:
-    """Return the epochs that a phase has at most."""
-    return phase.epochs or config.train.epochs
-
-
-def all_epochs(config: RunConfig) -> int:
-    """Return the epochs of the whole run if nothing stops early, or the most combinations."""
-    combine = config.recipe.combine
-    if combine is not None:
-        members = len(combine.of)
-        return {"wise_ft": combine.points, "greedy_soup": 2 * members - 1}.get(combine.how, 1)
-    return sum(epochs(config, phase) for phase in config.recipe.phases)
 
 
 def _schedule(config: RunConfig, phase: Phase) -> Schedule:

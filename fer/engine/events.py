@@ -1,5 +1,10 @@
-"""TensorBoard events of a run: scalars, confusion matrix and sample pictures an epoch, hparams."""
+"""TensorBoard events of a run: scalars, matrices, reliability and pictures an epoch; at the end the
+same for every test set, and hparams with the metrics on all of them.
 
+Pictures of numbers are `fer.engine.plots`.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,13 @@ from torch.utils.tensorboard.summary import hparams
 from fer.config.identity import scientific
 from fer.config.schema import RunConfig
 from fer.data.source import Source
-from fer.evaluate.metrics import confusion
+from fer.engine.plots import confusion_picture, reliability_picture
+from fer.evaluate.calibration import reliability
+from fer.evaluate.metrics import confusion, log_probabilities
+from fer.evaluate.predictions import Predictions
+from fer.publish import read_json
+
+HPARAMS = ".hparams"  # end of the event file's name
 
 
 class Events:
@@ -35,41 +46,72 @@ class Events:
             if isinstance(value, float):
                 kind, _, what = name.partition("_")
                 self.writer.add_scalar(f"{kind}/{what}" if what else name, value, step)
-        predicted = logits.argmax(1)
-        matrix = confusion(labels, predicted, len(classes))
-        self.writer.add_image("val/confusion", confusion_picture(matrix), step)
-        wrong = np.flatnonzero(predicted != labels)[: self.sample_images]
-        if len(wrong):
-            pictures = val.gather(wrong).permute(0, 3, 1, 2).cpu()
-            self.writer.add_images("val/wrong", pictures, step)
-            named = [f"{classes[labels[i]]} taken for {classes[predicted[i]]}" for i in wrong]
-            self.writer.add_text("val/wrong", "  \n".join(named), step)
+        show(self.writer, "val", labels, logits, classes, val, self.sample_images, step)
         self.writer.flush()
+
+    def samples(self, images: torch.Tensor) -> None:
+        """Write the first training pictures as the network gets them (N x 3 x H x W)."""
+        if self.sample_images:
+            self.writer.add_images("train/samples", images[: self.sample_images].cpu(), 0)
 
     def close(self) -> None:
         """Write out and close."""
         self.writer.close()
 
 
-def confusion_picture(matrix: np.ndarray, cell: int = 32) -> torch.Tensor:
-    """Return row-normalised confusion counts (C x C) as a blue picture, uint8, 3 x H x W."""
-    rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    shade = np.kron(rows, np.ones((cell, cell)))
-    white, blue = np.array([255.0, 255.0, 255.0]), np.array([0.0, 114.0, 178.0])
-    colours = white + shade[..., None] * (blue - white)
-    return torch.from_numpy(colours.round().astype(np.uint8)).permute(2, 0, 1)
+def show(writer: SummaryWriter, name: str, labels: np.ndarray, logits: np.ndarray,
+         classes: tuple[str, ...], pictures: Source, most: int, step: int) -> None:
+    """Write the confusion matrix, the reliability and the first wrongly called pictures."""
+    predicted = logits.argmax(1)
+    writer.add_image(f"{name}/confusion", confusion_picture(
+        confusion(labels, predicted, len(classes))), step)
+    found = reliability(labels, np.exp(log_probabilities(logits)))
+    writer.add_image(f"{name}/reliability", reliability_picture(found), step)
+    wrong = np.flatnonzero(predicted != labels)[:most]
+    if len(wrong):
+        writer.add_images(f"{name}/wrong", pictures.gather(wrong).permute(0, 3, 1, 2).cpu(), step)
+        named = [f"{classes[labels[i]]} taken for {classes[predicted[i]]}" for i in wrong]
+        writer.add_text(f"{name}/wrong", "  \n".join(named), step)
 
 
-def write_hparams(folder: Path, config: RunConfig, metrics: dict[str, float]) -> None:
-    """Write the run's hyper-parameters with its final metrics, for TensorBoard's hparams view."""
+def write_final(folder: Path, config: RunConfig,
+                shown: Mapping[str, tuple[Predictions, Source]]) -> None:
+    """Write what is final about a run: pictures of the splits just measured, and hparams.
+
+    The hyper-parameters stand with the metrics on all test sets that the run was ever measured on;
+    what an earlier evaluation wrote of them is replaced.
+    """
+    for old in (folder / "tb").glob(f"*{HPARAMS}"):
+        old.unlink()
     flat = flatten(scientific(config))
     flat.update(backbone=config.backbone.name, recipe=config.recipe.name)
-    with SummaryWriter(str(folder), filename_suffix=".hparams") as writer:
+    metrics = final_metrics(folder / "results")
+    with SummaryWriter(str(folder / "tb"), filename_suffix=HPARAMS) as writer:
         assert writer.file_writer is not None
         for summary in hparams(flat, metrics):
             writer.file_writer.add_summary(summary)
         for name, value in metrics.items():
             writer.add_scalar(name, value, 0)
+    if shown:
+        with SummaryWriter(str(folder / "tb"), filename_suffix=".tests") as writer:
+            for split, (found, pictures) in shown.items():
+                show(writer, split, found.labels, found.logits, found.classes, pictures,
+                     config.keep.sample_images, 0)
+
+
+def final_metrics(results: Path) -> dict[str, float]:
+    """Return `split/metric` -> value of all results in a folder; other views are left out."""
+    found: dict[str, float] = {}
+    for path in sorted(results.glob("*/*.json")):
+        if "@" in path.stem:
+            continue
+        try:
+            content = read_json(path)
+            found |= {f"{path.parent.name}/{path.stem}/{name}": float(content[name])
+                      for name in ("uar", "accuracy", "macro_f1")}
+        except (ValueError, KeyError, TypeError):  # damaged; the report says so
+            continue
+    return found
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

@@ -8,28 +8,25 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from fer.config.recipe import Recipe
 from fer.config.schema import Data
 from fer.engine import together
+from fer.engine.assess import assess
 from fer.engine.combine import combine
-from fer.engine.events import write_hparams
-from fer.engine.features import Body
-from fer.engine.feed import plain_features
-from fer.engine.journal import Cancelled, Journal, Preempted
+from fer.engine.journal import Cancelled, Journal, Preempted, Stopped
 from fer.engine.outcome import end_failed_rank, end_rank, rank_and_world, say_failed
-from fer.engine.predict import head_logits, predict_logits, table
-from fer.engine.prepare import finish, member_states, prepare, source, trained_model
+from fer.engine.prepare import finish, member_states, prepare
 from fer.engine.session import Session, leave_group, open_session
 from fer.engine.train import train
-from fer.engine.training import never
-from fer.evaluate.metrics import measure, write_result
-from fer.evaluate.predictions import write_predictions
+from fer.engine.training import go_on, never
 from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.room import disk_refusals_named
 from fer.study.store import RunFolder, State, Status
 
 Listen = Callable[[Status], None]
+LEFT: dict[type[RuntimeError], State] = {
+    Cancelled: "cancelled", Preempted: "preempted", Stopped: "stopped"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class Terms:
 
     Attributes:
         listen: called with each new status.
+        after_epoch: told each epoch's line once it is saved, and whether it was the last one; says
+            whether the run is stopped there, as a search does.
         stop: whether somebody asked this process to save and leave; polled, so it must be quick.
         max_stalls: how many restarts in a row may end where they began.
         limit_batches: for debugging, the most batches in an epoch.
@@ -60,6 +59,7 @@ class Terms:
 
     listen: Listen | None = None
     stop: Callable[[], bool] = never
+    after_epoch: Callable[[Mapping[str, Any], bool], bool] = go_on
     max_stalls: int | None = None
     limit_batches: int | None = None
 
@@ -67,8 +67,9 @@ class Terms:
 def work(tasks: Sequence[Task], terms: Terms | None = None) -> list[str]:
     """Do each task in turn and return the outcomes.
 
-    `done`, `failed`, `cancelled`, `taken` (another process works on it), `lost` (another process
-    took it over) or `preempted`: this process was asked to leave, and what follows was not begun.
+    `done`, `failed`, `cancelled`, `stopped` (early, by a search), `taken` (another process works on
+    it), `lost` (another process took it over) or `preempted`: this process was asked to leave, and
+    what follows was not begun.
     An error of a run is in its `status.json`; one rank of several ends with it, and the job too.
     Linear probes of one body are trained together when the first of them comes.
     """
@@ -161,11 +162,13 @@ def _in_session(task: Task, folder: RunFolder, terms: Terms, refusal: str) -> st
             return refusal or "refused by the first rank"
         try:
             execute(task, session, terms)
-        except (Cancelled, Preempted) as leaving:
-            state: State = "cancelled" if isinstance(leaving, Cancelled) else "preempted"
+        except (Cancelled, Preempted, Stopped) as leaving:
+            state = LEFT[type(leaving)]
             if session.first:
                 error = str(leaving) if state == "cancelled" else ""
                 folder.say(replace(folder.status(), state=state, error=error))
+                if state == "stopped":  # who trains the run on must not be stopped again
+                    folder.forget_stop()
             session.wait()
             return state
     return "done"
@@ -176,7 +179,7 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
 
     Raises:
         CallerError: a mistake in configuration or data, or a disk that is full or read-only.
-        Cancelled, Preempted: on all ranks, when one of them was asked to leave.
+        Cancelled, Preempted, Stopped: on all ranks, when one of them was asked to leave.
     """
     terms = terms or Terms()
     folder = RunFolder(task.folder)
@@ -188,55 +191,16 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
         missing = {s: d for s, d in task.evaluate.items() if not folder.evaluated(s, d)}
         session.wait()  # all ranks have looked before the first one writes
         if missing:
-            _evaluate(folder, session, journal, missing, task.data or config.data, terms.stop)
+            assess(folder, session, journal, missing, task.data or config.data, terms.stop)
         journal.say(replace(journal.status, state="done"))
 
 
 def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:
     run = prepare(folder, session, journal)
-    run.limit_batches, run.stop = terms.limit_batches, terms.stop
+    run.limit_batches, run.stop, run.after_epoch = (
+        terms.limit_batches, terms.stop, terms.after_epoch)
     if folder.config.recipe.combine is not None:
         combine(run, member_states(folder, session))
     else:
         train(run)
     finish(folder, run)
-
-
-def _evaluate(
-    folder: RunFolder, session: Session, journal: Journal, splits: Mapping[str, str], data: Data,
-    stop: Callable[[], bool],
-) -> None:
-    """Write predictions and metrics of the best checkpoint on each split."""
-    config = folder.config
-    model = trained_model(folder, session)
-    body, kept = Body(model, config, session), keeps_its_body(config.recipe)
-    scores: dict[str, float] = {}
-    for split, digest in splits.items():
-        def leave_if_asked(split: str = split) -> None:
-            if session.agree(stop())[0]:
-                raise Preempted(f"asked to leave before the end of {split}")
-
-        leave_if_asked()
-        test = source(config, data, {split: digest}, session)
-        if line := test.packs[0].left_out(split):
-            earlier = [note for note in journal.status.notes if note != line]
-            journal.say(replace(journal.status, notes=[*earlier, line]))
-        features = plain_features(body, test, leave_if_asked) if kept else None
-        logits = (head_logits(session, model, features) if features else
-                  predict_logits(session, model, test, config.train.batch_size, leave_if_asked))
-        predictions = table(test, model, logits)
-        if not session.first:
-            continue
-        journal.check_lease()
-        write_predictions(folder.predictions(split), predictions)
-        metrics = measure(predictions.labels, predictions.logits, predictions.classes)
-        write_result(folder.result(split), split, digest, metrics)
-        scores |= {f"{split}/{name}": metrics[name] for name in ("uar", "accuracy", "macro_f1")}
-    if session.first and config.keep.tensorboard:
-        write_hparams(folder.path / "tb", config, scores)
-
-
-def keeps_its_body(recipe: Recipe) -> bool:
-    """Whether a run's features are those of its start, which other runs may share."""
-    phases = recipe.phases
-    return len(phases) > 0 and all(phase.views is not None for phase in phases)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from fer.config.schema import RunConfig
 from fer.data.source import Source
@@ -22,6 +23,7 @@ from fer.study.jobs import job_of_process, node_name
 from fer.study.store import RunFolder, Status
 
 HEARTBEAT_SECONDS = 2.0
+RGB = 3
 
 
 class Cancelled(RuntimeError):
@@ -32,8 +34,27 @@ class Preempted(RuntimeError):
     """This process was asked to leave; the run goes on where it stood when it is started again."""
 
 
+class Stopped(RuntimeError):
+    """A search has seen enough of this run; it can go on later from its last checkpoint."""
+
+
 class Stalled(RuntimeError):
     """The run was started again and again, and never came further."""
+
+
+class Seldom:
+    """A question to the disk that may be put at any time, and is passed on every two seconds."""
+
+    def __init__(self, question: Callable[[], bool]) -> None:
+        self._question = question
+        self._put = time.monotonic()
+
+    def asked(self) -> bool:
+        """Return the answer; no where it is too early to ask again."""
+        if time.monotonic() - self._put < HEARTBEAT_SECONDS:
+            return False
+        self._put = time.monotonic()
+        return self._question()
 
 
 class Journal:
@@ -65,7 +86,9 @@ class Journal:
         job, _ = job_of_process() or (str(os.getpid()), 0)
         self.status = replace(self.before, state="running", node=node_name(), error="",
                               traceback="", job_id=job, begun=False, ended=False)
-        self._opened = self._looked = time.monotonic()
+        self._opened = time.monotonic()
+        self._cancel = Seldom(lambda: folder.cancel_asked)
+        self._stop = Seldom(lambda: folder.stop_asked)
         self._events: Events | None = None
 
     def check_lease(self) -> None:
@@ -110,10 +133,11 @@ class Journal:
 
     def cancel_asked(self) -> bool:
         """Whether somebody asked the run to stop; the disk is asked every two seconds."""
-        if not self.writes or time.monotonic() - self._looked < HEARTBEAT_SECONDS:
-            return False
-        self._looked = time.monotonic()
-        return self.folder.cancel_asked
+        return self.writes and self._cancel.asked()
+
+    def stop_asked(self) -> bool:
+        """Whether a search has seen enough of the run; the disk is asked as seldom."""
+        return self.writes and self._stop.asked()
 
     def status_at(self, progress: Progress) -> Status:
         """Return the status of a run that is there now."""
@@ -157,6 +181,11 @@ class Journal:
                           for name, value in facts.items()))
         if self._events is not None:
             self._events.epoch(facts, labels, logits, self.config.data.classes, val)
+
+    def samples(self, images: torch.Tensor) -> None:
+        """Show the first pictures that are trained on; features are no pictures."""
+        if self._events is not None and images.dim() == 4 and images.shape[1] == RGB:
+            self._events.samples(images)
 
     def close(self) -> None:
         """Close the event file."""

@@ -1,58 +1,132 @@
-"""Trained runs on any split, any time later: what `launch/evaluate.py` does."""
+"""Any model on any split, any time later: what `launch/evaluate.py` does.
+
+Models are trained runs, or weights files such as `launch/weights.py convert` makes of original
+checkpoints. What is there already for the present content of a split is not computed again.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
-from fer.config.schema import Data
+from fer.config.schema import Data, RunConfig
 from fer.data.splits import original_of
+from fer.engine.assess import PLAIN, Variant, answers_of, model_at, publish
+from fer.engine.checkpoint import checksum
 from fer.engine.job import Task, execute
-from fer.engine.session import open_session
+from fer.engine.mistakes import Answers, print_answers, save_answers
+from fer.engine.outcome import rank_and_world
+from fer.engine.prepare import source
+from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError, choices
-from fer.evaluate.predictions import Predictions, read_predictions
-from fer.publish import read_json
+from fer.evaluate.predictions import predictions_path
+from fer.models.weights import describe_weights, load_model
 from fer.study.contents import Contents, build_pack
+from fer.study.folder import read_study
 from fer.study.lease import LeaseTaken
 from fer.study.room import check_room
 from fer.study.store import RunFolder, Store
 
 console = Console()
 MOST_NAMED = 20
+DIGITS = 10  # of a weights file's checksum, in its name
+BASE = "configs/base.yaml"  # whose data sets a weights file is measured on
 
 
-def measure_runs(names: Sequence[str], split: str, data_file: str, show: int) -> None:
-    """Evaluate runs on a split and print metrics, confusion matrices and common mistakes.
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured.
 
-    Args:
-        names: run folders, names, ids or patterns.
+    Attributes:
+        names: run folders, names, ids, patterns, or weights files.
+        studies: whose trained runs to take as well.
+        splits: such as `real/test`.
         data_file: a configuration whose data sets are used; empty takes each run's own.
+        variant: which checkpoint, and whether over fixed views.
         show: the most pictures to list.
+        save: a folder for matrices and pictures; None writes none.
     """
-    folders = find_runs(Store(home()), names)
-    override = load_run(data_file).data if data_file else None
+
+    names: Sequence[str]
+    studies: Sequence[str]
+    splits: Sequence[str]
+    data_file: str
+    variant: Variant
+    show: int
+    save: Path | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure, and the folder for what it says: a run's own, or one made for it."""
+
+    name: str
+    config: RunConfig
+    folder: Path
+    run: RunFolder | None = None
+    weights: Path | None = None
+
+
+def measure_models(asked: Request) -> None:
+    """Evaluate models on splits and print metrics, confusion matrices and common mistakes."""
+    subjects = find_subjects(Store(home()), asked)
     contents = Contents(data_root(), cache())
     check_room(cache(), "FER_CACHE")
-    tables = {}
-    left_out: dict[str, None] = {}  # lines, each once
-    for folder in folders:
-        own = folder.config.data
-        data = override.model_copy(update={"resplit": own.resplit}) if override else own
-        _refuse_another_deal(folder, split, data, contents)
-        digest = contents.split(split, data)
-        pack = build_pack(split, data, folder.config.backbone.input_size, digest, contents)
-        _evaluate(folder, Task(folder.path, {split: digest}, data))
-        tables[folder.name] = read_predictions(folder.predictions(split))
-        _print_metrics(folder, split)
-        left_out[pack.left_out(split)] = None
-    for line in filter(None, left_out):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    print_common_mistakes(tables, show)
+    for split in asked.splits:
+        found = [_measure(subject, split, asked, contents) for subject in subjects]
+        if rank_and_world()[0] == 0:
+            answers = [Answers(subject.name, table, line) for subject, (table, line)
+                       in zip(subjects, found, strict=True)]
+            print_answers(split + asked.variant.suffix, answers, asked.show, console)
+            if asked.save is not None:
+                save_answers(asked.save, split + asked.variant.suffix, answers,
+                             subjects[0].config.data, console)
+    leave_group()
+
+
+def find_subjects(store: Store, asked: Request) -> list[Subject]:
+    """Return the models that are named.
+
+    Raises:
+        CallerError: a name that fits no trained run and no weights file, or nothing is named.
+    """
+    override = load_run(asked.data_file) if asked.data_file else None
+    files = [Path(name) for name in asked.names if Path(name).is_file()]
+    runs = find_runs(store, [name for name in asked.names if not Path(name).is_file()])
+    for study in asked.studies:
+        runs += [folder for entry, folder in read_study(store, study).runs(store)
+                 if entry.wanted and folder.trained]
+    if files and asked.variant.checkpoint != PLAIN.checkpoint:
+        raise CallerError(f"{files[0]}: a weights file has no checkpoints; leave --checkpoint out")
+    found = [_of_run(run, override) for run in {run.path: run for run in runs}.values()]
+    found += [_of_file(store, path, override or load_run(BASE)) for path in files]
+    if not found:
+        raise CallerError("nothing to evaluate: name trained runs, --study, or a weights file")
+    return found
+
+
+def _of_run(run: RunFolder, override: RunConfig | None) -> Subject:
+    config = run.config
+    if override is not None:
+        data = override.data.model_copy(update={"resplit": config.data.resplit})
+        config = config.model_copy(update={"data": data})
+    return Subject(run.name, config, run.path, run=run)
+
+
+def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
+    """Return a weights file as a model to measure; its own preprocessing and classes hold."""
+    about = describe_weights(path)
+    if about.classes != config.data.classes:
+        raise CallerError(f"{path}: has classes {choices(about.classes)}, the data sets "
+                          f"{choices(config.data.classes)}; --data names a configuration with "
+                          "its own data.classes")
+    config = config.model_copy(update={"backbone": about.backbone})
+    name = f"{path.stem}-{checksum(path)[:DIGITS]}"  # two files may have one name
+    return Subject(name, config, store.home / "evaluations" / name, weights=path)
 
 
 def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
@@ -75,6 +149,68 @@ def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
     return list(found.values())
 
 
+def _measure(subject: Subject, split: str, asked: Request,
+             contents: Contents) -> tuple[Path, str]:
+    """Bring predictions and metrics of one model on one split to disk.
+
+    Returns:
+        where the predictions are, and a line on pictures that were left out.
+    """
+    data = subject.config.data
+    if subject.run is not None:
+        _refuse_another_deal(subject.run, split, data, contents)
+    digest = contents.split(split, data)
+    size = subject.config.backbone.input_size
+    pack = build_pack(split, data, size, digest, contents)
+    name = split + asked.variant.suffix
+    path = predictions_path(subject.folder, name)
+    done = RunFolder(subject.folder).evaluated(name, digest)
+    with open_session(subject.config.compute) as session:
+        if not session.agree(not done)[0]:
+            return path, pack.left_out(split)
+        if subject.run is not None:
+            _take(subject.run, session)
+        try:
+            if subject.run is not None and asked.variant == PLAIN:
+                execute(Task(subject.folder, {split: digest}, data), session)
+            else:
+                _answer(subject, split, name, digest, asked.variant, session)
+        finally:
+            if subject.run is not None and session.first:
+                subject.run.lease.release()
+    return path, pack.left_out(split)
+
+
+def _answer(subject: Subject, split: str, name: str, digest: str, variant: Variant,
+            session: Session) -> None:
+    """Write what a weights file, another checkpoint or fixed views say of a split."""
+    config = subject.config
+    if subject.run is not None:
+        model = model_at(subject.run, session, variant.checkpoint)
+    else:
+        assert subject.weights is not None
+        model = load_model(subject.weights).to(session.device)
+    test = source(config, config.data, {split: digest}, session)
+    found = answers_of(session, model, test, config.train.batch_size, variant.turned)
+    if session.first:
+        if subject.run is not None:
+            subject.run.lease.check()
+        publish(subject.folder, name, digest, found)
+    session.wait()
+
+
+def _take(run: RunFolder, session: Session) -> None:
+    """Take the lease of a run on the first rank; all ranks end where it is taken."""
+    refusal = ""
+    if session.first:
+        try:
+            run.lease.take()
+        except LeaseTaken as taken:
+            refusal = str(taken)
+    if session.agree(bool(refusal))[0]:
+        raise CallerError(refusal or "the first rank could not take the run")
+
+
 def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: Contents) -> None:
     """Refuse to deal people out for a run whose training pictures are not there as they were.
 
@@ -94,48 +230,3 @@ def _kin(split: str, data: Data) -> str:
     """Return the set that a split's set descends from; its own name where that is unknown."""
     name = split.split("/")[0]
     return original_of(name, data) if name in data.sets else name
-
-
-def _evaluate(folder: RunFolder, task: Task) -> None:
-    try:
-        folder.lease.take()
-    except LeaseTaken as taken:
-        raise CallerError(str(taken)) from None
-    try:
-        with open_session(folder.config.compute) as session:
-            execute(task, session)
-    finally:
-        folder.lease.release()
-
-
-def _print_metrics(folder: RunFolder, split: str) -> None:
-    result = read_json(folder.result(split))
-    classes = folder.config.data.classes
-    console.print(f"{folder.name} on {split}: n={result['n']}, UAR {result['uar']:.3f}, accuracy "
-                  f"{result['accuracy']:.3f}, macro F1 {result['macro_f1']:.3f}",
-                  markup=False, highlight=False, soft_wrap=True)
-    table = Table()
-    table.add_column("is \\ called")
-    for name in classes:
-        table.add_column(name, justify="right")
-    for name, counts in zip(classes, result["confusion"], strict=True):
-        table.add_row(name, *(str(count) for count in counts))
-    console.print(table)
-
-
-def print_common_mistakes(tables: dict[str, Predictions], show: int) -> None:
-    """List the samples that every model gets wrong, surest mistakes first."""
-    first, *others = tables.values()
-    if any(table.sample_ids != first.sample_ids for table in others):
-        raise CallerError("the runs were evaluated on different pictures, as those of different "
-                          "folds are; nothing to compare")
-    wrong = np.all([table.predicted != table.labels for table in tables.values()], axis=0)
-    confidence = np.mean([table.logits.max(1) - table.logits.mean(1) for table in tables.values()],
-                         axis=0)
-    order = [i for i in np.argsort(-confidence, kind="stable") if wrong[i]]
-    console.print(f"{len(order)} of {len(wrong)} pictures that all {len(tables)} models get wrong"
-                  + (f"; the surest {show}:" if len(order) > show else ":"))
-    for i in order[:show]:
-        called = choices({first.classes[table.predicted[i]] for table in tables.values()})
-        console.print(f"  {first.sample_ids[i]}: is {first.classes[first.labels[i]]}, "
-                      f"called {called}", markup=False, highlight=False, soft_wrap=True)

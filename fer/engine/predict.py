@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from fer.data.augment.turns import COUNT, turns
 from fer.data.batches import EvalBatches
 from fer.data.order import batch_bounds, batch_count, share
 from fer.data.source import Source
@@ -19,12 +20,14 @@ ROWS = 4096  # features that a head is given at a time
 
 def predict_logits(
     session: Session, model: Classifier, source: Source, batch_size: int,
-    between: Callable[[], object] = lambda: None,
+    between: Callable[[], object] = lambda: None, turned: bool = False,
 ) -> np.ndarray:
     """Return float32 logits (N x C) on every rank, in the run's precision.
 
     Args:
         between: called after every `POLL` batches, by all ranks together; may raise.
+        turned: average the probabilities over fixed views of each picture
+            (`fer.data.augment.turns`); the logits are then log-probabilities.
 
     The model's mode is restored afterwards.
     """
@@ -37,14 +40,32 @@ def predict_logits(
     try:
         for number in range(most):  # a rank with fewer batches asks as often as the others
             if number < len(batches):
+                images = batches.batch(number).images
                 with torch.inference_mode(), session.accelerator.autocast():
-                    parts.append(model(batches.batch(number).images).float())
+                    parts.append(_mean_of_turns(model, images) if turned else
+                                 model(images).float())
             if (number + 1) % POLL == 0:
                 between()
     finally:
         model.train(training)
     logits = session.concatenate(torch.cat(parts), [stop - start for start, stop in shares])
     return logits.cpu().numpy()
+
+
+def laid_out(model: Classifier) -> Classifier:
+    """Return the model with its kernels laid out as forward passes alone are fastest.
+
+    Not while it trains: other rounding would be another training.
+    """
+    return model.to(memory_format=torch.channels_last)
+
+
+def _mean_of_turns(model: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """Return the log of the mean probability over the fixed views, float32 (N x C)."""
+    total = torch.zeros(len(images), len(model.classes), device=images.device)
+    for view in turns(images):
+        total += torch.softmax(model(view).float(), dim=1)
+    return torch.log((total / COUNT).clamp_min(torch.finfo(torch.float32).tiny))
 
 
 def head_logits(session: Session, model: Classifier, features: Features) -> np.ndarray:

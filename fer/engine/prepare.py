@@ -6,6 +6,7 @@ Sources, model, starting weights; what is left out and where it starts from goes
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fer.config.lengths import all_epochs
 from fer.config.places import cache, data_root, scratch
 from fer.config.schema import Data, RunConfig
 from fer.data.pack import ensure_pack
@@ -13,7 +14,7 @@ from fer.data.scratch import on_this_node
 from fer.data.source import Source
 from fer.engine.average import State, copy_of
 from fer.engine.checkpoint import Checkpoints, load_weights
-from fer.engine.course import all_epochs, final_facts
+from fer.engine.course import final_facts
 from fer.engine.facts import environment
 from fer.engine.journal import Journal
 from fer.engine.session import Session

@@ -20,7 +20,7 @@ from fer.engine.checkpoint import (
 )
 from fer.engine.course import end_epoch, epoch_facts, rate, selection_score
 from fer.engine.feed import Feed, feed_of
-from fer.engine.journal import Cancelled, Preempted
+from fer.engine.journal import Cancelled, Preempted, Stopped
 from fer.engine.looks import Looks, most_between_looks
 from fer.engine.loss import backward
 from fer.engine.norms import estimate_norms
@@ -111,6 +111,8 @@ def train_epoch(
     look = Looks(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
         batch = feed.batches.batch(progress.epoch, progress.batch)
+        if progress.step == 0:
+            run.journal.samples(batch.images)
         _set_learning_rate(run, optimizer)
         seed_torch(config.seed, progress.step, session.rank, 1)
         losses.append(backward(session, model, feed.objective, batch, config.train.micro_batch))
@@ -156,9 +158,12 @@ def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer, slow: bool =
     Returns whether `slow` is so on some rank.
     """
     due = time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
-    due, stop, cancel, slow = run.session.agree(due, run.stop(), run.journal.cancel_asked(), slow)
-    if due or stop or cancel:
+    due, stop, cancel, early, slow = run.session.agree(
+        due, run.stop(), run.journal.cancel_asked(), run.journal.stop_asked(), slow)
+    if due or stop or cancel or early:
         _save(run, optimizer)
+    if early:
+        raise Stopped(f"stopped early; saved at step {run.progress.step}")
     if cancel:
         raise Cancelled("stopped because launch/status.py --cancel asked for it")
     if stop:
@@ -201,6 +206,8 @@ def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.O
     if run.mean is not None and not progress.phase_epoch:
         put(run.model, run.mean.state)  # the phase is over
     _save(run, optimizer if progress.phase_epoch else None)
+    if run.session.agree(run.after_epoch(facts, progress.finished))[0]:
+        raise Stopped(f"stopped early after epoch {progress.epoch}")
 
 
 class _Asked(Exception):

@@ -1,12 +1,14 @@
 """What one run trains with: sources, model, loss, batches; how it trains is `fer.engine.train`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from fer.config.lengths import all_epochs
 from fer.config.places import cache
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
@@ -15,7 +17,6 @@ from fer.data.source import Source
 from fer.engine.average import Mean
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.controllers import Progress
-from fer.engine.course import all_epochs
 from fer.engine.journal import Journal
 from fer.engine.loss import WeightedCrossEntropy, class_weights
 from fer.engine.seeding import seed_torch
@@ -30,11 +31,18 @@ def never() -> bool:
     return False
 
 
+def go_on(facts: Mapping[str, Any], finished: bool) -> bool:
+    """Say that training is not stopped early."""
+    return False
+
+
 @dataclass
 class Training:
     """What one run trains with: fixed for the run, beside the `Progress`, which moves.
 
-    `stop` says whether somebody asked this process to save and leave; it is polled. `clean` has the
+    `stop` says whether somebody asked this process to save and leave; it is polled. `after_epoch`
+    is told each epoch's line once it is saved, and whether it was the last one, and says whether a
+    search stops the run there. `clean` has the
     unmasked view of each picture where that is in another set, and `teacher` is what a student
     learns from, in eval mode. `mean` is that of the weights, where the running phase takes one.
     """
@@ -49,6 +57,7 @@ class Training:
     progress: Progress = field(default_factory=Progress)
     limit_batches: int | None = None
     stop: Callable[[], bool] = never
+    after_epoch: Callable[[Mapping[str, Any], bool], bool] = go_on
     clean: Source | None = None
     teacher: Classifier | None = None
     mean: Mean | None = None

@@ -12,7 +12,7 @@ Letters in shapes: R resamples, S seeds, G people, C classes. Not for the plain 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,14 +32,30 @@ class Tables:
         people: G names, sorted.
         seeds: S seeds, sorted.
         classes: C names.
-        n: pictures in the test set.
+        pictures: N sample ids, sorted.
+        rows: int64, N; which person each picture is of.
+        labels: uint8, N; of the pictures.
+        predicted: uint8, S x N.
     """
 
     counts: np.ndarray
     people: tuple[str, ...]
     seeds: tuple[int, ...]
     classes: tuple[str, ...]
-    n: int
+    pictures: tuple[str, ...]
+    rows: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Pictures in the test set."""
+        return len(self.pictures)
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool, S x N: which pictures each seed gets right."""
+        return np.asarray(self.predicted == self.labels)
 
 
 @dataclass(frozen=True)
@@ -76,18 +92,44 @@ def tabulate(by_seed: Mapping[int, Predictions]) -> Tables:
     """
     seeds = tuple(sorted(by_seed))
     first = by_seed[seeds[0]]
-    pictures = sorted(first.sample_ids)
-    people = tuple(sorted(set(first.clusters)))
+    order = np.argsort(np.array(first.sample_ids, dtype=object), kind="stable")
+    pictures = tuple(first.sample_ids[place] for place in order)
+    clusters = first.clusters
+    people = tuple(sorted(set(clusters)))
     row = {name: index for index, name in enumerate(people)}
-    width = len(first.classes)
-    counts = np.zeros((len(seeds), len(people), width, width), np.float32)
+    width, labels = len(first.classes), first.labels[order].astype(np.uint8)
+    rows = np.array([row[clusters[place]] for place in order])
+    predicted = np.empty((len(seeds), len(pictures)), np.uint8)
     for index, seed in enumerate(seeds):
         table = by_seed[seed]
-        if sorted(table.sample_ids) != pictures or table.classes != first.classes:
+        mine = order if table.sample_ids == first.sample_ids else np.argsort(
+            np.array(table.sample_ids, dtype=object), kind="stable")
+        if (tuple(table.sample_ids[place] for place in mine) != pictures
+                or table.classes != first.classes):
             raise ValueError(f"seeds {seeds[0]} and {seed} were measured on different pictures")
-        rows = np.array([row[name] for name in table.clusters])
-        np.add.at(counts[index], (rows, table.labels, table.predicted), np.float32(1))
-    return Tables(counts, people, seeds, first.classes, len(pictures))
+        predicted[index] = table.predicted[mine]
+    counts = _count(rows, labels, predicted, len(people), width)
+    return Tables(counts, people, seeds, first.classes, pictures, rows, labels, predicted)
+
+
+def within(tables: Tables, keep: np.ndarray) -> Tables:
+    """Return the tables of a part of the pictures and of the people in it; `keep` is bool (N,)."""
+    there, rows = np.unique(tables.rows[keep], return_inverse=True)
+    labels, predicted = tables.labels[keep], tables.predicted[:, keep]
+    return Tables(
+        _count(rows, labels, predicted, len(there), len(tables.classes)),
+        tuple(tables.people[row] for row in there), tables.seeds, tables.classes,
+        tuple(name for name, kept in zip(tables.pictures, keep, strict=True) if kept),
+        rows, labels, predicted)
+
+
+def _count(rows: np.ndarray, labels: np.ndarray, predicted: np.ndarray, people: int,
+           width: int) -> np.ndarray:
+    """Return confusion counts by person, float32, S x G x C x C."""
+    cells = (rows * width + labels) * width + predicted.astype(np.int64)
+    size = people * width * width
+    return np.stack([np.bincount(row, minlength=size) for row in cells]).reshape(
+        len(predicted), people, width, width).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -100,20 +142,25 @@ def weights(people: tuple[str, ...], resamples: int = RESAMPLES) -> np.ndarray:
         resamples, size).astype(np.float32)
 
 
-def draw(tables: Tables, resamples: int = RESAMPLES) -> Draws:
-    """Return the metrics of `tables` (uar, accuracy, macro_f1, recall:CLASS) in every resample."""
+def draw(tables: Tables, resamples: int = RESAMPLES, prior: np.ndarray | None = None) -> Draws:
+    """Return the metrics of `tables` (uar, accuracy, macro_f1, recall:CLASS) in every resample.
+
+    Args:
+        prior: C shares of the classes to which accuracy and macro-F1 are reweighted; see `scores`.
+    """
     seeds, people, width, _ = tables.counts.shape
     # Whole numbers below 2**24 are exact in float32, so the product is the same on any BLAS.
     flat = tables.counts.transpose(1, 0, 2, 3).reshape(people, -1)
     resampled = (weights(tables.people, resamples) @ flat).reshape(-1, seeds, width, width)
     support = (tables.counts[0].sum(-1) > 0).sum(0)  # people with a picture of the class, C
     rare = _rests_on(support)
-    effective = {"uar": rare, "macro_f1": rare, "accuracy": float(people)} | {
+    effective = {"uar": rare, "macro_f1": rare,
+                 "accuracy": float(people) if prior is None else rare} | {
         f"recall:{name}": float(count)
         for name, count in zip(tables.classes, support, strict=True)}
     return Draws(
-        observed=_by_name(scores(tables.counts.sum(1)), tables.classes, np.float64),
-        resampled=_by_name(scores(resampled), tables.classes, np.float32),
+        observed=_by_name(scores(tables.counts.sum(1), prior), tables.classes, np.float64),
+        resampled=_by_name(scores(resampled, prior), tables.classes, np.float32),
         effective=effective, seeds=tables.seeds, n=(tables.n,), people=(people,),
         crowds=(_key("people", *tables.people),))
 
@@ -139,6 +186,14 @@ def difference(left: Draws, right: Draws) -> Draws:
         people=left.people if one_set else left.people + right.people,
         crowds=left.crowds if one_set else left.crowds + right.crowds,
         least=min(left.least, right.least) - 1.0)
+
+
+def on_seeds(draws: Draws, seeds: Sequence[int]) -> Draws:
+    """Return the same of some seeds only, which all have to be there."""
+    at = [draws.seeds.index(seed) for seed in seeds]
+    return replace(draws, seeds=tuple(seeds),
+                   observed={name: values[at] for name, values in draws.observed.items()},
+                   resampled={name: values[:, at] for name, values in draws.resampled.items()})
 
 
 def average(draws: Sequence[Draws]) -> Draws:

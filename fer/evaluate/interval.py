@@ -69,7 +69,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     deviations = _stretch(people) * (means - value)
     variances, freedoms = [float(means.var())], [people - 1]
     if kind == SEEDS_AND_TEST:
-        net = _net_seed_variance(observed, resampled)
+        net = between_seeds(observed, resampled)
         total = float(observed.var(ddof=1))
         shrink = np.sqrt(net / total) if total > 0 else 0.0
         picked = generator("seeds", str(count)).integers(0, count, (len(means), count))
@@ -85,7 +85,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
                     p=_p_value(value, variances, freedoms))
 
 
-def _net_seed_variance(observed: np.ndarray, resampled: np.ndarray) -> float:
+def between_seeds(observed: np.ndarray, resampled: np.ndarray) -> float:
     """Return the variance between seeds (S, R x S) without what test sampling adds to it."""
     deviations = resampled - observed
     apart = deviations - deviations.mean(axis=1, keepdims=True)

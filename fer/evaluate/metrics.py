@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fer.evaluate.calibration import reliability
 from fer.publish import write_json
 
-CALIBRATION_BINS = 15  # equal-width, as in Guo et al. 2017 (1706.04599)
 RESULT_SCHEMA = 1
 
 
@@ -21,13 +21,21 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def scores(tables: np.ndarray) -> dict[str, np.ndarray]:
+def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Return accuracy, uar, macro_f1 (...) and recall (... x C) of confusion counts (... x C x C).
 
     float64; NaN where undefined. Recall of class c is n_cc / n_c.; F1 is
     2 n_cc / (n_c. + n_.c); both means go over the classes with n_c. > 0.
+
+    Args:
+        prior: C shares to which the classes are reweighted, so that test sets with other shares
+            can be compared in accuracy and macro-F1; a class of the prior that is absent makes
+            these two undefined.
     """
     tables = np.asarray(tables, np.float64)
+    if prior is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tables = tables * np.where(prior > 0, prior / tables.sum(-1), 0.0)[..., None]
     hits = np.diagonal(tables, axis1=-2, axis2=-1)
     support, predicted = tables.sum(-1), tables.sum(-2)
     present = support > 0
@@ -80,8 +88,9 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
 
     Returns:
         n, accuracy, macro_f1, uar, nll (nats), ece (15 bins), brier (0..2, summed over the
-        classes), recall, precision, support (one a class, by name; None where undefined),
-        confusion (rows true), classes, and `note` where a class is absent.
+        classes), auroc (mean over the classes, each against the rest; None where undefined),
+        recall, precision, support (one a class, by name; None where undefined), confusion (rows
+        true), classes, and `note` where a class is absent.
     """
     from sklearn.metrics import brier_score_loss, log_loss, precision_score  # 1 s: not for all
 
@@ -101,9 +110,10 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
         "n": len(labels),
         **{name: float(found[name]) for name in ("accuracy", "macro_f1", "uar")},
         "nll": float(log_loss(labels, probabilities, labels=names)),
-        "ece": calibration_error(labels, probabilities),
+        "ece": reliability(labels, probabilities).error,
         "brier": float(brier_score_loss(labels, probabilities, labels=names,
                                         scale_by_half=False)),
+        "auroc": auroc(labels, probabilities),
         "recall": _by_class(classes, found["recall"]),
         "precision": _by_class(classes, precision),
         "support": {name: int(count) for name, count in zip(classes, support, strict=True)},
@@ -117,14 +127,18 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
     return result
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the expected calibration error of the top class, equal-width bins (lo, hi]."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, CALIBRATION_BINS - 1)
-    surplus = np.bincount(bins, confidence - correct, minlength=CALIBRATION_BINS)
-    return float(np.abs(surplus).sum() / len(labels))
+def auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Return the area under the ROC curve, each class against the rest, mean over the classes.
+
+    None where fewer than two classes are there. An absent class is left out.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    there = np.unique(labels)
+    if len(there) < 2:
+        return None
+    return float(np.mean([roc_auc_score(labels == name, probabilities[:, name])
+                          for name in there]))
 
 
 def result_path(folder: Path, split: str) -> Path:

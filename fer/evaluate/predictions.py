@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fer.publish import replacing
 
+NOBODY = "picture:"  # begins what stands for the person of a picture of whom nothing is known
 LOGIT = "logit_"  # prefix of the logit columns; the classes are read off them, in order
 
 
@@ -54,7 +55,7 @@ class Predictions:
     @property
     def clusters(self) -> list[str]:
         """N names of what is resampled as one: the person, or the picture where unknown."""
-        return [person or f"picture:{sample}"
+        return [person or f"{NOBODY}{sample}"
                 for person, sample in zip(self.identities, self.sample_ids, strict=True)]
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.config.study import Gap, Study
-from fer.evaluate.bootstrap import Draws, average, difference, draw, tabulate
+from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
 from fer.evaluate.interval import TEST_SAMPLING, Interval, interval_of
-from fer.report.collect import Gathered, Measured, ReportRun
+from fer.report.read.collect import Gathered, Measured, ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 NET = ", net of control"  # what a gap's metric is called after its control is taken off
+AT_PRIOR = ", at the real set's class shares"  # and after both sets are given the same shares
+PLAIN = ("nll", "ece", "brier", "auroc")
 FEW_PICTURES = 30  # below, a percentile interval is not to be trusted and nothing is ranked
 
 
@@ -43,9 +45,10 @@ class Cell:
 
     Attributes:
         metrics: uar, accuracy, macro_f1, recall:CLASS -> mean over seeds with its interval.
-        plain: nll, ece, brier -> mean over seeds.
+        plain: nll, ece, brier, auroc -> mean over seeds; without what an older result lacks.
         confusion: int64, C x C, summed over seeds; rows true.
         draws: the resamples, for differences; None without predictions.
+        tables: the answers picture by picture; None without predictions.
         n: pictures; seeds: those measured.
     """
 
@@ -55,6 +58,7 @@ class Cell:
     plain: dict[str, float]
     confusion: np.ndarray
     draws: Draws | None
+    tables: Tables | None
     n: int
     seeds: tuple[int, ...]
 
@@ -132,15 +136,17 @@ def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
     """Return one cell; `found` is keyed by seed."""
     tables = {seed: one.predictions for seed, one in found.items() if one.predictions is not None}
     results = [found[seed].metrics for seed in sorted(found)]
-    draws, metrics = None, _without_intervals(results)
+    draws, counted, metrics = None, None, _without_intervals(results)
     if tables:
-        draws = draw(tabulate(tables))
+        counted = tabulate(tables)
+        draws = draw(counted)
         metrics = {name: interval_of(draws, name) for name in draws.observed}
     return Cell(
         config, split, metrics,
-        plain={name: float(np.mean([one[name] for one in results])) for name in ("nll", "ece")},
+        plain={name: float(np.mean([one[name] for one in results])) for name in PLAIN
+               if all(one.get(name) is not None for one in results)},
         confusion=np.sum([one["confusion"] for one in results], axis=0),
-        draws=draws, n=int(results[0]["n"]), seeds=tuple(sorted(found)))
+        draws=draws, tables=counted, n=int(results[0]["n"]), seeds=tuple(sorted(found)))
 
 
 def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
@@ -159,8 +165,9 @@ def _gap(gap: Gap | None, config: Config,
          cells: Mapping[tuple[str, str], Cell]) -> dict[str, Interval] | None:
     """Return synthetic minus real of `config`: in UAR and in recall per class only.
 
-    Accuracy and macro-F1 move with the class mix, which differs between the sets. Where there is
-    a control, the same metrics net of it stand beside, as in `uar, net of control`.
+    Accuracy and macro-F1 move with the class mix, which differs between the sets: they stand
+    beside, reweighted to the real set's. Where there is a control, UAR and recall net of it stand
+    beside, as in `uar, net of control`.
     """
     if gap is None:
         return None
@@ -174,11 +181,21 @@ def _gap(gap: Gap | None, config: Config,
         return None
     found = {name: interval_of(apart, name) for name in apart.observed
              if name == "uar" or name.startswith("recall:")}
+    found |= _at_one_prior(*(cells[config.config_id, split].tables
+                             for split in (gap.synthetic, gap.real)))
     control = gap.control and gap_draws(draws(gap.control.synthetic), draws(gap.control.real))
     net = gap_draws(apart, control) if control else None
     if net is None:
         return found
-    return found | {name + NET: interval_of(net, name) for name in found}
+    return found | {name + NET: interval_of(net, name) for name in found if AT_PRIOR not in name}
+
+
+def _at_one_prior(synthetic: Tables | None, real: Tables | None) -> dict[str, Interval]:
+    """Return the gaps in accuracy and macro-F1 with the class shares of the real set in both."""
+    assert synthetic is not None and real is not None, "there are resamples of both"
+    prior = np.bincount(real.labels, minlength=len(real.classes)) / real.n
+    apart = difference(draw(synthetic, prior=prior), draw(real, prior=prior))
+    return {name + AT_PRIOR: interval_of(apart, name) for name in ("accuracy", "macro_f1")}
 
 
 def gap_draws(left: Draws | None, right: Draws | None) -> Draws | None:

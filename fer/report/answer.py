@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fer.evaluate.interval import Interval, interval_of
+from fer.report.across import BELOW, TIED, Across
 from fer.report.analyse import NET, Analysis, Config, gap_draws, over_configs
 from fer.report.compare import Family
 from fer.report.words import caveat, count, score, sizes
@@ -42,7 +43,8 @@ class Answer:
     caveats: tuple[str, ...]
 
 
-def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
+def answer(analysis: Analysis, families: Sequence[Family],
+           over: Across | None = None) -> Answer:
     """Return what the numbers of `analysis` say."""
     if not analysis.cells:
         return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
@@ -60,7 +62,8 @@ def answer(analysis: Analysis, families: Sequence[Family]) -> Answer:
     more = "" if number == 1 else f", mean of {number} configurations"
     if alike:
         more += f", {'the one' if number == 1 else 'those'} that all training sets have"
-    others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families))
+    others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families),
+              _standing(analysis, over), _power(analysis, over))
     return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
 
 
@@ -176,6 +179,42 @@ def _compared(families: Sequence[Family]) -> str:
             f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
             f"{'is' if tied == 1 else 'are'} tied"
             + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else "."))
+
+
+def _standing(analysis: Analysis, over: Across | None) -> str:
+    """Return how many configurations are as good as the best, as far as can be told."""
+    words = list(over.standing.values()) if over else []
+    if over is None or not words:
+        return ""
+    where = analysis.role(over.split)
+    if TIED not in words:
+        return f"On {where} one configuration is better than all {len(words) - 1} others."
+    below = words.count(BELOW)
+    return (f"On {where} {words.count(TIED)} of {len(words)} configurations are tied for the best"
+            + (f", {below} {'is' if below == 1 else 'are'} below." if below else "."))
+
+
+def _power(analysis: Analysis, over: Across | None) -> str:
+    """Return what telling the two best configurations apart would take."""
+    if over is None or over.power is None or over.leaders is None:
+        return ""
+    found, where = over.power, analysis.role(over.split)
+    pair = (f"The two best on {where}, {over.leaders[0]} and {over.leaders[1]}, are "
+            f"{100 * abs(found.difference):.1f} points apart")
+    if found.needed is None:
+        return (f"{pair}: no number of pictures tells them apart"
+                + (" with these seeds." if found.seeds else "."))
+    more = "." if found.seeds else ", and the spread of seeds comes on top."
+    if found.needed <= found.n:
+        return f"{pair}; n = {found.n:,} pictures are enough to tell such a difference{more}"
+    return (f"{pair}; to tell that (80 % power at 5 %) takes about {_rounded(found.needed):,} "
+            f"such pictures, there are n = {found.n:,}{more}")
+
+
+def _rounded(number: int) -> int:
+    """Return a number with two significant digits: it is an order of magnitude."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return int(round(number / step) * step)
 
 
 def _all(number: int) -> str:

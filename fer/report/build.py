@@ -4,21 +4,51 @@ Reads run folders, writes `studies/<study>/report/`. It can be called at any tim
 are going on and by two processes at once: files are replaced whole.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fer.config.study import Study
 from fer.publish import write_text
-from fer.report.analyse import Analysis, analyse
-from fer.report.collect import ReportRun, gather
+from fer.report.across import across
+from fer.report.analyse import analyse
 from fer.report.compare import compare
-from fer.report.contents import Contents, contents
-from fer.report.curves import Curve, read_curve
-from fer.report.gallery import Pictures
+from fer.report.contents import Contents, Findings, contents
+from fer.report.ensembles import ensembles
+from fer.report.groups import Facts, parts
 from fer.report.markdown import markdown
-from fer.report.page import page
+from fer.report.page.attention import attentions
+from fer.report.page.gallery import Pictures
+from fer.report.page.write import page
+from fer.report.read.collect import ReportRun, gather
+from fer.report.read.curves import Curve, read_curve
+from fer.report.read.memory import Memory
+from fer.report.read.provenance import provenance
 from fer.report.tables import write_tables
+
+
+def no_facts(sample_id: str) -> Mapping[str, str]:
+    """Know nothing of any picture."""
+    return {}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report knows of a study beside its runs.
+
+    Attributes:
+        pictures: sample id -> the picture's file, or None where it is not here.
+        facts: sample id -> what the data set says of the picture, such as its mask type.
+        best: names of the runs whose looks are shown, in order; None shows all that were drawn.
+        drawn: the pictures are drawings, not people: every page says so.
+        warnings: lines on the data that stand before what is found in the runs.
+    """
+
+    pictures: Pictures
+    facts: Facts = no_facts
+    best: Sequence[str] | None = None
+    drawn: bool = False
+    warnings: Sequence[str] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -34,53 +64,60 @@ class ReportSummary:
         return self.folder / "index.html"
 
 
-def build_report(study: Study, runs: Sequence[ReportRun], out: Path, pictures: Pictures,
-                 drawn: bool = False, warnings: Sequence[str] = ()) -> ReportSummary:
+def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
+                 about: About) -> ReportSummary:
     """Write the report of `study` into `out` and return what it says.
 
     Args:
         runs: the runs of the study, in any order and any state.
-        out: the report folder; made where it is missing.
-        pictures: sample id -> the picture's file, or None where it is not here.
-        drawn: the pictures are drawings, not people: every page says so.
-        warnings: lines on the data that stand before what is found in the runs.
+        out: the report folder; made where it is missing. What was read is remembered beside it.
     """
-    gathered = gather(study, runs)
-    gathered = replace(gathered, problems=(*warnings, *gathered.problems))
-    analysis = analyse(study, gathered)
-    curves = [curve for run in gathered.runs if (curve := read_curve(run)) is not None]
-    said = contents(study, gathered, analysis, compare(study, analysis), len(curves), pictures,
-                    out, drawn)
-    write_tables(study.study, gathered, analysis, out)
-    drawings = _figures(curves, analysis, out / "figures")
-    write_text(out / "report.md", markdown(said, [*drawings, *_files(analysis)]))
+    memory = Memory(out.parent)
+    found = find(study, runs, memory, about)
+    curves = [curve for run in found.gathered.runs
+              if (curve := read_curve(run, memory)) is not None]
+    memory.save()
+    said = contents(study, found, len(curves), about.pictures, out, about.drawn)
+    write_tables(study.study, found, out)
+    drawings = _figures(found, curves, out / "figures")
+    files = ["confusion"] if found.analysis.cells else []  # the page has them as tables
+    write_text(out / "report.md", markdown(said, [*drawings, *files]))
     write_text(out / "index.html", page(said, drawings))
     return ReportSummary(out, said)
 
 
-def _files(analysis: Analysis) -> list[str]:
-    """Return the figures that are files only: the page has them as tables."""
-    return ["confusion"] if analysis.cells else []
+def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) -> Findings:
+    """Return what the numbers of `runs` say, before it is put into words."""
+    gathered = gather(study, runs, memory)
+    gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
+    analysis = analyse(study, gathered)
+    pooled, notes = ensembles(gathered, analysis)
+    analysis = replace(analysis, problems=(*analysis.problems, *notes))
+    return Findings(gathered, analysis, tuple(compare(study, analysis)), across(analysis),
+                    tuple(pooled), tuple(parts(analysis, about.facts)),
+                    tuple(attentions(_looked_at(gathered.runs, about))),
+                    provenance(gathered.runs, memory))
 
 
-def _figures(curves: Sequence[Curve], analysis: Analysis,
+def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
+    """Return the runs whose looks are shown: one that was the best once may have a drawing too."""
+    if about.best is None:
+        return list(runs)
+    by_name = {run.run: run for run in runs}
+    return [by_name[name] for name in about.best if name in by_name]
+
+
+def _figures(found: Findings, curves: Sequence[Curve],
              folder: Path) -> dict[str, tuple[str, str]]:
     """Write the figures; return those of the page as inline SVG, wide and narrow."""
-    from fer.report import figures  # matplotlib: only for those who draw
-    from fer.report.drawing import inline, save, svg
+    from fer.report.figures.confusion import confusion_figure
+    from fer.report.figures.drawing import inline, save, svg  # matplotlib: only for those who draw
+    from fer.report.figures.plan import planned
 
-    plans: dict[str, tuple[str, Callable]] = {}
-    if analysis.cells:
-        plans["gap"] = ("UAR and gap of each configuration, with intervals",
-                        lambda narrow: figures.gap_figure(analysis, narrow))
-        plans["recall"] = ("Recall per class of each configuration, with intervals",
-                           lambda narrow: figures.recall_figure(analysis, narrow))
-        save(figures.confusion_figure(analysis), folder, "confusion")
-    if curves:
-        plans["curves"] = ("Validation UAR by epoch",
-                           lambda narrow: figures.curves_figure(curves, analysis.configs, narrow))
+    if found.analysis.cells:
+        save(confusion_figure(found.analysis), folder, "confusion")
     drawings = {}
-    for name, (title, draw) in plans.items():
+    for name, (title, draw) in planned(found, curves).items():
         drawings[name] = (inline(save(draw(False), folder, name), title),
                           inline(svg(draw(True), f"{name}-narrow"), title))
     return drawings

@@ -9,12 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
+
 from fer.config.study import Comparison, Study
 from fer.evaluate.bootstrap import difference
 from fer.evaluate.interval import LEVEL, Interval, interval_of
+from fer.evaluate.significance import McNemar, cochran_q, mcnemar
 from fer.report.analyse import FEW_PICTURES, Analysis, Cell, Config
+from fer.report.pooled import Pooled, pool
 
 METRIC = "uar"
+STUDY = "study"  # the axis of a report on several studies (`fer.report.together`)
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Pair:
     Attributes:
         left, right: values of the key. among: what both share.
         difference: left minus right, in UAR.
+        exact: McNemar's test of each seed that both have.
         adjusted: Holm's p within the family; None where nothing is tested.
         verdict: `left`, `right`, `tied`, or why nothing is claimed.
     """
@@ -33,6 +39,7 @@ class Pair:
     left: str
     right: str
     difference: Interval
+    exact: tuple[McNemar, ...]
     adjusted: float | None
     verdict: str
 
@@ -43,12 +50,29 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Omnibus:
+    """Cochran's Q of all values at once, by seed: p of "all are equally often right"."""
+
+    split: str
+    among: str
+    values: tuple[str, ...]
+    p: tuple[float | None, ...]
+    n: int
+
+
+@dataclass(frozen=True)
 class Family:
-    """One family of planned comparisons; `notes` says what could not be compared."""
+    """One family of planned comparisons; `notes` says what could not be compared.
+
+    `pooled` has each value over everything that shares it; `omnibus` the tests of three values or
+    more at once.
+    """
 
     name: str
     over: str
     pairs: tuple[Pair, ...]
+    pooled: tuple[Pooled, ...]
+    omnibus: tuple[Omnibus, ...]
     notes: tuple[str, ...]
 
     @property
@@ -69,33 +93,62 @@ def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
     if not groups:
         notes.append(f"no run has a grid key '{plan.over}'")
     pairs: list[Pair] = []
+    pooled: list[Pooled] = []
+    omnibus: list[Omnibus] = []
     for split in plan.on:
         if split not in analysis.splits:
             notes.append(f"{split} is not in evaluate_on")
-        for among, configs in groups.items():
-            cells = {value: cell for value, config in configs.items()
-                     if (cell := analysis.cells.get((config.config_id, split))) is not None}
-            pairs += [pair for left, right in combinations(cells, 2)
-                      if (pair := _pair(split, among, left, right, cells)) is not None]
+        by_group = {among: {value: cell for value, config in configs.items()
+                            if (cell := analysis.cells.get((config.config_id, split)))}
+                    for among, configs in groups.items()}
+        pooled += pool(split, list(by_group.values()))
+        for among, cells in by_group.items():
+            omnibus += _omnibus(split, among, cells)
+        pairs += _pairs(split, by_group)
     if not pairs:
         notes.append("nothing to compare yet")
-    return Family(name, plan.over, tuple(_adjust(pairs)), tuple(dict.fromkeys(notes)))
+    return Family(name, plan.over, tuple(_adjust(pairs)), tuple(pooled), tuple(omnibus),
+                  tuple(dict.fromkeys(notes)))
+
+
+def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]]) -> list[Pair]:
+    """Return the pairs of all groups; one that two studies share is one comparison."""
+    found: dict[tuple[str, str], Pair] = {}
+    for among, cells in by_group.items():
+        for left, right in combinations(cells, 2):
+            ids = cells[left].config.config_id, cells[right].config.config_id
+            pair = None if ids in found else _pair(split, among, left, right, cells)
+            if pair is not None:
+                found[ids] = pair
+    return list(found.values())
 
 
 def _groups(configs: Sequence[Config], over: str) -> dict[str, dict[str, Config]]:
     """Return what configurations share -> value of `over` -> configuration."""
     groups: dict[str, dict[str, Config]] = {}
     for config in configs:
-        run = config.runs[0]
-        value = None if over == "seed" else run.value(over)
+        value = None if over == "seed" else config.runs[0].value(over)
         if value is None:
             continue
         rest = [("", config.backbone), ("", config.recipe), ("", config.train_on)]
         kept = [text for (_, text), key in zip(rest, ("backbone", "recipe", "train_on"),
                                                strict=True) if key != over]
-        kept += [f"{key}={text}" for key, text in config.axes if key != over]
-        groups.setdefault(" · ".join(kept), {})[value] = config
-    return groups
+        for study in _studies(config) if over != STUDY else [""]:
+            axes = [f"{key}={study if key == STUDY else text}" for key, text in config.axes
+                    if key != over]
+            groups.setdefault(" · ".join([*kept, *axes]), {})[value] = config
+    once: dict[tuple[str, ...], str] = {}  # studies that share all of a group have it once
+    for among, group in groups.items():
+        once.setdefault(tuple(config.config_id for config in group.values()), among)
+    return {among: groups[among] for among in once.values()}
+
+
+def _studies(config: Config) -> list[str]:
+    """Return the studies that a configuration of a report on several belongs to; else one name.
+
+    It is compared within each of them, as their own reports do.
+    """
+    return dict(config.axes).get(STUDY, "").split("+")
 
 
 def _pair(split: str, among: str, left: str, right: str,
@@ -110,7 +163,27 @@ def _pair(split: str, among: str, left: str, right: str,
         verdict = f"not ranked: n < {FEW_PICTURES}"
     elif found.p is None:
         verdict = "not ranked: no interval"
-    return Pair(split, among, left, right, found, None, verdict)
+    exact = _exact(cells[left], cells[right])
+    return Pair(split, among, left, right, found, exact, None, verdict)
+
+
+def _exact(left: Cell, right: Cell) -> tuple[McNemar, ...]:
+    """Return McNemar's test of each seed that two configurations share."""
+    one, two = left.tables, right.tables
+    assert one is not None and two is not None, "there are resamples of both"
+    return tuple(mcnemar(seed, one.right[one.seeds.index(seed)], two.right[two.seeds.index(seed)])
+                 for seed in one.seeds if seed in two.seeds)
+
+
+def _omnibus(split: str, among: str, cells: Mapping[str, Cell]) -> list[Omnibus]:
+    """Return Cochran's Q of three values or more on the seeds that all have; else nothing."""
+    tables = {value: cell.tables for value, cell in cells.items() if cell.tables is not None}
+    seeds = sorted(set.intersection(*(set(one.seeds) for one in tables.values()))
+                   if len(tables) > 2 else ())
+    found = tuple(cochran_q(np.stack([one.right[one.seeds.index(seed)] for one in tables.values()],
+                                     axis=1)) for seed in seeds)
+    sizes = [one.n for one in tables.values()]
+    return [Omnibus(split, among, tuple(tables), found, sizes[0])] if found else []
 
 
 def _adjust(pairs: Sequence[Pair]) -> list[Pair]:

@@ -1,6 +1,6 @@
 """Everything that the page, the Markdown and the terminal say, gathered once.
 
-Plain values only: how they look is the templates' business.
+Plain values only: how they look is the templates' business. Tables are `fer.report.listings`.
 """
 
 import os
@@ -10,15 +10,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.config.study import Study
-from fer.evaluate.bootstrap import RESAMPLES
-from fer.evaluate.interval import SEEDS_NEEDED
-from fer.evaluate.metrics import CALIBRATION_BINS
+from fer.report import listings
+from fer.report.across import Across
 from fer.report.analyse import Analysis, Cell, Config
 from fer.report.answer import Answer, answer
-from fer.report.collect import Gathered, ReportRun
 from fer.report.compare import Family
-from fer.report.gallery import Pictures, Wrong, embed, wrong_for_all
+from fer.report.ensembles import Ensemble
+from fer.report.groups import Part
+from fer.report.listing import Column, Listing, listing, number, text
+from fer.report.methods import methods
+from fer.report.page.attention import Attention
+from fer.report.page.gallery import Pictures, Shown, disputed, embed, wrong_for_all
+from fer.report.read.collect import Gathered, ReportRun
+from fer.report.read.provenance import Provenance
 from fer.report.words import count, points, score
+
+MATRICES_SHOWN = 24  # configurations; all are in the figures and the files
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a study's numbers, before it is put into words."""
+
+    gathered: Gathered
+    analysis: Analysis
+    families: tuple[Family, ...]
+    across: Across | None
+    ensembles: tuple[Ensemble, ...]
+    parts: tuple[Part, ...]
+    attention: tuple[Attention, ...]
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -45,27 +66,35 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration in the tables: a text a test set, and the gap."""
+    """One configuration in the terminal's table, and its matrices on the page."""
 
     config: Config
     seeds: str
     scores: tuple[str, ...]
     gap: str
-    gap_recall: tuple[str, ...]
     matrices: tuple[Matrix, ...]
-    recalls: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures that all `models` get wrong on `split`: how many, and the ones shown."""
+    """Pictures of `split` that say something about all `models`: how many, and the ones shown."""
 
     split: str
     total: int
     of: int
     models: int
-    shown: tuple[tuple[Wrong, str], ...]
+    shown: tuple[tuple[Shown, str], ...]
     lost: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One family of planned comparisons, as tables; `pooled` and `omnibus` may be empty."""
+
+    family: Family
+    pairs: Listing
+    pooled: Listing
+    omnibus: Listing
 
 
 @dataclass(frozen=True)
@@ -81,8 +110,12 @@ class Contents:
     sets: tuple[TestSet, ...]
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
-    families: tuple[Family, ...]
-    gallery: Gallery | None
+    listings: dict[str, Listing]
+    comparisons: tuple[Comparisons, ...]
+    across: Across | None
+    wrong: Gallery | None
+    disputed: Gallery | None
+    attention: tuple[Attention, ...]
     problems: tuple[str, ...]
     failures: tuple[tuple[ReportRun, str], ...]
     has_gap: bool
@@ -90,27 +123,56 @@ class Contents:
     methods: tuple[str, ...]
 
     @property
+    def families(self) -> tuple[Family, ...]:
+        """The planned comparisons."""
+        return tuple(one.family for one in self.comparisons)
+
+    @property
     def partial(self) -> bool:
         """Whether some runs have no result yet."""
         return self.done < len(self.runs)
 
 
-def contents(study: Study, gathered: Gathered, analysis: Analysis, families: Sequence[Family],
-             curves: int, pictures: Pictures, out: Path, drawn: bool) -> Contents:
+def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
+             drawn: bool) -> Contents:
     """Return what the report in folder `out` says; `curves` is how many runs have one."""
-    links = {run.run: os.path.relpath(run.folder, out).replace(os.sep, "/")
-             for run in gathered.runs}
-    runs = tuple((run, links[run.run]) for run in gathered.runs)
+    gathered, analysis = found.gathered, found.analysis
+    runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
+                 for run in gathered.runs)
     states = Counter(run.state for run in gathered.runs)
+    sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
     return Contents(
         study=study.study, drawn=drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
-        answer=answer(analysis, families), sets=_test_sets(gathered, analysis),
-        classes=analysis.classes, rows=_rows(analysis), families=tuple(families),
-        gallery=_gallery(study, gathered, analysis, pictures),
-        problems=analysis.problems,
+        answer=answer(analysis, found.families, found.across), sets=sets,
+        classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
+        comparisons=tuple(Comparisons(one, listings.comparisons(one), listings.pooled(one),
+                                      listings.omnibus(one)) for one in found.families),
+        across=found.across,
+        wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
+        disputed=_gallery(split, gathered, disputed(gathered.on(split)),
+                          len(gathered.on(split)), pictures),
+        attention=found.attention, problems=analysis.problems,
         failures=tuple((run, link) for run, link in runs if run.error),
-        has_gap=bool(analysis.gaps), curves=curves, methods=_methods(analysis))
+        has_gap=bool(analysis.gaps), curves=curves, methods=methods(analysis, found.provenance))
+
+
+def _listings(found: Findings, sets: Sequence[TestSet],
+              runs: Sequence[tuple[ReportRun, str]]) -> dict[str, Listing]:
+    """Return the tables by name, those without rows left out."""
+    analysis, over = found.analysis, found.across
+    tables = {
+        "results": listings.results(analysis, over, found.ensembles),
+        "sets": listing("The test sets", [
+            Column("set"), Column("pictures", "n", True), Column("people", number=True),
+            Column("classes"), Column("digest")], [
+            [text(one.role), number(one.n), number(one.people), text(one.support),
+             text(one.digest[:16])] for one in sets]),
+        "metrics": listings.other_metrics(analysis), "gaps": listings.gaps(analysis),
+        "parts": listings.parts(found.parts), "runs": listings.runs(runs)}
+    if over and over.robustness:
+        tables["robustness"] = listings.robustness(analysis, over)
+    return {name: table for name, table in tables.items() if table.rows}
 
 
 def _test_sets(gathered: Gathered, analysis: Analysis) -> tuple[TestSet, ...]:
@@ -128,22 +190,20 @@ def _test_sets(gathered: Gathered, analysis: Analysis) -> tuple[TestSet, ...]:
 
 def _rows(analysis: Analysis) -> tuple[Row, ...]:
     """Return one row a configuration that was measured anywhere."""
-    splits, rows = analysis.measured_splits(), []
+    splits, rows = analysis.measured_splits(), list[Row]()
     for config in analysis.configs:
         cells = [analysis.cells.get((config.config_id, split)) for split in splits]
         there = [cell for cell in cells if cell is not None]
         if not there:
             continue
         gaps = analysis.gaps.get(config.config_id, {})
-        seeds = sorted({len(cell.seeds) for cell in there})
+        seeds = sorted({cell.metrics["uar"].seeds for cell in there})
+        shown = there if len(rows) < MATRICES_SHOWN else []
         rows.append(Row(
             config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
             points(gaps.get("uar")),
-            tuple(points(gaps.get(f"recall:{name}")) for name in analysis.classes),
-            tuple(_matrix(analysis, cell) for cell in there if _in_gap(analysis, cell.split)),
-            tuple((cell.split, tuple(score(cell.metrics[f"recall:{name}"])
-                                     for name in analysis.classes)) for cell in there)))
+            tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split))))
     return tuple(rows)
 
 
@@ -161,37 +221,11 @@ def _matrix(analysis: Analysis, cell: Cell) -> Matrix:
     return Matrix(role, pictures, rows)
 
 
-def _gallery(study: Study, gathered: Gathered, analysis: Analysis,
+def _gallery(split: str, gathered: Gathered, found: Sequence[Shown], models: int,
              pictures: Pictures) -> Gallery | None:
-    """Return the pictures of the real set (else of the last set) that all models get wrong."""
-    splits = analysis.measured_splits()
-    if not splits:
-        return None
-    split = study.gap.real if study.gap and study.gap.real in splits else splits[-1]
-    found, models = wrong_for_all(gathered.on(split))
-    if not models:
+    """Return the first of `found` with their pictures; None without models."""
+    if not models or not split:
         return None
     shown, lost = embed(found, pictures)
-    size = next(cell.n for (_, name), cell in analysis.cells.items() if name == split)
+    size = int(gathered.on(split)[0].metrics["n"])
     return Gallery(split, len(found), size, models, tuple(shown), tuple(lost))
-
-
-def _methods(analysis: Analysis) -> tuple[str, ...]:
-    """Return what has to be known to cite a number of the report."""
-    resamples = f"{RESAMPLES:,}"
-    return (
-        "UAR is the mean of the recalls of the classes that the test set has (balanced accuracy);"
-        " macro-F1 is a mean over the same classes. A configuration is everything but the seed; "
-        "its number is the mean over its seeds, and nothing else is pooled.",
-        f"Intervals are 95 % percentile bootstrap intervals of {resamples} resamples of people, "
-        "not of pictures: all pictures of a person are drawn together, and the same people are "
-        "drawn for every model, so that differences on one test set are paired. With "
-        f"{SEEDS_NEEDED} seeds or more, seeds are resampled too. Both levels are widened for "
-        "small numbers by √(n/(n−1)) · t/z, and the variance between seeds is taken net of "
-        "what test sampling puts into it.",
-        "The gap is synthetic minus real of the same models, in UAR and recall per class; people "
-        "of the two sets are drawn independently where they are different people.",
-        "A rank is claimed where Holm's adjusted p within the family of planned comparisons is "
-        "below 0.05 and the interval excludes zero. Everything else is tied.",
-        f"ECE has {CALIBRATION_BINS} equal-width bins; NLL is in nats.",
-    )

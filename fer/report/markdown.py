@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from fer.report.answer import DRAWINGS
-from fer.report.contents import Contents
-from fer.report.words import points
+from fer.report.contents import Contents, Gallery
+from fer.report.listing import Listing
+
+MOST_NAMED = 12  # pictures that are not here
 
 
 def markdown(said: Contents, figures: Sequence[str]) -> str:
@@ -19,7 +21,12 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
     parts += [f"- {line}" for line in said.answer.others]
     parts += [f"*{line}*" for line in said.answer.caveats]
     parts += [f"![{name}](figures/{name}.png)" for name in figures]
-    parts += _results(said) + _comparisons(said) + _gallery(said)
+    parts += _results(said) + _comparisons(said)
+    if said.wrong:
+        parts += _gallery("Wrong for every model", said.wrong,
+                          f"are wrong for all {said.wrong.models} models")
+    if said.disputed:
+        parts += _gallery("Where models disagree", said.disputed, "have more than one answer")
     if said.problems:
         parts += ["## What is missing or damaged", _bullets(said.problems)]
     if said.failures:
@@ -32,47 +39,41 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
 
 
 def _results(said: Contents) -> list[str]:
-    if not said.rows:
-        return []
-    sets = [(one.role, f"{one.n:,}", "–" if one.people is None else f"{one.people:,}",
-             one.support, f"`{one.digest[:16]}`") for one in said.sets]
-    heads = ["configuration", "seeds", *(f"{one.role}, n = {one.n:,}" for one in said.sets)]
-    rows = [[row.config.label, row.seeds, *row.scores] for row in said.rows]
-    if said.has_gap:
-        heads.append("gap, points")
-        rows = [[*cells, row.gap] for cells, row in zip(rows, said.rows, strict=True)]
-    return ["## UAR with 95 % intervals", _table(heads, rows), "## Test sets",
-            _table(("set", "pictures", "people", "classes", "digest"), sets)]
+    heads = {"results": "Results", "sets": "Test sets", "metrics": "Other metrics",
+             "gaps": "The gap", "robustness": "Effective robustness",
+             "parts": "By kind of picture"}
+    return [part for name, head in heads.items() if name in said.listings
+            for part in (f"## {head}", *_listed(said.listings[name]))]
+
+
+def _listed(found: Listing) -> list[str]:
+    """Return a table with its caption and notes; nothing of one without rows but its notes."""
+    if not found.rows:
+        return list(found.notes)
+    heads = [" ".join(filter(None, (column.name, f"({column.note})" if column.note else "")))
+             for column in found.columns]
+    return [found.caption, _table(heads, [[field.text for field in row] for row in found.rows]),
+            *found.notes]
 
 
 def _comparisons(said: Contents) -> list[str]:
     parts = []
-    for family in said.families:
-        parts.append(f"### Comparison: {family.name} (over {family.over})")
-        parts.append(_bullets(family.notes))
-        rows = [(pair.split, pair.among, f"{pair.left} − {pair.right}", points(pair.difference),
-                 "–" if pair.adjusted is None else f"{pair.adjusted:.3f}",
-                 f"**{pair.winner} is better**" if pair.winner else pair.verdict,
-                 f"{pair.difference.n[0]:,}", str(pair.difference.seeds)) for pair in family.pairs]
-        if rows:
-            parts.append(_table(("test set", "among", "difference", "points of UAR", "Holm p",
-                                 "verdict", "n", "seeds"), rows))
+    for one in said.comparisons:
+        family = one.family
+        parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
+                  f"{len(family.pairs)} outside the noise", *_listed(one.pairs),
+                  *_listed(one.pooled), *_listed(one.omnibus)]
     return ["## Planned comparisons", *parts] if parts else []
 
 
-def _gallery(said: Contents) -> list[str]:
-    found = said.gallery
-    if found is None:
+def _gallery(title: str, found: Gallery | None, words: str) -> list[str]:
+    if found is None or not found.total:
         return []
-    lines = [f"## Wrong for every model\n\n{found.total} of {found.of} pictures of {found.split} "
-             f"are wrong for all {found.models} models."]
-    lines += [_bullets([f"`{one.sample_id}`: {one.label}, called {one.predicted} by {one.votes} "
-                        f"of {one.models}" for one, _ in found.shown])]
-    return [*lines, _lost(found.lost)]
-
-
-def _lost(lost: Sequence[str]) -> str:
-    return f"Without a picture: {', '.join(lost)}" if lost else ""
+    lines = [f"## {title}\n\n{found.total} of {found.of} pictures of {found.split} {words}.",
+             _bullets([f"`{one.sample_id}`: {one.label}, called {one.predicted} by {one.votes} "
+                       f"of {one.models}" for one, _ in found.shown])]
+    lost = ", ".join(found.lost[:MOST_NAMED])
+    return [*lines, f"Without a picture: {lost}" if lost else ""]
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -1,28 +1,42 @@
 """The report of a study folder: which run folders it is made from, and where its pictures are."""
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from fer.config.places import cache, data_root
 from fer.config.schema import Data
+from fer.data.facts import Facts as PictureFacts
+from fer.data.facts import read_facts
 from fer.data.layout import discover
 from fer.errors import CallerError
-from fer.report.build import build_report
-from fer.report.collect import ReportRun
+from fer.report.build import About, build_report
+from fer.report.groups import Facts
+from fer.report.read.collect import ReportRun
 from fer.report.terminal import print_summary
+from fer.study.attention import best_runs
 from fer.study.contents import Contents
 from fer.study.folder import StudyFolder
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.store import Store
 from fer.study.table import rows_of
 
+KINDS = ("mask_type", "pose")  # facts that make parts of a test set
 NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that a `ReportRun` names itself
 
 
 def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
     """Build `report/` of a study, print its summary, and say whether every run is in it."""
+    runs, complete = runs_of(study, store)
+    summary = build_report(study.study, runs, study.path / "report", about(study, store))
+    print_summary(summary, console)
+    return complete
+
+
+def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
+    """Return the runs of a study that a report is about, and whether all of the study are done."""
     rows = {row.run: row for row in rows_of(study, store)}
     runs = []
     for entry, folder in study.runs(store):
@@ -34,11 +48,14 @@ def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
                 backbone=entry.backbone, recipe=entry.recipe, train_on=entry.train_on,
                 seed=entry.seed, folder=folder.path, state=row.state, error=error,
                 axes={key: value for key, value in entry.axes.items() if key not in NAMED}))
-    summary = build_report(study.study, runs, study.path / "report",
-                           picture_files(study.data, data_root()), study.data.drawn is not None,
-                           known_people(study, store))
-    print_summary(summary, console)
-    return all(row.state == "done" for row in rows.values())
+    return runs, all(row.state == "done" for row in rows.values())
+
+
+def about(study: StudyFolder, store: Store) -> About:
+    """Return what is known of a study's pictures."""
+    return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
+                 [best.folder.name for best in best_runs(study, store)],
+                 study.data.drawn is not None, known_people(study, store))
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:
@@ -67,6 +84,28 @@ def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
         return path if path and path.is_file() else None
 
     return find
+
+
+def facts_of(data: Data, root: Path) -> Facts:
+    """Return a function from sample id to what its data set says of it: mask type and pose."""
+    known: dict[str, Mapping[str, PictureFacts]] = {}
+
+    def find(sample_id: str) -> dict[str, str]:
+        name, _, relative = sample_id.partition("/")
+        if name not in known:
+            known[name] = _facts_of_set(_folder(data, root, name))
+        one = known[name].get(relative)
+        return {} if one is None else {key: value for key in KINDS if (value := getattr(one, key))}
+
+    return find
+
+
+def _facts_of_set(folder: Path | None) -> Mapping[str, PictureFacts]:
+    """Return what a set says; nothing of a table that cannot be read: `data.py verify` says why."""
+    try:
+        return read_facts(folder) if folder else {}
+    except (CallerError, OSError, csv.Error):
+        return {}
 
 
 def _folder(data: Data, root: Path, name: str) -> Path | None:

@@ -1,11 +1,10 @@
-"""The study's numbers as files for other programs: CSV, and LaTeX with booktabs.
+"""The study's numbers as CSV files for other programs.
 
 The same runs give the same bytes, whatever the order they are named in: fixed order, fixed
-number of digits, no times. Pages for people are `fer.report.page` and `fer.report.markdown`.
+number of digits, no times. Pages for people are `fer.report.page` and `fer.report.markdown`, the
+table for a paper is `fer.report.latex`.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,45 +12,61 @@ from typing import Any
 from fer.evaluate.interval import Interval
 from fer.publish import write_text
 from fer.report.analyse import Analysis, Config
-from fer.report.collect import Gathered
+from fer.report.contents import Findings
+from fer.report.latex import latex
+from fer.report.read.collect import Gathered
 
 MEANS = ("uar", "accuracy", "macro_f1")
 
 
-def write_tables(study: str, gathered: Gathered, analysis: Analysis, out: Path) -> None:
-    """Write results.csv, recall.csv, summary.csv, gap.csv and tables.tex into `out`."""
-    write_text(out / "results.csv", _csv(_results(study, gathered)))
-    write_text(out / "recall.csv", _csv(_recalls(gathered)))
-    write_text(out / "summary.csv", _csv(_summary(study, analysis)))
-    write_text(out / "gap.csv", _csv(_gaps(study, analysis)))
+def write_tables(study: str, found: Findings, out: Path) -> None:
+    """Write the CSV files and tables.tex into `out`."""
+    analysis = found.analysis
+    write_results(study, found.gathered, out)
+    files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
+             "comparisons": _comparisons(study, found), "parts": _parts(study, found),
+             "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
+    for name, rows in files.items():
+        write_text(out / f"{name}.csv", _csv(rows))
     write_text(out / "tables.tex", latex(study, analysis))
 
 
-def _results(study: str, gathered: Gathered) -> Iterable[Sequence[Any]]:
-    """Yield one row per run x test set."""
-    metrics = ("accuracy", "macro_f1", "uar", "nll", "ece")
-    yield ("study", "run", "run_id", "config_id", "backbone", "recipe", "train_on", "test_on",
-           "seed", "n", *metrics)
-    for run in gathered.runs:
-        for split in gathered.splits:
-            one = gathered.measured.get((run.run, split))
-            if one is not None:
-                yield (study, run.run, run.run_id, run.config_id, run.backbone, run.recipe,
-                       run.train_on, split, run.seed, one.metrics["n"],
-                       *(float(one.metrics[name]) for name in metrics))
+def write_results(study: str, gathered: Gathered, out: Path) -> None:
+    """Write results.csv and recall.csv, which need the metrics only, into `out`."""
+    write_text(out / "results.csv", "".join(_results(study, gathered)))
+    write_text(out / "recall.csv", "".join(_recalls(gathered)))
 
 
-def _recalls(gathered: Gathered) -> Iterable[Sequence[Any]]:
-    """Yield one row per run x test set x class; n is the pictures of the class."""
-    yield "run_id", "test_on", "class", "n", "recall", "precision"
+def _results(study: str, gathered: Gathered) -> Iterable[str]:
+    """Yield one line per run x test set: tens of thousands, so each is put together at once."""
+    yield ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,accuracy,macro_f1,"
+           "uar,nll,ece\n")
     for run in gathered.runs:
+        start = _line((study, run.run, run.run_id, run.config_id, run.backbone, run.recipe,
+                       run.train_on))
         for split in gathered.splits:
-            one = gathered.measured.get((run.run, split))
-            if one is None:
+            if (run.run, split) not in gathered.measured:
                 continue
-            columns = [one.metrics[key] for key in ("support", "recall", "precision")]
-            for name in one.metrics["classes"]:
-                yield (run.run_id, split, name, *(column[name] for column in columns))
+            one = gathered.measured[run.run, split].metrics
+            yield (f"{start},{_cell(split)},{run.seed},{one['n']},{one['accuracy']:.6f},"
+                   f"{one['macro_f1']:.6f},{one['uar']:.6f},{one['nll']:.6f},{one['ece']:.6f}\n")
+
+
+def _recalls(gathered: Gathered) -> Iterable[str]:
+    """Yield one line per run x test set x class; n is the pictures of the class."""
+    yield "run_id,test_on,class,n,recall,precision\n"
+    for run in gathered.runs:
+        for split in gathered.splits:
+            if (run.run, split) not in gathered.measured:
+                continue
+            one = gathered.measured[run.run, split].metrics
+            start = f"{run.run_id},{_cell(split)}"
+            support, recall, precision = one["support"], one["recall"], one["precision"]
+            for name in one["classes"]:
+                found, exact = recall[name], precision[name]
+                yield (f"{start},{_cell(name)},{support[name]},"
+                       f"{'' if found is None else format(found, '.6f')},"
+                       f"{'' if exact is None else format(exact, '.6f')}\n")
 
 
 def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
@@ -82,6 +97,53 @@ def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
                    *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1])
 
 
+def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per planned pair; McNemar's p-values seed by seed in one cell."""
+    yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
+           "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar")
+    for family in found.families:
+        for pair in family.pairs:
+            one = pair.difference
+            yield (study, family.name, family.over, pair.split, pair.among, pair.left, pair.right,
+                   *_limits(one), one.kind, one.seeds, one.n[0], one.p, pair.adjusted,
+                   pair.winner or pair.verdict,
+                   ";".join(f"{test.seed}={test.p:.6f}" for test in pair.exact))
+
+
+def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x part of a test set x metric."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
+           "value", "metric", "score", "low", "high", "seeds", "n", "people")
+    for part in found.parts:
+        for metric, one in part.metrics.items():
+            yield (study, *_names(part.config), part.split, part.fact, part.value, metric,
+                   *_limits(one), one.seeds, part.n, part.people)
+
+
+def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per ensemble x test set x metric; `members` are run names, repeated."""
+    yield ("study", "ensemble", "how", "train_on", "test_on", "metric", "score", "low", "high", "n",
+           "members")
+    for one in found.ensembles:
+        for split, metrics in one.metrics.items():
+            for metric, interval in metrics.items():
+                yield (study, one.name, one.how, one.train_on, split, metric, *_limits(interval),
+                       interval.n[0], ";".join(one.members))
+
+
+def _robustness(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration: how far above the line it is, and the line."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "effective_robustness",
+           "low", "high", "seeds", "n_synthetic", "n_real", "intercept", "slope")
+    over = found.across.robustness if found.across else None
+    for config in found.analysis.configs if over else ():
+        assert over is not None
+        one = over.above.get(config.config_id)
+        if one is not None:
+            yield (study, *_names(config), *_limits(one), one.seeds, one.n[0], one.n[-1],
+                   over.line.intercept, over.line.slope)
+
+
 def _names(config: Config) -> tuple[str, ...]:
     axes = ";".join(f"{key}={value}" for key, value in config.axes)
     return config.config_id, config.backbone, config.recipe, config.train_on, axes
@@ -93,53 +155,18 @@ def _limits(one: Interval) -> tuple[float | None, float | None, float | None]:
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
     """Return CSV text; floats with six digits, nothing where undefined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow(["" if cell is None else f"{cell:.6f}" if isinstance(cell, float)
-                         else cell for cell in row])
-    return text.getvalue()
+    return "".join([_line(row) + "\n" for row in rows])
 
 
-def latex(study: str, analysis: Analysis) -> str:
-    """Return a booktabs table of UAR on each test set and the gap, with n and seeds."""
-    splits = analysis.measured_splits()
-    heads = [*(f"\\texttt{{{split}}}" for split in splits), *(["gap"] if analysis.gaps else [])]
-    lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering",
-             rf"\begin{{tabular}}{{l{'r' * len(heads)}r}}", r"\toprule",
-             " & ".join(["configuration", *heads, "seeds"]) + r" \\", r"\midrule"]
-    for config in analysis.configs:
-        cells = [analysis.cells.get((config.config_id, split)) for split in splits]
-        if not any(cells):
-            continue
-        row = [_tex(cell.metrics["uar"], 1) if cell else "--" for cell in cells]
-        if analysis.gaps:
-            gap = analysis.gaps.get(config.config_id, {}).get("uar")
-            row.append(_tex(gap, 1) if gap else "--")
-        seeds = max(len(cell.seeds) for cell in cells if cell)
-        lines.append(" & ".join([config.label, *row, str(seeds)]) + r" \\")
-    sizes = ", ".join(f"{split} {_n(analysis, split)}" for split in splits)
-    what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
-    lines += [r"\bottomrule", r"\end{tabular}",
-              rf"\caption{{Study {study}: UAR in \%, mean over seeds, 95\,\% interval "
-              rf"({'; '.join(what) or 'none'}). Pictures: {sizes or 'none'}.}}", r"\end{table}", ""]
-    return "\n".join(_escape(line) for line in lines)
+def _line(row: Sequence[Any]) -> str:
+    return ",".join([_cell(cell) for cell in row])
 
 
-def _n(analysis: Analysis, split: str) -> int:
-    return next(cell.n for (_, name), cell in analysis.cells.items() if name == split)
-
-
-def _tex(one: Interval, digits: int) -> str:
-    if one.value is None:
-        return "--"
-    text = f"{100 * one.value:.{digits}f}"
-    if one.low is None or one.high is None:
-        return text
-    return f"{text} [{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]"
-
-
-def _escape(line: str) -> str:
-    """Escape names in `line`; LaTeX's own lines hold none of these characters but % and &."""
-    return "".join(r"\_" if char == "_" else r"$\cdot$" if char == "·" else char
-                   for char in line)
+def _cell(cell: Any) -> str:
+    """Return one cell; the csv module takes three times as long for tables of numbers."""
+    if isinstance(cell, float):
+        return f"{cell:.6f}"
+    text = "" if cell is None else str(cell)
+    if "," in text or '"' in text or "\n" in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text

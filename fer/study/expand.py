@@ -3,10 +3,8 @@
 Pure but for reading configuration blocks. Which of the runs are missing is `fer.study.plan`.
 """
 
-import gc
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +12,17 @@ from fer.config.identity import ids
 from fer.config.load import Resolved, apply, locate, read_based, resolve
 from fer.config.schema import Inputs, RunConfig
 from fer.config.study import Study
+from fer.config.tree import Tree
 from fer.errors import CallerError
+from fer.study.collector import collector_paused
 
 Digests = Callable[[RunConfig], dict[str, str]]
 
 
+Kind = tuple[str, str]
+"""Names of backbone and recipe."""
+Tuned = Mapping[Kind, Mapping[str, Any]]
+"""What searches found: kind -> dotted overrides."""
 Identified = dict[int, list["Run"]]
 """`id` of a configuration, which is alive as long as its child's, -> its line of runs."""
 
@@ -65,45 +69,31 @@ def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
     return all(cell[key] == value for key, value in pattern.items())
 
 
-def expand(study: Study, digests: Digests) -> list[Run]:
+def expand(study: Study, digests: Digests, tuned: Tuned | None = None) -> list[Run]:
     """Return the runs of a study, parents before children, each id once.
 
     Args:
         study: the study file.
         digests: gives the content digests of a configuration's training and validation splits and
             of its weights file.
+        tuned: what the searches of `study.tuned` found.
 
     Raises:
         CallerError: an empty grid, two cells that are the same run, a mistake in a configuration.
     """
-    with _collector_paused():
-        return parents_first(list(_runs(study, digests).values()))
+    with collector_paused():
+        return parents_first(list(_runs(study, digests, tuned or {}).values()))
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spare the cyclic collector the many objects that stay: a third of the time of large studies.
-
-    What was made meanwhile lives as long as the process, so later collections skip it too.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
-
-
-def _runs(study: Study, digests: Digests) -> dict[str, Run]:
+def _runs(study: Study, digests: Digests, tuned: Tuned) -> dict[str, Run]:
     base = read_based(locate(study.base))
     parents: Resolved = {}
     known: Identified = {}
     runs: dict[str, Run] = {}
+    used: set[Kind] = set()
     for cell in cells(study):
         place = f"study '{study.study}' ({_label(cell)})"
-        config = resolve(apply(base, {**study.set, **cell}, place), place, parents)
+        config = resolve(_cell(base, study, cell, tuned, used, place), place, parents)
         *ancestors, run = identify(config, digests, study.resources.ranks, known)
         for ancestor in ancestors:
             runs.setdefault(ancestor.id, ancestor)
@@ -112,7 +102,21 @@ def _runs(study: Study, digests: Digests) -> dict[str, Run]:
             raise CallerError(f"{place}: the same run as ({twin}); exclude one of the two")
         axes = {key: _text(value) for key, value in cell.items()}
         runs[run.id] = replace(run, axes=axes)
+    if left := sorted(tuned.keys() - used):
+        raise CallerError(f"study '{study.study}': tuned: a search for {' with '.join(left[0])} is "
+                          "named, and no run has that backbone and recipe")
     return runs
+
+
+def _cell(base: Tree, study: Study, cell: Mapping[str, Any], tuned: Tuned, used: set[Kind],
+          place: str) -> Tree:
+    """Return the tree of a cell: the base, what a search found for it, the study's own words."""
+    tree = apply(base, {**study.set, **cell}, place)
+    kind = (str(tree["backbone"].get("name")), str(tree["recipe"].get("name"))) if tuned else None
+    if kind is None or kind not in tuned:
+        return tree
+    used.add(kind)
+    return apply(base, {**tuned[kind], **study.set, **cell}, place)
 
 
 def _text(value: Any) -> str:

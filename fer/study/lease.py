@@ -121,6 +121,14 @@ class Lease:
             if _read(handle) == Owner.myself():
                 _write(handle, "")
 
+    def free_after_death(self) -> None:
+        """Free the lease for who knows that its owner is dead, as of an actor on another node."""
+        with self._locked() as handle:
+            owner = _read(handle)
+            here = job_of_process()
+            if owner is not None and here is not None and owner.job == here[0]:
+                _write(handle, "")
+
     def owner(self) -> Owner | None:
         """Return who has the lease, dead or alive."""
         try:

@@ -1,15 +1,13 @@
 """What one sees while a study runs: a live table in a terminal, lines in a log."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from fer.study.live import Shown
 from fer.study.plan import UNFINISHED, Action, Step
 from fer.study.store import Status, Store
 
@@ -17,32 +15,15 @@ REFRESH_SECONDS = 0.5
 MOST_ROWS = 12
 
 
-class StudyProgress:
+class StudyProgress(Shown):
     """Shows plans as they change; use as a context manager."""
 
     def __init__(self, store: Store, console: Console | None = None) -> None:
         self.store = store
-        self.console = console or Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self._terminal else None
+        super().__init__(console or Console())
         self._last_shown = 0.0
         self._said: dict[str, Action] = {}
         self._begun = time.monotonic()
-
-    @property
-    def _terminal(self) -> bool:
-        return self.console.is_terminal and sys.stdout.isatty()
-
-    def __enter__(self) -> "StudyProgress":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.live:
-            self.live.stop()
 
     def show(self, steps: Sequence[Step]) -> None:
         """Show a plan: at most twice a second in a terminal; only what changed in a log."""

@@ -159,6 +159,19 @@ class RunFolder:
         return (self.path / "cancel").exists()
 
     @property
+    def stop_asked(self) -> bool:
+        """Whether a search has seen enough of this run, which a job of its own trains."""
+        return (self.path / "stop").exists()
+
+    def ask_to_stop(self) -> None:
+        """Have the job that trains this run stop it early, also one that has not begun."""
+        (self.path / "stop").touch()
+
+    def forget_stop(self) -> None:
+        """Let the run be trained on."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    @property
     def gave_up(self) -> bool:
         """Whether the run failed or was cancelled, and waits for `--retry`."""
         return self.cancel_asked or self.status().state in ("failed", "cancelled")
@@ -174,6 +187,7 @@ class RunFolder:
         """
         self.lease.take()
         (self.path / "cancel").unlink(missing_ok=True)
+        self.forget_stop()
         if not queued:
             (self.path / "submit.json").unlink(missing_ok=True)
         self.say(replace(self.status(), state="pending", ended=False, stalls=0, error="",
@@ -187,6 +201,7 @@ class RunFolder:
             CallerError: there is a configuration of another version, which is kept.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.forget_stop()
         file = self.path / "config.yaml"
         if not file.is_file() or self._read_config() != run.config:  # only labels have changed
             write_yaml(file, dump(run.config))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from rich.table import Table
 
+from fer.config import lengths
 from fer.config.recipe import Phase
 from fer.config.schema import RunConfig
 from fer.models.registry import build
@@ -56,6 +57,6 @@ def _start(config: RunConfig) -> str:
 
 def _title(phase: Phase, config: RunConfig) -> str:
     schedule = phase.schedule or config.schedule
-    epochs = phase.epochs or config.train.epochs
+    epochs = lengths.epochs(config, phase)
     return (f"phase {phase.name}: {epochs} epochs at most, {config.optim.name}, "
             f"{schedule.name} from {phase.lr or config.optim.lr:g}")

@@ -1,0 +1,99 @@
+"""A checkpoint on a test set: ours against the loop of the 2021 tool, one picture at a time.
+
+Both read the same JPEGs (ours from its pack, which it builds first and is charged for), both have
+all cores; equal answers are asserted.
+"""
+
+import copy
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timing import Comparison, side_by_side  # first: it pins the threads
+
+from fer.config.load import load_run
+from fer.config.schema import Compute
+from fer.data.pack import ensure_pack
+from fer.data.source import Source
+from fer.engine.predict import laid_out, predict_logits
+from fer.engine.session import open_session
+from fer.models.classifier import Classifier
+from fer.models.registry import build
+
+PEOPLE, QUICK_PEOPLE = 16, 4  # three pictures each
+SIZE, QUICK_SIZE = 224, 48
+CLASSES = ("negative", "neutral", "positive")
+BATCH = 8
+TARGETS = {"resmasking_dropout1": 1 / 1.5, "cbam_resnet50": None}  # None: reported
+
+
+def write_pictures(root: Path, people: int) -> list[Path]:
+    """Write 250 px JPEGs in the layout of LFW-FER; returns them in the order of the pack."""
+    files = []
+    for person in range(people):
+        for number, name in enumerate(CLASSES):
+            rng = np.random.default_rng(person * 3 + number)
+            small = rng.integers(0, 255, (25, 25, 3), dtype=np.uint8)
+            path = root / "made/eval" / name / f"Made_{person:04}_{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(small).resize((250, 250), Image.Resampling.BICUBIC).save(path)
+            files.append(path)
+    return sorted(files)
+
+
+def one_by_one(model: Classifier, files: list[Path], size: int) -> np.ndarray:
+    """Return logits as the 2021 tool made them: open, resize, to a tensor, one forward pass."""
+    from torchvision.transforms import v2
+
+    to_input = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.ToImage(),
+                           v2.ToDtype(torch.float32, scale=True)])
+    found = []
+    model.eval()
+    with torch.no_grad():
+        for file in files:
+            with Image.open(file) as image:
+                found.append(model(to_input(image.convert("RGB"))[None]))
+    return torch.cat(found).numpy()
+
+
+def measure(quick: bool) -> list[Comparison]:
+    """Return the time of ours against the loop, for the two backbones of the 2021 study."""
+    threads = torch.get_num_threads()
+    targets = {"resmasking_tiny": None} if quick else TARGETS
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            files = write_pictures(Path(folder), QUICK_PEOPLE if quick else PEOPLE)
+            size = QUICK_SIZE if quick else SIZE
+            return [_compare(backbone, Path(folder), files, size, target)
+                    for backbone, target in targets.items()]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compare(backbone: str, root: Path, files: list[Path], size: int, target: float | None
+             ) -> Comparison:
+    config = load_run("configs/drawn.yaml", {
+        "backbone": backbone, "data.drawn": None, "data.sets.made.folder": "made",
+        "backbone.input_size": size})
+    torch.manual_seed(0)
+    model = build(config.backbone, CLASSES).eval()
+    fast = laid_out(copy.deepcopy(model))
+    with open_session(Compute(device="cpu", threads=os.cpu_count() or 1)) as session:
+        def ours() -> np.ndarray:
+            cache = Path(tempfile.mkdtemp(dir=root))  # a new one: the pack is built each time
+            source = Source([ensure_pack("made/eval", config.data, root, size, cache)])
+            return predict_logits(session, fast, source, BATCH)
+
+        def loop() -> np.ndarray:
+            return one_by_one(model, files, size)
+
+        assert np.abs(ours() - loop()).max() < 0.05, "other answers"
+        return side_by_side(f"evaluation of {backbone} on {len(files)} pictures, pack built anew, "
+                            "against one by one", ours, loop, 3, target)
+
+
+if __name__ == "__main__":
+    print(*measure(False), sep="\n")

@@ -1,0 +1,126 @@
+"""Ensembles of a study's trained runs, from their saved predictions, beside the single models."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fer.evaluate.bootstrap import Draws, draw, tabulate
+from fer.evaluate.ensemble import greedy, mean_of
+from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.predictions import Predictions
+from fer.report.analyse import Analysis, Config, gap_draws
+from fer.report.read.collect import Gathered, ReportRun
+
+MOST_NAMED = 6  # runs, in a note
+SEEDS, ALL, GREEDY = "its seeds", "all runs", "greedy on validation"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several runs whose probabilities are averaged.
+
+    Attributes:
+        name: what it is made of; how: `its seeds`, `all runs` or `greedy on validation`.
+        config: whose seeds it is of; None where it is of several configurations.
+        train_on: what its members were trained on.
+        members: run names, a name as often as it counts.
+        metrics: split -> uar, accuracy, … with intervals of test sampling.
+        gap: in UAR.
+    """
+
+    name: str
+    how: str
+    config: Config | None
+    train_on: str
+    members: tuple[str, ...]
+    metrics: dict[str, dict[str, Interval]]
+    gap: Interval | None
+
+
+def ensembles(gathered: Gathered, analysis: Analysis) -> tuple[list[Ensemble], list[str]]:
+    """Return the ensembles of a study, and what could not be made."""
+    found, notes = [], []
+    if left := [run.run for run in gathered.runs if _lacks_predictions(run, gathered)]:
+        notes.append(f"ensembles are without {len(left)} of {len(gathered.runs)} runs, which lack "
+                     f"predictions on a test set: {', '.join(left[:MOST_NAMED])}"
+                     + (" and more" if len(left) > MOST_NAMED else ""))
+    for config in analysis.configs:
+        runs = [run for run in config.runs if _was_measured(run, gathered)]
+        one = _ensemble(config.label, SEEDS, runs, gathered, analysis)
+        found += [replace(one, config=config)] if one else []
+    by_set: dict[str, list[ReportRun]] = {}
+    for run in gathered.runs:
+        if _was_measured(run, gathered):
+            by_set.setdefault(run.train_on, []).append(run)
+    for name, runs in by_set.items():
+        found += [one for one in [_ensemble(f"trained on {name}", ALL, runs, gathered, analysis)]
+                  if one and len({run.config_id for run in runs}) > 1]
+        chosen, note = _greedy(name, runs, gathered)
+        if note:
+            notes.append(note)
+        if len(set(chosen)) > 1:
+            members = [next(run for run in runs if run.run == member) for member in chosen]
+            found += [one for one in [_ensemble(f"trained on {name}", GREEDY, members, gathered,
+                                                analysis)] if one]
+    return found, notes
+
+
+def _was_measured(run: ReportRun, gathered: Gathered) -> bool:
+    """Whether a run has predictions on every test set that it was measured on."""
+    there = [one for split in gathered.splits if (one := gathered.measured.get((run.run, split)))]
+    return bool(there) and all(one.predictions is not None for one in there)
+
+
+def _lacks_predictions(run: ReportRun, gathered: Gathered) -> bool:
+    there = any((run.run, split) in gathered.measured for split in gathered.splits)
+    return there and not _was_measured(run, gathered)
+
+
+def _greedy(name: str, runs: Sequence[ReportRun], gathered: Gathered) -> tuple[list[str], str]:
+    """Return the names that greedy selection takes, and what stands in its way."""
+    tables = {run.run: gathered.validation[run.run] for run in runs
+              if run.run in gathered.validation}
+    if len(runs) < 2:
+        return [], ""
+    if len(tables) < 2:
+        return [], (f"trained on {name}: fewer than two runs have predictions on validation, so "
+                    "there is no greedy ensemble")
+    kinds = Counter(map(_kind, tables.values()))
+    most = max(kinds, key=lambda kind: kinds[kind])
+    alike = {run: table for run, table in tables.items() if _kind(table) == most}
+    left = len(tables) - len(alike)
+    return greedy(alike), (f"trained on {name}: {left} of {len(tables)} runs have predictions on "
+                           "other validation pictures; the greedy ensemble is without them"
+                           if left else "")
+
+
+def _kind(table: Predictions) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return what tables must have in common to be averaged: pictures and classes."""
+    return frozenset(table.sample_ids), table.classes
+
+
+def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: Gathered,
+              analysis: Analysis) -> Ensemble | None:
+    """Return an ensemble on the test sets that all members have predictions on; None if of one."""
+    drawn: dict[str, Draws] = {}
+    for split in gathered.splits:
+        tables = _tables(runs, split, gathered)
+        if len(tables) == len(runs) > 1:
+            drawn[split] = draw(tabulate({0: mean_of(tables)}))
+    if not drawn:
+        return None
+    return Ensemble(name, how, None, runs[0].train_on, tuple(run.run for run in runs),
+                    {split: {metric: interval_of(one, metric) for metric in one.observed}
+                     for split, one in drawn.items()}, _gap(drawn, analysis))
+
+
+def _tables(runs: Sequence[ReportRun], split: str, gathered: Gathered) -> list[Predictions]:
+    found = [gathered.measured.get((run.run, split)) for run in runs]
+    return [one.predictions for one in found if one is not None and one.predictions is not None]
+
+
+def _gap(drawn: Mapping[str, Draws], analysis: Analysis) -> Interval | None:
+    if analysis.gap is None:
+        return None
+    apart = gap_draws(drawn.get(analysis.gap.synthetic), drawn.get(analysis.gap.real))
+    return None if apart is None else interval_of(apart, "uar")

@@ -1,0 +1,43 @@
+"""How alike configurations answer: a matrix of mean Cohen's kappas."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer.report.across import Agreement
+from fer.report.figures.canvas import INK, MUTED, blank
+from fer.report.words import count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SHOWN = 24
+SIDE = 0.34  # inches a configuration
+
+
+def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
+    """Return the matrix, best configuration first; numbers where they are legible."""
+    shown = min(MOST_SHOWN, len(found.labels))
+    side = 4.3 if narrow else max(4.0, SIDE * shown + 3.6)
+    figure = blank(side, side + 0.3 if narrow else max(2.6, SIDE * shown + 1.0))
+    axis = figure.subplots()
+    kappa = found.kappa[:shown, :shown]
+    axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
+    axis.set_xticks(range(shown), [str(place + 1) for place in range(shown)], fontsize=7)
+    names = [f"{place + 1}" if narrow else f"{label}  {place + 1}"
+             for place, label in enumerate(found.labels[:shown])]
+    axis.set_yticks(range(shown), names, fontsize=7)
+    axis.tick_params(length=0, colors=MUTED)
+    axis.tick_params(axis="y", labelcolor=INK)
+    for side_ in axis.spines.values():
+        side_.set_visible(False)
+    for row, column in np.ndindex(shown, shown):
+        value = kappa[row, column]
+        axis.text(column, row, "–" if np.isnan(value) else f"{value:.2f}".lstrip("0"),
+                  ha="center", va="center", fontsize=5.5 if shown > 16 else 6.5,
+                  color="#fefefe" if value > 0.55 else "#1b1f25")
+    more = "" if shown == len(found.labels) else f", the first {shown} of {len(found.labels)}"
+    overall = "" if found.overall is None else f"; Fleiss' kappa of all {found.overall:.2f}"
+    axis.set_title(f"{split}, n = {found.n:,}, {count(found.runs, 'run')}{overall}{more}",
+                   color=INK, fontsize=7.5, loc="left")
+    return figure

@@ -1,0 +1,120 @@
+"""What all figures share: colours, markers, blank figures, rows of dots with intervals.
+
+Every figure says n and seeds. Colours are Okabe and Ito's, told apart by marker shapes too. Neutral
+ink is drawn in the constants below, which `fer.report.figures.drawing` replaces by the page's own
+colours so that the figures follow its light and dark theme.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fer.evaluate.interval import Interval
+from fer.report.analyse import Analysis, Config
+from fer.report.words import count
+
+if TYPE_CHECKING:  # matplotlib takes half a second: only those who draw pay for it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, LINE, PAPER = "#1b1f24", "#5f6b7a", "#d5dae1", "#ffffff"
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+MARKERS = "osDv^PX"
+ROW = 0.46  # inches a configuration
+
+
+def blank(width: float, height: float) -> "Figure":
+    """Return an empty figure; width and height in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
+
+
+def panels(rows: int, narrow: bool, panels: int,
+            ratios: tuple[int, ...]) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with panels side by side, or below each other where it is narrow."""
+    if narrow:
+        figure = blank(4.3, 0.9 + (1.35 * ROW * rows + 0.6) * max(1, panels))
+        return figure, list(figure.subplots(max(1, panels), 1, squeeze=False).ravel())
+    figure = blank(10.0, ROW * rows + 1.1)
+    return figure, list(figure.subplots(
+        1, max(1, panels), squeeze=False, width_ratios=ratios[:max(1, panels)]).ravel())
+
+
+def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: str,
+          label: str, shift: float = 0.0) -> None:
+    """Draw one value a row, from the top, with its interval."""
+    drawn = False
+    for index, one in enumerate(values):
+        if one is None or one.value is None:
+            continue
+        row = index + shift
+        if one.low is not None and one.high is not None:
+            axis.plot([one.low, one.high], [row, row], color=color, linewidth=2.2, alpha=0.55,
+                      solid_capstyle="round", zorder=2)
+        axis.plot([one.value], [row], marker, color=color, markersize=6.5, markeredgecolor=PAPER,
+                  markeredgewidth=0.8, zorder=3, linestyle="none",
+                  label=None if drawn else label)
+        drawn = True
+
+
+def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool = True) -> None:
+    """Label the rows with their configurations; above the marks where it is narrow."""
+    axis.set_ylim(len(configs) - 0.4, -0.8 if narrow else -0.6)
+    labels = [config.label if names else "" for config in configs]
+    axis.set_yticks(range(len(configs)), labels)
+    plain(axis)
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    if narrow:
+        axis.tick_params(axis="y", labelleft=False)
+        for row, config in enumerate(configs):
+            axis.text(0.0, row - 0.42, config.label, transform=axis.get_yaxis_transform(),
+                      fontsize=8.5, color=INK, va="center", zorder=5)
+
+
+def plain(axis: "Axes") -> None:
+    """Leave of an axis what is needed: a grid and muted labels."""
+    axis.grid(True, axis="both", color=LINE, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_facecolor("none")
+    for side in axis.spines.values():
+        side.set_visible(False)
+    axis.tick_params(colors=MUTED, labelsize=8, length=0)
+    axis.xaxis.label.set(color=MUTED, fontsize=8)
+
+
+def mark_chance(axis: "Axes", analysis: Analysis) -> None:
+    """Mark the UAR of a constant answer."""
+    if analysis.classes:
+        chance = 1 / len(analysis.classes)
+        axis.axvline(chance, color=MUTED, linewidth=0.9, linestyle=":")
+        axis.text(chance, 0.0, f" chance, 1/{len(analysis.classes)}", color=MUTED, fontsize=7.5,
+                  transform=axis.get_xaxis_transform(), va="bottom")
+
+
+def key_above(figure: "Figure", axis: "Axes", narrow: bool) -> None:
+    """Draw the legend of `axis` above all panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=1 if narrow else 4,
+                  frameon=False, labelcolor=INK, fontsize=8.5, handletextpad=0.4,
+                  columnspacing=1.6)
+
+
+def legend_of(analysis: Analysis, split: str) -> str:
+    """Return the test set with its role, n and seeds."""
+    cells = [cell for (_, name), cell in analysis.cells.items() if name == split]
+    seeds = sorted({len(cell.seeds) for cell in cells})
+    text = count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]}–{seeds[-1]} seeds"
+    return f"{analysis.role(split)}, n = {cells[0].n:,}, {text}"
+
+
+def paired(analysis: Analysis) -> list[str]:
+    """Return synthetic and real where the study has a gap, else every test set."""
+    splits = analysis.measured_splits()
+    if analysis.gap is None:
+        return splits
+    return [split for split in (analysis.gap.synthetic, analysis.gap.real) if split in splits]
+
+
+def cycle(values: Sequence[str]) -> Sequence[str]:
+    """Return the values again and again: for more rows than there are colours."""
+    return [*values] * 20

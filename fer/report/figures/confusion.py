@@ -1,0 +1,65 @@
+"""Confusion matrices: rows are true classes, columns what they are called."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer.report.analyse import Analysis, Cell
+from fer.report.figures.canvas import INK, blank, paired
+from fer.report.words import count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONFUSIONS_SHOWN = 12
+INCHES = 0.52  # of a cell
+SIDE, HEAD = 2.4, 1.9  # cells beside a matrix for the names of classes, and above it for its title
+
+def confusion_figure(analysis: Analysis) -> "Figure":
+    """Return confusion matrices, one row a configuration, one column a test set.
+
+    All are drawn in one pair of axes: two dozen axes take seconds.
+    """
+    splits = paired(analysis)
+    there = [c for c in analysis.configs
+             if any((c.config_id, s) in analysis.cells for s in splits)]
+    configs = there[:CONFUSIONS_SHOWN]
+    width = max(2, len(analysis.classes))
+    figure = blank(INCHES * (width + SIDE) * max(1, len(splits)),
+                   INCHES * (width + HEAD) * max(1, len(configs)) + 0.3)
+    if len(there) > len(configs):
+        figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are on "
+                        "the page", fontsize=7, color=INK)
+    axis = figure.subplots()
+    axis.set_axis_off()
+    for row, config in enumerate(configs):
+        for column, split in enumerate(splits):
+            cell = analysis.cells.get((config.config_id, split))
+            if cell is not None:
+                _matrix(axis, cell, analysis, column * (width + SIDE), row * (width + HEAD))
+    axis.set_xlim(-SIDE, len(splits) * (width + SIDE) - SIDE)
+    axis.set_ylim(len(configs) * (width + HEAD) - HEAD + 0.4, -HEAD + 0.2)
+    axis.set_aspect("equal")
+    return figure
+
+
+def _matrix(axis: "Axes", cell: Cell, analysis: Analysis, left: float, top: float) -> None:
+    """Draw one matrix with its corner at (left, top): shares of the true class, and counts."""
+    counts = cell.confusion.astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = counts / counts.sum(1, keepdims=True)
+    size = len(counts)
+    axis.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1,
+                extent=(left, left + size, top + size, top))
+    for row, column in np.ndindex(*counts.shape):
+        share = shares[row, column]
+        text = "–" if np.isnan(share) else f"{100 * share:.0f} %\n{int(counts[row, column])}"
+        axis.text(left + column + 0.5, top + row + 0.5, text, ha="center", va="center", fontsize=7,
+                  color="white" if share > 0.55 else "#1b1f25")
+    for place, name in enumerate(analysis.classes):
+        axis.text(left - 0.1, top + place + 0.5, name, ha="right", va="center", fontsize=7)
+        axis.text(left + place + 0.5, top + size + 0.1, name, ha="center", va="top", fontsize=7)
+    axis.text(left + size / 2, top - 0.1, f"{cell.config.label}\n{analysis.role(cell.split)}, "
+              f"n = {cell.n}, {count(len(cell.seeds), 'seed')}", ha="center", va="bottom",
+              fontsize=7, color=INK)

@@ -1,0 +1,51 @@
+"""What has to be known to cite or to repeat a number of a report."""
+
+from fer.evaluate.bootstrap import RESAMPLES
+from fer.evaluate.calibration import CALIBRATION_BINS
+from fer.evaluate.interval import SEEDS_NEEDED
+from fer.report.analyse import Analysis
+from fer.report.read.provenance import Provenance
+
+
+def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
+    """Return the paragraphs: metrics, intervals, gap, ranks, what it was run with."""
+    return (
+        "UAR is the mean of the recalls of the classes that the test set has (balanced accuracy);"
+        " macro-F1 is a mean over the same classes. A configuration is everything but the seed; "
+        "its number is the mean over its seeds, and nothing else is pooled. AUROC is the mean of "
+        "each class against the rest; NLL is in nats, the Brier score is summed over the classes, "
+        f"ECE has {CALIBRATION_BINS} equal-width bins.",
+        f"Intervals are 95 % percentile bootstrap intervals of {RESAMPLES:,} resamples of people, "
+        "not of pictures: all pictures of a person are drawn together, and the same people are "
+        "drawn for every model, so that differences on one test set are paired. With "
+        f"{SEEDS_NEEDED} seeds or more, seeds are resampled too. Both levels are widened for "
+        "small numbers by √(n/(n−1)) · t/z, and the variance between seeds is taken net of "
+        "what test sampling puts into it.",
+        "The gap is synthetic minus real of the same models, in UAR and recall per class; people "
+        "of the two sets are drawn independently where they are different people. Accuracy and "
+        "macro-F1 move with the class mix, so their gaps are given with the class shares of the "
+        "real set in both sets.",
+        "A rank is claimed where Holm's adjusted p within the family of planned comparisons is "
+        "below 0.05 and the interval excludes zero. Everything else is tied. Standing: the same "
+        "with Holm over all pairs of configurations. McNemar's exact test and Cochran's Q stand "
+        "beside, seed by seed; they take pictures for independent.",
+        "The interquartile mean leaves out the best and the worst quarter of runs; the "
+        "probability of improvement is that of a run to beat one of another value in the same "
+        "company (Agarwal et al. 2021); their limits are plain percentiles, not widened, and hold "
+        "about nine times in ten with five seeds. Effective robustness is the distance on real "
+        "masks from the least-squares line over all configurations on probit axes (Miller et al. "
+        "2021), "
+        "fitted again in every resample. Ensembles average probabilities; the greedy one is "
+        "chosen on validation (Caruana et al. 2004), their intervals hold test sampling only.",
+        *_origin(analysis, origin))
+
+
+def _origin(analysis: Analysis, origin: Provenance) -> list[str]:
+    """Return versions, machines and digests; nothing where no run says them."""
+    lines = [f"{head}: {'; '.join(found)}." for head, found in (
+        ("Trained with", origin.versions), ("Commit", origin.commits),
+        ("Hardware", origin.machines)) if found]
+    if origin.digests:
+        lines.append("Digests of what was trained and validated on: " + "; ".join(
+            f"{split} {' and '.join(found)}" for split, found in origin.digests.items()) + ".")
+    return lines

@@ -1,0 +1,94 @@
+"""Pictures that all models get wrong, or that they quarrel over, and small copies for the page."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer.data.audit import thumbnail
+from fer.evaluate.predictions import Predictions
+from fer.report.read.collect import Measured
+
+SHOWN = 24
+
+Pictures = Callable[[str], Path | None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture: `votes` of the `models` said `predicted`, more than said anything else."""
+
+    sample_id: str
+    label: str
+    predicted: str
+    votes: int
+    models: int
+
+
+def wrong_for_all(measured: Sequence[Measured]) -> tuple[list[Shown], int]:
+    """Return the pictures that all of `measured` (one test set) get wrong, and how many models.
+
+    The most agreed-upon mistakes come first. Models without predictions are left out.
+    """
+    first, votes = _votes(measured)
+    if first is None:
+        return [], 0
+    wrong = np.flatnonzero((votes != first.labels).all(axis=0))
+    found = [_shown(first, votes, index) for index in wrong.tolist()]
+    return sorted(found, key=lambda one: (-one.votes, one.sample_id)), len(votes)
+
+
+def disputed(measured: Sequence[Measured]) -> list[Shown]:
+    """Return the pictures over which models quarrel, most evenly divided first.
+
+    How divided they are is the entropy of their votes; a picture with one answer is not there.
+    """
+    first, votes = _votes(measured)
+    if first is None:
+        return []
+    shares = np.stack([(votes == name).mean(0) for name in range(len(first.classes))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.where(shares > 0, shares * np.log(shares), 0.0).sum(0)
+    order = sorted(np.flatnonzero(entropy > 0).tolist(),
+                   key=lambda index: (-round(float(entropy[index]), 9), first.sample_ids[index]))
+    return [_shown(first, votes, index) for index in order]
+
+
+def _votes(measured: Sequence[Measured]) -> tuple[Predictions | None, np.ndarray]:
+    """Return the first table and what each model says of its pictures: int64, M x N."""
+    tables = [one.predictions for one in measured if one.predictions is not None]
+    if not tables:
+        return None, np.empty((0, 0), np.int64)
+    first = tables[0]
+    votes = np.empty((len(tables), len(first)), np.int64)
+    for row, table in zip(votes, tables, strict=True):
+        if table.sample_ids == first.sample_ids:
+            row[:] = table.predicted
+            continue
+        at = {name: index for index, name in enumerate(table.sample_ids)}
+        row[:] = table.predicted[[at[name] for name in first.sample_ids]]
+    return first, votes
+
+
+def _shown(first: Predictions, votes: np.ndarray, index: int) -> Shown:
+    predicted, agreed = Counter(votes[:, index].tolist()).most_common(1)[0]
+    return Shown(first.sample_ids[index], first.classes[first.labels[index]],
+                 first.classes[predicted], agreed, len(votes))
+
+
+def embed(found: Sequence[Shown], pictures: Pictures) -> tuple[list[tuple[Shown, str]], list[str]]:
+    """Return up to `SHOWN` pictures with their data URIs, and the ids that have no picture."""
+    shown: list[tuple[Shown, str]] = []
+    lost: list[str] = []
+    for one in found:
+        if len(shown) == SHOWN:
+            break
+        path = pictures(one.sample_id)
+        data = None if path is None else thumbnail(path)
+        if data is None:
+            lost.append(one.sample_id)
+        else:
+            shown.append((one, data))
+    return shown, lost

@@ -1,0 +1,59 @@
+// Sorting, filtering and the theme: the page works without it, and loads nothing.
+"use strict";
+
+const key = (cell) => cell.dataset.key === undefined ? cell.textContent.trim() : Number(cell.dataset.key);
+
+function compare(one, two) {
+  if (typeof one === "number" && typeof two === "number") return one - two;
+  return String(one).localeCompare(String(two), undefined, { numeric: true });
+}
+
+function sortBy(head) {
+  const table = head.closest("table");
+  const place = [...head.parentElement.children].indexOf(head);
+  const numeric = head.classList.contains("number");
+  const before = head.getAttribute("aria-sort");
+  // numbers begin with the largest, words with the first
+  const rising = before ? before !== "ascending" : !numeric;
+  for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map((row) => [key(row.cells[place]), row]);
+  rows.sort((one, two) => (rising ? 1 : -1) * compare(one[0], two[0]));
+  body.append(...rows.map((pair) => pair[1]));
+}
+
+function filter(box) {
+  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = [...document.getElementById(box.dataset.table).tBodies[0].rows];
+  let shown = 0;
+  for (const row of rows) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => text.includes(word));
+    shown += row.hidden ? 0 : 1;
+  }
+  box.nextElementSibling.textContent = words.length ? `${shown} of ${rows.length}` : "";
+}
+
+for (const head of document.querySelectorAll("table.sorts th")) {
+  const button = document.createElement("button");
+  button.append(...head.childNodes);
+  head.append(button);
+  button.addEventListener("click", () => sortBy(head));
+}
+for (const box of document.querySelectorAll("input.filter")) {
+  box.hidden = false;
+  box.addEventListener("input", () => filter(box));
+}
+
+const theme = document.getElementById("theme");
+const root = document.documentElement;
+const stored = (() => { try { return localStorage.getItem("fer-theme"); } catch { return null; } })();
+if (stored) root.dataset.theme = stored;
+theme.hidden = false;
+theme.addEventListener("click", () => {
+  const dark = root.dataset.theme ? root.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("fer-theme", root.dataset.theme); } catch { /* a page from a mail */ }
+});

@@ -1,0 +1,30 @@
+"""Pages as one HTML file each: everything inside, so that they work offline and can be mailed.
+
+The looks are in the templates and in `page.css`; the sentences are in `fer.report.contents` and
+`fer.search.report.build`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer.report.answer import DRAWINGS
+from fer.report.contents import Contents
+
+HERE = Path(__file__).parent
+
+
+def page(said: Contents, drawings: Mapping[str, tuple[str, str]]) -> str:
+    """Return a study's page; `drawings` maps a figure's name to its wide and narrow inline SVG."""
+    return render("page.html", said=said, drawings=drawings)
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page from a template of this folder."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=StrictUndefined)
+    return environment.get_template(template).render(
+        **values, banner=DRAWINGS,
+        css=(HERE / "page.css").read_text("utf-8"), js=(HERE / "page.js").read_text("utf-8"))

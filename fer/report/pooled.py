@@ -1,0 +1,54 @@
+"""One value of a grid key over everything that shares it: how good its runs are, how often best.
+
+Means hide a run that failed to learn; the interquartile mean and the probability of improvement do
+not (Agarwal et al. 2021, 2108.13264). Groups are what configurations share but for the key; a group
+without one of the values is left out, so that all values are seen in the same company.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fer.evaluate.bootstrap import Draws
+from fer.evaluate.interval import Interval
+from fer.evaluate.significance import improvement, middle_mean
+from fer.report.analyse import Cell
+
+METRIC = "uar"
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One value on one test set, over `configs` configurations and `runs` runs.
+
+    Attributes:
+        middle: interquartile mean of UAR over the runs.
+        better: probability that one of its runs beats one of another value, in the same company.
+    """
+
+    split: str
+    value: str
+    configs: int
+    runs: int
+    middle: Interval
+    better: Interval
+
+
+def pool(split: str, groups: Sequence[Mapping[str, Cell]]) -> list[Pooled]:
+    """Return each value over the groups that have all values; nothing for a single value."""
+    values = list(dict.fromkeys(value for group in groups for value in group))
+    whole: list[dict[str, Draws]] = []
+    for group in groups:
+        draws = {value: cell.draws for value, cell in group.items() if cell.draws is not None}
+        if len(draws) == len(values):
+            whole.append(draws)
+    if len(values) < 2 or not whole:
+        return []
+    found = []
+    for value in values:
+        own = [group[value] for group in whole]
+        pairs = [(group[value], group[other]) for group in whole
+                 for other in values if other != value]
+        left, right = zip(*pairs, strict=True)
+        found.append(Pooled(split, value, len(own), sum(len(one.seeds) for one in own),
+                            middle_mean(own, METRIC), improvement(left, right, METRIC)))
+    return found

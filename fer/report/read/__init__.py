@@ -1,0 +1,1 @@
+"""What a study has on disk: results, predictions, learning curves."""

@@ -1,0 +1,111 @@
+"""The best configuration of a search, as a file that `train.py` and a study take. No Ray.
+
+    studies/<search>/best.yaml
+
+The comment says where it comes from, for people; `best.json` beside it says so for programs.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from fer.config.load import BLOCK_FOLDERS, apply
+from fer.config.search import Search
+from fer.publish import write_json, write_text, yaml_text
+from fer.search.record import Entry, Record, best_first
+
+FILE = "best.yaml"
+
+
+@dataclass(frozen=True)
+class Best:
+    """One configuration, and what speaks for it.
+
+    Attributes:
+        score: of the trial, or the mean over the finalists' seeds.
+        scores: one a seed; a single one where there were no finalists.
+    """
+
+    params: dict[str, Any]
+    trial: int
+    score: float
+    scores: list[float]
+    runs: list[str]
+
+
+def finalists(record: Record, search: Search) -> list[Entry]:
+    """Return the trials whose configurations are to be repeated, best first."""
+    if search.finalists is None:
+        return []
+    return best_first(record.searched, search.higher_is_better)[: search.finalists.best]
+
+
+def best_of(record: Record, search: Search) -> Best | None:
+    """Return the best configuration: by the mean over seeds where finalists have ended.
+
+    Only configurations with a run of every seed are compared; None where no trial has a score.
+    """
+    seeds = search.finalists.seeds if search.finalists else []
+    groups: dict[int, list[Entry]] = defaultdict(list)
+    for entry in record:
+        if entry.seed in seeds and entry.state == "done" and entry.score is not None:
+            groups[entry.number].append(entry)
+    whole = [group for group in groups.values() if len(group) == len(seeds)]
+    if whole:
+        sign = 1 if search.higher_is_better else -1
+        group = max(whole, key=lambda group: (sign * mean(e.score or 0.0 for e in group),
+                                              -group[0].number))
+        scores = [entry.score for entry in group if entry.score is not None]
+        return Best(group[0].params, group[0].number, mean(scores), scores, [e.run for e in group])
+    order = best_first(record.searched, search.higher_is_better)
+    if not order or order[0].score is None:
+        return None
+    return Best(order[0].params, order[0].number, order[0].score, [order[0].score], [order[0].run])
+
+
+def write_best(folder: Path, search: Search, record: Record,
+               kind_of: Callable[[dict[str, Any]], tuple[str, str]], commit: str) -> Best | None:
+    """Write `best.yaml` and `best.json`; returns what is in them, None where there is nothing.
+
+    Args:
+        kind_of: gives the names of backbone and recipe that parameters make, for studies that take
+            what was found.
+        commit: of the code that searched.
+    """
+    best = best_of(record, search)
+    if best is None:
+        return None
+    kind = kind_of(best.params)
+    mine = record.searched
+    ended = sum(entry.state in ("done", "stopped") for entry in mine)
+    how = (f"mean over {len(best.scores)} seeds" if len(best.scores) > 1 else "one seed, the best "
+           "of many: too good as an estimate")
+    lines = [
+        f"# Found by search {search.search}: trial {best.trial} of {len(mine)} ({ended} with a "
+        f"score), searcher {search.searcher}, seed {search.seed}.",
+        f"# {search.metric} on validation {best.score:.4f} ({how}); code {commit or 'unknown'}.",
+        f"# Runs: {', '.join(best.runs)}",
+    ]
+    tree = {"base": search.base, **nested({**search.set, **best.params}, folder / FILE)}
+    write_text(folder / FILE, "\n".join(lines) + "\n" + yaml_text(tree))
+    write_json(folder / "best.json", {
+        "schema": 1, "search": search.search, "backbone": kind[0], "recipe": kind[1],
+        "trial": best.trial, "params": best.params, "set": search.set, "base": search.base,
+        "metric": search.metric, "score": best.score, "scores": best.scores,
+        "runs": best.runs, "trials": len(mine), "commit": commit})
+    return best
+
+
+def nested(overrides: dict[str, Any], place: Path) -> dict[str, Any]:
+    """Return dotted overrides as the keys of a configuration file.
+
+    A backbone or recipe stays a name, unless a key inside it is set too.
+    """
+    inside = {key.partition(".")[0] for key in overrides if "." in key}
+    whole = {key: value for key, value in overrides.items()
+             if key in BLOCK_FOLDERS and key not in inside}
+    rest = {key: value for key, value in overrides.items() if key not in whole}
+    return {**whole, **apply({}, rest, str(place))}

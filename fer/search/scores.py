@@ -1,0 +1,57 @@
+"""What a trial has reached after each of its epochs, from the lines of `metrics.jsonl`. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Score:
+    """The metric of the model that a run would keep if it ended now.
+
+    That is the epoch which `train.select` picks among those so far, the earlier one in a tie, as in
+    training; so a high value of an epoch that nobody would keep counts nothing.
+
+    Attributes:
+        metric: of the search. select: `train.select` of the run.
+        value: of the metric, in that epoch. best: what it was chosen by, higher when better.
+    """
+
+    metric: str
+    select: str
+    value: float | None = None
+    best: float | None = None
+
+    def after(self, facts: Mapping[str, Any]) -> float:
+        """Take an epoch's line into account and return the score."""
+        chosen_by = float(facts[f"val_{self.select}"])
+        chosen_by = -chosen_by if self.select == "loss" else chosen_by
+        if self.best is None or chosen_by > self.best:
+            self.best, self.value = chosen_by, float(facts[f"val_{self.metric}"])
+        assert self.value is not None
+        return self.value
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a run's `metrics.jsonl`; none where it has not begun."""
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return list(_parsed(text.splitlines()))
+
+
+def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:  # cut short by a crash: the run writes it again
+            return
+
+
+def curve(folder: Path, metric: str, select: str) -> list[float]:
+    """Return a run's score after each of its epochs."""
+    score = Score(metric, select)
+    return [score.after(facts) for facts in lines_of(folder)]

@@ -1,0 +1,63 @@
+"""What a search's job runs: one task on each node, the first of which searches.
+
+    srun ... python -u -m fer.search.task SUBMISSION
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from fer.cluster.requeue import job_now, leave
+from fer.publish import read_json
+from fer.search.asked import Asked
+from fer.search.here import LEAVING
+from fer.study.jobs import restart_of_process
+
+
+class Latch:
+    """Remembers that somebody asked this process to leave; from then on it is deaf."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._raised = True
+
+    def raised(self) -> bool:
+        """Whether somebody has asked."""
+        return self._raised
+
+
+def main(arguments: list[str]) -> int:
+    """Search, or lend this node to the search; returns the exit code."""
+    folder = Path(arguments[0])
+    nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
+    job = os.environ["SLURM_JOB_ID"]
+    print(f"job {job}, start {restart_of_process()}: task {os.environ['SLURM_PROCID']} of {nodes} "
+          f"on {os.environ.get('SLURMD_NODENAME')}", flush=True)
+    os.environ |= {"FER_JOB": job, "FER_START": f"{job}.{restart_of_process()}"}
+    if os.environ["SLURM_PROCID"] != "0":
+        from fer.search.nodes import serve
+
+        return serve(folder)
+    latch = Latch()
+    for number in LEAVING:  # the search puts its own in their place while trials run
+        signal.signal(number, latch)
+    from fer.search.drive import INTERRUPTED, search_here
+    from fer.search.nodes import Meeting, ray_over_nodes
+
+    asked: dict[str, Any] = read_json(folder / "asked.json")
+    try:
+        code = search_here(Asked(**asked), ray_over_nodes(folder, nodes) if nodes > 1 else None,
+                           asked_to_leave=latch.raised)
+    finally:
+        Meeting(folder).close()
+    if code != INTERRUPTED:
+        return code
+    return 0 if leave([], job_now()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

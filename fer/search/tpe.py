@@ -1,0 +1,82 @@
+"""Configurations proposed by Optuna's tree-structured Parzen estimator (TPE).
+
+Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011. The sampler is seeded
+anew for each trial, so that what it draws depends on (seed, number, what was heard), not on how
+often the search was interrupted.
+"""
+
+import json
+from typing import Any
+
+from fer.config.search import Domain, Search, rounded
+from fer.errors import CallerError
+from fer.search.space import Overrides, holds
+
+WARM_UP = 10  # trials by chance before the estimator proposes; Optuna's own default
+
+
+class Suggested:
+    """Proposes configurations from the scores so far.
+
+    Raises:
+        CallerError: Optuna is not installed.
+    """
+
+    def __init__(self, search: Search) -> None:
+        try:
+            import optuna
+        except ModuleNotFoundError:
+            raise CallerError('searcher: optuna is not installed; pip install -e ".[optuna]", or '
+                              "say searcher=random") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._search = search
+        self._study = optuna.create_study(
+            direction="maximize" if search.higher_is_better else "minimize")
+        self._trials: dict[int, Any] = {}
+
+    def propose(self, number: int, before: Overrides | None) -> Overrides | None:
+        """Return the estimator's next configuration, or what that number had before."""
+        seed = self._search.seed * 1_000_003 + number
+        self._study.sampler = self._optuna.samplers.TPESampler(
+            seed=seed % 2**32, n_startup_trials=WARM_UP, constant_liar=True)
+        if before is not None:
+            self._study.enqueue_trial({key: self._written(key, value)
+                                       for key, value in before.items()})
+        trial = self._trials[number] = self._study.ask()
+        chosen: Overrides = {}
+        for key, domain in self._search.ordered.items():
+            if holds(domain, chosen):
+                chosen[key] = _suggest(trial, key, domain)
+        return chosen
+
+    def hear(self, number: int, epoch: int, score: float) -> None:
+        """Take a trial's score after an epoch into account."""
+        self._trials[number].report(score, epoch)
+
+    def end(self, number: int, score: float | None, stopped: bool) -> None:
+        """Take the end of a trial into account; without a score it failed."""
+        states = self._optuna.trial.TrialState
+        trial = self._trials.pop(number)
+        if score is None:
+            self._study.tell(trial, state=states.FAIL)
+        elif stopped:
+            self._study.tell(trial, state=states.PRUNED)
+        else:
+            self._study.tell(trial, score)
+
+    def _written(self, key: str, value: Any) -> Any:
+        """Return a value as Optuna knows it."""
+        return json.dumps(value) if self._search.space[key].choice is not None else value
+
+
+def _suggest(trial: Any, key: str, domain: Domain) -> Any:
+    if domain.choice is not None:
+        return json.loads(trial.suggest_categorical(
+            key, [json.dumps(value) for value in domain.choice]))
+    assert domain.range is not None
+    low, high = domain.range
+    if domain.integer is not None:
+        return trial.suggest_int(key, low, high, step=int(domain.step or 1), log=domain.log)
+    return rounded(trial.suggest_float(key, low, high, step=domain.step,
+                                       log=domain.loguniform is not None))

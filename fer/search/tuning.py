@@ -1,0 +1,256 @@
+"""One go of Ray Tune over the trials of a search: proposals in, a record on disk out."""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import TuneConfig, Tuner
+
+from fer.config.search import Search
+from fer.errors import CallerError
+from fer.search.board import link, trial_folder, write_trial
+from fer.search.handover import LEAVE
+from fer.search.here import LEAVING
+from fer.search.hooks import Enough, Listener
+from fer.search.proposals import Proposals
+from fer.search.record import ENDED, Entry, Key, Record
+from fer.search.schedulers import scheduler_of
+from fer.search.slots import Slots
+from fer.search.sources import Source
+from fer.search.space import Overrides
+from fer.search.stopping import say_stopped
+from fer.search.trial import RunTrial
+from fer.search.trial_jobs import TrialJobs
+from fer.search.trials import Maker, Trial
+from fer.study.store import RunFolder, Store
+
+LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
+LOOK_S = 5.0  # between two questions whether Ray lives
+INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed
+
+
+@dataclass
+class Tuning:
+    """What one go needs, and where it stands.
+
+    Attributes:
+        folder: of the search. show: called with the record as it changes.
+        jobs: submits each trial as a job of its own; None trains it in a process of Ray.
+        asked: whether somebody asked the process to leave before this began.
+        leaving: whether somebody asked the search to save and leave.
+    """
+
+    search: Search
+    maker: Maker
+    store: Store
+    folder: Path
+    record: Record
+    slots: Slots
+    show: Callable[[Record], None]
+    jobs: TrialJobs | None = None
+    asked: Callable[[], bool] = lambda: False
+    leaving: bool = False
+    _shown: float = 0.0
+    _keys: Sequence[Key] = ()
+    _active: set[Key] = field(default_factory=set)
+    _left_at: float = 0.0
+    _looked: float = 0.0
+    _lost: bool = False
+
+    @property
+    def leave(self) -> Path:
+        """The file that asks trials to save and leave."""
+        return self.folder / LEAVE
+
+    def spent(self) -> bool:
+        """Whether the budget in epochs or GPU-hours is used up."""
+        budget, mine = self.search.budget, self.record.searched
+        return ((budget.epochs is not None
+                 and sum(len(entry.curve) for entry in mine) >= budget.epochs)
+                or (budget.gpu_hours is not None
+                    and self.slots.gpu_hours(mine) >= budget.gpu_hours))
+
+    def go(self, source: Source, most: int, epochs: int, finalists: Sequence[Key] = ()) -> None:
+        """Try what `source` proposes until it ends, the budget is spent or somebody asks to leave.
+
+        Args:
+            most: how many trials there can be. epochs: the most that one of them trains.
+            finalists: which ones the trials are, which nothing stops early then.
+        """
+        final = bool(finalists)
+        self._keys = finalists
+        self._active.clear()
+        self.leave.unlink(missing_ok=True)
+        states = self.folder / "ray"
+        enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
+        proposals = Proposals(source, self._before, self.prepare, enough)
+        tuner = Tuner(
+            tune.with_resources(RunTrial, {"cpu": self.slots.cpus, "gpu": self.slots.gpus}),
+            tune_config=TuneConfig(
+                metric="score", mode="max" if self.search.higher_is_better else "min",
+                search_alg=proposals, num_samples=most, reuse_actors=True,
+                max_concurrent_trials=self.slots.most or None,
+                scheduler=None if final else scheduler_of(self.search.scheduler, epochs)),
+            run_config=tune.RunConfig(
+                name="trials", storage_path=str(states), verbose=0,
+                stop=Enough(lambda: self._ray_is_lost() or (enough() and self._may_end())),
+                failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
+                callbacks=[Listener(self)]))
+        shutil.rmtree(states, ignore_errors=True)
+        try:
+            with self._asked_by_signals():
+                tuner.fit()
+                if self._lost:
+                    raise CallerError(f"search {self.search.search}: Ray has died under it; the "
+                                      "same command goes on from where the trials stand")
+                if not self.leaving:
+                    self._settle()
+        finally:
+            shutil.rmtree(states, ignore_errors=True)
+            self.record.publish()
+            self.show(self.record)
+
+    def _settle(self) -> None:
+        """Say how trials ended that Tune ended without a word: for the budget, or with their
+        process when it had nothing more to do."""
+        for entry in list(self.record):
+            if entry.state == "running" and entry.run and (entry.seed, self._keys) == (None, ()):
+                entry = self.record.change(entry.key, state="stopped")
+            if entry.state != "stopped":
+                continue
+            folder = RunFolder(self.store.runs / entry.run)
+            if self.jobs is None:
+                say_stopped(folder)
+            elif folder.status().state not in ("stopped", "done"):
+                folder.ask_to_stop()
+            place = trial_folder(self.folder, entry.number, entry.seed)
+            if entry.curve and not place.is_dir():
+                write_trial(place, entry.params, self.search.metric, entry.curve)
+
+    def _key(self, number: int) -> Key:
+        return self._keys[number] if self._keys else (number, None)
+
+    def prepare(self, number: int, params: Overrides) -> dict[str, Any] | None:
+        """Write a trial's run folders and its place in the record; returns what `RunTrial` gets.
+
+        Args:
+            number: among the proposals of this go.
+        """
+        number, seed = self._key(number)
+        before = self.record.get((number, seed))
+        try:
+            trial = self.maker.trial(number, params, seed)
+            if before and before.run_id not in ("", trial.run.id):
+                before = None  # other pictures or another base: its scores are of another run
+        except CallerError as error:
+            self.record.put(Entry(number, params, seed=seed, state="failed", error=str(error)))
+            return None
+        folders = [self._folder(trial, index) for index in range(len(trial.runs))]
+        entry = replace(before or Entry(number, params), run=folders[-1].name, run_id=trial.run.id,
+                        config_id=trial.run.config_id, epochs=trial.epochs, error="")
+        self.record.put(entry)
+        link(self.folder, folders[-1].path)
+        over = entry.state in ENDED
+        if self.jobs is not None and not over:
+            self.jobs.submit(trial)
+        return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
+                "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
+                "select": trial.run.config.train.select, "job": self.jobs is not None,
+                "over": over}
+
+    def _folder(self, trial: Trial, index: int) -> RunFolder:
+        folder = self.store.folder(trial.runs[index])
+        if not folder.trained:
+            folder.notice(trial.runs[index], {"cluster": "search", "search": self.search.search})
+        return folder
+
+    def _before(self, number: int) -> Overrides | None:
+        entry = self.record.get(self._key(number))
+        return entry.params if entry else None
+
+    def heard(self, key: Key, result: dict[str, Any]) -> None:
+        """Keep what a trial has reached after an epoch."""
+        entry = self.record.get(key)
+        assert entry is not None
+        seconds = RunFolder(self.store.runs / entry.run).status().seconds
+        if result["epoch"] == len(entry.curve) + 1:  # else one of the time before
+            curve = [*entry.curve, result["score"]]
+            entry = self.record.change(key, state="running", curve=curve, score=curve[-1])
+        self.record.change(key, seconds=seconds, where=result["where"])
+        self._tell()
+
+    def ended(self, key: Key, outcome: str, error: str = "") -> None:
+        """Keep how a trial ended; one that was asked to leave has not."""
+        self._active.discard(key)
+        if outcome == "left" or (self.leaving and outcome == "running"):
+            return
+        state = {"running": "stopped", "stopped": "stopped", "done": "done"}.get(outcome, "failed")
+        entry = self.record.get(key)
+        assert entry is not None
+        if state == "failed" and not error:
+            error = self._error_of(entry)
+        self.record.change(key, publish=True, state=state, error=error)
+        self._tell(now=True)
+
+    def _error_of(self, entry: Entry) -> str:
+        """Return what the first run of a trial that failed said."""
+        runs = self.maker.trial(entry.number, entry.params, entry.seed).runs
+        errors = [self.store.folder(run).status().error for run in runs]
+        return next((error for error in errors if error), "")
+
+    def begun(self, key: Key) -> None:
+        """Note that a process works on a trial."""
+        self._active.add(key)
+
+    def restarted(self, key: Key) -> None:
+        """Let a trial whose process is dead be worked on by another, on whatever node."""
+        entry = self.record.get(key)
+        assert entry is not None
+        for run in self.maker.trial(entry.number, entry.params, entry.seed).runs:
+            self.store.folder(run).lease.free_after_death()
+
+    def _ray_is_lost(self) -> bool:
+        """Whether no node of Ray is alive: Tune itself would wait for one for ever."""
+        if not self._lost and time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            self._lost = not any(node["Alive"] for node in ray.nodes())
+        return self._lost
+
+    def _may_end(self) -> bool:
+        """Whether no trial has to be waited for: one that was asked to leave is to save first."""
+        if not self.leaving or not self._active:
+            return True
+        self._left_at = self._left_at or time.monotonic()
+        return time.monotonic() - self._left_at > LEAVE_S
+
+    def _tell(self, now: bool = False) -> None:
+        if now or time.monotonic() - self._shown > 1.0:
+            self._shown = time.monotonic()
+            self.record.publish()
+            self.show(self.record)
+
+    @contextmanager
+    def _asked_by_signals(self) -> Iterator[None]:
+        """Let a signal ask the trials to save and leave; a second one is as it was before."""
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.leaving = True
+            self.leave.touch()
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+        before = {number: signal.signal(number, ask) for number in LEAVING}
+        if self.asked():
+            ask(0, None)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,259 @@
+"""Any model on any split, any time later: checkpoints, views, weights files, ranks, TensorBoard."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY, launch
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
+from test_mistakes import said_in_one_line
+
+from fer.data.augment.turns import COUNT, turns
+from fer.engine.checkpoint import Checkpoints
+from fer.engine.plots import reliability_picture
+from fer.evaluate.calibration import reliability
+from fer.evaluate.metrics import log_probabilities
+from fer.evaluate.predictions import read_predictions
+from fer.publish import read_json
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
+    """Return the environment of a finished toy study of two runs."""
+    import yaml
+    from conftest import TOY
+
+    root = tmp_path_factory.mktemp("models")
+    content = {"schema": 1, "study": "toy", "base": str(REPOSITORY / "configs/drawn.yaml"),
+               "grid": {"train_on": ["lfw"], "seed": [0, 1]},
+               "set": {key: value for key, value in TOY.items() if key != "train_on"} | {
+                   "keep.tensorboard": True},
+               "evaluate_on": ["real/test"], "gap": {"synthetic": "mlfw/eval", "real": "real/test"}}
+    (root / "toy.yaml").write_text(yaml.safe_dump(content))
+    env = {"FER_DATA": str(toy_data), "FER_HOME": str(root / "home"),
+           "FER_CACHE": str(root / "cache")}
+    done = launch("sweep", root / "toy.yaml", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return env
+
+
+def runs(study: dict[str, str]) -> list[Path]:
+    return sorted((Path(study["FER_HOME"]) / "runs").iterdir())
+
+
+def test_views_are_fixed_and_the_first_is_the_picture_itself() -> None:
+    images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
+    first, again = list(turns(images)), list(turns(images))
+    assert len(first) == COUNT and torch.equal(first[0], images)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert torch.equal(first[COUNT // 2], images.flip(-1))
+    assert all(view.shape == images.shape and view.dtype == images.dtype for view in first)
+    assert len({view.numpy().tobytes() for view in first}) == COUNT  # they do differ
+
+
+def test_views_are_averaged_as_probabilities_and_kept_beside_the_plain_answers(
+    study: dict[str, str]
+) -> None:
+    done = launch("evaluate", runs(study)[0], "--split", "real/test", "--tta", **study)
+    assert done.returncode == 0, done.stderr
+    folder = runs(study)[0] / "predictions/real"
+    plain, turned = (read_predictions(folder / name)
+                     for name in ("test.parquet", "test@turned.parquet"))
+    assert plain.sample_ids == turned.sample_ids
+    assert not np.array_equal(plain.logits, turned.logits)
+    np.testing.assert_allclose(np.exp(turned.logits).sum(1), 1, rtol=1e-5)
+    again = (folder / "test@turned.parquet").read_bytes()
+    assert launch("evaluate", runs(study)[0], "--split", "real/test", "--tta", **study
+                  ).returncode == 0
+    assert (folder / "test@turned.parquet").read_bytes() == again
+
+
+def test_another_checkpoint_than_the_best_is_measured_under_its_own_name(
+    study: dict[str, str]
+) -> None:
+    folder = runs(study)[0]
+    name = (folder / "checkpoints/last").read_text().strip()
+    done = launch("evaluate", folder, "--split", "real/test", "--checkpoint", name, **study)
+    assert done.returncode == 0, done.stderr
+    assert (folder / f"results/real/test@{name}.json").is_file()
+    said_in_one_line(launch("evaluate", folder, "--split", "real/test", "--checkpoint", "step-7",
+                            **study), "step-7", "best", name)
+
+
+def test_a_weights_file_is_measured_as_its_run_is(study: dict[str, str], tmp_path: Path) -> None:
+    best = Checkpoints(runs(study)[0] / "checkpoints", 2).best() / "model.safetensors"
+    file = tmp_path / "somebody elses.safetensors"
+    file.write_bytes(best.read_bytes())
+    data = tmp_path / "data.yaml"
+    data.write_text((runs(study)[0] / "config.yaml").read_text())
+    done = launch("evaluate", file, "--split", "real/test", "--data", data, **study)
+    assert done.returncode == 0, done.stderr
+    (made,) = (Path(study["FER_HOME"]) / "evaluations").glob("somebody elses-*")
+    found = read_predictions(made / "predictions/real/test.parquet")
+    own = read_predictions(runs(study)[0] / "predictions/real/test.parquet")
+    np.testing.assert_array_equal(found.logits, own.logits)
+
+
+def test_two_weights_files_of_one_name_are_two_models(
+    study: dict[str, str], tmp_path: Path
+) -> None:
+    files = []
+    for number, run in enumerate(runs(study)):
+        file = tmp_path / str(number) / "model.safetensors"
+        file.parent.mkdir()
+        best = Checkpoints(run / "checkpoints", 2).best() / "model.safetensors"
+        file.write_bytes(best.read_bytes())
+        files.append(file)
+    done = launch("evaluate", *files, "--split", "real/test", "--data",
+                  runs(study)[0] / "config.yaml", **study)
+    assert done.returncode == 0, done.stderr
+    made = sorted((Path(study["FER_HOME"]) / "evaluations").glob("model-*"))
+    assert len(made) == 2
+    own = {read_predictions(run / "predictions/real/test.parquet").logits.tobytes()
+           for run in runs(study)}
+    assert {read_predictions(one / "predictions/real/test.parquet").logits.tobytes()
+            for one in made} == own and len(own) == 2
+
+
+def test_a_test_set_is_measured_where_the_training_pictures_are_gone(
+    study: dict[str, str], tmp_path: Path
+) -> None:
+    run = runs(study)[0]
+    home, data = tmp_path / "home", tmp_path / "data"
+    shutil.copytree(run, home / "runs" / run.name)
+    shutil.rmtree(home / "runs" / run.name / "predictions")
+    shutil.rmtree(home / "runs" / run.name / "results")
+    shutil.copytree(Path(study["FER_DATA"]) / "REAL-FER", data / "REAL-FER")
+    done = launch("evaluate", run.name, "--split", "real/test", FER_HOME=str(home),
+                  FER_DATA=str(data), FER_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    again = home / "runs" / run.name
+    assert (again / "results/real/test.json").is_file()
+    assert not (again / "predictions/lfw").exists()
+    assert "no predictions on lfw/val" in (again / "logs/train.log").read_text()
+
+
+def test_a_whole_study_on_several_splits_with_pictures_of_common_mistakes(
+    study: dict[str, str], tmp_path: Path
+) -> None:
+    done = launch("evaluate", "--study", "toy", "--split", "mlfw/eval", "--split", "real/test",
+                  "--save", tmp_path / "out", **study)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("that all 2 models get wrong") == 2
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"wrong-mlfw-eval.csv", "wrong-real-test.csv"} <= names
+    assert sum(name.startswith("confusion-") for name in names) == 4
+    tables = [read_predictions(run / "predictions/mlfw/eval.parquet") for run in runs(study)]
+    wrong = {name for place, name in enumerate(tables[0].sample_ids)
+             if all(one.predicted[place] != one.labels[place] for one in tables)}
+    lines = (tmp_path / "out/wrong-mlfw-eval.csv").read_text().splitlines()[1:]
+    assert {line.split(",")[0] for line in lines} == wrong and wrong
+    assert Image.open(tmp_path / "out/wrong-mlfw-eval.png").size[0] > 100
+
+
+def test_two_ranks_give_each_picture_once_and_the_answers_of_one(
+    study: dict[str, str], tmp_path: Path
+) -> None:
+    name = (runs(study)[0] / "checkpoints/last").read_text().strip()
+    found = {}
+    for world in (1, 2):
+        path = runs(study)[0] / f"predictions/real/test@{name}@turned.parquet"
+        for old in (path, runs(study)[0] / f"results/real/test@{name}@turned.json"):
+            old.unlink(missing_ok=True)
+        evaluate(world, study, runs(study)[0], "--split", "real/test", "--checkpoint", name,
+                 "--tta")
+        found[world] = read_predictions(path)
+    assert found[1].sample_ids == found[2].sample_ids
+    np.testing.assert_allclose(found[1].logits, found[2].logits, atol=1e-5)
+
+
+def evaluate(world: int, env: dict[str, str], *arguments: object) -> None:
+    """Run launch/evaluate.py as `world` gloo ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "launch/evaluate.py"), *map(str, arguments)],
+        env={**os.environ, **env, "RANK": str(rank), "LOCAL_RANK": str(rank),
+             "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world),
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if world > 1 else
+        {**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in range(world)]
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert {process.returncode for process in processes} == {0}, said
+    assert sum("models get wrong" in one for one in said) == 1, said  # one rank speaks
+
+
+def test_validation_is_predicted_once_by_the_best_checkpoint(study: dict[str, str]) -> None:
+    for run in runs(study):
+        found = read_predictions(run / "predictions/lfw/val.parquet")
+        assert not (run / "results/lfw/val.json").exists()  # it selects, it is no test set
+        best = read_json(run / "train.json")
+        assert best["select"] == "uar"
+        assert balanced_accuracy_score(found.labels, found.predicted) == pytest.approx(
+            best["best_score"])
+
+
+def test_tensorboard_sorts_runs_by_the_metrics_of_all_test_sets(
+    study: dict[str, str]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = runs(study)[1]
+    assert launch("evaluate", folder, "--split", "lfw/eval", **study).returncode == 0
+    files = list((folder / "tb").glob("*.hparams"))
+    assert len(files) == 1
+    final = EventAccumulator(str(files[0])).Reload()
+    assert {"real/test/uar", "lfw/eval/uar"} <= set(final.Tags()["scalars"])
+    assert "_hparams_/session_start_info" in final.summary_metadata
+    every = EventAccumulator(str(folder / "tb")).Reload()
+    assert {"train/samples", "val/confusion", "val/reliability", "val/wrong",
+            "lfw/eval/confusion", "lfw/eval/reliability"} <= set(
+                every.Tags()["images"])
+
+
+def test_a_reliability_plot_shows_what_is_missing_to_the_confidence() -> None:
+    labels = np.repeat([0, 1], [6, 4])
+    logits = np.tile([3.0, 0.0], (10, 1))  # sure of class 0, right six times
+    picture = reliability_picture(reliability(labels, np.exp(log_probabilities(logits))))
+    assert picture.dtype == torch.uint8 and picture.shape == (3, 240, 240)
+    column = picture[:, :, int(0.95 * 240)].permute(1, 0).tolist()
+    blue = sum(pixel == [0, 114, 178] for pixel in column)
+    assert blue == pytest.approx(0.6 * 240, abs=4)
+    assert [213, 94, 0] in column
+
+
+def test_nothing_to_evaluate_is_one_line(study: dict[str, str]) -> None:
+    said_in_one_line(launch("evaluate", "--split", "real/test", **study), "nothing to evaluate")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:50], lambda content: b"PK" + content])
+def test_a_file_that_is_no_weights_file_is_one_line(
+    damage: Callable[[bytes], bytes], study: dict[str, str], tmp_path: Path
+) -> None:
+    best = Checkpoints(runs(study)[0] / "checkpoints", 2).best() / "model.safetensors"
+    (tmp_path / "broken.pth").write_bytes(damage(best.read_bytes()))
+    said_in_one_line(launch("evaluate", tmp_path / "broken.pth", "--split", "real/test", **study),
+                     "broken.pth", "cannot be read")
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_a_damaged_checkpoint_is_one_line(
+    checkpoint: str, study: dict[str, str], tmp_path: Path
+) -> None:
+    run = shutil.copytree(runs(study)[0], tmp_path / runs(study)[0].name)
+    shutil.rmtree(run / "results")
+    for path in run.glob("checkpoints/step-*/model.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    said_in_one_line(launch("evaluate", run, "--split", "real/test", "--checkpoint", checkpoint,
+                            **study), "model.safetensors", "changed since it was written")

@@ -1,0 +1,363 @@
+"""What a report finds over all configurations: ties, families, ensembles, parts, robustness."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_study import (
+    CLASSES,
+    Simulated,
+    build,
+    make_study,
+    predictions,
+    rows,
+    simulate,
+    write_run,
+)
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from fer.config.study import Study
+from fer.evaluate.bootstrap import draw
+from fer.evaluate.metrics import confusion
+from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
+from fer.publish import read_json, write_json
+from fer.report.across import BELOW, BEST, TIED, across
+from fer.report.analyse import AT_PRIOR, Analysis, analyse
+from fer.report.compare import compare
+from fer.report.groups import PER_PERSON
+from fer.report.read.collect import Gathered, Measured, ReportRun
+
+SMALL = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures out: seconds a report, in tests of what it says."""
+    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+
+
+@pytest.fixture()
+def small(tmp_path: Path) -> Simulated:
+    """Return a study that a test may change: two seeds, two small sets."""
+    return simulate(tmp_path, 2, sizes=SMALL)
+
+
+def in_memory(tables: Mapping[tuple[str, int], Mapping[str, Predictions]]) -> Gathered:
+    """Return what was gathered of runs (recipe, seed) that were never written."""
+    runs = tuple(ReportRun(f"{recipe}-s{seed}", f"{recipe}{seed}", recipe, "b", recipe, "t", seed,
+                           Path("none"), "done") for recipe, seed in tables)
+    measured = {}
+    for run in runs:
+        for split, table in tables[run.recipe, run.seed].items():
+            counts = confusion(table.labels, table.predicted, 3)
+            metrics = {"n": len(table), "nll": 0.0, "ece": 0.0, "confusion": counts.tolist(),
+                       "classes": list(CLASSES), "recall": {}}
+            metrics |= {name: 0.0 for name in ("uar", "accuracy", "macro_f1")}
+            measured[run.run, split] = Measured(run, split, "digest", metrics, table)
+    splits = tuple(dict.fromkeys(split for one in tables.values() for split in one))
+    return Gathered(runs, splits, measured, {}, ())
+
+
+def answers(rng: np.random.Generator, labels: np.ndarray, hard: np.ndarray,
+            skill: float) -> Predictions:
+    """Return one model's answers: right where skill beats how hard the picture is for it."""
+    right = hard + rng.normal(size=len(labels)) < skill
+    predicted = np.where(right, labels, (labels + 1) % 3)
+    names = [f"p{i}" for i in range(len(labels))]
+    return Predictions(names, [f"q{i // 2}" for i in range(len(labels))], labels,
+                       np.eye(3, dtype=np.float32)[predicted], CLASSES)
+
+
+def one_family(rng: np.random.Generator, skills: Mapping[str, float], seeds: int,
+               n: int = 135) -> tuple[Study, Analysis]:
+    labels, hard = rng.choice(3, n, p=[0.15, 0.35, 0.5]), rng.normal(size=n)
+    gathered = in_memory({(recipe, seed): {"real/test": answers(rng, labels, hard, skill)}
+                          for recipe, skill in skills.items() for seed in range(seeds)})
+    study = make_study(evaluate_on=["real/test"], gap=None,
+                       compare={"recipes": {"over": "recipe", "on": ["real/test"]}})
+    return study, analyse(study, gathered)
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
+    seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.report.analyse.draw", partial(draw, resamples=600))
+    monkeypatch.setattr("fer.report.compare.pool", lambda *_: [])  # no rank is claimed there
+    rng, claimed, ranked, families = np.random.default_rng(seeds), 0, 0, 60
+    for _ in range(families):
+        study, analysis = one_family(rng, dict.fromkeys("abcd", 0.5), seeds)
+        (family,) = compare(study, analysis)
+        assert len(family.pairs) == 6
+        claimed += family.ranked > 0
+        over = across(analysis)
+        assert over is not None
+        ranked += BELOW in over.standing.values()
+    assert claimed / families <= 0.05, claimed
+    assert ranked / families <= 0.05, ranked
+
+
+def test_a_model_that_is_clearly_better_is_the_best_and_equals_are_tied() -> None:
+    rng = np.random.default_rng(1)
+    study, analysis = one_family(rng, {"a": 2.0, "b": 0.2, "c": 0.2}, 2, n=300)
+    over = across(analysis)
+    assert over is not None
+    assert over.standing == {"a": BEST, "b": BELOW, "c": BELOW}
+    study, analysis = one_family(rng, {"a": 1.0, "b": 1.0, "c": -0.5}, 2, n=300)
+    over = across(analysis)
+    assert over is not None and over.standing == {"a": TIED, "b": TIED, "c": BELOW}
+    (family,) = compare(study, analysis)
+    assert family.omnibus[0].values == ("a", "b", "c")
+    assert all(p is not None and p < 0.001 for p in family.omnibus[0].p)
+    assert {pair.left + pair.right: [one.seed for one in pair.exact] for pair in family.pairs} == {
+        "ab": [0, 1], "ac": [0, 1], "bc": [0, 1]}
+
+
+def test_values_are_pooled_over_the_groups_that_have_all_of_them(small: Simulated) -> None:
+    runs = [run for run in small.runs
+            if (run.backbone, run.recipe, run.train_on) != ("cbam_tiny", "lp_ft", "lfw")]
+    (family,) = build(small, runs=runs).said.families
+    found = {(one.split, one.value): one for one in family.pooled}
+    assert {(one.configs, one.runs) for one in found.values()} == {(3, 6)}
+    for split in SMALL:
+        better, worse = (found[split, value].better.value for value in ("lp_ft", "scratch"))
+        assert better is not None and worse is not None
+        assert better + worse == pytest.approx(1) and better > 0.5
+
+
+def test_gaps_in_accuracy_and_f1_have_one_class_mix_in_both_sets(small: Simulated) -> None:
+    build(small)
+    found = {(row["config_id"], row["metric"]): row for row in rows(small.out / "gap.csv")}
+    run = small.runs[0]
+    tables = [predictions_of(run, split) for split in SMALL]
+    prior = np.bincount(tables[1].labels, minlength=3) / len(tables[1])
+    expected = {"accuracy": [], "macro_f1": []}  # type: dict[str, list[float]]
+    for other in [one for one in small.runs if one.config_id == run.config_id]:
+        values = []
+        for split in SMALL:
+            table = predictions_of(other, split)
+            weight = (prior / np.bincount(table.labels, minlength=3))[table.labels]
+            values.append((accuracy_score(table.labels, table.predicted, sample_weight=weight),
+                           f1_score(table.labels, table.predicted, average="macro",
+                                    sample_weight=weight)))
+        for name, one, two in zip(expected, *values, strict=True):
+            expected[name].append(one - two)
+    for name, values in expected.items():
+        row = found[run.config_id, name + AT_PRIOR]
+        assert float(row["gap"]) == pytest.approx(np.mean(values), abs=2e-6)
+        assert float(row["low"]) < float(row["gap"]) < float(row["high"])
+    assert not {"accuracy", "macro_f1"} & {metric for _, metric in found}
+
+
+def predictions_of(run: ReportRun, split: str) -> Predictions:
+    from fer.evaluate.predictions import read_predictions
+
+    return read_predictions(predictions_path(run.folder, split))
+
+
+def test_ensembles_stand_beside_the_single_models(small: Simulated) -> None:
+    for run in small.runs[:8]:
+        rng = np.random.default_rng([int(run.run_id), 9])
+        table = predictions("mlfw/eval", 1.0, [int(run.run_id), 9], {"mlfw/eval": ("v", 90)})
+        noise = rng.normal(size=table.logits.shape).astype(np.float32)
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"),
+                          replace(table, logits=table.logits + noise))
+    said = build(small).said
+    found = rows(small.out / "ensembles.csv")
+    assert {row["how"] for row in found} == {"its seeds", "all runs", "greedy on validation"}
+    row = next(row for row in found if row["how"] == "its seeds" and row["metric"] == "uar"
+               and row["test_on"] == "real/test")
+    members = [run for run in small.runs if run.run in row["members"].split(";")]
+    tables = [predictions_of(run, "real/test") for run in members]
+    assert len(members) == 2
+    mean = np.mean([np.exp(one.logits) / np.exp(one.logits).sum(1, keepdims=True)
+                    for one in tables], axis=0)
+    assert float(row["score"]) == pytest.approx(
+        balanced_accuracy_score(tables[0].labels, mean.argmax(1)), abs=1e-6)
+    texts = [field.text for fields in said.listings["results"].rows for field in fields]
+    assert "ensemble: all runs" in texts and "scratch · ensemble" in texts
+
+
+def test_without_validation_predictions_there_is_no_greedy_ensemble_and_it_is_said(
+    small: Simulated
+) -> None:
+    said = build(small).said
+    assert any("no greedy ensemble" in line for line in said.problems)
+    assert "greedy on validation" not in (small.out / "ensembles.csv").read_text()
+
+
+def test_validation_of_other_pictures_or_classes_is_no_part_of_a_greedy_ensemble(
+    small: Simulated
+) -> None:
+    for place, run in enumerate(small.runs):
+        crowd = "w" if place == 0 else "v"
+        table = predictions("mlfw/eval", 1.0, [place], {"mlfw/eval": (crowd, 60)})
+        if place == 1:
+            table = replace(table, classes=("a", "b", "c"))
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"), table)
+    said = build(small).said
+    assert any("2 of 8 runs have predictions on other validation pictures" in line
+               for line in said.problems)
+    greedy = [row for row in rows(small.out / "ensembles.csv") if row["how"].startswith("greedy")]
+    assert not {run.run for run in small.runs[:2]} & {
+        member for row in greedy for member in row["members"].split(";")}
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"packages": 3, "git": [1], "digests": ["x"]}'])
+def test_a_damaged_record_of_the_machine_is_left_out(small: Simulated, content: str) -> None:
+    (small.runs[0].folder / "env.json").write_text(content)
+    (small.runs[1].folder / "env.json").write_text(
+        '{"python": "3.11", "packages": {"torch": "2.10"}, "digests": {"lfw/train": "abc"}}')
+    lines = build(small).said.methods
+    assert any("torch 2.10" in line for line in lines) and any("lfw/train abc" in x for x in lines)
+
+
+def test_probabilities_in_place_of_logits_are_said_and_left_out(small: Simulated) -> None:
+    run = small.runs[0]
+    table = predictions_of(run, "real/test")
+    odds = np.exp(table.logits)
+    write_run(run, {"real/test": replace(table, logits=odds / odds.sum(1, keepdims=True))})
+    said = build(small).said
+    assert any("hold probabilities" in line and run.run in line for line in said.problems)
+    assert any("ensembles are without 1 of 16 runs" in line for line in said.problems)
+    (row,) = [row for row in rows(small.out / "ensembles.csv") if row["how"] == "all runs"
+              and (row["train_on"], row["test_on"], row["metric"]) == (
+                  run.train_on, "real/test", "uar")]
+    assert run.run not in row["members"] and len(row["members"].split(";")) == 7
+
+
+def test_parts_of_a_test_set_are_those_that_the_data_set_names(small: Simulated) -> None:
+    kinds = ("cloth", "surgical", "")
+
+    def facts(sample_id: str) -> dict[str, str]:
+        kind = kinds[int(sample_id[-8:-4]) % 3]
+        return {"mask_type": kind} if kind and sample_id.startswith("real") else {}
+
+    build(small, facts=facts)
+    found = [row for row in rows(small.out / "parts.csv") if row["fact"] == "mask_type"]
+    assert {(row["test_on"], row["value"]) for row in found} == {
+        ("real/test", "cloth"), ("real/test", "surgical")}
+    row = next(row for row in found if row["metric"] == "uar" and row["value"] == "cloth")
+    values = []
+    for run in small.runs:
+        if run.config_id == row["config_id"]:
+            table = predictions_of(run, "real/test")
+            keep = [facts(name).get("mask_type") == "cloth" for name in table.sample_ids]
+            values.append(balanced_accuracy_score(table.labels[keep], table.predicted[keep]))
+    assert float(row["score"]) == pytest.approx(np.mean(values), abs=1e-6)
+    assert int(row["n"]) == sum(keep)
+    accuracy = next(row for row in found if row["metric"] == "accuracy")
+    assert float(accuracy["low"]) < float(accuracy["high"])
+
+
+def test_how_many_pictures_a_person_has_makes_parts_too(small: Simulated) -> None:
+    run_names = {run.config_id for run in small.runs}
+    for run in small.runs:  # every third person has one picture, as the other is somebody else's
+        table = predictions_of(run, "real/test")
+        alone = [f"{name}-{place}" if place % 3 == 0 else name
+                 for place, name in enumerate(table.identities)]
+        write_run(run, {"real/test": replace(table, identities=alone)})
+    build(small)
+    found = [row for row in rows(small.out / "parts.csv") if row["fact"] == PER_PERSON
+             and row["test_on"] == "real/test" and row["metric"] == "accuracy"]
+    assert {row["value"] for row in found} == {"1", "2–4"}
+    assert len(found) == 2 * len(run_names)
+    assert {int(row["n"]) for row in found if row["value"] == "1"} == {40}
+
+
+def test_power_and_standing_are_said_on_the_first_screen(small: Simulated) -> None:
+    lines = build(small).said.answer.others
+    assert any("tied for the best" in line or "better than all" in line for line in lines)
+    assert any("The two best on real masks (real/test)" in line and "n = 60" in line
+               for line in lines)
+
+
+def test_seeds_that_only_some_have_rank_nobody(small: Simulated) -> None:
+    """With one seed of the one and two of the other the means are of different things."""
+    pair = [run for run in small.runs if run.backbone == "cbam_tiny" and run.train_on == "lfw"]
+    for run in pair:  # scratch is better on seed 1 only; on seed 0, lp_ft is
+        skill = {"scratch": (0.2, 6.0), "lp_ft": (2.5, 2.5)}[run.recipe][run.seed]
+        write_run(run, {"real/test": predictions("real/test", skill, [run.seed], SMALL)})
+    uneven = [run for run in pair if (run.recipe, run.seed) != ("lp_ft", 1)]
+    over = build(small, runs=uneven).said.across
+    assert over is not None
+    names = {run.config_id: run.recipe for run in uneven}
+    assert {names[one]: word for one, word in over.standing.items()} == {
+        "lp_ft": BEST, "scratch": BELOW}
+    none = [run for run in pair if (run.recipe, run.seed) in (("scratch", 1), ("lp_ft", 0))]
+    over = build(small, runs=none).said.across
+    assert over is not None and over.standing == {} and "no seed" in over.why
+
+
+def test_predictions_that_only_one_seed_has_are_no_crash(small: Simulated) -> None:
+    for run in small.runs:
+        gone = 0 if run.backbone == "cbam_tiny" else 1
+        if run.seed == gone:
+            predictions_path(run.folder, "real/test").unlink()
+    said = build(small).said
+    assert said.across is not None and said.across.robustness is not None
+    assert {row["seeds"] for row in rows(small.out / "summary.csv")
+            if row["test_on"] == "real/test"} == {"1"}
+
+
+def test_a_real_set_that_is_not_measured_yet_has_no_robustness(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 2, sizes={"lfw/eval": ("a", 80), "mlfw/eval": ("a", 80)})
+    over = build(study).said.across
+    assert over is not None and over.split == "mlfw/eval" and over.robustness is None
+    assert len(rows(study.out / "robustness.csv")) == 0
+
+
+def test_test_sets_of_other_classes_are_left_out_and_said(small: Simulated) -> None:
+    for run in small.runs:
+        table = predictions_of(run, "real/test")
+        more = np.concatenate([table.logits, table.logits[:, :1] - 1], axis=1)
+        write_run(run, {"real/test": replace(table, logits=more, classes=(*CLASSES, "angry"))})
+    said = build(small).said
+    assert any("real/test: has classes" in line and "angry" in line for line in said.problems)
+    assert {one.split for one in said.sets} == {"mlfw/eval"}
+
+
+@pytest.mark.parametrize("change", [
+    {"support": [1]}, {"confusion": "x"}, {"confusion": [[1]]}, {"classes": 3}, {"recall": None},
+    {"brier": "x"}, {"precision": {}}])
+def test_a_malformed_result_is_left_out_and_said(
+    small: Simulated, change: dict[str, object]
+) -> None:
+    path = small.file(0, "results", "real/test")
+    write_json(path, {**read_json(path), **change})
+    said = build(small).said
+    assert any(small.runs[0].run in line and "left out" in line for line in said.problems)
+    assert len(rows(small.out / "results.csv")) == 31
+
+
+@pytest.mark.parametrize("values", [2, 4])
+def test_one_configuration_in_several_pairs_is_one_draw(values: int) -> None:
+    """The interval of a chance of one half must not shrink with the number of other values."""
+    from fer.evaluate.significance import improvement
+
+    rng, widths = np.random.default_rng(3), []
+    for _ in range(20):
+        _, analysis = one_family(rng, {"a": 0.5, "b": 0.5}, 5)
+        left, right = (cell.draws for cell in analysis.cells.values() if cell.draws)
+        once, often = (improvement([left] * k, [right] * k, "uar") for k in (1, values))
+        assert (once.low, once.high) == (often.low, often.high)
+        widths.append((once.high or 0) - (once.low or 0))
+    assert np.mean(widths) > 0.3
+
+
+def test_robustness_is_written_with_its_line(small: Simulated) -> None:
+    build(small)
+    found = rows(small.out / "robustness.csv")
+    assert len(found) == 8 and len({row["slope"] for row in found}) == 1
+    means = {(row["config_id"], row["test_on"]): float(row["uar"])
+             for row in rows(small.out / "summary.csv")}
+    from scipy.stats import linregress, norm
+
+    ids = sorted({row["config_id"] for row in found})
+    line = linregress(norm.ppf([means[one, "mlfw/eval"] for one in ids]),
+                      norm.ppf([means[one, "real/test"] for one in ids]))
+    assert float(found[0]["slope"]) == pytest.approx(line.slope, abs=1e-5)
+    assert sum(float(row["effective_robustness"]) for row in found) == pytest.approx(0, abs=0.1)

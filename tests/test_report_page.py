@@ -1,0 +1,165 @@
+"""The page in a real browser: no errors, tables that sort and filter, themes, narrow and wide."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from simulated_study import Simulated, build, simulate, write_run
+from test_attention import write_look
+
+pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+DRIVER = shutil.which("chromedriver") or ""
+browsing = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver: "
+                              "apt-get install chromium chromium-driver")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """Return a study whose report has everything that a page can have."""
+    study = simulate(tmp_path_factory.mktemp("page"), 2)
+    picture = study.root / "face.png"
+    Image.fromarray(np.full((60, 60, 3), 120, np.uint8)).save(picture)
+    write_look(study, 0)
+    for run in study.runs:  # the last picture is wrong for all
+        from test_report_findings import predictions_of
+
+        table = predictions_of(run, "real/test")
+        table.logits[-1] = -8 * np.eye(3)[table.labels[-1]]
+        write_run(run, {"real/test": table})
+    for number in (-1, -2):  # one configuration has no number on real masks
+        study.file(number, "results", "real/test").unlink()
+    build(study, pictures=lambda name: picture,
+          facts=lambda name: {"mask_type": "cloth" if name[-5] in "02468" else "paper"})
+    return study
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                 f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def opened(browser: WebDriver, report: Simulated, width: int = 1440,
+           scheme: str = "light") -> WebDriver:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    browser.get((report.out / "index.html").as_uri())
+    browser.execute_script("try { localStorage.clear() } catch {}")
+    browser.refresh()
+    return browser
+
+
+@browsing
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_page_has_no_errors_no_lost_pictures_and_does_not_scroll_sideways(
+    browser: WebDriver, report: Simulated, width: int, scheme: str
+) -> None:
+    page = opened(browser, report, width, scheme)
+    assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+    pictures = page.find_elements(By.TAG_NAME, "img")
+    assert len(pictures) > 20
+    assert all(page.execute_script("return arguments[0].naturalWidth > 0", one)
+               for one in pictures)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    light = luminance(page.find_element(By.TAG_NAME, "body").value_of_css_property(
+        "background-color"))
+    assert (light > 200) == (scheme == "light")
+    shown = [one.is_displayed() for one in page.find_elements(By.CSS_SELECTOR, "figure .narrow")]
+    assert shown and all(shown) == (width == 390) and any(shown) == (width == 390)
+
+
+def luminance(color: str) -> float:
+    return float(np.mean([float(part) for part in color[color.index("(") + 1:-1].split(",")[:3]]))
+
+
+@browsing
+def test_the_theme_can_be_chosen_and_is_remembered(browser: WebDriver, report: Simulated) -> None:
+    page = opened(browser, report)
+
+    def light() -> bool:
+        body = page.find_element(By.TAG_NAME, "body")
+        return luminance(body.value_of_css_property("background-color")) > 200
+
+    assert light()
+    page.find_element(By.ID, "theme").click()
+    assert not light()
+    page.refresh()
+    assert not light()
+    page.find_element(By.ID, "theme").click()
+    assert light()
+
+
+def column(page: WebDriver, table: str, place: int) -> list[str]:
+    return [row.find_elements(By.TAG_NAME, "td")[place].text for row in page.find_elements(
+        By.CSS_SELECTOR, f"#{table} tbody tr") if row.is_displayed()]
+
+
+@browsing
+def test_tables_sort_by_number_and_by_word_both_ways(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report)
+    heads = page.find_elements(By.CSS_SELECTOR, "#table-results thead th")
+    place = next(at for at, head in enumerate(heads) if "real masks" in head.text)
+    heads[place].find_element(By.TAG_NAME, "button").click()
+
+    def values() -> list[float]:
+        return [-1.0 if text == "–" else float(text.split()[0])
+                for text in column(page, "table-results", place)]
+
+    falling = values()
+    assert falling == sorted(falling, reverse=True) and len(set(falling)) > 5
+    assert falling[-1] == -1.0
+    heads[place].find_element(By.TAG_NAME, "button").click()
+    assert values() == sorted(falling)
+    assert heads[place].get_attribute("aria-sort") == "ascending"
+    heads[0].find_element(By.TAG_NAME, "button").click()
+    names = column(page, "table-results", 0)
+    assert names == sorted(names) and heads[place].get_attribute("aria-sort") is None
+
+
+@browsing
+def test_a_filter_leaves_the_rows_that_have_all_its_words(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report)
+    box = page.find_element(By.CSS_SELECTOR, 'input[data-table="table-results"]')
+    before = len(column(page, "table-results", 0))
+    box.send_keys("lp_ft cbam")
+    rows = column(page, "table-results", 0)
+    assert 0 < len(rows) < before and set(rows) == {"cbam_tiny"}
+    assert f"{len(rows)} of {before}" in box.find_element(By.XPATH, "..").text
+    box.clear()
+    box.send_keys(" ")
+    assert len(column(page, "table-results", 0)) == before
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX: apt-get install "
+                    "texlive-latex-base texlive-latex-recommended")
+def test_the_table_for_a_paper_compiles(report: Simulated, tmp_path: Path) -> None:
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+        + (report.out / "tables.tex").read_text() + "\\end{document}\n")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 1000

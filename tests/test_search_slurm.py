@@ -1,0 +1,147 @@
+"""Searches on a real SLURM: one node, two nodes, trials as jobs; preempted, and without a node."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import TOY
+from slurm_cluster import TestCluster, brought_up, wait_until
+from test_search import facts, trials, write_search
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+SLOW = "slow:0.1"
+PATIENCE_S = 800.0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, toy_data: Path) -> Iterator[TestCluster]:
+    """A cluster of two nodes that warns jobs before it preempts them; its steps are slow."""
+    with brought_up(tmp_path, toy_data, SLOW, cores=4, grace=40) as made:
+        yield made
+
+
+def record(cluster: TestCluster) -> list[dict[str, Any]]:
+    """Return the trials on record; none before there is one."""
+    try:
+        return trials(cluster.home)
+    except FileNotFoundError:
+        return []
+
+
+def ended(cluster: TestCluster, count: int) -> Callable[[], bool]:
+    """Return what says whether the search has ended and its best configuration is there."""
+    return lambda: (len(record(cluster)) == count
+                    and all(trial["state"] in ("done", "stopped") for trial in record(cluster))
+                    and (cluster.home / "studies/toy-search/best.json").is_file())
+
+
+def said(cluster: TestCluster) -> str:
+    """Return what helps where a test waits in vain."""
+    return f"{record(cluster)}\n{cluster.logs()}"
+
+
+def submit(cluster: TestCluster, file: Path, *arguments: object) -> str:
+    """Submit a search; returns what was printed."""
+    done = cluster.launch("tune", file, "--cluster", "test", *arguments, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
+    return done.stdout
+
+
+@pytest.mark.timeout(1800)
+def test_a_search_in_one_job_is_preempted_requeued_and_ends_with_all_its_trials(
+    cluster: TestCluster, tmp_path: Path
+) -> None:
+    file = write_search(tmp_path, budget={"trials": 4}, scheduler={"name": "none"},
+                        finalists={"best": 1, "seeds": [0, 1]})
+    assert "is job" in submit(cluster, file)
+    assert "already" in submit(cluster, file)  # the same command again submits nothing
+    wait_until(lambda: sum(len(trial["curve"]) for trial in record(cluster)) >= 2, PATIENCE_S,
+               lambda: said(cluster))
+    cluster.preempt()
+    wait_until(lambda: cluster.restarts("fer-toy-search")[:1] == [1], PATIENCE_S,
+               lambda: said(cluster))
+    wait_until(ended(cluster, 6), PATIENCE_S,
+               lambda: said(cluster))
+    assert [trial["number"] for trial in record(cluster)][:4] == list(range(4))
+    assert all(len(trial["curve"]) == 3 for trial in record(cluster))
+    wait_until(lambda: not cluster.command("squeue", "--noheader"), PATIENCE_S,
+               lambda: said(cluster))
+    before = facts(cluster.home)
+    done = cluster.launch("tune", file, "--cluster", "local", "--slots", 1)
+    assert done.returncode == 0, done.stdout + done.stderr  # the same search: nothing is left
+    assert facts(cluster.home) == before
+
+
+@pytest.mark.timeout(1800)
+def test_a_search_over_two_nodes_places_trials_on_both_with_a_token_that_is_private(
+    cluster: TestCluster, tmp_path: Path
+) -> None:
+    file = write_search(tmp_path, budget={"trials": 6}, scheduler={"name": "none"},
+                        resources={"job_nodes": 2, "slots": 1})
+    submit(cluster, file)
+    wait_until(ended(cluster, 6), PATIENCE_S,
+               lambda: said(cluster))
+    assert {trial["where"] for trial in record(cluster)} == {"n1", "n2"}
+    (token,) = cluster.home.glob("studies/toy-search/slurm/*/token")
+    assert token.stat().st_mode & 0o077 == 0 and len(token.read_text()) == 64
+    script = next(cluster.home.glob("studies/toy-search/slurm/*/script.sh")).read_text()
+    assert "--exclusive" in script and token.read_text() not in script
+    wait_until(lambda: not cluster.command("squeue", "--noheader"), PATIENCE_S,
+               lambda: said(cluster))
+    states = {job["JobState"] for job in cluster.jobs().values()}
+    assert states == {"COMPLETED"}, cluster.logs()
+
+
+@pytest.mark.timeout(1800)
+def test_a_ray_that_dies_on_one_of_two_nodes_takes_no_trial_with_it(
+    cluster: TestCluster, tmp_path: Path
+) -> None:
+    file = write_search(tmp_path, set={**TOY, "recipe": "scratch", "train.epochs": 6},
+                        budget={"trials": 4}, scheduler={"name": "none"},
+                        resources={"job_nodes": 2, "slots": 2})
+    submit(cluster, file)
+    wait_until(lambda: {trial["where"] for trial in record(cluster) if trial["curve"]
+                        and trial["state"] == "running"} == {"n1", "n2"}, PATIENCE_S,
+               lambda: said(cluster))
+    (raylet,) = [process for process in psutil.process_iter() if process.name() == "raylet"
+                 and process.environ().get("SLURMD_NODENAME") == "n2"
+                 and process.environ().get("SLURM_CONF") == cluster.env["SLURM_CONF"]]
+    raylet.kill()
+    wait_until(ended(cluster, 4), PATIENCE_S, lambda: said(cluster))
+    assert [(trial["number"], trial["state"], len(trial["curve"])) for trial in record(cluster)] \
+        == [(number, "done", 6) for number in range(4)]
+    assert "Ray on this node ended" in cluster.logs()
+    assert cluster.restarts("fer-toy-search") == [0]
+
+
+@pytest.mark.timeout(1800)
+def test_trials_of_two_ranks_are_jobs_of_their_own(
+    cluster: TestCluster, tmp_path: Path
+) -> None:
+    settings = {**TOY, "recipe": "scratch", "train.epochs": 4}
+    file = write_search(tmp_path, set=settings, budget={"trials": 3},
+                        scheduler={"name": "asha", "grace": 1, "reduction": 3},
+                        resources={"gpus": 2, "slots": 2})
+    started = time.monotonic()
+    submit(cluster, file)
+    assert ended(cluster, 3)(), said(cluster)
+    found = record(cluster)
+    done = [trial for trial in found if trial["state"] == "done"]
+    assert done
+    for trial in done:
+        run = cluster.home / "runs" / trial["run"]
+        assert json.loads((run / "env.json").read_text())["world_size"] == 2
+        assert len(trial["curve"]) == 4
+    wait_until(lambda: not cluster.command("squeue", "--noheader"), PATIENCE_S,
+               lambda: said(cluster))
+    assert not list(cluster.home.glob("runs/*/stop"))  # who trains one on is not stopped again
+    names = [job["JobName"] for job in cluster.jobs().values()]
+    assert names.count("fer-toy-search") == 3
+    again = time.monotonic()
+    submit(cluster, file)  # everything is there: no job more
+    assert time.monotonic() - again < again - started
+    assert len(cluster.jobs()) == len(names)
