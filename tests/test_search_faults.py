@@ -25,6 +25,9 @@ from test_search import (
 )
 
 from fer.cluster.local import free_port
+from fer.cluster.ranks import free_port_from
+from fer.search.here import settings
+from fer.search.nodes import ray_node, takes_connections
 from fer.study.store import RunFolder
 
 INJECT = str(REPOSITORY / "tests/inject")
@@ -91,6 +94,19 @@ def test_another_ray_on_the_machine_is_neither_joined_nor_disturbed(
         os.killpg(theirs.pid, signal.SIGKILL)
         theirs.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_head_comes_up_on_a_port_that_ray_would_give_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings("").items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "token").write_text("0" * 64)
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    port = free_port_from(19_494)
+    with ray_node(["--head", f"--port={port}"], tmp_path / "log") as head:
+        assert takes_connections(f"127.0.0.1:{port}", head), (tmp_path / "log").read_text()
 
 
 def test_retry_tries_failed_trials_and_their_parents_again(places: Path) -> None:

@@ -25,6 +25,8 @@ from fer.study.jobs import restart_of_process
 
 PATIENCE_S = 180.0
 ENDING_S = 15.0
+# Ray's own range for its workers, 10002-19999, has two of five of the ports that jobs may get
+ANY_PORTS = ["--min-worker-port=0", "--max-worker-port=0"]
 STARTS = 3  # Ray gives up after 30 s on a node that is busy, or when its port was taken meanwhile
 
 
@@ -74,7 +76,7 @@ def ray_node(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *own, "--block",
              f"--num-cpus={cores()}", f"--num-gpus={count_gpus()}",
-             f"--object-store-memory={OBJECT_STORE}", "--disable-usage-stats"],
+             f"--object-store-memory={OBJECT_STORE}", "--disable-usage-stats", *ANY_PORTS],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True)  # what asks this task to leave is not for the trials in there
     try:
@@ -158,12 +160,12 @@ def _start_head(kept: ExitStack, log: Path) -> str:
     """Start the head and connect to it; returns its address. `kept` ends it."""
     import ray
 
-    for _ in range(STARTS):
-        port = free_port_from(job_port(os.environ))
+    for start in range(STARTS):
+        port = free_port_from(job_port(os.environ) + start)
         address = f"{ray.util.get_node_ip_address()}:{port}"
         with ExitStack() as attempt:
             head = attempt.enter_context(ray_node(["--head", f"--port={port}"], log))
-            if _takes_connections(address, head) and _connected(address):
+            if takes_connections(address, head) and _connected(address):
                 kept.push(attempt.pop_all())
                 return address
         print(f"the head of Ray did not come up at {address}", flush=True)
@@ -185,7 +187,7 @@ def _connected(address: str) -> bool:
     return True
 
 
-def _takes_connections(address: str, head: subprocess.Popen[bytes]) -> bool:
+def takes_connections(address: str, head: subprocess.Popen[bytes]) -> bool:
     """Wait until the head takes connections; False if it has ended, or does not in three minutes.
     """
     host, _, port = address.rpartition(":")
