@@ -69,7 +69,8 @@ def test_a_partner_is_not_augmented_as_it_is_alone_or_in_another_pair() -> None:
 
 
 def test_labels_add_up_also_where_both_are_the_same() -> None:
-    shares = label_shares(np.array([0, 1]), np.array([2, 1]), np.array([0.75, 0.4]), 3)
+    share = np.array([0.75, 0.4])
+    shares = label_shares(np.array([0, 1]), np.array([2, 1]), share, 1 - share, 3)
     assert shares == pytest.approx(np.array([[0.75, 0, 0.25], [0, 1, 0]]))
 
 
@@ -78,7 +79,7 @@ def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(smoothing: float) ->
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     loss = WeightedCrossEntropy(np.array([2.0, 1.0, 0.5]), smoothing, torch.device("cpu"))
     first, second, share = np.array([0, 1, 2, 0, 1]), np.array([1, 1, 0, 2, 2]), 0.3
-    soft = label_shares(first, second, np.full(5, share), 3)
+    soft = label_shares(first, second, np.full(5, share), np.full(5, 1 - share), 3)
     expected = sum(part * float(loss.sum(logits, torch.from_numpy(labels)))
                    for part, labels in ((share, first), (1 - share, second)))
     assert float(loss.sum(logits, torch.from_numpy(soft))) == pytest.approx(expected, rel=1e-5)
@@ -90,6 +91,6 @@ def test_labels_that_are_whole_have_the_loss_of_plain_labels() -> None:
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     loss = WeightedCrossEntropy(np.ones(3), 0.1, torch.device("cpu"))
     labels = np.array([0, 2, 1, 1])
-    soft = label_shares(labels, labels, np.ones(4), 3)
+    soft = label_shares(labels, labels, np.ones(4), np.zeros(4), 3)
     assert float(loss.sum(logits, torch.from_numpy(soft))) == pytest.approx(
         float(loss.sum(logits, torch.from_numpy(labels))), rel=1e-6)

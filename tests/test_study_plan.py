@@ -136,6 +136,15 @@ def test_excluding_everything_is_an_empty_grid() -> None:
         expand(study, fake_digests)
 
 
+def test_a_list_in_an_exclusion_is_any_of_its_values() -> None:
+    study = load_study("sweeps/paper.yaml", {"exclude": [
+        {"recipe": ["scratch", "lp_ft"], "train_on": ["lfw", "mlfw"]}]})
+    left = {(cell["recipe"], cell["train_on"]) for cell in cells(study)}
+    assert len(left) == 5 * 3 - 4
+    assert {pair for pair in left if pair[0] in ("scratch", "lp_ft")} == {
+        ("scratch", "lfw+mlfw"), ("lp_ft", "lfw+mlfw")}
+
+
 def test_excluding_by_a_key_that_is_no_grid_key_is_refused() -> None:
     study = load_study("sweeps/demo.yaml", {"exclude": [{"optim.lr": 1}]})
     with pytest.raises(CallerError, match=r"optim\.lr"):

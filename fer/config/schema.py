@@ -128,9 +128,14 @@ class Optim(Frozen):
 
 
 class Loss(Frozen):
-    """Cross-entropy. `balanced` weights are N / classes / count over the training split."""
+    """Cross-entropy. `balanced` weights are N / classes / count over the training split.
+
+    So are those of mask types (N / types / count), which are multiplied with them: each type that
+    `pictures.csv` names, and the rest of each set.
+    """
 
     class_weights: Literal["none", "balanced"] | tuple[Positive, ...] = "none"
+    mask_type_weights: Annotated[Literal["none", "balanced"], Neutral("none")] = "none"
     label_smoothing: Fraction = 0.0
 
 
@@ -201,6 +206,11 @@ class Inputs(Frozen):
 
     digests: dict[str, str]
     parents: dict[str, str] = {}
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The digests of splits, without those of weights and mask types."""
+        return {name: digest for name, digest in self.digests.items() if "/" in name}
 
 
 class RunConfig(Frozen):

@@ -78,6 +78,8 @@ class Resources(Frozen):
 class Study(Frozen):
     """A study file, `sweeps/*.yaml`.
 
+    `exclude` leaves out the cells of the grid that have all values of one of its lines; a list
+    there stands for any of its values.
     `tuned` names searches (`launch/tune.py`): runs of a search's backbone and recipe take the best
     hyper-parameters that it found, unless `set` or the grid says something else.
     """

@@ -31,7 +31,7 @@ class Batch:
     Attributes:
         images: (N, 3, size, size) on the device, channels_last; uint8 0…255 or float32 0…1.
         labels: int64 (N,) on the device; float32 (N, C), how much there is of each class, where
-            pictures are mixed.
+            pictures are mixed or have weights.
         indices: int64 (N,), the samples' numbers in the source.
         start: place of the first of them in the global batch.
         global_labels: of the whole global batch, int64 (G,) or float32 (G, C) as `labels`, so that
@@ -66,7 +66,7 @@ class TrainBatches:
 
     def __init__(self, source: Source, seed: int, augment: str | Preset, batch_size: int,
                  rank: int = 0, world: int = 1, masks: MaskAugmentation | None = None,
-                 mix: Mix | None = None) -> None:
+                 mix: Mix | None = None, weights: NDArray[np.float32] | None = None) -> None:
         """Args:
         source: the training pictures; batches are made on its device.
         seed: the run's seed, for order and augmentation.
@@ -76,8 +76,10 @@ class TrainBatches:
         world: number of processes. With more of them than samples some shares are empty.
         masks: laid over some of the pictures before they are augmented.
         mix: whether augmented pictures and their labels are mixed in pairs.
+        weights: what each picture counts beside the others, float32 (n,); None: all alike.
         """
         self.source, self.seed, self.masks, self.mix = source, seed, masks, mix
+        self.weights = weights
         self.preset = PRESETS[augment] if isinstance(augment, str) else augment
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.order = Order(source.n, self.preset.passes, seed)
@@ -92,8 +94,7 @@ class TrainBatches:
         if self.mix is None:
             return self.labelled(images, indices, first)
         pairs = mixture(self.mix, samples, indices, self.source.n, self.source.size)
-        labels = label_shares(self.source.labels_of(indices), self.source.labels_of(pairs.partner),
-                              pairs.share, len(self.source.class_counts))
+        labels = self._shares(indices, pairs.share, pairs.partner)
         images = self._mixed(images, some, pairs.some(slice(first, last)))
         return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
 
@@ -104,9 +105,24 @@ class TrainBatches:
             images: this rank's share, row by row, from number `first` of the global batch on.
             indices: int64 (G,), the whole global batch.
         """
-        labels: NDArray = self.source.labels_of(indices)
+        labels = self.labels_of(indices)
         mine = slice(first, first + len(images))
         return Batch(images, _to(labels[mine], self.source.device), indices[mine], first, labels)
+
+    def labels_of(self, indices: Indices) -> NDArray[np.int64] | NDArray[np.float32]:
+        """Return labels of unmixed pictures, as `Batch.global_labels`."""
+        if self.weights is None:
+            return self.source.labels_of(indices)
+        return self._shares(indices, np.ones(len(indices)), indices)
+
+    def _shares(self, indices: Indices, share: NDArray[np.float64], partner: Indices
+                ) -> NDArray[np.float32]:
+        """Return how much of each class there is in each sample: float32 (N, C)."""
+        mine, others = share, 1 - share
+        if self.weights is not None:
+            mine, others = mine * self.weights[indices], others * self.weights[partner]
+        return label_shares(self.source.labels_of(indices), self.source.labels_of(partner),
+                            mine, others, len(self.source.class_counts))
 
     def samples(self, epoch: int, step: int) -> Samples:
         """Return what the pictures of `batch` are, for whatever else is a function of that."""

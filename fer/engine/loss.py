@@ -44,6 +44,10 @@ class WeightedCrossEntropy:
             return float((labels @ self.host_weights).sum())
         return float(self.host_weights[labels].sum())
 
+    def weights_of(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return the samples' weights, float32 (N,)."""
+        return labels @ self.weights if labels.ndim == 2 else self.weights[labels]
+
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum of the samples' losses (a float32 scalar); as `each`."""
         return self.each(logits, labels).sum()
@@ -53,8 +57,9 @@ class WeightedCrossEntropy:
 
         Args:
             logits: float, (…, N, C), of any number of models.
-            labels: int64, N; or float32, N x C, the share of each class in a mixed sample, whose
-                loss is the sum over its classes of share, weight and their cross-entropy.
+            labels: int64, N; or float32, N x C, how much there is of each class in a sample that is
+                mixed or has a weight of its own: its loss is the sum over the classes of that, the
+                class's weight and its cross-entropy.
         """
         if labels.ndim == 2:
             logs = -F.log_softmax(logits.float(), dim=-1)
@@ -63,7 +68,7 @@ class WeightedCrossEntropy:
         flat = logits.float().reshape(-1, logits.shape[-1])
         each = F.cross_entropy(flat, labels.repeat(len(flat) // max(1, len(labels))),
                                reduction="none", label_smoothing=self.smoothing)
-        return each.view(logits.shape[:-1]) * self.weights[labels]
+        return each.view(logits.shape[:-1]) * self.weights_of(labels)
 
 
 class Objective:

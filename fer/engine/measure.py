@@ -219,8 +219,8 @@ def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: Co
     config = folder.config
     if config.data.resplit is None or config.inputs is None:
         return
-    for trained, digest in config.inputs.digests.items():
-        if (trained != "weights" and _kin(trained, data) == _kin(split, data)
+    for trained, digest in config.inputs.splits.items():
+        if (_kin(trained, data) == _kin(split, data)
                 and contents.split(trained, data) != digest):
             raise CallerError(f"{folder.name} was trained on other pictures of {trained} than are "
                               "there now, so the people of its fold cannot be told (data.resplit)")

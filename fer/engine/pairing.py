@@ -31,7 +31,7 @@ class BothViews(Objective):
             return both.sum()
         apart = (divergence(masked, clean, self.pair.temperature)
                  + divergence(clean, masked, self.pair.temperature)) / 2
-        return (both + self.pair.weight * apart * self.loss.weights[batch.labels]).sum()
+        return (both + self.pair.weight * apart * self.loss.weights_of(batch.labels)).sum()
 
 
 class Distillation(Objective):
@@ -49,7 +49,7 @@ class Distillation(Objective):
             taught = self.teacher(batch.second)
         apart = divergence(logits, taught, self.pair.temperature)
         each = self.loss.each(logits, batch.labels)
-        return (each + self.pair.weight * apart * self.loss.weights[batch.labels]).sum()
+        return (each + self.pair.weight * apart * self.loss.weights_of(batch.labels)).sum()
 
 
 def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:

@@ -211,7 +211,7 @@ def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> l
     lrs: list[float] = []
     for number in range(bench.per_epoch):
         indices, kinds = bench.views.turn(epoch, number)
-        labels = bench.views.batches.source.labels_of(indices)
+        labels = bench.views.batches.labels_of(indices)
         seed_torch(config.seed, epoch * bench.per_epoch + number, 0, 1)
         rows = heads.dropped(bench.train.take(indices, kinds)).flatten(1)
         with bench.session.accelerator.autocast():

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fer.config.lengths import all_epochs
-from fer.config.places import cache
+from fer.config.places import cache, data_root
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
+from fer.data.mask_types import type_weights, types_digest, types_of
 from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
 from fer.engine.average import Mean
@@ -21,6 +23,7 @@ from fer.engine.journal import Journal
 from fer.engine.loss import WeightedCrossEntropy, class_weights
 from fer.engine.seeding import seed_torch
 from fer.engine.session import Session, synchronised_batch_norm
+from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.transfer.anchor import start_of
@@ -67,7 +70,8 @@ class Training:
         config, session = self.config, self.session
         self.batches = TrainBatches(
             self.train, config.seed, config.train.augment, config.train.batch_size,
-            session.rank, session.world, _masks(config, self.train), config.train.mix)
+            session.rank, session.world, _masks(config, self.train), config.train.mix,
+            sample_weights(config, self.train))
         self.val_labels = self.val.labels_of(np.arange(self.val.n))
         weights = class_weights(config.loss, self.train.class_counts)
         self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
@@ -84,6 +88,21 @@ class Training:
         """Optimiser steps of the whole run if nothing stops early."""
         combined = self.config.recipe.combine is not None
         return all_epochs(self.config) * (1 if combined else self.steps_per_epoch)
+
+
+def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | None:
+    """Return what each training picture weighs, where the configuration balances mask types.
+
+    Raises:
+        CallerError: `pictures.csv` changed since the run was planned.
+    """
+    if config.loss.mask_type_weights == "none":
+        return None
+    types = types_of(config.train_sets, config.data, data_root())
+    if config.inputs and config.inputs.digests.get("mask_types") != types_digest(types):
+        raise CallerError(f"the mask types in pictures.csv of {config.train_on} are not those that "
+                          "the run was planned with: plan it anew")
+    return type_weights(types, source.index().column("sample_id").to_pylist())
 
 
 def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:

@@ -10,6 +10,7 @@ import xxhash
 
 from fer.config.schema import Data, RunConfig
 from fer.data.digest import split_digest
+from fer.data.mask_types import types_digest, types_of
 from fer.data.pack import Pack, ensure_pack
 from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError
@@ -42,6 +43,9 @@ class Contents:
         pretrained = config.backbone.pretrained
         if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
             digests["weights"] = self.weights(pretrained.file)
+        if config.loss.mask_type_weights == "balanced":
+            digests["mask_types"] = types_digest(types_of(config.train_sets, config.data,
+                                                          self.root))
         return digests
 
     def split(self, split: str, data: Data) -> str:
@@ -154,9 +158,8 @@ def packs_of(
     for config in configs:
         assert config.inputs is not None
         size = config.backbone.input_size
-        for split, digest in config.inputs.digests.items():
-            if split != "weights":
-                wanted[split, size, digest] = config.data
+        for split, digest in config.inputs.splits.items():
+            wanted[split, size, digest] = config.data
         for split in splits:
             wanted[split, size, contents.split(split, data)] = data
     return [(split, data, size, digest) for (split, size, digest), data in wanted.items()]

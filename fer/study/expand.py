@@ -66,7 +66,8 @@ def cells(study: Study) -> list[dict[str, Any]]:
 
 
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
-    return all(cell[key] == value for key, value in pattern.items())
+    return all(cell[key] == value or (isinstance(value, list) and cell[key] in value)
+               for key, value in pattern.items())
 
 
 def expand(study: Study, digests: Digests, tuned: Tuned | None = None) -> list[Run]:

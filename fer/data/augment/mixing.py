@@ -90,13 +90,19 @@ def as_unit(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def label_shares(labels: NDArray[np.int64], others: NDArray[np.int64], share: Floats,
-                 classes: int) -> NDArray[np.float32]:
-    """Return how much of each class is in each mixed sample: float32 (N, C), rows sum to 1."""
+def label_shares(labels: NDArray[np.int64], others: NDArray[np.int64], first: Floats,
+                 second: Floats, classes: int) -> NDArray[np.float32]:
+    """Return how much of each class is in each mixed sample: float32 (N, C).
+
+    Args:
+        labels, others: (N,), of the samples and of their partners.
+        first, second: (N,), how much there is of the sample, and of its partner.
+        classes: C.
+    """
     out = np.zeros((len(labels), classes), np.float32)
     rows = np.arange(len(labels))
-    np.add.at(out, (rows, labels), share)
-    np.add.at(out, (rows, others), 1 - share)
+    np.add.at(out, (rows, labels), first)
+    np.add.at(out, (rows, others), second)
     return out
 
 
