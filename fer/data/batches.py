@@ -7,6 +7,7 @@ not depend on how many GPUs there are. Nothing here remembers where training sta
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from fer.config.schema import Mix
 from fer.data.augment.mixing import Mixture, as_unit, label_shares, mixed, mixture, partners
 from fer.data.augment.presets import PRESETS, Preset
 from fer.data.augment.samples import Samples
-from fer.data.masks.atlas import MaskAugmentation
 from fer.data.order import Items, Order, batch_bounds, batch_count, share
 from fer.data.source import Indices, Source
+
+if TYPE_CHECKING:
+    from fer.data.masks.atlas import MaskAugmentation
 
 BLOCK = 1024  # items ordered at a time: one batch alone would cost a quarter of that
 
@@ -65,7 +68,7 @@ class TrainBatches:
     """The shuffled, augmented batches of every epoch."""
 
     def __init__(self, source: Source, seed: int, augment: str | Preset, batch_size: int,
-                 rank: int = 0, world: int = 1, masks: MaskAugmentation | None = None,
+                 rank: int = 0, world: int = 1, masks: "MaskAugmentation | None" = None,
                  mix: Mix | None = None, weights: NDArray[np.float32] | None = None) -> None:
         """Args:
         source: the training pictures; batches are made on its device.

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from fer.config.places import cache, data_root
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
 from fer.data.mask_types import type_weights, types_digest, types_of
-from fer.data.masks.atlas import MaskAugmentation, ensure_atlas
 from fer.data.source import Source
 from fer.engine.average import Mean
 from fer.engine.checkpoint import Checkpoints
@@ -27,6 +26,9 @@ from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.transfer.anchor import start_of
+
+if TYPE_CHECKING:
+    from fer.data.masks.atlas import MaskAugmentation
 
 
 def never() -> bool:
@@ -105,11 +107,13 @@ def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | N
     return type_weights(types, source.index().column("sample_id").to_pylist())
 
 
-def _masks(config: RunConfig, source: Source) -> MaskAugmentation | None:
+def _masks(config: RunConfig, source: Source) -> "MaskAugmentation | None":
     """Return what lays masks over training pictures, where the configuration asks for it."""
     masks = config.train.masks
     if masks is None:
         return None
+    from fer.data.masks.atlas import MaskAugmentation, ensure_atlas  # most runs start without
+
     return MaskAugmentation(ensure_atlas(masks, source.size, cache()), masks.probability,
                             source.device)
 

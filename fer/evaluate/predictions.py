@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fer.publish import replacing
 
@@ -66,6 +64,9 @@ def predictions_path(folder: Path, split: str) -> Path:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Publish `predictions` at `path`: one row a sample, in the given order."""
+    import pyarrow as pa  # slow to import, and what trains starts without it
+    import pyarrow.parquet as pq
+
     columns = {
         "sample_id": pa.array(predictions.sample_ids, pa.string()),
         "identity": pa.array(predictions.identities, pa.string()),
@@ -86,6 +87,9 @@ def read_predictions(path: Path) -> Predictions:
         FileNotFoundError: there is none.
         DamagedFile: it is not a whole predictions table.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.ParquetFile(path).read()  # no dataset discovery: one file, cheap import
     except FileNotFoundError:

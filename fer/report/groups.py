@@ -31,6 +31,7 @@ class Part:
         fact, value: such as `mask_type` and `cloth`.
         n, people: pictures and people in the part.
         metrics: uar, accuracy, recall:CLASS with intervals; UAR over the classes that are there.
+        by_seed: seed -> the same of its run alone.
     """
 
     config: Config
@@ -40,6 +41,7 @@ class Part:
     n: int
     people: int
     metrics: dict[str, Interval]
+    by_seed: dict[int, dict[str, float]]
 
 
 def parts(analysis: Analysis, facts: Facts) -> list[Part]:
@@ -61,8 +63,11 @@ def parts(analysis: Analysis, facts: Facts) -> list[Part]:
 
 def _part(cell: Cell, part: Tables, fact: str, value: str) -> Part:
     draws = draw(part)
-    return Part(cell.config, cell.split, fact, value, part.n, len(part.people), {
-        name: interval_of(draws, name) for name in draws.observed if name != "macro_f1"})
+    names = [name for name in draws.observed if name != "macro_f1"]
+    return Part(cell.config, cell.split, fact, value, part.n, len(part.people),
+                {name: interval_of(draws, name) for name in names},
+                {seed: {name: float(draws.observed[name][row]) for name in names}
+                 for row, seed in enumerate(draws.seeds)})
 
 
 def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:

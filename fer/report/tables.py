@@ -111,13 +111,18 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration x part of a test set x metric."""
+    """Yield one row per configuration x part of a test set x metric, and one a run of it.
+
+    `seed` is empty in the former; runs have no limits.
+    """
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
-           "value", "metric", "score", "low", "high", "seeds", "n", "people")
+           "value", "metric", "score", "low", "high", "seeds", "n", "people", "seed")
     for part in found.parts:
         for metric, one in part.metrics.items():
-            yield (study, *_names(part.config), part.split, part.fact, part.value, metric,
-                   *_limits(one), one.seeds, part.n, part.people)
+            start = (study, *_names(part.config), part.split, part.fact, part.value, metric)
+            yield (*start, *_limits(one), one.seeds, part.n, part.people, "")
+            for seed, alone in part.by_seed.items():
+                yield (*start, alone[metric], "", "", 1, part.n, part.people, seed)
 
 
 def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
