@@ -141,6 +141,9 @@ TORCHVISION = {
     "convnext_tiny": ("stem", "stage1", "stage2", "stage3", "neck", "head"),
     "swin_t": ("stem", "stage1", "stage2", "stage3", "head"),
     "squeezenet1_1": ("stem", "stage1", "stage2", "stage3", "head"),
+    "regnet_x_400mf": ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
+    "vit_b_16": ("stem", "stage1", "stage2", "stage3", "stage4", "head"),
+    "maxvit_t": ("stem", "stage1", "stage2", "stage3", "stage4", "neck", "head"),
 }
 
 
@@ -170,6 +173,32 @@ def test_a_torchvision_classifier_takes_a_training_step_and_keeps_its_weights():
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
+def test_a_vit_has_four_quarters_and_its_embeddings_freeze_with_the_stem():
+    torch.manual_seed(0)
+    config = Backbone(name="x", arch="torchvision/vit_b_32", input_size=64)
+    model = registry.build(config, CLASSES)
+    blocks = [{name.split(".")[2] for name, _ in model.stage_parameters(f"stage{number}")
+               if "encoder_layer" in name} for number in range(1, 5)]
+    assert [len(quarter) for quarter in blocks] == [3, 3, 3, 3]
+    stem = {name for name, _ in model.stage_parameters("stem")}
+    assert stem == {"conv_proj.weight", "conv_proj.bias", "class_token", "encoder.pos_embedding"}
+    model.freeze(["stem", "stage1"], batch_norm=False)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    model.train()
+    F.cross_entropy(model(images), torch.tensor([0, 2])).backward()
+    without = {name for name, parameter in model.net.named_parameters() if parameter.grad is None}
+    assert without == stem | {name for name, _ in model.stage_parameters("stage1")}
+    model.eval()
+    with torch.no_grad():
+        assert torch.allclose(model.classify(model.features(images)), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(("model", "size"), [("vit_b_16", 100), ("maxvit_t", 100)])
+def test_a_size_that_a_transformer_cannot_divide_is_one_line(model, size):
+    with pytest.raises(CallerError, match=f"{model}.*100 px"):
+        build_without_memory(Backbone(name="x", arch=f"torchvision/{model}", input_size=size))
+
+
 def test_any_pytorchcv_classifier_is_built_by_its_name():
     config = Backbone(name="x", arch="pytorchcv/preresnet18", input_size=96)
     model = build_without_memory(config)
@@ -178,8 +207,7 @@ def test_any_pytorchcv_classifier_is_built_by_its_name():
 
 @pytest.mark.parametrize(("arch", "said"), [
     ("pytorchcv/resnet19", "no model 'resnet19'"), ("torchvision/resnet19", "resnet18"),
-    ("timm/resnet18", "pytorchcv, torchvision"), ("torchvision/vit_b_16", "beside its layers"),
-    ("torchvision/regnet_x_400mf", "meta device"),
+    ("timm/resnet18", "pytorchcv, torchvision"),
     ("pytorchcv/fcn8sd_resnetd50b_voc", "no classifier")])
 def test_a_library_model_that_cannot_be_used_is_one_line(arch, said):
     with pytest.raises(CallerError, match=said) as refused:

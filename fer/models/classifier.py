@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fer.config.schema import Backbone
 
 StageMap = Mapping[str, Sequence[str]]
-"""Stage name -> paths of submodules of the network; ordered from input to output."""
+"""Stage name -> paths of submodules, or of parameters that lie in no layer (the position embedding
+of a ViT); ordered from input to output."""
 
 UINT8_MAX = 255.0
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601), as Pillow's mode L
@@ -44,6 +45,8 @@ class Classifier(nn.Module):
         self.batch_norm_frozen = False
         # Paths, not modules: converting to SyncBatchNorm replaces modules.
         self._paths = {stage: tuple(paths) for stage, paths in stages.items()}
+        self._loose = frozenset(name for name, _ in net.named_parameters()
+                                if any(name in paths for paths in self._paths.values()))
         # An explicit device: these are real even where the network is built on `meta`.
         mean = torch.tensor(backbone.mean, device="cpu").view(1, 3, 1, 1)
         std = torch.tensor(backbone.std, device="cpu").view(1, 3, 1, 1)
@@ -56,7 +59,7 @@ class Classifier(nn.Module):
     def stages(self) -> dict[str, tuple[nn.Module, ...]]:
         """Stage name -> its modules, from input to output; the last is `head`."""
         return {
-            stage: tuple(self.net.get_submodule(path) for path in paths)
+            stage: tuple(self.net.get_submodule(path) for path in paths if path not in self._loose)
             for stage, paths in self._paths.items()
         }
 
@@ -142,8 +145,8 @@ class Classifier(nn.Module):
         """As `nn.Module.train`, but what is frozen stays in eval mode."""
         super().train(mode)
         for stage in self.frozen_stages:
-            for path in self._paths[stage]:
-                self.net.get_submodule(path).eval()
+            for module in self.stages[stage]:
+                module.eval()
         if self.batch_norm_frozen:
             for layer in self.batch_norms():
                 layer.eval()
@@ -152,6 +155,9 @@ class Classifier(nn.Module):
     def stage_parameters(self, stage: str) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name in the network, parameter) of one stage, in a fixed order."""
         for path in self._paths[stage]:
+            if path in self._loose:
+                yield path, self.net.get_parameter(path)
+                continue
             for name, parameter in self.net.get_submodule(path).named_parameters():
                 yield f"{path}.{name}", parameter
 
@@ -163,12 +169,10 @@ class Classifier(nn.Module):
 
     def _check_stages(self) -> None:
         assert list(self._paths)[-1:] == ["head"], f"the last stage is not 'head': {self._paths}"
-        held = [
-            id(tensor)
-            for modules in self.stages.values()
-            for module in modules
-            for tensor in (*module.parameters(), *module.buffers())
-        ]
+        held = [id(parameter) for stage in self._paths
+                for _, parameter in self.stage_parameters(stage)]
+        held += [id(buffer) for modules in self.stages.values() for module in modules
+                 for buffer in module.buffers()]
         whole = {id(tensor) for tensor in (*self.net.parameters(), *self.net.buffers())}
         assert len(held) == len(set(held)), "a tensor belongs to two stages"
         assert set(held) == whole, "a parameter or buffer belongs to no stage"

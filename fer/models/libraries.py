@@ -5,6 +5,7 @@ in its modules, torchvision's are what works at one resolution.
 """
 
 import inspect
+import itertools
 from collections.abc import Callable
 from difflib import get_close_matches
 
@@ -63,12 +64,21 @@ def _torchvision(model: str) -> Maker:
 
     def make(num_classes: int, input_size: int) -> nn.Module:
         takes = inspect.signature(models.get_model_builder(model)).parameters
-        more = {"aux_logits": False} if "aux_logits" in takes or model == "googlenet" else {}
+        more: dict[str, object] = {"num_classes": num_classes, "weights": None}
+        if "aux_logits" in takes or model == "googlenet":
+            more["aux_logits"] = False
+        if model.startswith("vit_"):  # the others take pictures of any size
+            more["image_size"] = input_size
+        elif model.startswith("maxvit_"):
+            more["input_size"] = (input_size, input_size)
         try:
-            return models.get_model(model, weights=None, num_classes=num_classes, **more)
-        except NotImplementedError:  # its stages are asked for without memory for its weights
-            raise CallerError(f"torchvision's '{model}' cannot be made on the meta device, by "
-                              "which stages are found; pytorchcv may have the same") from None
+            return models.get_model(model, **more)
+        except NotImplementedError:  # it computes its widths with tensors: not on `meta`
+            with torch.device("cpu"):
+                return models.get_model(model, **more).to("meta")
+        except (AssertionError, ValueError) as error:
+            raise CallerError(f"torchvision's '{model}' cannot take pictures of {input_size} px: "
+                              f"{error}") from None
 
     return make
 
@@ -76,21 +86,22 @@ def _torchvision(model: str) -> Maker:
 def stages_by_resolution(net: nn.Module) -> StageMap:
     """Name the stages `stem`, `stage1` …, perhaps `neck`, and `head` by what layers give.
 
-    A picture goes through the network on torch's `meta` device; layers that give maps of one size
-    make one stage. Where the size never changes, the layers after the first make four equal ones.
-    Layers after the last map are the neck; the class layer is the head.
+    A picture goes through the network on torch's `meta` device; layers that give maps of one size,
+    or as many tokens, make one stage. Where that never changes after the first layer, the others
+    make four equal ones. Layers after the last map are the neck; the class layer is the head.
+    Parameters beside the layers (class token, position embedding) are the stem's.
 
     Raises:
-        CallerError: parameters that lie in no layer, or no map.
+        CallerError: buffers that lie in no layer, or no map.
     """
     head = [path for path, module in net.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)][-1]
-    units = _units(net, head)
-    sides = _sides(net, [path for path, _ in units])
+    units, loose = _units(net, head)
+    sides = _sides(net, units)
     stages: list[list[str]] = []
     neck: list[str] = []
     before = None
-    for path, _ in units:
+    for path in units:
         side = sides.get(path)
         if path == head:
             continue
@@ -103,23 +114,24 @@ def stages_by_resolution(net: nn.Module) -> StageMap:
             before = side
     if not stages:
         raise CallerError(f"{type(net).__name__} has no maps that could be called stages")
-    if len(stages) == 1:
-        first, *rest = stages[0]
+    if len(stages) == 1 or (len(stages) == 2 and len(stages[0]) == 1):
+        first, *rest = itertools.chain(*stages)
         stages = [[first], *(rest[len(rest) * part // PARTS : len(rest) * (part + 1) // PARTS]
                              for part in range(PARTS))]
+    stages[0] += loose
     names = ["stem", *(f"stage{number}" for number in range(1, len(stages)))]
     found = dict(zip(names, stages, strict=True))
     return {**found, **({"neck": neck} if neck else {}), "head": [head]}
 
 
-def _units(net: nn.Module, head: str) -> list[tuple[str, nn.Module]]:
-    """Return the layers that stages are made of, in order: (path, module) with tensors in them.
+def _units(net: nn.Module, head: str) -> tuple[list[str], list[str]]:
+    """Return the paths of the layers that stages are made of, in order, and of loose parameters.
 
     A module that holds the class layer beside others, or most of the network, or most of it but
     fully connected layers (which are nearly all of VGG), is opened.
     """
     whole, maps = _size(net), _size_but_linear(net)
-    units: list[tuple[str, nn.Module]] = []
+    units, loose = list[str](), list[str]()
 
     def look(path: str, module: nn.Module) -> None:
         if not _size(module):
@@ -128,17 +140,18 @@ def _units(net: nn.Module, head: str) -> list[tuple[str, nn.Module]]:
         above_head = head.startswith(f"{path}.") or not path
         large = 2 * _size(module) > whole or 2 * _size_but_linear(module) > maps
         if path != head and children and (above_head or large):
-            if any(True for _ in (*module.parameters(recurse=False),
-                                  *module.buffers(recurse=False))):
-                raise CallerError(f"{type(net).__name__} has parameters beside its layers "
+            inside = f"{path}." if path else ""
+            if any(True for _ in module.buffers(recurse=False)):
+                raise CallerError(f"{type(net).__name__} has buffers beside its layers "
                                   f"({path or 'at the top'}): its stages cannot be told apart")
+            loose.extend(inside + name for name, _ in module.named_parameters(recurse=False))
             for name, child in children:
-                look(f"{path}.{name}" if path else name, child)
+                look(inside + name, child)
         else:
-            units.append((path, module))
+            units.append(path)
 
     look("", net)
-    return units
+    return units, loose
 
 
 def _size(module: nn.Module) -> int:
@@ -151,7 +164,7 @@ def _size_but_linear(module: nn.Module) -> int:
 
 
 def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
-    """Return the side of the map that each unit gives; units that give none are left out."""
+    """Return the side of the map that each unit gives, or how many tokens, where it gives any."""
     sides: dict[str, int] = {}
     hooks = []
     for path in paths:
@@ -166,7 +179,8 @@ def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
     training = net.training
     try:
         with torch.no_grad():
-            images = torch.empty(1, 3, NATIVE_SIZE, NATIVE_SIZE, device="meta")
+            size = getattr(net, "image_size", NATIVE_SIZE)  # a ViT's
+            images = torch.empty(1, 3, size, size, device="meta")
             functional_call(net.eval(), shapes, (images,))
     finally:
         net.train(training)
@@ -176,6 +190,8 @@ def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
 
 
 def _side(out: object) -> int | None:
+    if isinstance(out, Tensor) and out.ndim == 3:  # tokens
+        return out.shape[1]
     if not isinstance(out, Tensor) or out.ndim != 4:
         return None
     _, a, b, c = out.shape  # channels first, or last as in Swin
