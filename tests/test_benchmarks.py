@@ -11,6 +11,8 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import timing
 
+from fer.config.search import Scheduler
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(1300)  # a minute alone; it measures with all cores, which others use too
@@ -36,9 +38,21 @@ def test_early_stopping_on_recorded_curves_saves_epochs_and_finds_the_best() -> 
     curves = [[(30 - rank) / 30 * (1 - 0.6 ** epoch) for epoch in range(1, 10)]
               for rank in range(30)]
     shares = search_side.share_of_epochs(curves)
-    assert len(shares) == 20 and max(shares) < 0.7 and min(shares) > 0.1
-    whole, best = search_side.epochs_used(curves, range(30), asha=False)
-    assert whole == 270 and best == max(map(max, curves))
+    assert len(shares) == 20 and shares[-1] < 0.7 and shares[0] > 0.01
+    scores = search_side.best_so_far(curves, range(30), Scheduler(name="none"))
+    assert len(scores) == 270 and scores[-1] == max(map(max, curves))
+    short = search_side.best_so_far(curves, range(30), Scheduler(grace=2, reduction=3))
+    assert len(short) < 200 and short[-1] == scores[-1]
+
+
+@pytest.mark.parametrize("name", ["fine_tuning", "scratch"])
+def test_the_searches_that_are_shipped_reach_the_best_of_recorded_trials_in_a_quarter(
+    name: str
+) -> None:
+    import search_side
+
+    found = search_side.asha(name)
+    assert found.met and 0.1 < found.ratio < 0.25
 
 
 def test_sides_take_turns_in_going_first() -> None:
