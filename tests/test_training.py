@@ -16,12 +16,14 @@ from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
 from fer.config.recipe import Schedule
 from fer.config.schema import Loss
+from fer.data.hashing import key
 from fer.engine import train as engine
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.controllers import Best, Plateau, Progress, learning_rate
 from fer.engine.job import Task, Terms, work
 from fer.engine.looks import Looks
 from fer.engine.loss import class_weights
+from fer.engine.seeding import seed_torch
 from fer.study.contents import Contents
 from fer.study.expand import identify
 from fer.study.store import RunFolder, Store
@@ -214,3 +216,10 @@ def test_an_earlier_epoch_wins_a_tie() -> None:
     assert [best.update(score, step, step) for step, score in enumerate([0.5, 0.5, 0.6])] == [
         True, False, True]
     assert replace(best, score=0.6).step == 2
+
+
+def test_seeding_is_that_of_torch_without_its_price_a_step() -> None:
+    torch.manual_seed(key(3, 1, 4) >> 1)
+    expected = torch.rand(4)
+    seed_torch(3, 1, 4)
+    assert torch.equal(torch.rand(4), expected)
