@@ -1,31 +1,20 @@
 """Bootstrap intervals: equal to a loop, covering what they should, honest about few seeds."""
 
+import sys
+
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from scipy.stats import norm
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
+
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+
+from interval_coverage import CLASSES, EASE, coverage, simulate
 
 from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
 from fer.evaluate.interval import SEEDS_AND_TEST, TEST_SAMPLING, interval, interval_of
 from fer.evaluate.predictions import Predictions
-
-CLASSES = ("negative", "neutral", "positive")
-SHARES = np.array([0.15, 0.35, 0.5])
-EASE = np.array([0.0, 0.6, 1.0])
-
-
-def simulate(rng: np.random.Generator, n: int, seeds: int, spread: float = 0.0,
-             crowd: str = "p", skill: float = 0.0) -> dict[int, Predictions]:
-    """Return predictions whose recall of a class is Phi((EASE + skill) / sqrt(2 + spread^2))."""
-    labels, hard = rng.choice(3, n, p=SHARES), rng.normal(size=n)
-    found = {}
-    for seed in range(seeds):
-        noise = rng.normal(size=n) + spread * rng.normal()
-        predicted = np.where(hard + noise < EASE[labels] + skill, labels, (labels + 1) % 3)
-        found[seed] = Predictions(
-            [f"{crowd}{i}" for i in range(n)], [f"{crowd}{i // 2}" for i in range(n)], labels,
-            np.eye(3, dtype=np.float32)[predicted], CLASSES)
-    return found
 
 
 def repeated(table: Predictions, counts: dict[str, int]) -> tuple[list[int], list[int]]:
@@ -53,6 +42,12 @@ def test_resamples_equal_a_loop_over_people() -> None:
                 balanced_accuracy_score(labels, predicted), abs=1e-6)
             assert draws.resampled["accuracy"][row, column] == pytest.approx(
                 np.mean(np.equal(labels, predicted)), abs=1e-6)
+            assert draws.resampled["macro_f1"][row, column] == pytest.approx(
+                f1_score(labels, predicted, average="macro"), abs=1e-6)
+            for name, recall in zip(CLASSES, recall_score(labels, predicted, average=None),
+                                    strict=True):
+                assert draws.resampled[f"recall:{name}"][row, column] == pytest.approx(
+                    recall, abs=1e-6)
 
 
 def test_weights_draw_as_many_people_as_there_are() -> None:
@@ -72,18 +67,8 @@ def test_same_people_share_resamples_and_other_people_do_not() -> None:
 
 @pytest.mark.parametrize(("seeds", "spread", "n"), [(1, 0.0, 120), (5, 0.3, 120), (5, 0.0, 300)])
 def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
-    rng = np.random.default_rng([seeds, n])
-    recall = norm.cdf(EASE / np.sqrt(2 + spread ** 2))
-    truth = {"uar": recall.mean(), "accuracy": (recall * SHARES).sum(),
-             "recall:negative": recall[0]}
-    hits = dict.fromkeys(truth, 0)
-    for _ in range(200):
-        found = interval(tabulate(simulate(rng, n, seeds, spread)), resamples=600)
-        for name, value in truth.items():
-            one = found[name]
-            assert one.low is not None and one.high is not None
-            hits[name] += one.low <= value <= one.high
-    assert all(0.92 <= hit / 200 <= 0.985 for hit in hits.values()), hits
+    shares = coverage(n, seeds, spread, sets=200)
+    assert all(0.92 <= share <= 0.985 for share in shares.values()), shares  # 95 within 2 errors
 
 
 def test_below_five_seeds_only_test_sampling_is_claimed() -> None:

@@ -257,3 +257,16 @@ def test_a_damaged_checkpoint_is_one_line(
         path.write_bytes(content)
     said_in_one_line(launch("evaluate", run, "--split", "real/test", "--checkpoint", checkpoint,
                             **study), "model.safetensors", "changed since it was written")
+
+
+def test_what_was_trained_and_selected_on_can_be_measured_too(study: dict[str, str]) -> None:
+    folder = runs(study)[1]
+    done = launch("evaluate", folder, "--split", "lfw/train", "--split", "lfw/val", **study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sizes = {part: int(read_json(folder / f"results/lfw/{part}.json")["n"])
+             for part in ("train", "val")}
+    assert sum(sizes.values()) == 30 * 3 and sizes["train"] > sizes["val"] > 0
+    found = read_predictions(folder / "predictions/lfw/train.parquet")
+    assert len(found) == sizes["train"] and not {
+        name for name in found.sample_ids if name in read_predictions(
+            folder / "predictions/lfw/val.parquet").sample_ids}

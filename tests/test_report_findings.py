@@ -1,5 +1,6 @@
 """What a report finds over all configurations: ties, families, ensembles, parts, robustness."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -215,6 +216,53 @@ def test_a_damaged_record_of_the_machine_is_left_out(small: Simulated, content: 
     assert any("torch 2.10" in line for line in lines) and any("lfw/train abc" in x for x in lines)
 
 
+def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(
+    small: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.report.contents.MATRICES_SHOWN", 3)
+    build(small)
+    found = rows(small.out / "confusion.csv")
+    configs = {run.config_id for run in small.runs}
+    assert len(found) == len(configs) * len(SMALL) * 9
+    mine = [run for run in small.runs if run.config_id == small.runs[0].config_id]
+    tables = [predictions_of(run, "real/test") for run in mine]
+    for truth, called in np.ndindex(3, 3):
+        (row,) = [row for row in found if row["config_id"] == mine[0].config_id
+                  and row["test_on"] == "real/test" and row["class"] == CLASSES[truth]
+                  and row["called"] == CLASSES[called]]
+        assert int(row["n"]) == sum(
+            int(((one.labels == truth) & (one.predicted == called)).sum()) for one in tables)
+    page = (small.out / "index.html").read_text()
+    assert f"The first 3 of {len(configs)} configurations" in page
+    assert page.count('class="matrix"') == 3 * len(SMALL)
+
+
+def test_summary_has_brier_and_auroc_as_means_over_runs(small: Simulated) -> None:
+    build(small)
+    for row in rows(small.out / "summary.csv"):
+        single = [json.loads((run.folder / f"results/{row['test_on']}.json").read_text())
+                  for run in small.runs if run.config_id == row["config_id"]]
+        for name in ("brier", "auroc"):
+            assert float(row[name]) == pytest.approx(
+                np.mean([one[name] for one in single]), abs=1e-6)
+
+
+def test_the_methods_name_the_settings_of_training(small: Simulated) -> None:
+    for number, run in enumerate(small.runs):
+        lr = 0.01 if run.config_id == small.runs[0].config_id else 0.001
+        (run.folder / "config.yaml").write_text(
+            f"backbone: {{input_size: 48}}\ndata: {{sets: {{}}}}\ntrain: {{epochs: 12}}\n"
+            f"optim: {{name: adamw, lr: {lr}, clip_norm: null}}\nseed: {number}\n")
+    (line,) = [line for line in build(small).said.methods if line.startswith("Settings of")]
+    others = len({run.config_id for run in small.runs}) - 1
+    assert line.endswith(f"config.yaml): input size 48; optim.name adamw; optim.lr 0.001 ({others})"
+                         ", 0.01 (1); train.epochs 12.")
+    (small.runs[0].folder / "config.yaml").write_text("[unclosed")
+    (small.runs[2].folder / "config.yaml").write_text("3")
+    (line,) = [line for line in build(small).said.methods if line.startswith("Settings of")]
+    assert line.startswith(f"Settings of {others - 1} of {others + 1} configurations")
+
+
 def test_probabilities_in_place_of_logits_are_said_and_left_out(small: Simulated) -> None:
     run = small.runs[0]
     table = predictions_of(run, "real/test")
@@ -368,3 +416,17 @@ def test_robustness_is_written_with_its_line(small: Simulated) -> None:
                       norm.ppf([means[one, "real/test"] for one in ids]))
     assert float(found[0]["slope"]) == pytest.approx(line.slope, abs=1e-5)
     assert sum(float(row["effective_robustness"]) for row in found) == pytest.approx(0, abs=0.1)
+
+
+def test_p_values_are_adjusted_as_holm_says(small: Simulated) -> None:
+    build(small)
+    families: dict[str, list[tuple[float, float]]] = {}
+    for row in rows(small.out / "comparisons.csv"):
+        if row["p_holm"]:
+            families.setdefault(row["family"], []).append((float(row["p"]), float(row["p_holm"])))
+    assert families and max(map(len, families.values())) > 2
+    for pairs in families.values():
+        bar = 0.0
+        for place, (p, adjusted) in enumerate(sorted(pairs)):
+            bar = max(bar, min(1.0, (len(pairs) - place) * p))
+            assert adjusted == pytest.approx(bar, abs=1e-5)

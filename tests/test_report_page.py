@@ -108,6 +108,20 @@ def test_the_theme_can_be_chosen_and_is_remembered(browser: WebDriver, report: S
     assert light()
 
 
+@browsing
+def test_a_page_that_was_made_dark_is_printed_on_white(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report)
+    page.find_element(By.ID, "theme").click()
+    body = page.find_element(By.TAG_NAME, "body")
+    assert luminance(body.value_of_css_property("background-color")) < 60
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert luminance(body.value_of_css_property("background-color")) == 255
+    assert luminance(body.value_of_css_property("color")) < 60
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def column(page: WebDriver, table: str, place: int) -> list[str]:
     return [row.find_elements(By.TAG_NAME, "td")[place].text for row in page.find_elements(
         By.CSS_SELECTOR, f"#{table} tbody tr") if row.is_displayed()]

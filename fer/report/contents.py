@@ -25,7 +25,7 @@ from fer.report.read.collect import Gathered, ReportRun
 from fer.report.read.provenance import Provenance
 from fer.report.words import count, points, score
 
-MATRICES_SHOWN = 24  # configurations; all are in the figures and the files
+MATRICES_SHOWN = 24  # configurations on the page; all are in confusion.csv
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
 
 def _origin(analysis: Analysis, origin: Provenance) -> list[str]:
     """Return versions, machines and digests; nothing where no run says them."""
-    lines = [f"{head}: {'; '.join(found)}." for head, found in (
+    lines = [origin.settings] if origin.settings else []
+    lines += [f"{head}: {'; '.join(found)}." for head, found in (
         ("Trained with", origin.versions), ("Commit", origin.commits),
         ("Hardware", origin.machines)) if found]
     if origin.digests:

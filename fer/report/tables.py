@@ -17,6 +17,7 @@ from fer.report.latex import latex
 from fer.report.read.collect import Gathered
 
 MEANS = ("uar", "accuracy", "macro_f1")
+PLAIN = ("nll", "ece", "brier", "auroc")
 
 
 def write_tables(study: str, found: Findings, out: Path) -> None:
@@ -24,6 +25,7 @@ def write_tables(study: str, found: Findings, out: Path) -> None:
     analysis = found.analysis
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
+             "confusion": _confusions(study, analysis),
              "comparisons": _comparisons(study, found), "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
@@ -73,7 +75,7 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
     """Yield one row per configuration x test set; means over seeds."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "seeds", "n",
            "people", "interval", *(f"{name}{end}" for name in MEANS for end in
-                                   ("", "_low", "_high")), "nll", "ece")
+                                   ("", "_low", "_high")), *PLAIN)
     for config in analysis.configs:
         for split in analysis.splits:
             cell = analysis.cells.get((config.config_id, split))
@@ -83,7 +85,18 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
             yield (study, *_names(config), split, uar.seeds, cell.n,
                    uar.people[0] if uar.people else None, uar.kind,
                    *(number for name in MEANS for number in _limits(cell.metrics[name])),
-                   cell.plain["nll"], cell.plain["ece"])
+                   *(cell.plain.get(name) for name in PLAIN))
+
+
+def _confusions(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x test set x true class x what it is called."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "seeds",
+           "class", "called", "n")
+    for cell in analysis.cells.values():
+        for name, line in zip(analysis.classes, cell.confusion.tolist(), strict=True):
+            for called, number in zip(analysis.classes, line, strict=True):
+                yield (study, *_names(cell.config), cell.split, len(cell.seeds), name, called,
+                       number)
 
 
 def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:

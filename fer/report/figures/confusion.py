@@ -29,8 +29,8 @@ def confusion_figure(analysis: Analysis) -> "Figure":
     figure = blank(INCHES * (width + SIDE) * max(1, len(splits)),
                    INCHES * (width + HEAD) * max(1, len(configs)) + 0.3)
     if len(there) > len(configs):
-        figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are on "
-                        "the page", fontsize=7, color=INK)
+        figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are in "
+                        "confusion.csv", fontsize=7, color=INK)
     axis = figure.subplots()
     axis.set_axis_off()
     for row, config in enumerate(configs):

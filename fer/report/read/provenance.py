@@ -1,4 +1,4 @@
-"""What runs ran on and with: package versions, commits, hardware and the digests of their data."""
+"""What runs ran on and with: packages, commits, hardware, settings, digests of their data."""
 
 import json
 from collections import Counter
@@ -8,6 +8,7 @@ from typing import Any
 
 from fer.report.read.collect import ReportRun
 from fer.report.read.memory import Memory
+from fer.report.read.settings import settings
 
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")
 
@@ -18,16 +19,18 @@ class Provenance:
 
     Attributes:
         digests: split -> digests of its content that runs were trained or validated on.
+        settings: a sentence; empty where no run says any.
     """
 
     versions: tuple[str, ...]
     commits: tuple[str, ...]
     machines: tuple[str, ...]
     digests: dict[str, tuple[str, ...]]
+    settings: str
 
 
 def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
-    """Return what the `env.json` of `runs` say; unreadable ones are left out."""
+    """Return what `env.json` and `config.yaml` of `runs` say; unreadable ones are left out."""
     versions: Counter[str] = Counter()
     commits: Counter[str] = Counter()
     machines: Counter[str] = Counter()
@@ -46,7 +49,8 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         for split, digest in _dict(facts.get("digests")).items():
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
-                      {split: tuple(sorted(found)) for split, found in sorted(digests.items())})
+                      {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
+                      settings(runs, memory))
 
 
 def _read(run: ReportRun, memory: Memory) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""How often 95 % intervals hold the truth, on simulated test sets.
+
+    python benchmarks/interval_coverage.py [--sets 600]      # a table; minutes on two cores
+
+Whether a picture is called rightly depends on how hard it is (the same for all seeds), on chance,
+and on how good a seed is, so that recall has a closed form: Phi(ease / sqrt(2 + spread²)).
+"""
+
+import argparse
+from itertools import product
+
+import numpy as np
+from scipy.stats import norm
+
+from fer.evaluate.bootstrap import tabulate
+from fer.evaluate.interval import interval
+from fer.evaluate.predictions import Predictions
+
+CLASSES = ("negative", "neutral", "positive")
+SHARES = np.array([0.15, 0.35, 0.5])
+EASE = np.array([0.0, 0.6, 1.0])
+SPREADS = (0.0, 0.3, 0.6)  # between seeds: not at all, some, a lot
+SIZES, SEEDS = (100, 135, 300), (1, 5, 10)
+
+
+def simulate(rng: np.random.Generator, n: int, seeds: int, spread: float = 0.0,
+             crowd: str = "p", skill: float = 0.0) -> dict[int, Predictions]:
+    """Return predictions by seed on n pictures, two a person.
+
+    The recall of a class is Phi((EASE + skill) / sqrt(2 + spread²)).
+    """
+    labels, hard = rng.choice(3, n, p=SHARES), rng.normal(size=n)
+    found = {}
+    for seed in range(seeds):
+        noise = rng.normal(size=n) + spread * rng.normal()
+        predicted = np.where(hard + noise < EASE[labels] + skill, labels, (labels + 1) % 3)
+        found[seed] = Predictions(
+            [f"{crowd}{i}" for i in range(n)], [f"{crowd}{i // 2}" for i in range(n)], labels,
+            np.eye(3, dtype=np.float32)[predicted], CLASSES)
+    return found
+
+
+def coverage(n: int, seeds: int, spread: float, sets: int, resamples: int = 600
+             ) -> dict[str, float]:
+    """Return the share of simulated test sets whose interval holds the truth, by metric."""
+    rng = np.random.default_rng([seeds, n])
+    recall = norm.cdf(EASE / np.sqrt(2 + spread ** 2))
+    truth = {"uar": recall.mean(), "accuracy": (recall * SHARES).sum(),
+             "recall:negative": recall[0]}
+    hits = dict.fromkeys(truth, 0)
+    for _ in range(sets):
+        found = interval(tabulate(simulate(rng, n, seeds, spread)), resamples=resamples)
+        for name, value in truth.items():
+            one = found[name]
+            assert one.low is not None and one.high is not None
+            hits[name] += one.low <= value <= one.high
+    return {name: hit / sets for name, hit in hits.items()}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", type=int, default=600)
+    sets = parser.parse_args().sets
+    for seeds, n, spread in product(SEEDS, SIZES, SPREADS):
+        if seeds == 1 and spread:
+            continue  # one seed says nothing of the spread: its interval is test sampling only
+        shares = coverage(n, seeds, spread, sets)
+        print(f"{seeds:2} seeds, {n:3} pictures, spread {spread}: " + ", ".join(
+            f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)
