@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from test_search import (
 from fer.cluster.local import free_port
 from fer.cluster.ranks import free_port_from
 from fer.search.here import settings
-from fer.search.nodes import ray_node, takes_connections
+from fer.search.nodes import head_arguments, ray_node, takes_connections
 from fer.study.store import RunFolder
 
 INJECT = str(REPOSITORY / "tests/inject")
@@ -96,17 +97,47 @@ def test_another_ray_on_the_machine_is_neither_joined_nor_disturbed(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_the_head_comes_up_on_a_port_that_ray_would_give_its_workers(
+def test_a_head_comes_up_on_any_port_of_a_job_and_answers_nobody_without_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Ray gives its workers ports of its own, and a job's port may be one of them."""
     for name, value in settings("").items():
         monkeypatch.setenv(name, value)
     (tmp_path / "token").write_text("0" * 64)
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     port = free_port_from(19_494)
-    with ray_node(["--head", f"--port={port}"], tmp_path / "log") as head:
+    with ray_node(head_arguments(port), tmp_path / "log") as head:
         assert takes_connections(f"127.0.0.1:{port}", head), (tmp_path / "log").read_text()
+        wait_until(lambda: {"gcs_server", "raylet"} <= listening(head.pid).keys())
+        found = listening(head.pid)
+        assert set(found) <= {"gcs_server", "raylet", "python", "ray::RuntimeEnvAgent",
+                              "ray::DashboardAgent"}, found
+        assert not {6379, 8265, 10_001} & set().union(*found.values()), "a port of Ray's own choice"
+        for token, enters in (("0" * 64, True), ("1" * 64, False)):
+            done = connect(port, RAY_AUTH_TOKEN=token)
+            assert (done.returncode == 0) == enters, done.stderr
+        assert connect(port, RAY_AUTH_MODE="disabled").returncode != 0
+
+
+def listening(head: int) -> dict[str, set[int]]:
+    """Return the ports on which a head's processes listen, by the names of these."""
+    found: dict[str, set[int]] = {}
+    for process in psutil.Process(head).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            for one in process.net_connections("inet"):
+                if one.status == psutil.CONN_LISTEN:
+                    found.setdefault(process.name(), set()).add(one.laddr.port)
+    return found
+
+
+def connect(port: int, **env: str) -> subprocess.CompletedProcess[str]:
+    """Have a process connect to a head that has no token but what `env` gives it."""
+    known = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN_PATH"}
+    code = f"import ray; ray.init(address='127.0.0.1:{port}'); assert len(ray.nodes()) == 1"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**known, "RAY_gcs_server_request_timeout_seconds": "5", **env},
+                          timeout=PATIENCE_S)
 
 
 def test_retry_tries_failed_trials_and_their_parents_again(places: Path) -> None:

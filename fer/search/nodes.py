@@ -164,7 +164,7 @@ def _start_head(kept: ExitStack, log: Path) -> str:
         port = free_port_from(job_port(os.environ) + start)
         address = f"{ray.util.get_node_ip_address()}:{port}"
         with ExitStack() as attempt:
-            head = attempt.enter_context(ray_node(["--head", f"--port={port}"], log))
+            head = attempt.enter_context(ray_node(head_arguments(port), log))
             if takes_connections(address, head) and _connected(address):
                 kept.push(attempt.pop_all())
                 return address
@@ -172,6 +172,14 @@ def _start_head(kept: ExitStack, log: Path) -> str:
     said = log.read_text(errors="replace").splitlines()[-20:]
     raise RuntimeError("\n".join([f"the head of Ray did not come up in {STARTS} starts; it said:",
                                   *said]))
+
+
+def head_arguments(port: int) -> list[str]:
+    """Return the arguments of `ray start` for a head on a port.
+
+    Its server for Ray's clients cannot be left out; at Ray's own 10001 there may be another's.
+    """
+    return ["--head", f"--port={port}", f"--ray-client-server-port={free_port_from(port + 1)}"]
 
 
 def _connected(address: str) -> bool:
