@@ -38,7 +38,7 @@ def test_early_stopping_on_recorded_curves_saves_epochs_and_finds_the_best() -> 
     curves = [[(30 - rank) / 30 * (1 - 0.6 ** epoch) for epoch in range(1, 10)]
               for rank in range(30)]
     shares = search_side.share_of_epochs(curves)
-    assert len(shares) == 20 and shares[-1] < 0.7 and shares[0] > 0.01
+    assert len(shares) == 20 and shares[-1] < 0.7 and shares[0] > 0.1
     scores = search_side.best_so_far(curves, range(30), Scheduler(name="none"))
     assert len(scores) == 270 and scores[-1] == max(map(max, curves))
     short = search_side.best_so_far(curves, range(30), Scheduler(grace=2, reduction=3))
@@ -46,7 +46,7 @@ def test_early_stopping_on_recorded_curves_saves_epochs_and_finds_the_best() -> 
 
 
 @pytest.mark.parametrize("name", ["fine_tuning", "scratch"])
-def test_the_searches_that_are_shipped_reach_the_best_of_recorded_trials_in_a_quarter(
+def test_the_demo_search_finds_the_best_of_recorded_trials_in_a_quarter_of_the_epochs(
     name: str
 ) -> None:
     import search_side

@@ -149,5 +149,7 @@ def test_types_that_changed_since_the_run_was_planned_are_refused(
     weights = sample_weights(planned, source)
     assert weights is not None and len(set(weights.tolist())) == 3  # lfw, cloth, rest of mlfw
     write_facts(masked, {})
-    with pytest.raises(CallerError, match=r"pictures\.csv of lfw\+mlfw .* planned"):
+    assert np.array_equal(sample_weights(planned, source), weights)  # from the cache
+    shutil.rmtree(cache() / "mask_types")
+    with pytest.raises(CallerError, match=r"lfw\+mlfw, or their mask types .* planned"):
         sample_weights(planned, source)

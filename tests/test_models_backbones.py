@@ -190,7 +190,13 @@ def test_a_vit_has_four_quarters_and_its_embeddings_freeze_with_the_stem():
     assert without == stem | {name for name, _ in model.stage_parameters("stage1")}
     model.eval()
     with torch.no_grad():
+        model.head.weight.normal_()  # torchvision's are zero
         assert torch.allclose(model.classify(model.features(images)), model(images), atol=1e-5)
+
+
+def test_a_maxvit_takes_the_size_that_it_was_made_for():
+    config = Backbone(name="x", arch="torchvision/maxvit_t", input_size=448)
+    assert registry.stage_names(config) == TORCHVISION["maxvit_t"]
 
 
 @pytest.mark.parametrize(("model", "size"), [("vit_b_16", 100), ("maxvit_t", 100)])

@@ -218,8 +218,15 @@ def test_an_earlier_epoch_wins_a_tie() -> None:
     assert replace(best, score=0.6).step == 2
 
 
-def test_seeding_is_that_of_torch_without_its_price_a_step() -> None:
+def test_seeding_is_that_of_torch_without_a_picture_of_the_stack(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(key(3, 1, 4) >> 1)
     expected = torch.rand(4)
+
+    def costly(*_: object, **__: object) -> list[str]:
+        raise AssertionError("a millisecond a step")
+
+    monkeypatch.setattr("traceback.format_stack", costly)
     seed_torch(3, 1, 4)
     assert torch.equal(torch.rand(4), expected)

@@ -5,6 +5,7 @@ one type more. Not for masks that are drawn while training (`fer.data.masks`): t
 equally often.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -17,6 +18,7 @@ from fer.config.schema import Data
 from fer.data.facts import read_facts
 from fer.data.layout import discover
 from fer.data.splits import folder_of, pictures_of
+from fer.publish import read_json, write_json
 
 
 def types_of(sets: Sequence[str], data: Data, root: Path) -> dict[str, str]:
@@ -48,6 +50,27 @@ def types_digest(types: Mapping[str, str]) -> str:
     lines = [f"{sample.partition('/')[2]}\0{numbers.setdefault(types[sample], len(numbers))}"
              for sample in sorted(types, key=lambda sample: sample.partition("/")[2])]
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def keep_types(types: Mapping[str, str], cache: Path) -> str:
+    """Keep types for nodes that need not see the pictures; returns their digest."""
+    digest = types_digest(types)
+    if not (file := _kept(digest, cache)).is_file():
+        write_json(file, dict(types))
+    return digest
+
+
+def kept_types(digest: str, cache: Path, samples: Sequence[str]) -> dict[str, str] | None:
+    """Return the types that were kept under a digest, if all of these samples are among them."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        types = read_json(_kept(digest, cache))
+        if isinstance(types, dict) and types.keys() >= set(samples):
+            return types
+    return None
+
+
+def _kept(digest: str, cache: Path) -> Path:
+    return cache / "mask_types" / f"{digest}.json"
 
 
 def type_weights(types: Mapping[str, str], samples: Sequence[str]) -> NDArray[np.float32]:

@@ -120,9 +120,11 @@ def last_map(model: Classifier, picture: torch.Tensor) -> nn.Module:
             handle.remove()
     found = [module for module in body if module in seen and seen[module].dim() == 4
              and min(seen[module].shape[-2:]) >= LEAST_SIDE]
-    if not found:
-        raise CallerError(f"{model.backbone.name}: no stage has feature maps, so there is no "
-                          "Grad-CAM of it")
+    tokens = any(module in seen and seen[module].dim() == 3 for module in body)
+    if not found or tokens:
+        raise CallerError(f"{model.backbone.name}: "
+                          f"{'it works on tokens' if tokens else 'no stage has feature maps'}, so "
+                          "there is no Grad-CAM of it")
     return found[-1]
 
 

@@ -13,7 +13,7 @@ from fer.config.lengths import all_epochs
 from fer.config.places import cache, data_root
 from fer.config.schema import RunConfig
 from fer.data.batches import TrainBatches
-from fer.data.mask_types import type_weights, types_digest, types_of
+from fer.data.mask_types import kept_types, type_weights, types_digest, types_of
 from fer.data.source import Source
 from fer.engine.average import Mean
 from fer.engine.checkpoint import Checkpoints
@@ -96,15 +96,20 @@ def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | N
     """Return what each training picture weighs, where the configuration balances mask types.
 
     Raises:
-        CallerError: `pictures.csv` changed since the run was planned.
+        CallerError: the types are not in the cache, and those of the data are others by now.
     """
     if config.loss.mask_type_weights == "none":
         return None
-    types = types_of(config.train_sets, config.data, data_root())
-    if config.inputs and config.inputs.digests.get("mask_types") != types_digest(types):
-        raise CallerError(f"the mask types in pictures.csv of {config.train_on} are not those that "
-                          "the run was planned with: plan it anew")
-    return type_weights(types, source.index().column("sample_id").to_pylist())
+    samples = source.index().column("sample_id").to_pylist()
+    planned = config.inputs.digests.get("mask_types", "") if config.inputs else ""
+    types = kept_types(planned, cache(), samples)
+    if types is None:
+        types = types_of(config.train_sets, config.data, data_root())
+        if planned and planned != types_digest(types):
+            raise CallerError(f"the pictures of {config.train_on}, or their mask types in "
+                              "pictures.csv, are not those that the run was planned with: plan it "
+                              "anew")
+    return type_weights(types, samples)
 
 
 def _masks(config: RunConfig, source: Source) -> "MaskAugmentation | None":

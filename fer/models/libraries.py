@@ -67,18 +67,21 @@ def _torchvision(model: str) -> Maker:
         more: dict[str, object] = {"num_classes": num_classes, "weights": None}
         if "aux_logits" in takes or model == "googlenet":
             more["aux_logits"] = False
-        if model.startswith("vit_"):  # the others take pictures of any size
+        if model.startswith("vit_"):  # but for these two, pictures of any size will do
             more["image_size"] = input_size
         elif model.startswith("maxvit_"):
             more["input_size"] = (input_size, input_size)
         try:
-            return models.get_model(model, **more)
+            net = models.get_model(model, **more)
         except NotImplementedError:  # it computes its widths with tensors: not on `meta`
             with torch.device("cpu"):
-                return models.get_model(model, **more).to("meta")
+                net = models.get_model(model, **more).to("meta")
         except (AssertionError, ValueError) as error:
             raise CallerError(f"torchvision's '{model}' cannot take pictures of {input_size} px: "
                               f"{error}") from None
+        if "input_size" in more:
+            net.image_size = input_size  # as a ViT says it
+        return net
 
     return make
 
@@ -179,7 +182,7 @@ def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
     training = net.training
     try:
         with torch.no_grad():
-            size = getattr(net, "image_size", NATIVE_SIZE)  # a ViT's
+            size = getattr(net, "image_size", NATIVE_SIZE)  # where others do not pass
             images = torch.empty(1, 3, size, size, device="meta")
             functional_call(net.eval(), shapes, (images,))
     finally:

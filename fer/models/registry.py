@@ -46,7 +46,7 @@ def architecture(
 
     Args:
         name: what a backbone's YAML says under `arch`.
-        stages: network -> ordered mapping of stage name to paths of submodules; the stages hold
+        stages: network -> ordered mapping of stage name to paths, see `StageMap`; the stages hold
             each parameter and buffer exactly once, and the last is `head`, the class layer.
             Names shared by all backbones (`stem`, `stage1` …, `head`) let a recipe serve them all.
     """

@@ -3,14 +3,14 @@
 Touches the data folder and the cache, never torch. The digests go into the run ids.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import xxhash
 
 from fer.config.schema import Data, RunConfig
 from fer.data.digest import split_digest
-from fer.data.mask_types import types_digest, types_of
+from fer.data.mask_types import keep_types, types_of
 from fer.data.pack import Pack, ensure_pack
 from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError
@@ -44,8 +44,7 @@ class Contents:
         if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
             digests["weights"] = self.weights(pretrained.file)
         if config.loss.mask_type_weights == "balanced":
-            digests["mask_types"] = types_digest(types_of(config.train_sets, config.data,
-                                                          self.root))
+            digests["mask_types"] = self.mask_types(config.train_sets, config.data)
         return digests
 
     def split(self, split: str, data: Data) -> str:
@@ -56,6 +55,15 @@ class Contents:
             self._counts[memo] = len(pictures)
             with disk_refusals_named(self.cache):
                 self._known[memo] = split_digest(pictures, self.cache)
+        return self._known[memo]
+
+    def mask_types(self, sets: Sequence[str], data: Data) -> str:
+        """Return the digest of the mask types among the training pictures of some sets."""
+        memo = _memo(f"types of {'+'.join(sets)}", data)
+        if memo not in self._known:
+            types = types_of(sets, data, self.root)
+            with disk_refusals_named(self.cache):
+                self._known[memo] = keep_types(types, self.cache)
         return self._known[memo]
 
     def pictures(self, split: str, data: Data) -> int:

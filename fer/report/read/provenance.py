@@ -47,6 +47,8 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         machines[f"{facts.get('gpu') or facts.get('machine')}, {facts.get('world_size')} "
                  f"process(es), precision {facts.get('precision')}"] += 1
         for split, digest in _dict(facts.get("digests")).items():
+            if "/" not in split:  # weights, mask types
+                continue
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
