@@ -112,7 +112,8 @@ def asha(name: str) -> Comparison:
     return Comparison(
         f"epochs of ASHA where it comes within 1 % of random search's best, {len(curves)} recorded "
         f"trials of {name.replace('_', ' ')}, {ORDERS} orders",
-        statistics.median(shares), None, "share", statistics.median(shares), shares[0], shares[-1], 0.25)
+        statistics.median(shares), None, "share", statistics.median(shares), shares[0], shares[-1],
+        0.25)
 
 
 def driver_seconds(home: Path, script: str) -> float:

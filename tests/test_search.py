@@ -1,11 +1,13 @@
 """Searches on a real Ray: killed, interrupted, continued, and what they hand over."""
 
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,9 +20,12 @@ from conftest import REPOSITORY, TOY, launch
 from rich.console import Console
 
 from fer.cluster.request import expanded
-from fer.config.load import load_study
+from fer.config.load import load_search, load_study
 from fer.errors import CallerError
 from fer.search.here import PREFIX
+from fer.search.progress import SearchProgress
+from fer.search.record import Record
+from fer.search.slots import Slots
 from fer.study.store import RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -285,3 +290,53 @@ def test_a_trial_that_was_stopped_early_goes_on_in_a_study(
     assert done.returncode == 0, done.stdout + done.stderr
     run = RunFolder(calm / "runs" / stopped["run"])
     assert run.status().state == "done" and run.status().restarts == 1
+
+
+def test_what_another_search_trained_is_not_trained_again(calm: Path, toy_data: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in calm.glob("runs/*/metrics.jsonl")}
+    done = launch("tune", calm / "toy-search.yaml", "search=same-again", "finalists=null",
+                  "--slots", 1, FER_DATA=str(toy_data), FER_HOME=str(calm),
+                  FER_CACHE=str(calm / "cache"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads((calm / "studies/same-again/trials.json").read_text())["trials"]
+    assert [(one["run"], one["curve"]) for one in again] == [
+        (one["run"], one["curve"]) for one in trials(calm) if one["seed"] is None]
+    assert before == {path: path.stat().st_mtime_ns for path in calm.glob("runs/*/metrics.jsonl")}
+
+
+def test_a_budget_of_gpu_hours_ends_the_search(places: Path) -> None:
+    file = write_search(places.parent, budget={"gpu_hours": 1e-6}, scheduler={"name": "none"})
+    done = launch("tune", file, "--slots", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = trials(places)
+    assert len(found) == 1 and len(found[0]["curve"]) == 1 and found[0]["state"] == "stopped"
+    assert (places / "studies/toy-search/best.yaml").is_file()
+
+
+def test_the_live_table_has_the_best_first_and_says_what_of_the_budget_is_used(calm: Path) -> None:
+    search, record = load_search(calm / "toy-search.yaml"), Record(calm / "studies/toy-search")
+    console = Console(width=200, record=True, quiet=False, file=io.StringIO())
+    console.print(SearchProgress(search, Slots(1, 0, 1), console).table(list(record)))
+    title, table = console.export_text().split("trial ", 1)
+    title, (header, first, *_) = " ".join(title.split()), table.splitlines()
+    states = Counter(trial["state"] for trial in trials(calm))
+    assert "6 of 6 trials begun" in title
+    assert all(f"{number} {state}" in title for state, number in states.items())
+    assert header.split()[:3] == ["state", "epoch", "macro_f1"]
+    assert f"{max(trial['score'] for trial in trials(calm)):.4f}" in first
+
+
+def test_tensorboard_has_the_hyper_parameters_and_the_score_of_every_trial(calm: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    for trial in trials(calm):
+        name = f"{trial['number']:03}" + ("" if trial["seed"] is None else f"-s{trial['seed']}")
+        events = EventAccumulator(str(calm / "studies/toy-search/tb/trials" / name)).Reload()
+        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        params = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert params["optim.lr"].number_value == pytest.approx(trial["params"]["optim.lr"])
+        assert params["optim.name"].string_value == trial["params"]["optim.name"]
+        last = events.Scalars("search/macro_f1")[-1]
+        assert last.step == len(trial["curve"])
+        assert last.value == pytest.approx(trial["score"], abs=1e-6)
