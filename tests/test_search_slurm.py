@@ -77,15 +77,22 @@ def test_a_search_in_one_job_is_preempted_requeued_and_ends_with_all_its_trials(
 
 
 @pytest.mark.timeout(1800)
-def test_a_search_over_two_nodes_places_trials_on_both_with_a_token_that_is_private(
+def test_a_search_over_two_nodes_is_preempted_goes_on_and_has_trials_on_both_and_a_private_token(
     cluster: TestCluster, tmp_path: Path
 ) -> None:
     file = write_search(tmp_path, budget={"trials": 6}, scheduler={"name": "none"},
                         resources={"job_nodes": 2, "slots": 1})
     submit(cluster, file)
+    wait_until(lambda: any(trial["curve"] for trial in record(cluster)), PATIENCE_S,
+               lambda: said(cluster))
+    cluster.preempt()
+    wait_until(lambda: cluster.restarts("fer-toy-search")[:1] == [1], PATIENCE_S,
+               lambda: said(cluster))
     wait_until(ended(cluster, 6), PATIENCE_S,
                lambda: said(cluster))
     assert {trial["where"] for trial in record(cluster)} == {"n1", "n2"}
+    assert [(trial["number"], len(trial["curve"])) for trial in record(cluster)] == [
+        (number, 3) for number in range(6)]
     (token,) = cluster.home.glob("studies/toy-search/slurm/*/token")
     assert token.stat().st_mode & 0o077 == 0 and len(token.read_text()) == 64
     script = next(cluster.home.glob("studies/toy-search/slurm/*/script.sh")).read_text()
@@ -116,6 +123,28 @@ def test_a_ray_that_dies_on_one_of_two_nodes_takes_no_trial_with_it(
         == [(number, "done", 6) for number in range(4)]
     assert "Ray on this node ended" in cluster.logs()
     assert cluster.restarts("fer-toy-search") == [0]
+
+
+@pytest.mark.timeout(1800)
+def test_a_search_whose_node_is_lost_goes_on_on_another_and_the_lost_driver_is_fenced_off(
+    cluster: TestCluster, tmp_path: Path
+) -> None:
+    file = write_search(tmp_path, set={**TOY, "recipe": "scratch", "train.epochs": 6},
+                        budget={"trials": 2}, scheduler={"name": "none"}, resources={"slots": 1})
+    cluster.write_profile(environment={"FER_INJECT": "slow:0.8"})  # longer than SLURM needs
+    submit(cluster, file)
+    wait_until(lambda: any(trial["curve"] for trial in record(cluster)), PATIENCE_S,
+               lambda: said(cluster))
+    (node,) = {job["BatchHost"] for job in cluster.jobs().values() if "BatchHost" in job}
+    cluster.end(f"slurmd-{node}")  # the driver and its Ray go on there, out of SLURM's sight
+    wait_until(lambda: cluster.restarts("fer-toy-search") == [1], PATIENCE_S,
+               lambda: said(cluster))
+    wait_until(ended(cluster, 2), PATIENCE_S, lambda: said(cluster))
+    assert [(trial["number"], trial["state"], len(trial["curve"])) for trial in record(cluster)] \
+        == [(number, "done", 6) for number in range(2)]
+    (other,) = {"n1", "n2"} - {node}
+    assert record(cluster)[-1]["where"] == other
+    cluster.bring_up()
 
 
 @pytest.mark.timeout(1800)

@@ -98,10 +98,10 @@ def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
              slots_of(search, configs, asked.slots))
     check_room(store.home, "FER_HOME", LEAST_FREE)
     check_room(cache(), "FER_CACHE")
-    with _alone(folder):
+    with _alone(folder) as lease:
         _check_begun(folder, search, asked.resume)
         write_yaml(folder / "search.yaml", dump(search))
-        record = Record(folder)
+        record = Record(folder, lease)
         if asked.retry:
             _reopen(store, record, maker)
         left = False
@@ -166,7 +166,7 @@ def jobs_slots(search: Search, most: int) -> Slots:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[Lease]:
     """Hold the lease of a search: one driver at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     lease = Lease(folder / "lease")
@@ -175,7 +175,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except LeaseTaken as taken:
         raise CallerError(f"search {folder.name} is being worked on: {taken}") from None
     try:
-        yield
+        yield lease
     finally:
         lease.release()
 

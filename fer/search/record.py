@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from fer.errors import CallerError
 from fer.publish import read_json, write_json
+from fer.study.lease import Lease
 
 SCHEMA = 1
 Key = tuple[int, "int | None"]
@@ -55,10 +56,19 @@ class Entry:
 
 
 class Record:
-    """All trials of a search, kept on disk as they change."""
+    """All trials of a search, kept on disk as they change.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "trials.json"
+    Attributes:
+        lost: another driver took the search over, as after the loss of this one's node; nothing
+            is written from then on.
+    """
+
+    def __init__(self, folder: Path, lease: Lease | None = None) -> None:
+        """Args:
+        folder: of the search.
+        lease: of who writes; None for who reads.
+        """
+        self.path, self._lease, self.lost = folder / "trials.json", lease, False
         self._entries: dict[Key, Entry] = {}
         if self.path.is_file():
             self._entries = {entry.key: entry for entry in _read(self.path)}
@@ -91,7 +101,10 @@ class Record:
         return entry
 
     def publish(self) -> None:
-        """Write the file."""
+        """Write the file, if the search is still this process's."""
+        self.lost |= self._lease is not None and not self._lease.mine()
+        if self.lost:
+            return
         write_json(self.path, {"schema": SCHEMA, "trials": [asdict(entry) for entry in self]})
 
 

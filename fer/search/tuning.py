@@ -1,5 +1,6 @@
 """One go of Ray Tune over the trials of a search: proposals in, a record on disk out."""
 
+import os
 import shutil
 import signal
 import time
@@ -30,6 +31,7 @@ from fer.search.stopping import say_stopped
 from fer.search.trial import RunTrial
 from fer.search.trial_jobs import TrialJobs
 from fer.search.trials import Maker, Trial
+from fer.study.jobs import restart_of_process
 from fer.study.store import RunFolder, Store
 
 LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
@@ -89,7 +91,8 @@ class Tuning:
         self._keys = finalists
         self._active.clear()
         self.leave.unlink(missing_ok=True)
-        states = self.folder / "ray"
+        # of this process alone: a driver whose node was lost may be at work still, and removes it
+        states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
         enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
         proposals = Proposals(source, self._before, self.prepare, enough)
         tuner = Tuner(
@@ -101,13 +104,19 @@ class Tuning:
                 scheduler=None if final else scheduler_of(self.search.scheduler, epochs)),
             run_config=tune.RunConfig(
                 name="trials", storage_path=str(states), verbose=0,
-                stop=Enough(lambda: self._ray_is_lost() or (enough() and self._may_end())),
+                stop=Enough(lambda: self.record.lost or self._ray_is_lost()
+                            or (enough() and self._may_end())),
                 failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
                 callbacks=[Listener(self)]))
-        shutil.rmtree(states, ignore_errors=True)
+        for left in self.folder.glob("ray-*"):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             with self._asked_by_signals():
                 tuner.fit()
+                self.record.publish()
+                if self.record.lost:
+                    raise CallerError(f"search {self.search.search} was taken over: this driver's "
+                                      "node was lost, and it writes nothing more")
                 if self._lost:
                     raise CallerError(f"search {self.search.search}: Ray has died under it; the "
                                       "same command goes on from where the trials stand")

@@ -63,8 +63,8 @@ class Owner:
         if not self.job:
             return True
         here = job_of_process()
-        if here and here[0] == self.job:  # an earlier start of this very job is over
-            return here[1] == self.restart
+        if here and here[0] == self.job:  # an earlier start of this very job is over, and so is
+            return self.restart >= here[1]  # ours where there is a later one: our node was lost
         return (read_queue() if jobs is None else jobs).may_work(self.job, self.restart)
 
     def _in_process_table(self) -> bool:
@@ -126,7 +126,8 @@ class Lease:
         with self._locked() as handle:
             owner = _read(handle)
             here = job_of_process()
-            if owner is not None and here is not None and owner.job == here[0]:
+            if (owner is not None and here is not None and owner.job == here[0]
+                    and owner.restart <= here[1]):
                 _write(handle, "")
 
     def owner(self) -> Owner | None:
