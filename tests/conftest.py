@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,22 +101,46 @@ def toy_arguments(**overrides: object) -> list[str]:
     return [f"{key}={'null' if value is None else value}" for key, value in merged.items()]
 
 
+def write_toy_study(folder: Path, grid: Mapping[str, object], name: str = "toy", **more: object
+                    ) -> Path:
+    """Write a study file on the toy data; `more` are its other keys."""
+    import yaml
+
+    content = {
+        "schema": 1, "study": name, "base": str(REPOSITORY / "configs/drawn.yaml"),
+        "grid": dict(grid), "set": {k: v for k, v in TOY.items() if k not in grid},
+        "evaluate_on": ["lfw/eval", "real/test"],
+        "gap": {"synthetic": "lfw/eval", "real": "real/test"}, **more}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
 @pytest.fixture
 def toy_study(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a study file on the toy data."""
-    import yaml
+    return partial(write_toy_study, tmp_path)
 
-    def write(grid: Mapping[str, object], name: str = "toy", **more: object) -> Path:
-        content = {
-            "schema": 1, "study": name, "base": str(REPOSITORY / "configs/drawn.yaml"),
-            "grid": dict(grid), "set": {k: v for k, v in TOY.items() if k not in grid},
-            "evaluate_on": ["lfw/eval", "real/test"],
-            "gap": {"synthetic": "lfw/eval", "real": "real/test"}, **more}
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
 
-    return write
+def finished_study(folder: Path, data: Path, grid: Mapping[str, object],
+                   settings: Mapping[str, object], **more: object) -> dict[str, str]:
+    """Run a toy study to its end, for fixtures; returns the environment to find it with.
+
+    Args:
+        settings: set in every run, beside those of `TOY`.
+    """
+    merged = {key: value for key, value in {**TOY, **settings}.items() if key not in grid}
+    env = {"FER_DATA": str(data), "FER_HOME": str(folder / "home"),
+           "FER_CACHE": str(folder / "cache")}
+    done = launch("sweep", write_toy_study(folder, grid, set=merged, **more), **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return env
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of reports out: seconds a report, in tests of what it says and reads."""
+    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
 
 
 def launch(script: str, *arguments: object, timeout: float = 300, **env: str

@@ -15,6 +15,7 @@ from fer.report.read.collect import ReportRun
 
 CLASSES = ("negative", "neutral", "positive")
 SETS = {"lfw/eval": ("a", 300), "mlfw/eval": ("a", 300), "real/test": ("b", 135)}
+SMALL = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
 SKILL = {"lfw/eval": 2.6, "mlfw/eval": 1.9, "real/test": 1.0}
 
 

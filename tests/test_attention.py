@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, TOY, launch
+from conftest import finished_study, launch
 from PIL import Image
-from simulated_study import Simulated, build, simulate
+from simulated_study import SMALL, Simulated, build, simulate
 
 from fer.config.load import load_run
 from fer.engine.attention import last_map, look
@@ -22,21 +22,11 @@ TINY = ["resmasking_tiny", "cbam_tiny"]
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
     """Return the environment of a finished toy study with a gap between twins and real masks."""
-    import yaml
-
-    root = tmp_path_factory.mktemp("attention")
-    content = {"schema": 1, "study": "toy", "base": str(REPOSITORY / "configs/drawn.yaml"),
-               "grid": {"train_on": ["lfw", "mlfw"], "seed": [0, 1]},
-               "set": {key: value for key, value in TOY.items() if key != "train_on"} | {
-                   "train.epochs": 1},
-               "evaluate_on": ["mlfw/eval", "real/test"],
-               "gap": {"synthetic": "mlfw/eval", "real": "real/test"}}
-    (root / "toy.yaml").write_text(yaml.safe_dump(content))
-    env = {"FER_DATA": str(toy_data), "FER_HOME": str(root / "home"),
-           "FER_CACHE": str(root / "cache")}
-    done = launch("sweep", root / "toy.yaml", **env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return env
+    return finished_study(
+        tmp_path_factory.mktemp("attention"), toy_data,
+        {"train_on": ["lfw", "mlfw"], "seed": [0, 1]}, {"train.epochs": 1},
+        evaluate_on=["mlfw/eval", "real/test"],
+        gap={"synthetic": "mlfw/eval", "real": "real/test"})
 
 
 def test_the_best_run_of_each_training_set_is_drawn_and_embedded(drawn: dict[str, str]) -> None:
@@ -114,9 +104,9 @@ def test_the_map_is_where_the_answer_comes_from() -> None:
     assert heat[0, :9, :9].min() > 0.9 and heat[0, 20:, 20:].max() < 0.1
 
 
-def test_a_damaged_drawing_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
-    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+@pytest.mark.usefixtures("undrawn")
+def test_a_damaged_drawing_is_left_out(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 1, sizes=SMALL)
     write_look(study, 0)
     write_look(study, 1)
     (study.runs[1].folder / "attention/00.jpg").unlink()
@@ -125,11 +115,9 @@ def test_a_damaged_drawing_is_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     assert replace(said.attention[0], looks=()).why == "the best"
 
 
-def test_a_run_that_is_the_best_no_more_is_shown_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
-    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_is_the_best_no_more_is_shown_no_more(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 1, sizes=SMALL)
     for number in range(3):
         write_look(study, number)
     names = [study.runs[2].run, study.runs[0].run]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, launch
+from conftest import REPOSITORY, finished_study, launch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from test_mistakes import said_in_one_line
@@ -28,21 +28,10 @@ from fer.publish import read_json
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
     """Return the environment of a finished toy study of two runs."""
-    import yaml
-    from conftest import TOY
-
-    root = tmp_path_factory.mktemp("models")
-    content = {"schema": 1, "study": "toy", "base": str(REPOSITORY / "configs/drawn.yaml"),
-               "grid": {"train_on": ["lfw"], "seed": [0, 1]},
-               "set": {key: value for key, value in TOY.items() if key != "train_on"} | {
-                   "keep.tensorboard": True},
-               "evaluate_on": ["real/test"], "gap": {"synthetic": "mlfw/eval", "real": "real/test"}}
-    (root / "toy.yaml").write_text(yaml.safe_dump(content))
-    env = {"FER_DATA": str(toy_data), "FER_HOME": str(root / "home"),
-           "FER_CACHE": str(root / "cache")}
-    done = launch("sweep", root / "toy.yaml", **env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return env
+    return finished_study(
+        tmp_path_factory.mktemp("models"), toy_data, {"train_on": ["lfw"], "seed": [0, 1]},
+        {"keep.tensorboard": True}, evaluate_on=["real/test"],
+        gap={"synthetic": "mlfw/eval", "real": "real/test"})
 
 
 def runs(study: dict[str, str]) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from simulated_study import Simulated, build, predictions, rows, simulate, write_run
+from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
 from fer.evaluate.interval import Interval
 from fer.publish import read_json
@@ -32,13 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 @pytest.fixture()
 def small(tmp_path: Path) -> Simulated:
     """Return a study that a test may damage: one seed, two small sets."""
-    return simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
-
-
-@pytest.fixture()
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out: two seconds a report, in tests of what it says."""
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+    return simulate(tmp_path, 1, sizes=SMALL)
 
 
 def test_every_file_of_the_contract_is_there(finished: Simulated) -> None:
@@ -171,7 +165,7 @@ def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("undrawn")
 def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> None:
-    study = simulate(tmp_path, 5, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
+    study = simulate(tmp_path, 5, sizes=SMALL)
     said = build(study).said
     assert {row["interval"] for row in rows(study.out / "summary.csv")} == {
         "seeds and test sampling"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from simulated_study import (
+    SMALL,
     Simulated,
     build,
     failed,
@@ -25,13 +26,7 @@ from fer.publish import read_json, write_json
 @pytest.fixture()
 def small(tmp_path: Path) -> Simulated:
     """Return a study that a test may damage: one seed, two small sets."""
-    return simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 60)})
-
-
-@pytest.fixture()
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out: two seconds a report, in tests of what it says."""
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+    return simulate(tmp_path, 1, sizes=SMALL)
 
 
 def test_nothing_is_ranked_below_thirty_pictures(tmp_path: Path) -> None:
@@ -134,10 +129,9 @@ def test_configurations_without_predictions_have_a_value_and_no_interval(
 
 
 def test_absent_class_is_said_and_has_an_empty_recall(tmp_path: Path) -> None:
-    sizes = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
-    study = simulate(tmp_path, 1, sizes=sizes)
+    study = simulate(tmp_path, 1, sizes=SMALL)
     for run in study.runs:
-        whole = predictions("real/test", 1.0, [run.seed, len(run.run)], sizes)
+        whole = predictions("real/test", 1.0, [run.seed, len(run.run)], SMALL)
         keep = np.flatnonzero(whole.labels != 0)
         write_run(run, {"real/test": Predictions(
             [whole.sample_ids[i] for i in keep], [whole.identities[i] for i in keep],

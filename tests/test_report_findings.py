@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from simulated_study import (
     CLASSES,
+    SMALL,
     Simulated,
     build,
     make_study,
@@ -31,13 +32,7 @@ from fer.report.compare import compare
 from fer.report.groups import PER_PERSON
 from fer.report.read.collect import Gathered, Measured, ReportRun
 
-SMALL = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out: seconds a report, in tests of what it says."""
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture()

@@ -4,18 +4,12 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from simulated_study import Simulated, build, predictions, rows, simulate, write_run
+from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
 from fer.evaluate.predictions import read_predictions
 from fer.report.read import memory as module
 
-SMALL = {"mlfw/eval": ("a", 80), "real/test": ("b", 60)}
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures out: seconds a report, in tests of what it reads."""
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture()

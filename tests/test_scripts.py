@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
-from conftest import REPOSITORY, TOY, launch, write_toy_set
+from conftest import REPOSITORY, finished_study, launch, write_toy_set
 from test_mistakes import said_in_one_line
 
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "launch").glob("*.py"))
@@ -51,17 +50,8 @@ def test_what_the_login_node_imports_does_not_import_torch(package: str) -> None
 def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
     """A finished study of two runs; returns the environment to find it with."""
     place = tmp_path_factory.mktemp("a study")
-    file = place / "toy.yaml"
-    file.write_text(yaml.safe_dump({
-        "schema": 1, "study": "toy", "base": str(REPOSITORY / "configs/drawn.yaml"),
-        "grid": {"seed": [0, 1]}, "set": {**TOY, "train.epochs": 1},
-        "evaluate_on": ["lfw/eval", "real/test"],
-        "gap": {"synthetic": "lfw/eval", "real": "real/test"}}))
-    env = {"FER_DATA": str(toy_data), "FER_HOME": str(place / "home"),
-           "FER_CACHE": str(place / "cache")}
-    done = launch("sweep", file, **env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {**env, "STUDY": str(file)}
+    env = finished_study(place, toy_data, {"seed": [0, 1]}, {"train.epochs": 1})
+    return {**env, "STUDY": str(place / "toy.yaml")}
 
 
 def test_sweep_prints_the_table_and_the_path_of_the_page(study: dict[str, str]) -> None:

@@ -44,6 +44,13 @@ def said(cluster: TestCluster) -> str:
     return f"{record(cluster)}\n{cluster.logs()}"
 
 
+def preempt(cluster: TestCluster) -> None:
+    """Preempt the job of the search and wait until it is requeued."""
+    cluster.preempt()
+    wait_until(lambda: cluster.restarts("fer-toy-search")[:1] == [1], PATIENCE_S,
+               lambda: said(cluster))
+
+
 def submit(cluster: TestCluster, file: Path, *arguments: object) -> str:
     """Submit a search; returns what was printed."""
     done = cluster.launch("tune", file, "--cluster", "test", *arguments, timeout=PATIENCE_S)
@@ -61,9 +68,7 @@ def test_a_search_in_one_job_is_preempted_requeued_and_ends_with_all_its_trials(
     assert "already" in submit(cluster, file)  # the same command again submits nothing
     wait_until(lambda: sum(len(trial["curve"]) for trial in record(cluster)) >= 2, PATIENCE_S,
                lambda: said(cluster))
-    cluster.preempt()
-    wait_until(lambda: cluster.restarts("fer-toy-search")[:1] == [1], PATIENCE_S,
-               lambda: said(cluster))
+    preempt(cluster)
     wait_until(ended(cluster, 6), PATIENCE_S,
                lambda: said(cluster))
     assert [trial["number"] for trial in record(cluster)][:4] == list(range(4))
@@ -85,9 +90,7 @@ def test_a_search_over_two_nodes_is_preempted_goes_on_and_has_trials_on_both_and
     submit(cluster, file)
     wait_until(lambda: any(trial["curve"] for trial in record(cluster)), PATIENCE_S,
                lambda: said(cluster))
-    cluster.preempt()
-    wait_until(lambda: cluster.restarts("fer-toy-search")[:1] == [1], PATIENCE_S,
-               lambda: said(cluster))
+    preempt(cluster)
     wait_until(ended(cluster, 6), PATIENCE_S,
                lambda: said(cluster))
     assert {trial["where"] for trial in record(cluster)} == {"n1", "n2"}

@@ -144,8 +144,9 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> "Classifier":
         """As `nn.Module.train`, but what is frozen stays in eval mode."""
         super().train(mode)
+        stages = self.stages
         for stage in self.frozen_stages:
-            for module in self.stages[stage]:
+            for module in stages[stage]:
                 module.eval()
         if self.batch_norm_frozen:
             for layer in self.batch_norms():

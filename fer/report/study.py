@@ -11,6 +11,7 @@ from fer.config.schema import Data
 from fer.data.facts import Facts as PictureFacts
 from fer.data.facts import read_facts
 from fer.data.layout import discover
+from fer.data.splits import folder_of
 from fer.errors import CallerError
 from fer.report.build import About, build_report
 from fer.report.groups import Facts
@@ -112,6 +113,6 @@ def _folder(data: Data, root: Path, name: str) -> Path | None:
     if name not in data.sets:
         return None
     try:
-        return discover(root / data.sets[name].folder)
+        return discover(folder_of(name, data, root))
     except CallerError:  # the data are gone; the report is made without pictures
         return None

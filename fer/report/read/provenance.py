@@ -8,7 +8,7 @@ from typing import Any
 
 from fer.report.read.collect import ReportRun
 from fer.report.read.memory import Memory
-from fer.report.read.settings import settings
+from fer.report.read.settings import mapping, settings
 
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")
 
@@ -39,14 +39,14 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         facts = _read(run, memory)
         if not facts:
             continue
-        packages, git = _dict(facts.get("packages")), _dict(facts.get("git"))
+        packages, git = mapping(facts.get("packages")), mapping(facts.get("git"))
         versions[", ".join([f"Python {facts.get('python')}", *(
             f"{name} {packages[name]}" for name in NAMED if name in packages)])] += 1
         commits[f"{str(git.get('commit') or 'unknown')[:12]}"
                 f"{' with uncommitted changes' if git.get('dirty') else ''}"] += 1
         machines[f"{facts.get('gpu') or facts.get('machine')}, {facts.get('world_size')} "
                  f"process(es), precision {facts.get('precision')}"] += 1
-        for split, digest in _dict(facts.get("digests")).items():
+        for split, digest in mapping(facts.get("digests")).items():
             if "/" not in split:  # weights, mask types
                 continue
             digests.setdefault(split, set()).add(str(digest)[:16])
@@ -57,14 +57,9 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
 
 def _read(run: ReportRun, memory: Memory) -> dict[str, Any]:
     try:
-        return _dict(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
+        return mapping(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
     except (OSError, ValueError):
         return {}
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    """Return a JSON object; nothing where a damaged file has something else there."""
-    return value if isinstance(value, dict) else {}
 
 
 def _lines(found: Counter[str]) -> tuple[str, ...]:

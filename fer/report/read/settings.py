@@ -1,7 +1,7 @@
 """How runs were trained: the settings that a methods section names, from `config.yaml`."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fer.config.tree import parse_yaml
@@ -48,21 +48,19 @@ def _said(counts: Counter[str], read: int) -> str:
 def _settings_of(run: ReportRun, memory: Memory) -> dict[str, str]:
     """Return the settings of one run as dotted keys; none where its file cannot be read."""
     try:
-        tree = parse_yaml(memory.text(f"{run.folder}/config.yaml") or "{}", str(run.folder))
+        tree = mapping(parse_yaml(memory.text(f"{run.folder}/config.yaml") or "{}",
+                                  str(run.folder)))
     except (OSError, CallerError):
         return {}
-    if not isinstance(tree, dict):
-        return {}
-    backbone = tree.get("backbone")
-    size = backbone.get("input_size") if isinstance(backbone, dict) else None
-    flat = {"input size": size, **{
+    flat = {"input size": mapping(tree.get("backbone")).get("input_size"), **{
         f"{section}.{key}": value for section in SECTIONS
-        for key, value in _mapping(tree.get(section)).items()}}
+        for key, value in mapping(tree.get(section)).items()}}
     return {key: _text(value) for key, value in flat.items()
             if value is not None and key not in LEFT_OUT}
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping as it is; nothing where a damaged file has something else there."""
     return value if isinstance(value, dict) else {}
 
 
