@@ -4,6 +4,7 @@ Both read the same JPEGs (ours from its pack, which it builds first and is charg
 all cores; equal answers are asserted.
 """
 
+import copy
 import os
 import tempfile
 from pathlib import Path
@@ -79,7 +80,7 @@ def _compare(backbone: str, root: Path, files: list[Path], size: int, target: fl
         "backbone.input_size": size})
     torch.manual_seed(0)
     model = build(config.backbone, CLASSES).eval()
-    fast = laid_out(model)
+    fast = laid_out(copy.deepcopy(model))
     with open_session(Compute(device="cpu", threads=os.cpu_count() or 1)) as session:
         def ours() -> np.ndarray:
             cache = Path(tempfile.mkdtemp(dir=root))  # a new one: the pack is built each time

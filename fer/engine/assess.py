@@ -60,7 +60,7 @@ def assess(
     model = trained_model(folder, session)
     body, kept = Body(model, config, session), keeps_its_body(config.recipe)
     if not kept:  # what is kept of a body is that of training
-        model = laid_out(model)
+        laid_out(model)
 
     def leave_if_asked() -> None:
         if session.agree(stop())[0]:

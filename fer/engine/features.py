@@ -27,11 +27,10 @@ from fer.data.pack import only_builder
 from fer.data.source import RESIDENT_FRACTION, Indices, Source
 from fer.engine.session import Session
 from fer.models.classifier import Classifier
-from fer.models.folding import folded
 from fer.publish import replacing
 from fer.study.room import disk_refusals_named
 
-VERSION = 2
+VERSION = 1
 BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, whatever the run's own: it may move the
 # last bit. On a core, maps of 64 do not stay in its cache: half as fast again a picture.
 WAIT_SECONDS = 0.5  # between two looks whether another process has computed them
@@ -182,21 +181,26 @@ def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
 def _compute(body: Body, source: Source, pictures: Pictures, views: int,
              between: Callable[[], object]) -> NDArray[np.float32]:
     """Return features float32 (views, n, …) on every rank: one forward pass a picture and view."""
-    session, model = body.session, folded(body.model)
+    session, model = body.session, body.model
     size = BATCH if session.device.type == "cpu" else GPU_BATCH
     batches = [(view, start) for view in range(views) for start in range(0, source.n, size)]
     shares = [share(0, len(batches), rank, session.world) for rank in range(session.world)]
     parts: list[Tensor] = []
-    for number in range(max(stop - start for start, stop in shares)):
-        first, last = shares[session.rank]
-        if first + number < last:
-            view, start = batches[first + number]
-            some = np.arange(start, min(start + size, source.n))
-            with torch.inference_mode(), session.accelerator.autocast():
-                rows = model.features(pictures(some, view)).float()
-            parts.append(rows.cpu() if session.world == 1 else rows)
-        if (number + 1) % POLL == 0:
-            between()
+    training = model.training
+    model.eval()
+    try:
+        for number in range(max(stop - start for start, stop in shares)):
+            first, last = shares[session.rank]
+            if first + number < last:
+                view, start = batches[first + number]
+                some = np.arange(start, min(start + size, source.n))
+                with torch.inference_mode(), session.accelerator.autocast():
+                    rows = model.features(pictures(some, view)).float()
+                parts.append(rows.cpu() if session.world == 1 else rows)
+            if (number + 1) % POLL == 0:
+                between()
+    finally:
+        model.train(training)
     sizes = [sum(min(size, source.n - start) for _, start in batches[first:last])
              for first, last in shares]
     if not parts:  # a rank without a batch, where there are more of them than batches
