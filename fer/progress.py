@@ -12,6 +12,8 @@ def shown(label: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    # in a log a bar that goes away is an empty line
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task(label, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

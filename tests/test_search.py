@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ import pytest
 import yaml
 from conftest import REPOSITORY, TOY, launch
 from rich.console import Console
+from test_resume import numbers
 
 from fer.cluster.request import expanded
 from fer.config.load import load_search, load_study
+from fer.config.search import Budget
 from fer.errors import CallerError
 from fer.search.here import PREFIX
 from fer.search.progress import SearchProgress
-from fer.search.record import Record
+from fer.search.record import Entry, Record
 from fer.search.slots import Slots
 from fer.study.store import RunFolder
 
@@ -253,8 +256,8 @@ def test_a_study_can_say_tuned_and_then_takes_what_the_search_found(
 
 
 @pytest.mark.parametrize("how", [
-    {"searcher": "optuna"}, {"scheduler": {"name": "hyperband", "reduction": 2}},
-    {"scheduler": {"name": "median", "grace": 1}}, {"budget": {"epochs": 7}},
+    {"searcher": "optuna"}, {"scheduler": {"name": "median", "grace": 1}},
+    {"budget": {"epochs": 7}},
     {"searcher": "grid", "space": {"optim.lr": {"choice": [1e-3, 1e-2]}}, "budget": {}}],
     ids=lambda how: "-".join(map(str, how)))
 def test_every_searcher_scheduler_and_budget_comes_to_its_end(
@@ -269,11 +272,28 @@ def test_every_searcher_scheduler_and_budget_comes_to_its_end(
         assert 7 <= trained <= 9  # those that were being trained when it was spent
     else:
         assert len(found) == (2 if how.get("searcher") == "grid" else 6)
+    if how.get("searcher") == "optuna":
+        assert all(("optim.momentum" in trial["params"]) == (trial["params"]["optim.name"] == "sgd")
+                   for trial in found)
     page = (places / "studies/toy-search/report/index.html").read_text()
     assert "Chosen by synthetic validation only" in page
     events = list((places / "studies/toy-search/tb").rglob("events*"))
     assert len([path for path in events if "trials" in path.parts]) == len(
         [trial for trial in found if trial["curve"]])
+
+
+def test_a_trial_that_is_paused_goes_on_with_the_numbers_of_one_that_is_not(places: Path) -> None:
+    file = write_search(places.parent, scheduler={"name": "hyperband", "reduction": 2},
+                        set={**TOY, "recipe": "scratch", "train.epochs": 5})
+    assert launch("tune", file).returncode == 0
+    paused = [trial for trial in trials(places) if len(trial["curve"]) == 5
+              and RunFolder(places / "runs" / trial["run"]).status().restarts]
+    assert paused and any(trial["state"] == "stopped" for trial in trials(places))
+    found = numbers(places / "runs" / paused[0]["run"])
+    config = places / "runs" / paused[0]["run"] / "config.yaml"
+    home = places.parent / "undisturbed"
+    assert launch("train", config, FER_HOME=str(home)).returncode == 0
+    assert numbers(home / "runs" / paused[0]["run"]) == found
 
 
 def test_a_trial_that_was_stopped_early_goes_on_in_a_study(
@@ -324,6 +344,42 @@ def test_the_live_table_has_the_best_first_and_says_what_of_the_budget_is_used(c
     assert all(f"{number} {state}" in title for state, number in states.items())
     assert header.split()[:3] == ["state", "epoch", "macro_f1"]
     assert f"{max(trial['score'] for trial in trials(calm)):.4f}" in first
+
+
+def test_the_time_left_is_that_of_the_budget_which_is_used_up_first(calm: Path) -> None:
+    search, entries = load_search(calm / "toy-search.yaml"), [
+        Entry(number, {}, state="done", epochs=10, curve=[0.5] * 10, seconds=36.0)
+        for number in range(4)]
+
+    def left(**budget: float) -> float | None:
+        limited = search.model_copy(update={"budget": Budget(**budget)})  # type: ignore[arg-type]
+        progress = SearchProgress(limited, Slots(1, 0, 1, counted=2.0), Console(quiet=True))
+        progress._epochs_before, progress._begun = 0, time.monotonic() - 40  # an epoch a second
+        return progress._time_left(entries, 40)
+
+    assert left(trials=6) == pytest.approx(20, rel=0.01)
+    assert left(epochs=50) == pytest.approx(10, rel=0.01)
+    assert left(gpu_hours=0.2) == pytest.approx(60, rel=0.01)  # 0.08 are used
+    assert left(trials=6, epochs=50, gpu_hours=0.2) == pytest.approx(10, rel=0.01)
+    assert left(gpu_hours=0.04) == 0
+
+
+def test_trials_of_linear_probes_share_the_features_of_one_body_and_one_process(
+    places: Path, start: Start
+) -> None:
+    settings = {**TOY, "recipe": "linear_probe", "train.epochs": 3}
+    file = write_search(places.parent, set=settings, space={
+        "optim.lr": {"choice": [1e-3, 1e-2, 1e-1]}}, searcher="grid", scheduler={"name": "none"})
+    driver = start("tune", file, "--slots", 1)
+    workers, features = set(), set()
+    while driver.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            workers |= {one.pid for one in family(driver.pid) if "RunTrial" in one.name()}
+        features |= {path.stat().st_ino for path in places.parent.glob("cache/features/*.npy")}
+        time.sleep(0.05)
+    assert driver.returncode == 0 and len(trials(places)) == 3
+    assert len(workers) == 1
+    assert len(features) == 2  # of training and of validation pictures, each written once
 
 
 def test_tensorboard_has_the_hyper_parameters_and_the_score_of_every_trial(calm: Path) -> None:

@@ -24,6 +24,7 @@ from fer.config.profile import Profile
 from fer.config.schema import RunConfig
 from fer.config.search import Search
 from fer.config.study import Resources, minutes
+from fer.errors import CallerError
 from fer.publish import write_json, write_yaml
 from fer.search.asked import Asked
 from fer.study.jobs import read_queue
@@ -32,16 +33,26 @@ from fer.study.store import Store
 from fer.study.submission import Submission, next_number
 
 
+def refuse_search(search: Search, configs: list[RunConfig], place: str, profile: Profile) -> None:
+    """Raise a `CallerError` for a job that a cluster cannot have."""
+    refuse_impossible(Resources(time=search.resources.time), place, profile)
+    check_partitions(place, profile)
+    shape, most = shape_of(search, configs, profile), profile.gpus_per_node
+    if shape.gpus and most is not None and shape.gpus_a_rank > most:
+        raise CallerError(
+            f"resources.slots: trials at a time × GPUs of each = {search.resources.slots} × "
+            f"{search.resources.gpus:g} on one node, and a node of {place} has {most} "
+            "(gpus_per_node); use more nodes: resources.job_nodes")
+
+
 def submit_search(search: Search, asked: Asked, configs: list[RunConfig], store: Store, place: str,
                   profile: Profile, console: Console) -> int:
     """Submit the job of a search, unless it is in the queue; returns the exit code.
 
     Raises:
-        CallerError: SLURM refuses it, or cannot give what it needs.
+        CallerError: SLURM refuses it.
     """
     shape = shape_of(search, configs, profile)
-    refuse_impossible(Resources(gpus=max(1, shape.gpus_a_rank), time=search.resources.time), place,
-                      profile)
     scripts = store.study(search.search) / SCRIPTS
     with submitting(store) as lock:
         jobs = read_queue()
@@ -50,7 +61,6 @@ def submit_search(search: Search, asked: Asked, configs: list[RunConfig], store:
             if job and jobs.may_live(job):
                 console.print(f"search {search.search} is job {job} already; log: {path}")
                 return 0
-        check_partitions(place, profile)
         submission = Submission(scripts / f"{next_number(scripts):03}")
         submission.folder.mkdir(parents=True)
         site = site_of(search.search, snapshot(REPOSITORY, scripts), profile)

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from fer.cluster.machine import cores, count_gpus
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.slurm import refuse_impossible
+from fer.cluster.submit import check_partitions
 from fer.config.load import dump, load_search
 from fer.config.places import REPOSITORY, cache, data_root, home
 from fer.config.schema import RunConfig
@@ -20,14 +22,14 @@ from fer.publish import write_yaml
 from fer.search.accounted import all_ended, complete, repeats_of
 from fer.search.asked import Asked
 from fer.search.best import Best, write_best
-from fer.search.cluster import submit_search
+from fer.search.cluster import refuse_search, submit_search
 from fer.search.here import ray_here
 from fer.search.progress import SearchProgress
 from fer.search.record import Record
 from fer.search.slots import Slots
 from fer.search.sources import Listed, Source
 from fer.search.tpe import Suggested
-from fer.search.trial_jobs import TrialJobs
+from fer.search.trial_jobs import TrialJobs, wanted_by
 from fer.search.trials import Maker, label
 from fer.study.contents import (
     Contents,
@@ -72,9 +74,12 @@ def tune(asked: Asked, cluster: str = "") -> int:
     search, maker = _read(asked)
     store = Store(home())
     if search.resources.ranks > 1:
+        refuse_impossible(wanted_by(search.resources), place, profile)
+        check_partitions(place, profile)
         jobs = TrialJobs(store, search.search, place, profile, search.resources, maker.contents)
         return search_here(asked, trial_jobs=jobs)
     configs, _ = maker.checked()
+    refuse_search(search, configs, place, profile)
     _check_begun(search_folder(store, search), search, asked.resume)
     _prepare_data(configs, maker)
     return submit_search(search, asked, configs, store, place, profile, console)
@@ -207,7 +212,7 @@ def _reopen(store: Store, record: Record, maker: Maker) -> None:
             folder = store.folder(run)
             if folder.gave_up:
                 folder.reopen()
-        record.change(entry.key, state="running", error="")
+        record.change(entry.key, state="waiting", error="")
 
 
 def _prepare_data(configs: list[RunConfig], maker: Maker) -> None:

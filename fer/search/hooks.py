@@ -13,8 +13,8 @@ from fer.search.record import Key
 class Heard(Protocol):
     """Who is told what became of trials."""
 
-    def begun(self, key: Key) -> None:
-        """A process works on a trial."""
+    def stand(self, running: set[Key], paused: set[Key]) -> None:
+        """Processes work on some trials, and others wait to go on."""
 
     def heard(self, key: Key, result: dict[str, Any]) -> None:
         """A trial has trained an epoch."""
@@ -49,9 +49,9 @@ class Listener(NotKept, Callback):
                         result: dict[str, Any], **info: Any) -> None:
         self._tuning.heard(_key_of(trial), result)
 
-    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial,
-                       **info: Any) -> None:
-        self._tuning.begun(_key_of(trial))
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        self._tuning.stand(*({_key_of(trial) for trial in trials if trial.status == status}
+                             for status in (TuneTrial.RUNNING, TuneTrial.PAUSED)))
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial,
                          **info: Any) -> None:

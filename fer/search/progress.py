@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer.config.search import Search
-from fer.search.record import Entry, Key, Record, best_first
+from fer.search.record import ENDED, Entry, Key, Record, best_first
 from fer.search.slots import Slots
 from fer.search.trials import label, shown
 from fer.study.live import Shown
@@ -34,7 +34,7 @@ class SearchProgress(Shown):
             self.live.update(self.table(entries), refresh=True)
             return
         for entry in entries:
-            if entry.state != "running" and entry.key not in self._said:
+            if entry.state in ENDED and entry.key not in self._said:
                 self._said.add(entry.key)
                 self.console.print(self._line(entry), markup=False, highlight=False,
                                    soft_wrap=True)
@@ -83,19 +83,24 @@ class SearchProgress(Shown):
         return " · ".join(parts)
 
     def _time_left(self, entries: list[Entry], epochs: int) -> float | None:
-        """Return seconds until the trials of the budget have trained to their ends, at this rate.
+        """Return seconds until the first of the budget's limits is reached, at this rate.
 
-        Early stopping makes it less. None before the first epoch, or without a number of trials.
+        For trials that is when all have trained to their ends; early stopping makes it less. None
+        before the first epoch, and for a grid without a budget.
         """
         new = epochs - (self._epochs_before or 0)
         if not new or not entries:
             return None
         budget = self.search.budget
         longest = max(entry.epochs for entry in entries)
-        wanted = [limit for limit in (budget.epochs, (budget.trials or 0) * longest) if limit]
         ended = sum(entry.epochs - len(entry.curve) for entry in entries
-                    if entry.state != "running")
-        return max(0, min(wanted) - epochs - ended) * self.seconds / new if wanted else None
+                    if entry.state in ENDED)
+        left: list[float] = [limit - epochs for limit in (budget.epochs,) if limit]
+        if budget.trials:
+            left.append(budget.trials * longest - epochs - ended)
+        if budget.gpu_hours and (used := self.slots.gpu_hours(entries)):
+            left.append(epochs * (budget.gpu_hours / used - 1))  # at the hours an epoch took
+        return max(0, min(left)) * self.seconds / new if left else None
 
     def _cells(self, entry: Entry, best: list[Entry], keys: list[str]) -> list[str]:
         number, state, epoch, score, *params = cells(entry, keys)

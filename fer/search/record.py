@@ -14,7 +14,7 @@ from fer.study.lease import Lease
 
 SCHEMA = 1
 Key = tuple[int, "int | None"]
-TrialState = Literal["running", "done", "stopped", "failed"]
+TrialState = Literal["waiting", "running", "done", "stopped", "failed"]
 ENDED: tuple[TrialState, ...] = ("done", "stopped", "failed")
 
 
@@ -28,6 +28,7 @@ class Entry:
         params: configuration key -> the value that was drawn.
         run: name of the run folder.
         seed: of a finalist; None in the search itself.
+        state: `waiting` is not begun yet, or paused.
         score: what it has reached on validation; None before its first epoch.
         curve: the score after each epoch.
         epochs: the most that it would train.
@@ -41,7 +42,7 @@ class Entry:
     run_id: str = ""
     config_id: str = ""
     seed: int | None = None
-    state: TrialState = "running"
+    state: TrialState = "waiting"
     score: float | None = None
     curve: list[float] = field(default_factory=list)
     epochs: int = 0

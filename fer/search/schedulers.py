@@ -1,5 +1,7 @@
 """Ray Tune's schedulers, as a search file names them."""
 
+import math
+
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -26,3 +28,12 @@ def scheduler_of(wanted: Scheduler, epochs: int) -> TrialScheduler:
         return HyperBandScheduler("epoch", max_t=epochs, reduction_factor=wanted.reduction,
                                   stop_last_trials=False)
     return FIFOScheduler()
+
+
+def largest_bracket(epochs: int, reduction: int) -> int:
+    """Return the trials of HyperBand's largest bracket.
+
+    So many are to be there before the first is paused: Tune takes a bracket to be whole when those
+    that it has are at its rung, and would stop none.
+    """
+    return int(reduction ** round(math.log(epochs) / math.log(reduction)))

@@ -19,6 +19,11 @@ from fer.study.snapshot import snapshot
 from fer.study.store import Store
 
 
+def wanted_by(trial: TrialResources) -> Resources:
+    """Return what the job of one trial asks for."""
+    return Resources(gpus=max(1, int(trial.gpus)), nodes=trial.nodes, time=trial.time)
+
+
 @dataclass
 class TrialJobs:
     """Submits trials of one search to one cluster.
@@ -42,8 +47,7 @@ class TrialJobs:
         Raises:
             CallerError: SLURM refused it.
         """
-        wanted = Resources(gpus=max(1, int(self.resources.gpus)), nodes=self.resources.nodes,
-                           time=self.resources.time)
+        wanted = wanted_by(self.resources)
         self._most = self._most or max_array_size()
         with submitting(self.store) as lock:
             queue = Queue(self.store.home, read_queue())

@@ -23,7 +23,7 @@ from fer.search.here import LEAVING
 from fer.search.hooks import Enough, Listener
 from fer.search.proposals import Proposals
 from fer.search.record import ENDED, Entry, Key, Record
-from fer.search.schedulers import scheduler_of
+from fer.search.schedulers import largest_bracket, scheduler_of
 from fer.search.slots import Slots
 from fer.search.sources import Source
 from fer.search.space import Overrides
@@ -37,6 +37,12 @@ from fer.study.store import RunFolder, Store
 LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
 LOOK_S = 5.0  # between two questions whether Ray lives
 INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed
+
+
+def most_cores(slots: Slots) -> float:
+    """Return the cores of Ray that a trial has to hold so that no more of them run at a time."""
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return max(slots.cpus, min(sum(nodes) / slots.most, min(nodes)) if slots.most else 0.0)
 
 
 @dataclass
@@ -62,7 +68,7 @@ class Tuning:
     leaving: bool = False
     _shown: float = 0.0
     _keys: Sequence[Key] = ()
-    _active: set[Key] = field(default_factory=set)
+    _active: set[Key] = field(default_factory=set)  # with a process
     _left_at: float = 0.0
     _looked: float = 0.0
     _lost: bool = False
@@ -95,12 +101,17 @@ class Tuning:
         states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
         enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
         proposals = Proposals(source, self._before, self.prepare, enough)
+        # trials that wait for others count for Tune's own limit, so there the cores have to do
+        waits = self.search.scheduler.name == "hyperband" and not final
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = (
+            str(largest_bracket(epochs, self.search.scheduler.reduction)) if waits else "auto")
+        cpus = most_cores(self.slots) if waits else self.slots.cpus
         tuner = Tuner(
-            tune.with_resources(RunTrial, {"cpu": self.slots.cpus, "gpu": self.slots.gpus}),
+            tune.with_resources(RunTrial, {"cpu": cpus, "gpu": self.slots.gpus}),
             tune_config=TuneConfig(
                 metric="score", mode="max" if self.search.higher_is_better else "min",
                 search_alg=proposals, num_samples=most, reuse_actors=True,
-                max_concurrent_trials=self.slots.most or None,
+                max_concurrent_trials=None if waits else self.slots.most or None,
                 scheduler=None if final else scheduler_of(self.search.scheduler, epochs)),
             run_config=tune.RunConfig(
                 name="trials", storage_path=str(states), verbose=0,
@@ -131,7 +142,7 @@ class Tuning:
         """Say how trials ended that Tune ended without a word: for the budget, or with their
         process when it had nothing more to do."""
         for entry in list(self.record):
-            if entry.state == "running" and entry.run and (entry.seed, self._keys) == (None, ()):
+            if entry.state not in ENDED and entry.run and (entry.seed, self._keys) == (None, ()):
                 entry = self.record.change(entry.key, state="stopped")
             if entry.state != "stopped":
                 continue
@@ -215,9 +226,14 @@ class Tuning:
         errors = [self.store.folder(run).status().error for run in runs]
         return next((error for error in errors if error), "")
 
-    def begun(self, key: Key) -> None:
-        """Note that a process works on a trial."""
-        self._active.add(key)
+    def stand(self, running: set[Key], paused: set[Key]) -> None:
+        """Note which trials processes work on, and which wait to go on."""
+        self._active = running
+        for key in running | paused:
+            entry = self.record.get(key)
+            state = "running" if key in running else "waiting"
+            if entry is not None and entry.state not in (*ENDED, state):
+                self.record.change(key, state=state)
 
     def restarted(self, key: Key) -> None:
         """Let a trial whose process is dead be worked on by another, on whatever node."""
