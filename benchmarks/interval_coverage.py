@@ -10,11 +10,12 @@ import argparse
 from itertools import product
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, trim_mean
 
-from fer.evaluate.bootstrap import tabulate
+from fer.evaluate.bootstrap import draw, tabulate
 from fer.evaluate.interval import interval
 from fer.evaluate.predictions import Predictions
+from fer.evaluate.significance import improvement, middle_mean
 
 CLASSES = ("negative", "neutral", "positive")
 SHARES = np.array([0.15, 0.35, 0.5])
@@ -23,13 +24,25 @@ SPREADS = (0.0, 0.3, 0.6)  # between seeds: not at all, some, a lot
 SIZES, SEEDS = (100, 135, 300), (1, 5, 10)
 
 
+Pictures = tuple[np.ndarray, np.ndarray]  # of each: its class, and how hard it is
+
+
+def draw_pictures(rng: np.random.Generator, n: int) -> Pictures:
+    """Return n pictures."""
+    return rng.choice(3, n, p=SHARES), rng.normal(size=n)
+
+
 def simulate(rng: np.random.Generator, n: int, seeds: int, spread: float = 0.0,
-             crowd: str = "p", skill: float = 0.0) -> dict[int, Predictions]:
+             crowd: str = "p", skill: float = 0.0, pictures: Pictures | None = None
+             ) -> dict[int, Predictions]:
     """Return predictions by seed on n pictures, two a person.
 
     The recall of a class is Phi((EASE + skill) / sqrt(2 + spread²)).
+
+    Args:
+        pictures: on which other models are measured too; None draws them.
     """
-    labels, hard = rng.choice(3, n, p=SHARES), rng.normal(size=n)
+    labels, hard = pictures or draw_pictures(rng, n)
     found = {}
     for seed in range(seeds):
         noise = rng.normal(size=n) + spread * rng.normal()
@@ -48,12 +61,45 @@ def coverage(n: int, seeds: int, spread: float, sets: int, resamples: int = 600
     truth = {"uar": recall.mean(), "accuracy": (recall * SHARES).sum(),
              "recall:negative": recall[0]}
     hits = dict.fromkeys(truth, 0)
-    for _ in range(sets):
-        found = interval(tabulate(simulate(rng, n, seeds, spread)), resamples=resamples)
+    for number in range(sets):  # others in each: resamples are a function of who the people are
+        found = interval(tabulate(simulate(rng, n, seeds, spread, crowd=f"{number}-")),
+                         resamples=resamples)
         for name, value in truth.items():
             one = found[name]
             assert one.low is not None and one.high is not None
             hits[name] += one.low <= value <= one.high
+    return {name: hit / sets for name, hit in hits.items()}
+
+
+def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
+                    resamples: int = 400) -> dict[str, float]:
+    """Return the share of simulated test sets whose limits hold the truth, for pooled values.
+
+    Those are the interquartile mean of UAR over the runs of some configurations, and the
+    probability that one of their runs beats one of another value, which is as good or better.
+    """
+    rng = np.random.default_rng([seeds, n, configs])
+    better, apart = 0.3, 0.2  # of another value, and between configurations
+
+    def runs(skill: float) -> np.ndarray:
+        lucky = np.random.default_rng(int(100 * skill)).normal(size=100_000)
+        return np.asarray(norm.cdf((EASE[:, None] + skill - spread * lucky) / np.sqrt(2)).mean(0))
+
+    lines = [apart * number for number in range(configs)]
+    truth = {"middle": trim_mean(np.concatenate([runs(skill) for skill in lines]), 0.25),
+             "even": 0.5, "better": np.mean([(runs(skill + better) > runs(skill)).mean()
+                                             for skill in lines])}
+    hits = dict.fromkeys(truth, 0)
+    for number in range(sets):
+        pictures = draw_pictures(rng, n)
+        mine, even, other = ([draw(tabulate(simulate(
+            rng, n, seeds, spread, f"{number}-", skill + more, pictures)), resamples)
+            for skill in lines] for more in (0.0, 0.0, better))
+        found = {"middle": middle_mean(mine, "uar"), "even": improvement(even, mine, "uar"),
+                 "better": improvement(other, mine, "uar")}
+        for name, one in found.items():
+            assert one.low is not None and one.high is not None
+            hits[name] += one.low <= truth[name] <= one.high
     return {name: hit / sets for name, hit in hits.items()}
 
 
@@ -66,4 +112,8 @@ if __name__ == "__main__":
             continue  # one seed says nothing of the spread: its interval is test sampling only
         shares = coverage(n, seeds, spread, sets)
         print(f"{seeds:2} seeds, {n:3} pictures, spread {spread}: " + ", ".join(
+            f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)
+    for seeds, configs, spread in product((5, 10), (1, 3), SPREADS[1:]):
+        shares = pooled_coverage(135, seeds, spread, configs, sets)
+        print(f"{configs} × {seeds} seeds, 135 pictures, spread {spread}: " + ", ".join(
             f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)

@@ -15,6 +15,7 @@ from fer.evaluate.metrics import (
     log_probabilities,
     measure,
     result_path,
+    soft_scores,
     validation_scores,
     write_result,
 )
@@ -61,6 +62,16 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
         reference.precision_score(labels, predicted, average=None))
     assert found["brier"] == pytest.approx(
         np.mean(((probabilities - np.eye(3)[labels]) ** 2).sum(1)))
+
+
+@pytest.mark.parametrize(("n", "width"), [(200, 3), (7, 3), (40, 7), (3, 3), (30, 2)])
+def test_soft_scores_are_the_measured_ones(n: int, width: int) -> None:
+    for seed in range(5):
+        labels, logits = random_table(seed, n, width)
+        logits = logits.round(int(seed > 2))  # with ties too
+        full, fast = measure(labels, logits, tuple("abcdefg"[:width])), soft_scores(labels, logits)
+        assert fast == pytest.approx({name: full[name] for name in fast})
+    assert soft_scores(np.zeros(4, int), np.eye(4, 3))["auroc"] is None
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -23,7 +23,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from fer.config.study import Study
 from fer.evaluate.bootstrap import draw
-from fer.evaluate.metrics import confusion
+from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
 from fer.publish import read_json, write_json
 from fer.report.across import BELOW, BEST, TIED, across
@@ -216,7 +216,7 @@ def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(
 ) -> None:
     monkeypatch.setattr("fer.report.contents.MATRICES_SHOWN", 3)
     build(small)
-    found = rows(small.out / "confusion.csv")
+    found = [row for row in rows(small.out / "confusion.csv") if not row["fact"]]
     configs = {run.config_id for run in small.runs}
     assert len(found) == len(configs) * len(SMALL) * 9
     mine = [run for run in small.runs if run.config_id == small.runs[0].config_id]
@@ -294,6 +294,35 @@ def test_parts_of_a_test_set_are_those_that_the_data_set_names(small: Simulated)
     assert int(row["n"]) == sum(keep)
     accuracy = next(row for row in found if row["metric"] == "accuracy")
     assert float(accuracy["low"]) < float(accuracy["high"])
+
+
+def test_parts_have_every_metric_and_each_is_that_of_the_part_alone(small: Simulated) -> None:
+    def facts(sample_id: str) -> dict[str, str]:
+        return {"mask_type": ("cloth", "surgical")[int(sample_id[-8:-4]) % 2]}
+
+    build(small, facts=facts)
+    found = [row for row in rows(small.out / "parts.csv") if row["fact"] == "mask_type"
+             and row["value"] == "cloth" and row["test_on"] == "real/test"]
+    mine = [run for run in small.runs if run.config_id == small.runs[0].config_id]
+    alone, together = {}, np.zeros((3, 3), int)
+    for run in mine:
+        table = predictions_of(run, "real/test")
+        keep = np.array([facts(name)["mask_type"] == "cloth" for name in table.sample_ids])
+        one = measure(table.labels[keep], table.logits[keep], CLASSES)
+        together += np.array(one["confusion"])
+        alone[str(run.seed)] = {name: one[name] for name in (
+            "accuracy", "uar", "macro_f1", "nll", "brier", "ece", "auroc")} | {
+            f"{kind}:{name}": one[kind][name] for kind in ("recall", "precision")
+            for name in CLASSES}
+    for metric in next(iter(alone.values())):
+        scores = {row["seed"]: float(row["score"]) for row in found if row["metric"] == metric
+                  and row["config_id"] == mine[0].config_id}
+        assert scores == pytest.approx({seed: one[metric] for seed, one in alone.items()} | {
+            "": np.mean([one[metric] for one in alone.values()])}, abs=2e-6), metric
+    counts = [int(row["n"]) for row in rows(small.out / "confusion.csv")
+              if (row["config_id"], row["test_on"], row["fact"], row["value"]) == (
+                  mine[0].config_id, "real/test", "mask_type", "cloth")]
+    assert counts == together.ravel().tolist()
 
 
 def test_how_many_pictures_a_person_has_makes_parts_too(small: Simulated) -> None:

@@ -48,7 +48,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     """Return the mean over seeds of `metric` with its limits and p-value.
 
     With five seeds or more both people and seeds are resampled, else people only. Deviations
-    of either level are stretched (`_stretch`), because a bootstrap of few is too narrow. The
+    of either level are stretched (`stretch`), because a bootstrap of few is too narrow. The
     spread of the seeds is taken net of what test sampling alone puts into it: resampling
     both ways counts that interaction twice (Owen 2007, "The pigeonhole bootstrap").
     Simulated coverage of a nominal 95 %, five and ten seeds: 94 to 98 %, where the plain
@@ -66,7 +66,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     if people < 2 or len(resampled) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     means = resampled.mean(axis=1)
-    deviations = _stretch(people) * (means - value)
+    deviations = stretch(people) * (means - value)
     variances, freedoms = [float(means.var())], [people - 1]
     if kind == SEEDS_AND_TEST:
         net = between_seeds(observed, resampled)
@@ -74,7 +74,7 @@ def interval_of(draws: Draws, metric: str) -> Interval:
         shrink = np.sqrt(net / total) if total > 0 else 0.0
         picked = generator("seeds", str(count)).integers(0, count, (len(means), count))
         moved = observed[picked].mean(axis=1) - value
-        deviations = deviations + _stretch(count) * shrink * moved
+        deviations = deviations + stretch(count) * shrink * moved
         variances.append(net / count)
         freedoms.append(count - 1)
     low, high = np.clip(value + np.percentile(
@@ -94,8 +94,11 @@ def between_seeds(observed: np.ndarray, resampled: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=256)
-def _stretch(count: float) -> float:
+def stretch(count: float, freedom: float | None = None) -> float:
     """Return sqrt(n / (n - 1)) t / z: a bootstrap of n is too narrow by this factor.
+
+    Args:
+        freedom: degrees of freedom of the spread; None for one sample: n - 1.
 
     Its variance divides by n where the unbiased one divides by n - 1, and its percentiles are
     normal-like where the mean of n has t tails (Hesterberg 2015, 10.1080/00031305.2015.1089789).
@@ -103,7 +106,7 @@ def _stretch(count: float) -> float:
     from scipy.stats import norm, t
 
     tail = (1 + LEVEL) / 2
-    return float(np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1) / norm.ppf(tail))
+    return float(np.sqrt(count / (count - 1)) * t.ppf(tail, freedom or count - 1) / norm.ppf(tail))
 
 
 def _all_alike(value: float, people: float) -> tuple[float, float]:

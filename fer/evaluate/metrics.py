@@ -127,6 +127,29 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
     return result
 
 
+def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
+    """Return nll, brier, ece and auroc as `measure` does, in a hundredth of its time.
+
+    For the many parts of test sets of many runs. AUROC is that of Mann and Whitney's ranks.
+
+    Args:
+        labels: integers, N. logits: float, N x C, finite.
+    """
+    from scipy.stats import rankdata
+
+    logs = log_probabilities(logits)
+    probabilities, true = np.exp(logs), np.eye(logits.shape[1], dtype=bool)[labels]
+    positive = true.sum(axis=0).astype(np.float64)
+    areas = None
+    if len(there := np.flatnonzero(positive)) > 1:
+        ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[there]
+        own = positive[there]
+        areas = float(((ranks / own - (own + 1) / 2) / (len(labels) - own)).mean())
+    return {"nll": float(-logs[true].mean()),
+            "brier": float(((probabilities - true) ** 2).sum(axis=1).mean()),
+            "ece": reliability(labels, probabilities).error, "auroc": areas}
+
+
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Return the area under the ROC curve, each class against the rest, mean over the classes.
 

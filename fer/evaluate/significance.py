@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.evaluate.bootstrap import Draws, generator
-from fer.evaluate.interval import SEEDS_AND_TEST, SEEDS_NEEDED, TEST_SAMPLING, Interval
+from fer.evaluate.interval import (
+    SEEDS_AND_TEST,
+    SEEDS_NEEDED,
+    TEST_SAMPLING,
+    Interval,
+    between_seeds,
+    stretch,
+)
 
 MIDDLE = 0.25  # cut from either end for the interquartile mean (Agarwal et al. 2021, 2108.13264)
 LIMITS = (2.5, 97.5)
@@ -74,10 +81,13 @@ Scores = list[list[np.ndarray]]  # nested as the groups of draws are; seeds are 
 
 def _over_runs(groups: Sequence[Sequence[Draws]], metric: str,
                statistic: Callable[[Scores], np.ndarray]) -> Interval:
-    """Return a statistic of the scores of runs with its percentile limits.
+    """Return a statistic of the scores of runs with its limits.
+
+    As in `interval_of`, what comes of other people and what comes of other seeds is added up, each
+    stretched for their number.
 
     Args:
-        statistic: of scores (... x S) to (...).
+        statistic: of scores (... x S) to (...), between 0 and 1.
     """
     every = [one for group in groups for one in group]
     first, seeds = every[0], min(len(one.seeds) for one in every)
@@ -85,26 +95,40 @@ def _over_runs(groups: Sequence[Sequence[Draws]], metric: str,
     kind = SEEDS_AND_TEST if seeds >= SEEDS_NEEDED else TEST_SAMPLING
     if not np.isfinite(value):
         return Interval(None, None, None, kind, seeds, first.n, first.people)
-    numbers = {id(one): place for place, one in enumerate({id(one): one for one in every}.values())}
-    drawn = {id(one): _resampled(one, metric, str(numbers[id(one)]), kind == SEEDS_AND_TEST)
-             for one in every}  # one that stands in several places is one draw
-    found = statistic([[drawn[id(one)] for one in group] for group in groups])
-    found = found[np.isfinite(found)]
-    if first.effective[metric] < 2 or len(found) < 2:
+    found = statistic([[one.resampled[metric] for one in group] for group in groups])
+    there = np.isfinite(found)
+    if first.effective[metric] < 2 or there.sum() < 2:
         return Interval(value, None, None, kind, seeds, first.n, first.people)
-    low, high = np.percentile(found, LIMITS)
+    deviations = stretch(first.effective[metric]) * (found - value)
+    if kind == SEEDS_AND_TEST:
+        own = list({id(one): one for one in every}.values())  # one in several places is one draw
+        picked = {id(one): _other_seeds(one, metric, str(place), len(found))
+                  for place, one in enumerate(own)}
+        moved = statistic([[picked[id(one)] for one in group] for group in groups]) - value
+        freedom = sum(len(one.seeds) - 1 for one in own)
+        deviations += stretch(seeds, freedom) * _share_of_seeds(own, metric) * moved
+    low, high = np.clip(value + np.percentile(deviations[there], LIMITS), 0.0, 1.0)
     return Interval(value, float(min(low, value)), float(max(high, value)), kind, seeds, first.n,
                     first.people)
 
 
-def _resampled(one: Draws, metric: str, word: str, seeds: bool) -> np.ndarray:
-    """Return scores in every resample, R x S; the seeds drawn again too where there are enough."""
-    found = one.resampled[metric]
-    if not seeds:
-        return found
-    count = found.shape[1]
-    picked = generator("runs", word, str(count)).integers(0, count, found.shape)
-    return np.take_along_axis(found, picked, axis=1)
+def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarray:
+    """Return the scores as measured of seeds that are drawn again, R x S."""
+    observed = one.observed[metric]
+    size = (resamples, len(observed))
+    return observed[generator("runs", word, str(size[1])).integers(0, size[1], size)]
+
+
+def _share_of_seeds(draws: Sequence[Draws], metric: str) -> float:
+    """Return how much of the spread between seeds (a standard deviation) is not test sampling."""
+    total = sum(float(one.observed[metric].var(ddof=1)) for one in draws)
+    net = sum(between_seeds(one.observed[metric], _whole(one.resampled[metric])) for one in draws)
+    return float(np.sqrt(net / total)) if total > 0 else 0.0
+
+
+def _whole(resampled: np.ndarray) -> np.ndarray:
+    """Return the resamples in which all classes are there."""
+    return resampled[np.isfinite(resampled).all(axis=1)].astype(np.float64)
 
 
 def _trimmed(scores: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) 
     pooled, notes = ensembles(gathered, analysis)
     analysis = replace(analysis, problems=(*analysis.problems, *notes))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), across(analysis),
-                    tuple(pooled), tuple(parts(analysis, about.facts)),
+                    tuple(pooled), tuple(parts(analysis, about.facts, gathered.measured)),
                     tuple(attentions(_looked_at(gathered.runs, about))),
                     provenance(gathered.runs, memory))
 

@@ -5,15 +5,17 @@ is in no part. Intervals are those of the part alone.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fer.evaluate.bootstrap import Tables, draw, within
 from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import NOBODY
 from fer.report.analyse import Analysis, Cell, Config
+from fer.report.read.collect import Measured
 
 Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown
 
@@ -30,8 +32,11 @@ class Part:
     Attributes:
         fact, value: such as `mask_type` and `cloth`.
         n, people: pictures and people in the part.
-        metrics: uar, accuracy, recall:CLASS with intervals; UAR over the classes that are there.
-        by_seed: seed -> the same of its run alone.
+        metrics: uar, accuracy, macro_f1, recall:CLASS with intervals; means over classes are over
+            those that are there.
+        by_seed: seed -> the same of its run alone, and precision:CLASS, nll, brier, ece, auroc;
+            None where undefined.
+        confusion: int64, C x C, summed over seeds; rows true.
     """
 
     config: Config
@@ -41,11 +46,27 @@ class Part:
     n: int
     people: int
     metrics: dict[str, Interval]
-    by_seed: dict[int, dict[str, float]]
+    by_seed: dict[int, dict[str, float | None]]
+    confusion: np.ndarray
+
+    @property
+    def plain(self) -> dict[str, float | None]:
+        """What has no interval: the mean over seeds, None where it is undefined for one."""
+        first, *others = self.by_seed.values()
+        found: dict[str, float | None] = {}
+        for name in first.keys() - self.metrics.keys():
+            values = [one for alone in (first, *others) if (one := alone[name]) is not None]
+            found[name] = float(np.mean(values)) if len(values) > len(others) else None
+        return dict(sorted(found.items()))
 
 
-def parts(analysis: Analysis, facts: Facts) -> list[Part]:
-    """Return every configuration on every part of every test set that has parts."""
+def parts(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], Measured]
+          ) -> list[Part]:
+    """Return every configuration on every part of every test set that has parts.
+
+    Args:
+        measured: run name, split -> predictions.
+    """
     found = []
     for split in analysis.measured_splits():
         cells = [cell for config in analysis.configs
@@ -55,19 +76,47 @@ def parts(analysis: Analysis, facts: Facts) -> list[Part]:
             assert cell.tables is not None
             by_pictures.setdefault(cell.tables.pictures, []).append((cell, cell.tables))
         for members in by_pictures.values():
-            for fact, value, keep in _divide(members[0][1], facts):  # one draw of people serves all
-                found += [_part(cell, within(tables, keep), fact, value)
-                          for cell, tables in members]
+            divided = _divide(members[0][1], facts)
+            logits = [_logits(cell, tables, measured) if divided else {}
+                      for cell, tables in members]
+            for fact, value, keep in divided:  # one draw of people serves all
+                found += [_part(cell, within(tables, keep), fact, value,
+                                {seed: rows[keep] for seed, rows in own.items()})
+                          for (cell, tables), own in zip(members, logits, strict=True)]
     return found
 
 
-def _part(cell: Cell, part: Tables, fact: str, value: str) -> Part:
-    draws = draw(part)
-    names = [name for name in draws.observed if name != "macro_f1"]
+def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measured]
+            ) -> dict[int, np.ndarray]:
+    """Return the logits of each seed's run (N, C) in the order of the tables' pictures."""
+    found = {}
+    for run in reversed(cell.config.runs):  # of a seed that is there twice the first run counts
+        one = measured.get((run.run, cell.split))
+        if one is not None and one.predictions is not None:
+            names = np.array(one.predictions.sample_ids, dtype=object)
+            found[run.seed] = one.predictions.logits[np.argsort(names, kind="stable")]
+    return {seed: found[seed] for seed in tables.seeds}
+
+
+def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray]
+          ) -> Part:
+    draws, counts = draw(part), part.counts.sum(axis=1).astype(np.int64)
     return Part(cell.config, cell.split, fact, value, part.n, len(part.people),
-                {name: interval_of(draws, name) for name in names},
-                {seed: {name: float(draws.observed[name][row]) for name in names}
-                 for row, seed in enumerate(draws.seeds)})
+                {name: interval_of(draws, name) for name in draws.observed},
+                {seed: {**{name: _known(values[row]) for name, values in draws.observed.items()},
+                        **_precision(counts[row], part.classes),
+                        **soft_scores(part.labels, logits[seed])}
+                 for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0))
+
+
+def _precision(table: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+    with np.errstate(invalid="ignore"):
+        values = np.diagonal(table) / table.sum(axis=0)
+    return {f"precision:{name}": _known(one) for name, one in zip(classes, values, strict=True)}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:

@@ -186,7 +186,8 @@ def parts(found: Sequence[Part]) -> Listing:
              text(", ".join(f"{alone['uar']:.2f}" for alone in one.by_seed.values())),
              number(one.n), number(one.people)] for one in found]
     few = any(one.n < FEW_PICTURES for one in found)
-    return listing("By what is known of the pictures; UAR over the classes that the part has", [
+    return listing("By what is known of the pictures; UAR over the classes that the part has. "
+                   "Every other metric is in parts.csv", [
         Column("test set"), Column("fact"), Column("value"), Column("configuration"),
         Column("UAR", number=True), Column("accuracy", number=True), Column("UAR", "seed by seed"),
         Column("n", number=True), Column("people", number=True)], rows,

@@ -31,12 +31,11 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "beside, seed by seed; they take pictures for independent.",
         "The interquartile mean leaves out the best and the worst quarter of runs; the "
         "probability of improvement is that of a run to beat one of another value in the same "
-        "company (Agarwal et al. 2021); their limits are plain percentiles, not widened, and hold "
-        "about nine times in ten with five seeds. Effective robustness is the distance on real "
-        "masks from the least-squares line over all configurations on probit axes (Miller et al. "
-        "2021), "
-        "fitted again in every resample. Ensembles average probabilities; the greedy one is "
-        "chosen on validation (Caruana et al. 2004), their intervals hold test sampling only.",
+        "company (Agarwal et al. 2021); their limits are widened alike. Effective robustness is "
+        "the distance on real masks from the least-squares line over all configurations on "
+        "probit axes (Miller et al. 2021), fitted again in every resample. Ensembles "
+        "average probabilities; the greedy one is chosen on validation (Caruana et al. 2004), "
+        "their intervals hold test sampling only.",
         *_origin(analysis, origin))
 
 

@@ -25,7 +25,7 @@ def write_tables(study: str, found: Findings, out: Path) -> None:
     analysis = found.analysis
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
-             "confusion": _confusions(study, analysis),
+             "confusion": _confusions(study, found),
              "comparisons": _comparisons(study, found), "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
@@ -88,15 +88,22 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
                    *(cell.plain.get(name) for name in PLAIN))
 
 
-def _confusions(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration x test set x true class x what it is called."""
-    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "seeds",
-           "class", "called", "n")
-    for cell in analysis.cells.values():
-        for name, line in zip(analysis.classes, cell.confusion.tolist(), strict=True):
-            for called, number in zip(analysis.classes, line, strict=True):
-                yield (study, *_names(cell.config), cell.split, len(cell.seeds), name, called,
-                       number)
+def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x test set or part of it x true class x what it is called.
+
+    `fact` and `value` name the part, and are empty for the whole set.
+    """
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
+           "value", "seeds", "class", "called", "n")
+    tables = [(cell.config, cell.split, "", "", len(cell.seeds), cell.confusion)
+              for cell in found.analysis.cells.values()]
+    tables += [(part.config, part.split, part.fact, part.value, len(part.by_seed), part.confusion)
+               for part in found.parts]
+    classes = found.analysis.classes
+    for config, *place, counts in tables:
+        for name, line in zip(classes, counts.tolist(), strict=True):
+            for called, number in zip(classes, line, strict=True):
+                yield (study, *_names(config), *place, name, called, number)
 
 
 def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
@@ -126,14 +133,16 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     """Yield one row per configuration x part of a test set x metric, and one a run of it.
 
-    `seed` is empty in the former; runs have no limits.
+    `seed` is empty in the former; runs have no limits, nor have precision, nll, brier, ece, auroc.
     """
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
            "value", "metric", "score", "low", "high", "seeds", "n", "people", "seed")
     for part in found.parts:
-        for metric, one in part.metrics.items():
+        limits = {metric: _limits(one) for metric, one in part.metrics.items()}
+        limits |= {metric: (value, None, None) for metric, value in part.plain.items()}
+        for metric, numbers in limits.items():
             start = (study, *_names(part.config), part.split, part.fact, part.value, metric)
-            yield (*start, *_limits(one), one.seeds, part.n, part.people, "")
+            yield (*start, *numbers, len(part.by_seed), part.n, part.people, "")
             for seed, alone in part.by_seed.items():
                 yield (*start, alone[metric], "", "", 1, part.n, part.people, seed)
 
