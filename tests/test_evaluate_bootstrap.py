@@ -65,10 +65,12 @@ def test_same_people_share_resamples_and_other_people_do_not() -> None:
     assert not np.array_equal(first, weights(other, 50))
 
 
-@pytest.mark.parametrize(("seeds", "spread", "n"), [(1, 0.0, 120), (5, 0.3, 120), (5, 0.0, 300)])
+@pytest.mark.parametrize(("seeds", "spread", "n"), [
+    (1, 0.0, 120), (5, 0.3, 120), (5, 0.0, 300), (10, 0.6, 135)])
 def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
     shares = coverage(n, seeds, spread, sets=600)
-    assert all(0.925 <= share <= 0.975 for share in shares.values()), shares  # 93 to 97, ± 0.9
+    least = 0.91 if seeds == 1 else 0.925  # one seed: what Wald's limits of a share have
+    assert all(least <= share <= 0.975 for share in shares.values()), shares  # 93 to 97, ± 0.9
 
 
 @pytest.mark.parametrize("configs", [1, 3])
