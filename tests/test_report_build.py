@@ -13,6 +13,7 @@ from rich.console import Console
 from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
 from fer.evaluate.interval import Interval
+from fer.evaluate.predictions import predictions_path, write_predictions
 from fer.publish import read_json
 from fer.report.answer import DRAWINGS, UNLIKE, _gap_words
 from fer.report.terminal import print_summary
@@ -131,6 +132,19 @@ def test_figures_are_the_same_bytes_each_time(finished: Simulated) -> None:
     before = [path.read_bytes() for path in files]
     build(finished)
     assert [path.read_bytes() for path in files] == before
+
+
+def test_every_figure_says_how_many_pictures_it_is_of(tmp_path: Path) -> None:
+    study = simulate(tmp_path)
+    for run in study.runs:
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"),
+                          predictions("mlfw/eval", 1.0, [1], {"mlfw/eval": ("v", 90)}))
+    build(study)
+    figures = {path.stem: path.read_text() for path in (study.out / "figures").glob("*.svg")}
+    assert len(figures) == 7
+    for name, text in figures.items():  # Matplotlib notes beside each text what it says
+        wanted = {"curves": {90}, "agreement": {135}}.get(name, {300, 135})
+        assert {int(n) for n in re.findall(r"n = ([0-9]+)", text)} == wanted, name
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from conftest import launch
+from conftest import REPOSITORY, launch
 from test_mistakes import said_in_one_line
 from test_weights import SEVEN, pictures, tiny
 
+from fer.data.pack import Pack
+from fer.data.source import Source
+from fer.evaluate.predictions import read_predictions
 from fer.models.foreign import to_original
 from fer.models.weights import describe_weights, load_model
+from fer.publish import read_json
 
 
 def original(path, classes=SEVEN):
@@ -47,6 +51,32 @@ def test_what_it_prints_starts_a_run_and_says_that_the_head_is_lost(tmp_path, to
     assert done.returncode == 0, done.stdout + done.stderr
     assert "starts from mine.safetensors" in done.stdout.replace("\n", " ")
     assert "the head was dropped" in done.stdout.replace("\n", " ")
+
+
+def test_a_converted_checkpoint_is_measured_without_a_run(tmp_path, toy_data):
+    """The job of the original tool: a checkpoint of 2021, a split, a confusion matrix."""
+    classes = ("negative", "neutral", "positive")
+    model = original(tmp_path / "resmasking_2021", classes)
+    assert convert(tmp_path / "resmasking_2021", tmp_path, "--classes", ",".join(classes)
+                   ).returncode == 0
+    data = tmp_path / "data.yaml"
+    data.write_text(f"base: {REPOSITORY}/configs/drawn.yaml\n"
+                    "data: {sets: {real: {folder: REAL-FER}}, drawn: null}\n")
+    done = launch("evaluate", tmp_path / "weights/resmasking_2021.safetensors", "--split",
+                  "real/test", "--data", data, FER_CACHE=str(tmp_path), FER_HOME=str(tmp_path),
+                  FER_DATA=str(toy_data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "positive" in done.stdout and "real/test" in done.stdout
+    (folder,) = (tmp_path / "evaluations").iterdir()
+    found = read_predictions(folder / "predictions/real/test.parquet")
+    assert read_json(folder / "results/real/test.json")["n"] == len(found) > 0
+    (packed,) = (index.parent for index in tmp_path.glob("packs/**/index.parquet"))
+    source = Source([Pack.open(packed)])
+    with torch.no_grad():
+        pixels = source.gather_from_disk(np.arange(source.n)).permute(0, 3, 1, 2)
+        alone = model(pixels / 255).numpy()
+    order = [source.index()["sample_id"].to_pylist().index(name) for name in found.sample_ids]
+    np.testing.assert_allclose(found.logits, alone[order], atol=1e-5)
 
 
 def test_other_classes_have_to_be_named(tmp_path):
