@@ -56,7 +56,7 @@ def test_what_it_prints_starts_a_run_and_says_that_the_head_is_lost(tmp_path, to
 def test_a_converted_checkpoint_is_measured_without_a_run(tmp_path, toy_data):
     """The job of the original tool: a checkpoint of 2021, a split, a confusion matrix."""
     classes = ("negative", "neutral", "positive")
-    model = original(tmp_path / "resmasking_2021", classes)
+    original(tmp_path / "resmasking_2021", classes)
     assert convert(tmp_path / "resmasking_2021", tmp_path, "--classes", ",".join(classes)
                    ).returncode == 0
     data = tmp_path / "data.yaml"
@@ -74,7 +74,7 @@ def test_a_converted_checkpoint_is_measured_without_a_run(tmp_path, toy_data):
     source = Source([Pack.open(packed)])
     with torch.no_grad():
         pixels = source.gather_from_disk(np.arange(source.n)).permute(0, 3, 1, 2)
-        alone = model(pixels / 255).numpy()
+        alone = load_model(tmp_path / "weights/resmasking_2021.safetensors")(pixels).numpy()
     order = [source.index()["sample_id"].to_pylist().index(name) for name in found.sample_ids]
     np.testing.assert_allclose(found.logits, alone[order], atol=1e-5)
 
