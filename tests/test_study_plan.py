@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fer.config.load import load_run, load_study
 from fer.config.schema import RunConfig
 from fer.errors import CallerError
-from fer.study.expand import Run, cells, expand, parents_first
+from fer.study.expand import Run, cells, expand, idle_exclusions, parents_first
 from fer.study.plan import OnDisk, plan
 
 CONFIG = load_run("configs/drawn.yaml")
@@ -149,6 +149,14 @@ def test_excluding_by_a_key_that_is_no_grid_key_is_refused() -> None:
     study = load_study("sweeps/demo.yaml", {"exclude": [{"optim.lr": 1}]})
     with pytest.raises(CallerError, match=r"optim\.lr"):
         expand(study, fake_digests)
+
+
+def test_an_exclusion_with_a_slip_in_a_value_is_said() -> None:
+    said = idle_exclusions(load_study("sweeps/demo.yaml", {"exclude": [
+        {"train_on": "mlwf"}, {"train_on": ["mlwf", "mlfw"], "seed": 0}]}))
+    assert said == ["exclude: 'train_on' is never 'mlwf' in this grid, so that line leaves out "
+                    "nothing"]
+    assert not idle_exclusions(load_study("sweeps/close_the_gap_drawn.yaml"))
 
 
 def test_two_cells_that_are_the_same_run_are_refused_with_both_named(tmp_path: Path) -> None:

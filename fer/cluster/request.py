@@ -18,7 +18,7 @@ from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.contents import Contents, draw_missing_faces, require_sets
-from fer.study.expand import Run, cells, expand
+from fer.study.expand import Run, cells, expand, idle_exclusions
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import check_room
 from fer.study.tuned import read_tuned
@@ -98,6 +98,8 @@ def expanded(study: Study, console: Console) -> Expanded:
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
+    for line in idle_exclusions(study):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = shared_people((run.config for run in runs), splits, data, contents)
     for line in refuse_shared_people(found, data.shared_people):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

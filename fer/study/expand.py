@@ -65,6 +65,18 @@ def cells(study: Study) -> list[dict[str, Any]]:
     return kept
 
 
+def idle_exclusions(study: Study) -> list[str]:
+    """Return a line for each exclusion that leaves out nothing: a slip, or a narrowed grid."""
+    found = []
+    for pattern in study.exclude:
+        for key, value in pattern.items():
+            there, wanted = study.grid[key], value if isinstance(value, list) else [value]
+            if not any(one in there for one in (*wanted, value)):
+                found.append(f"exclude: '{key}' is never {' or '.join(map(repr, wanted))} in this "
+                             "grid, so that line leaves out nothing")
+    return found
+
+
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
     return all(cell[key] == value or (isinstance(value, list) and cell[key] in value)
                for key, value in pattern.items())
