@@ -257,7 +257,7 @@ def test_a_study_can_say_tuned_and_then_takes_what_the_search_found(
 
 @pytest.mark.parametrize("how", [
     {"searcher": "optuna"}, {"scheduler": {"name": "median", "grace": 1}},
-    {"budget": {"epochs": 7}},
+    {"budget": {"epochs": 7}, "scheduler": {"name": "hyperband", "reduction": 2}},
     {"searcher": "grid", "space": {"optim.lr": {"choice": [1e-3, 1e-2]}}, "budget": {}}],
     ids=lambda how: "-".join(map(str, how)))
 def test_every_searcher_scheduler_and_budget_comes_to_its_end(
@@ -268,6 +268,7 @@ def test_every_searcher_scheduler_and_budget_comes_to_its_end(
     found = trials(places)
     assert all(trial["state"] in ("done", "stopped") for trial in found)
     trained = sum(len(trial["curve"]) for trial in found)
+    assert all(trial["curve"] for trial in found)  # what was never begun is not on record
     if "epochs" in how.get("budget", {}):
         assert 7 <= trained <= 9  # those that were being trained when it was spent
     else:

@@ -145,7 +145,8 @@ def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | Non
         ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[there]
         own = positive[there]
         areas = float(((ranks / own - (own + 1) / 2) / (len(labels) - own)).mean())
-    return {"nll": float(-logs[true].mean()),
+    floor = np.log(np.finfo(np.float64).eps)  # scikit-learn's, in the same place
+    return {"nll": float(-np.maximum(logs[true], floor).mean()),
             "brier": float(((probabilities - true) ** 2).sum(axis=1).mean()),
             "ece": reliability(labels, probabilities).error, "auroc": areas}
 

@@ -140,4 +140,5 @@ def _trimmed(scores: np.ndarray) -> np.ndarray:
 def _beats(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return the share of pairs in which `left` (... x S) is above `right` (... x T)."""
     apart = left[..., :, None] - right[..., None, :]
-    return np.asarray(((apart > 0) + 0.5 * (apart == 0)).mean(axis=(-1, -2)))
+    won = np.where(np.isnan(apart), np.nan, (apart > 0) + 0.5 * (apart == 0))
+    return np.asarray(won.mean(axis=(-1, -2)))

@@ -24,6 +24,12 @@ def trial_folder(folder: Path, number: int, seed: int | None) -> Path:
     return folder / "tb" / "trials" / (f"{number:03}" + ("" if seed is None else f"-s{seed}"))
 
 
+def forget_trial(folder: Path, number: int, run: str) -> None:
+    """Remove what is seen of a trial that is no longer of the search."""
+    shutil.rmtree(trial_folder(folder, number, None), ignore_errors=True)
+    (folder / "tb" / run).unlink(missing_ok=True)
+
+
 def write_trial(place: Path, params: Mapping[str, Any], metric: str, curve: Sequence[float]
                 ) -> None:
     """Write what a trial was and what it reached, in place of what is there of it.

@@ -73,7 +73,8 @@ class SearchProgress(Shown):
         epochs = sum(len(entry.curve) for entry in entries)
         parts = [said, f"{self.seconds:.0f} s"]
         if budget.trials:
-            parts.append(f"{len(entries)} of {budget.trials} trials begun")
+            begun = sum(entry.state != "waiting" or bool(entry.curve) for entry in entries)
+            parts.append(f"{begun} of {budget.trials} trials begun")
         if budget.epochs:
             parts.append(f"{epochs} of {budget.epochs} epochs")
         if budget.gpu_hours:

@@ -46,6 +46,7 @@ class Proposals(NotKept, Searcher):
         self._source, self._before, self._prepare, self._enough = source, before, prepare, enough
         self._next = 0
         self._numbers: dict[str, int] = {}
+        self._last: dict[str, dict[str, Any]] = {}  # Tune has none for a paused trial that it ends
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next trial, or that there is none."""
@@ -64,11 +65,13 @@ class Proposals(NotKept, Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass an epoch's score on."""
+        self._last[trial_id] = result
         self._source.hear(self._numbers[trial_id], result["epoch"], result["score"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None,
                           error: bool = False) -> None:
         """Pass the end of a trial on."""
+        result = result or (None if error else self._last.get(trial_id))
         outcome = (result or {}).get("outcome", "failed")
         if outcome == "left":
             return

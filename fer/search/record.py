@@ -101,6 +101,10 @@ class Record:
         self.put(entry, publish)
         return entry
 
+    def drop(self, key: Key) -> None:
+        """Forget a trial that came to nothing."""
+        del self._entries[key]
+
     def publish(self) -> None:
         """Write the file, if the search is still this process's."""
         self.lost |= self._lease is not None and not self._lease.mine()

@@ -1,6 +1,7 @@
 """Ray Tune's schedulers, as a search file names them."""
 
 import math
+from typing import Any
 
 from ray.tune.schedulers import (
     ASHAScheduler,
@@ -11,6 +12,21 @@ from ray.tune.schedulers import (
 )
 
 from fer.config.search import Scheduler
+
+
+class _HyperBand(HyperBandScheduler):
+    """Ray's, but for a mark that it sets when it first halves a bracket and never takes back.
+
+    With it a trial that ends between two rungs, as one that fails, is no reason to look whether
+    those that wait for it may go on, and they would wait for ever.
+    """
+
+    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+        before = bracket.is_being_processed
+        try:
+            return str(super()._process_bracket(tune_controller, bracket))
+        finally:
+            bracket.is_being_processed = before
 
 
 def scheduler_of(wanted: Scheduler, epochs: int) -> TrialScheduler:
@@ -25,15 +41,17 @@ def scheduler_of(wanted: Scheduler, epochs: int) -> TrialScheduler:
     if wanted.name == "median":
         return MedianStoppingRule("epoch", grace_period=wanted.grace, hard_stop=True)
     if wanted.name == "hyperband":
-        return HyperBandScheduler("epoch", max_t=epochs, reduction_factor=wanted.reduction,
-                                  stop_last_trials=False)
+        return _HyperBand("epoch", max_t=epochs, reduction_factor=wanted.reduction,
+                          stop_last_trials=False)
     return FIFOScheduler()
 
 
 def largest_bracket(epochs: int, reduction: int) -> int:
-    """Return the trials of HyperBand's largest bracket.
+    """Return the trials of HyperBand's largest bracket, as Ray makes them.
 
     So many are to be there before the first is paused: Tune takes a bracket to be whole when those
     that it has are at its rung, and would stop none.
     """
-    return int(reduction ** round(math.log(epochs) / math.log(reduction)))
+    kinds = round(math.log(epochs) / math.log(reduction)) + 1
+    return max(math.ceil(kinds / (s + 1) * reduction**s) for s in range(kinds)
+               if int(epochs * reduction**-s) > 0)

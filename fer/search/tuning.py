@@ -17,7 +17,7 @@ from ray.tune import TuneConfig, Tuner
 
 from fer.config.search import Search
 from fer.errors import CallerError
-from fer.search.board import link, trial_folder, write_trial
+from fer.search.board import forget_trial, link, trial_folder, write_trial
 from fer.search.handover import LEAVE
 from fer.search.here import LEAVING
 from fer.search.hooks import Enough, Listener
@@ -40,7 +40,10 @@ INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run
 
 
 def most_cores(slots: Slots) -> float:
-    """Return the cores of Ray that a trial has to hold so that no more of them run at a time."""
+    """Return the cores of Ray that a trial has to hold so that about `slots.most` run at a time.
+
+    On several nodes that is at least one on each.
+    """
     nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     return max(slots.cpus, min(sum(nodes) / slots.most, min(nodes)) if slots.most else 0.0)
 
@@ -69,6 +72,7 @@ class Tuning:
     _shown: float = 0.0
     _keys: Sequence[Key] = ()
     _active: set[Key] = field(default_factory=set)  # with a process
+    _to_leave: set[Key] = field(default_factory=set)
     _left_at: float = 0.0
     _looked: float = 0.0
     _lost: bool = False
@@ -143,6 +147,9 @@ class Tuning:
         process when it had nothing more to do."""
         for entry in list(self.record):
             if entry.state not in ENDED and entry.run and (entry.seed, self._keys) == (None, ()):
+                if not entry.curve:  # the budget was spent before its first epoch was
+                    self._forget(entry)
+                    continue
                 entry = self.record.change(entry.key, state="stopped")
             if entry.state != "stopped":
                 continue
@@ -154,6 +161,13 @@ class Tuning:
             place = trial_folder(self.folder, entry.number, entry.seed)
             if entry.curve and not place.is_dir():
                 write_trial(place, entry.params, self.search.metric, entry.curve)
+
+    def _forget(self, entry: Entry) -> None:
+        """Take a trial without an epoch off the record and the board, its job out of the queue."""
+        if self.jobs is not None:
+            RunFolder(self.store.runs / entry.run).ask_to_stop()
+        forget_trial(self.folder, entry.number, entry.run)
+        self.record.drop(entry.key)
 
     def _key(self, number: int) -> Key:
         return self._keys[number] if self._keys else (number, None)
@@ -174,6 +188,8 @@ class Tuning:
             self.record.put(Entry(number, params, seed=seed, state="failed", error=str(error)))
             return None
         folders = [self._folder(trial, index) for index in range(len(trial.runs))]
+        if before and before.state not in ENDED:
+            before = replace(before, state="waiting")
         entry = replace(before or Entry(number, params), run=folders[-1].name, run_id=trial.run.id,
                         config_id=trial.run.config_id, epochs=trial.epochs, error="")
         self.record.put(entry)
@@ -215,6 +231,8 @@ class Tuning:
         state = {"running": "stopped", "stopped": "stopped", "done": "done"}.get(outcome, "failed")
         entry = self.record.get(key)
         assert entry is not None
+        if state == "stopped" and not entry.curve:
+            return  # ended with the whole search: see `_settle`
         if state == "failed" and not error:
             error = self._error_of(entry)
         self.record.change(key, publish=True, state=state, error=error)
@@ -228,12 +246,15 @@ class Tuning:
 
     def stand(self, running: set[Key], paused: set[Key]) -> None:
         """Note which trials processes work on, and which wait to go on."""
-        self._active = running
+        self._active, changed = running, False
         for key in running | paused:
             entry = self.record.get(key)
             state = "running" if key in running else "waiting"
             if entry is not None and entry.state not in (*ENDED, state):
                 self.record.change(key, state=state)
+                changed = True
+        if changed:
+            self._tell(now=True)
 
     def restarted(self, key: Key) -> None:
         """Let a trial whose process is dead be worked on by another, on whatever node."""
@@ -250,11 +271,13 @@ class Tuning:
         return self._lost
 
     def _may_end(self) -> bool:
-        """Whether no trial has to be waited for: one that was asked to leave is to save first."""
-        if not self.leaving or not self._active:
+        """Whether no trial has to be waited for: those that ran when asked to leave save first."""
+        if not self.leaving:
             return True
-        self._left_at = self._left_at or time.monotonic()
-        return time.monotonic() - self._left_at > LEAVE_S
+        if not self._left_at:
+            self._left_at, self._to_leave = time.monotonic(), set(self._active)
+        self._to_leave &= self._active  # not those that Tune begins in their place
+        return not self._to_leave or time.monotonic() - self._left_at > LEAVE_S
 
     def _tell(self, now: bool = False) -> None:
         if now or time.monotonic() - self._shown > 1.0:
