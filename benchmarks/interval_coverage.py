@@ -76,27 +76,30 @@ def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
     """Return the share of simulated test sets whose limits hold the truth, for pooled values.
 
     Those are the interquartile mean of UAR over the runs of some configurations, and the
-    probability that one of their runs beats one of another value, which is as good or better.
+    probability that one of their runs beats one of another value, which is as good, better or much
+    better.
     """
     rng = np.random.default_rng([seeds, n, configs])
-    better, apart = 0.3, 0.2  # of another value, and between configurations
+    apart = 0.2  # between configurations
+    skills = {"even": 0.0, "better": 0.3, "much better": 1.0}  # of another value
 
     def runs(skill: float) -> np.ndarray:
         lucky = np.random.default_rng(int(100 * skill)).normal(size=100_000)
         return np.asarray(norm.cdf((EASE[:, None] + skill - spread * lucky) / np.sqrt(2)).mean(0))
 
     lines = [apart * number for number in range(configs)]
-    truth = {"middle": trim_mean(np.concatenate([runs(skill) for skill in lines]), 0.25),
-             "even": 0.5, "better": np.mean([(runs(skill + better) > runs(skill)).mean()
-                                             for skill in lines])}
+    truth = {"middle": trim_mean(np.concatenate([runs(skill) for skill in lines]), 0.25)} | {
+        name: 0.5 if not more else np.mean([(runs(skill + more) > runs(skill)).mean()
+                                            for skill in lines]) for name, more in skills.items()}
     hits = dict.fromkeys(truth, 0)
     for number in range(sets):
         pictures = draw_pictures(rng, n)
-        mine, even, other = ([draw(tabulate(simulate(
+        mine, *others = ([draw(tabulate(simulate(
             rng, n, seeds, spread, f"{number}-", skill + more, pictures)), resamples)
-            for skill in lines] for more in (0.0, 0.0, better))
-        found = {"middle": middle_mean(mine, "uar"), "even": improvement(even, mine, "uar"),
-                 "better": improvement(other, mine, "uar")}
+            for skill in lines] for more in (0.0, *skills.values()))
+        found = {"middle": middle_mean(mine, "uar")} | {
+            name: improvement(other, mine, "uar")
+            for name, other in zip(skills, others, strict=True)}
         for name, one in found.items():
             assert one.low is not None and one.high is not None
             hits[name] += one.low <= truth[name] <= one.high

@@ -76,7 +76,8 @@ def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
 @pytest.mark.parametrize("configs", [1, 3])
 def test_limits_of_pooled_values_cover_the_truth(configs: int) -> None:
     shares = pooled_coverage(100, 5, 0.6, configs, sets=150)
-    assert all(0.91 <= share <= 0.995 for share in shares.values()), shares  # 95 within 2 errors
+    assert all(share >= 0.91 for share in shares.values()), shares  # 95 within 2 errors
+    assert shares["middle"] < 0.995 and shares["even"] < 0.995  # the others are wider
 
 
 def test_below_five_seeds_only_test_sampling_is_claimed() -> None:

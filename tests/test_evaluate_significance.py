@@ -67,6 +67,25 @@ def test_improvement_is_the_statistic_of_mann_and_whitney() -> None:
     assert improvement(left, left, "uar").value == 0.5
 
 
+def test_few_runs_that_all_win_are_not_certain_to() -> None:
+    left, right = cells(2, 5)[1:], cells(2, 5)[:1]
+    left[0].observed["uar"][:] = 0.9
+    left[0].resampled["uar"][:] = 0.9
+    one = improvement(left, right, "uar")
+    assert one.value == one.high == 1.0
+    # 0.3573 away, and that is 1.96 √(0.2296 × (1 + 4 × 0.3573 / 1.3573 + 4 × 0.6427 / 1.6427) / 25)
+    assert one.low == pytest.approx(0.6427, abs=1e-4)
+
+
+def test_a_resample_without_the_class_is_none_in_which_a_run_is_beaten() -> None:
+    left, right = cells(2, 5)[1:], cells(2, 5)[:1]
+    whole = improvement(left, right, "uar")
+    for one in (*left, *right):
+        one.resampled["uar"][:20] = np.nan
+    less = improvement(left, right, "uar")
+    assert less.low is not None and less.low == pytest.approx(whole.low, abs=0.03)
+
+
 def test_runs_without_a_class_have_no_middle_mean() -> None:
     found = cells(1, 2)[0]
     found.observed["uar"][:] = np.nan

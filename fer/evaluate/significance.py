@@ -6,7 +6,7 @@ hold for the trained models at hand, seed by seed. What is claimed rests on the 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,8 +72,34 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
         left, right: the same configurations in the same order but for what is compared; the mean
             over them is taken. One half is "no better".
     """
-    return _over_runs([left, right], metric, lambda groups: np.mean(
+    found = _over_runs([left, right], metric, lambda groups: np.mean(
         [_beats(one, two) for one, two in zip(*groups, strict=True)], axis=0))
+    if found.kind != SEEDS_AND_TEST or found.value is None or found.low is None:
+        return found
+    assert found.high is not None
+    configs = len({id(one) for one in left})  # each stands once for every other value
+    low, high = _limits_of_share(found.value, found.seeds, configs)
+    return replace(found, low=min(found.low, low), high=max(found.high, high))
+
+
+def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, float]:
+    """Return 95 % limits of the probability that one of some runs beats one of as many others.
+
+    Where few runs all win, no resample of them knows of one that does not: limits by solving for
+    the probabilities that are just as far away as their own spread allows (Newcombe 2006, method 5,
+    10.1002/sim.2324), with the spread of the mean over `configs`.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    def away(true: float) -> float:
+        more = (runs - 1) * ((1 - true) / (2 - true) + true / (1 + true))
+        spread = np.sqrt(true * (1 - true) * (1 + more) / (runs**2 * configs))
+        return float(abs(share - true) - norm.ppf(LIMITS[1] / 100) * spread)
+
+    tiny = 1e-9
+    return (brentq(away, tiny, share - tiny) if share > 2 * tiny else 0.0,
+            brentq(away, share + tiny, 1 - tiny) if share < 1 - 2 * tiny else 1.0)
 
 
 Scores = list[list[np.ndarray]]  # nested as the groups of draws are; seeds are the last axis

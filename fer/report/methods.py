@@ -31,7 +31,8 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "beside, seed by seed; they take pictures for independent.",
         "The interquartile mean leaves out the best and the worst quarter of runs; the "
         "probability of improvement is that of a run to beat one of another value in the same "
-        "company (Agarwal et al. 2021); their limits are widened alike. Effective robustness is "
+        "company (Agarwal et al. 2021); their limits are widened alike, and those of "
+        "the latter hold Newcombe's (2006, method 5). Effective robustness is "
         "the distance on real masks from the least-squares line over all configurations on "
         "probit axes (Miller et al. 2021), fitted again in every resample. Ensembles "
         "average probabilities; the greedy one is chosen on validation (Caruana et al. 2004), "
