@@ -230,6 +230,16 @@ def test_a_partition_that_is_not_there_is_one_line_before_anything_is_submitted(
     assert cluster.sbatch_calls == 0 and not cluster.jobs()
 
 
+def test_more_nodes_than_a_partition_has_are_refused_and_do_not_wait_for_ever(
+    cluster: TestCluster, toy_study: Write
+) -> None:
+    study = toy_study({"seed": [0]}, resources={"nodes": 3})
+    for more in ([], ["--dry-run"]):
+        done = cluster.launch("sweep", study, "--cluster", "test", *more)
+        said_in_one_line(done, "3 nodes", "main", "has 2")
+    assert cluster.sbatch_calls == 0 and not cluster.jobs()
+
+
 def test_what_sbatch_refuses_is_said_in_one_line(cluster: TestCluster, toy_study: Write) -> None:
     cluster.write_profile(constraint="no_such_feature")
     done = cluster.launch("sweep", toy_study({"seed": [0]}), "--cluster", "test")

@@ -51,7 +51,7 @@ def print_plan(
         _print(console, line)
     if profile:
         refuse_impossible(work.study.resources, place, profile)
-        check_partitions(place, profile)
+        check_partitions(place, profile, work.study.resources.nodes)
         _print_scripts(made, queued_arrays(steps), work, store, profile, console)
     slots = profile.array_parallelism if profile else len(os.sched_getaffinity(0))
     _print(console, _space(steps, work, slots))

@@ -86,7 +86,7 @@ class OnSlurm:
             scripts = self.store.study(self.work.study.study) / SCRIPTS
             if not made.arrays and (not others or report_is_queued(scripts, jobs)):
                 return steps
-            check_partitions(self.place, self.profile)
+            check_partitions(self.place, self.profile, self.work.study.resources.nodes)
             code = snapshot(REPOSITORY, scripts)
             work = self.work
             submitter = Submitter(self.store, work.study.study, work.splits, work.data, self.place,

@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from fer.study.store import Store
 from fer.study.submission import Submission, next_number
 
 DEFAULT_MAX_ARRAY = 1001
+MANY = 1000  # nodes of which sinfo says a rounded number
 SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
 
 
@@ -183,15 +185,30 @@ def max_array_size() -> int:
     return int(found[1]) if found else DEFAULT_MAX_ARRAY
 
 
-def check_partitions(place: str, profile: Profile) -> None:
-    """Raise a `CallerError` where a partition of the profile is not on the cluster."""
-    said = ask(["sinfo", "--noheader", "--format=%R"])
+def check_partitions(place: str, profile: Profile, nodes: int = 1) -> None:
+    """Raise a `CallerError` where a partition of the profile is not on the cluster, or too small.
+
+    Args:
+        nodes: of one job. SLURM itself may take one that is larger than its partition, and have it
+            wait for ever.
+    """
+    said = ask(["sinfo", "--noheader", "--format=%P %D"])
     if said is None:
         raise CallerError(f"profile {place}: SLURM does not answer; "
                           f"python launch/doctor.py --cluster {place} says more")
-    there = set(said.split())
+    sizes: Counter[str] = Counter()  # a partition has a line for each state of its nodes
+    default = ""
+    for name, count in (line.split() for line in said.splitlines()):
+        default = name.rstrip("*") if name.endswith("*") else default
+        sizes[name.rstrip("*")] += int(count) if count.isdigit() else MANY  # such as 1.2K
+    there = set(sizes)
     for key in ("partition", "report_partition"):
         for name in (getattr(profile, key) or "").split(","):
             if name and name not in there:
                 raise CallerError(f"{profile_file(place)}: {key}: no partition '{name}' on "
                                   f"this cluster; there are: {choices(there)}")
+    wanted = (profile.partition or default).split(",")
+    most = max(sizes[name] for name in wanted)
+    if wanted != [""] and nodes > most:
+        raise CallerError(f"resources: a job of {nodes} nodes, and partition {' or '.join(wanted)} "
+                          f"of {place} has {most}")

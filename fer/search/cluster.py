@@ -36,7 +36,7 @@ from fer.study.submission import Submission, next_number
 def refuse_search(search: Search, configs: list[RunConfig], place: str, profile: Profile) -> None:
     """Raise a `CallerError` for a job that a cluster cannot have."""
     refuse_impossible(Resources(time=search.resources.time), place, profile)
-    check_partitions(place, profile)
+    check_partitions(place, profile, search.resources.job_nodes)
     shape, most = shape_of(search, configs, profile), profile.gpus_per_node
     if shape.gpus and most is not None and shape.gpus_a_rank > most:
         raise CallerError(

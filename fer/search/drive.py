@@ -75,7 +75,7 @@ def tune(asked: Asked, cluster: str = "") -> int:
     store = Store(home())
     if search.resources.ranks > 1:
         refuse_impossible(wanted_by(search.resources), place, profile)
-        check_partitions(place, profile)
+        check_partitions(place, profile, search.resources.nodes)
         jobs = TrialJobs(store, search.search, place, profile, search.resources, maker.contents)
         return search_here(asked, trial_jobs=jobs)
     configs, _ = maker.checked()
