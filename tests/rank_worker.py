@@ -2,6 +2,7 @@
 
     rank_worker.py samples RUN_FOLDER RECORD [STOP_AFTER_STEPS]
     rank_worker.py gradient MICRO_BATCH OUT
+    rank_worker.py statistics OUT
 """
 
 import json
@@ -18,7 +19,7 @@ from fer.data.batches import Batch, TrainBatches
 from fer.data.order import share
 from fer.engine.job import Task, execute
 from fer.engine.loss import Objective, WeightedCrossEntropy, backward, class_weights
-from fer.engine.session import open_session
+from fer.engine.session import average_batch_norm, leave_group, open_session
 from fer.study.lease import Lease
 
 
@@ -63,9 +64,30 @@ def gradient(micro_batch: int, out: Path) -> None:
             np.save(out, np.concatenate([*gradients, [float(total)]]))
 
 
+def statistics(out: Path) -> None:
+    """Average the batch-norm of a layer that all ranks share and of one that is each rank's own."""
+    torch.manual_seed(0)
+    frozen, own = nn.BatchNorm2d(500).eval(), nn.BatchNorm2d(4)
+    frozen.running_mean.normal_()
+    frozen.running_var.uniform_()
+    before = frozen.running_mean.clone(), frozen.running_var.clone()
+    with open_session(Compute(device="cpu")) as session:
+        own.running_mean.fill_(float(session.rank))
+        for _ in range(3):
+            average_batch_norm(nn.Sequential(frozen, own), session)
+        if session.first:
+            kept = [torch.equal(*pair) for pair in zip(
+                before, (frozen.running_mean, frozen.running_var), strict=True)]
+            out.write_text(json.dumps({"kept": kept, "mean": own.running_mean.tolist()}))
+        session.wait()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "samples":
         samples(Path(sys.argv[2]), Path(f"{sys.argv[3]}.{os.environ.get('RANK', '0')}"),
                 int(sys.argv[4]) if len(sys.argv) > 4 else 2**31)
+    elif sys.argv[1] == "statistics":
+        statistics(Path(sys.argv[2]))
     else:
         gradient(int(sys.argv[2]), Path(sys.argv[3]))
+    leave_group()

@@ -48,6 +48,16 @@ def test_gradients_are_equal_for_any_division_into_ranks_and_micro_batches(tmp_p
         np.testing.assert_allclose(gradient, found["1 x 32"], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_frozen_batch_norm_stays_byte_equal_on_any_number_of_ranks(
+    world: int, tmp_path: Path
+) -> None:
+    ranks(world, "statistics", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["kept"] == [True, True]
+    assert found["mean"] == pytest.approx([(world - 1) / 2] * 4)
+
+
 @pytest.fixture
 def run_folder(places: Path) -> Path:
     """A planned run on the toy data, its folder written, nothing trained."""

@@ -28,8 +28,10 @@ from fer.evaluate.predictions import Predictions, predictions_path, write_predic
 from fer.publish import read_json, write_json
 from fer.report.across import BELOW, BEST, TIED, across
 from fer.report.analyse import AT_PRIOR, Analysis, analyse
+from fer.report.answer import OF_RUNS, answer
 from fer.report.compare import compare
 from fer.report.groups import PER_PERSON
+from fer.report.listings import comparisons
 from fer.report.read.collect import Gathered, Measured, ReportRun
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -58,9 +60,13 @@ def in_memory(tables: Mapping[tuple[str, int], Mapping[str, Predictions]]) -> Ga
 
 
 def answers(rng: np.random.Generator, labels: np.ndarray, hard: np.ndarray,
-            skill: float) -> Predictions:
-    """Return one model's answers: right where skill beats how hard the picture is for it."""
-    right = hard + rng.normal(size=len(labels)) < skill
+            skill: float, spread: float = 0.0) -> Predictions:
+    """Return one model's answers: right where skill beats how hard the picture is for it.
+
+    Args:
+        spread: standard deviation of the skill between seeds.
+    """
+    right = hard + rng.normal(size=len(labels)) < skill + spread * rng.normal()
     predicted = np.where(right, labels, (labels + 1) % 3)
     names = [f"p{i}" for i in range(len(labels))]
     return Predictions(names, [f"q{i // 2}" for i in range(len(labels))], labels,
@@ -68,32 +74,32 @@ def answers(rng: np.random.Generator, labels: np.ndarray, hard: np.ndarray,
 
 
 def one_family(rng: np.random.Generator, skills: Mapping[str, float], seeds: int,
-               n: int = 135) -> tuple[Study, Analysis]:
+               n: int = 135, spread: float = 0.0) -> tuple[Study, Analysis]:
     labels, hard = rng.choice(3, n, p=[0.15, 0.35, 0.5]), rng.normal(size=n)
-    gathered = in_memory({(recipe, seed): {"real/test": answers(rng, labels, hard, skill)}
+    gathered = in_memory({(recipe, seed): {"real/test": answers(rng, labels, hard, skill, spread)}
                           for recipe, skill in skills.items() for seed in range(seeds)})
     study = make_study(evaluate_on=["real/test"], gap=None,
                        compare={"recipes": {"over": "recipe", "on": ["real/test"]}})
     return study, analyse(study, gathered)
 
 
-@pytest.mark.parametrize("seeds", [1, 5])
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (5, 0.3), (5, 0.6)])
 def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
-    seeds: int, monkeypatch: pytest.MonkeyPatch
+    seeds: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.analyse.draw", partial(draw, resamples=600))
+    monkeypatch.setattr("fer.report.analyse.draw", partial(draw, resamples=300))
     monkeypatch.setattr("fer.report.compare.pool", lambda *_: [])  # no rank is claimed there
-    rng, claimed, ranked, families = np.random.default_rng(seeds), 0, 0, 60
+    rng, claimed, ranked, families = np.random.default_rng(seeds), 0, 0, 100
     for _ in range(families):
-        study, analysis = one_family(rng, dict.fromkeys("abcd", 0.5), seeds)
+        study, analysis = one_family(rng, dict.fromkeys("abcd", 0.5), seeds, spread=spread)
         (family,) = compare(study, analysis)
         assert len(family.pairs) == 6
         claimed += family.ranked > 0
         over = across(analysis)
         assert over is not None
         ranked += BELOW in over.standing.values()
-    assert claimed / families <= 0.05, claimed
-    assert ranked / families <= 0.05, ranked
+    assert claimed / families <= 0.07, claimed  # 0.05 within the error of 100 families
+    assert ranked / families <= 0.07, ranked
 
 
 def test_a_model_that_is_clearly_better_is_the_best_and_equals_are_tied() -> None:
@@ -200,6 +206,51 @@ def test_validation_of_other_pictures_or_classes_is_no_part_of_a_greedy_ensemble
     greedy = [row for row in rows(small.out / "ensembles.csv") if row["how"].startswith("greedy")]
     assert not {run.run for run in small.runs[:2]} & {
         member for row in greedy for member in row["members"].split(";")}
+
+
+def test_what_keeps_runs_out_of_a_greedy_ensemble_is_said(small: Simulated) -> None:
+    by_set: dict[str, list[ReportRun]] = {}
+    for run in small.runs:
+        by_set.setdefault(run.train_on, []).append(run)
+    damaged, odds, _, *others = next(iter(by_set.values()))
+    for place, run in enumerate([damaged, odds, *others]):
+        table = predictions("mlfw/eval", 1.0, [place], {"mlfw/eval": ("v", 60)})
+        if run is odds:
+            table = replace(table, logits=np.full_like(table.logits, 1 / 3))
+        if run is others[0]:  # always right: nothing makes it better
+            table = replace(table, logits=9 * np.eye(3, dtype=np.float32)[table.labels])
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"), table)
+    predictions_path(damaged.folder, f"{damaged.train_on}/val").write_bytes(b"PAR1")
+    said = " | ".join(build(small).said.problems)
+    assert f"{damaged.run}: predictions/{damaged.train_on}/val.parquet: cannot be read" in said
+    assert f"{odds.run}: predictions/{odds.train_on}/val.parquet holds probabilities" in said
+    assert f"3 of {len(others) + 3} runs have no predictions on validation" in said
+    assert f"takes one run only, {others[0].run}" in said
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_below_five_seeds_it_is_the_runs_that_are_better_and_not_the_methods(seeds: int) -> None:
+    rng = np.random.default_rng(1)
+    study, analysis = one_family(rng, {"a": 2.0, "b": 0.2}, seeds, n=300)
+    families = tuple(compare(study, analysis))
+    verdicts = [fields[5].text for fields in comparisons(families[0]).rows]
+    words = " ".join(answer(analysis, families, across(analysis)).others)
+    assert verdicts == ["a is better, of these runs" if seeds == 2 else "a is better"]
+    assert words.count(OF_RUNS) == (2 if seeds == 2 else 0)
+
+
+def test_where_the_line_falls_there_is_no_effective_robustness_and_it_is_said() -> None:
+    rng = np.random.default_rng(5)
+    labels, hard = rng.choice(3, 200, p=[0.15, 0.35, 0.5]), rng.normal(size=200)
+    gathered = in_memory({(name, seed): {
+        "mlfw/eval": answers(rng, labels, hard, skill),
+        "real/test": answers(rng, labels, hard, 2 - skill)}
+        for name, skill in zip("abcd", (0.2, 0.7, 1.2, 1.7), strict=True) for seed in range(2)})
+    study = make_study(evaluate_on=["mlfw/eval", "real/test"], compare={},
+                       gap={"synthetic": "mlfw/eval", "real": "real/test"})
+    over = across(analyse(study, gathered))
+    assert over is not None and over.robustness is None
+    assert "no effective robustness" in over.no_line and "slope −" in over.no_line.replace("-", "−")
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"packages": 3, "git": [1], "digests": ["x"]}'])

@@ -187,9 +187,14 @@ def synchronised_batch_norm(model: nn.Module, session: Session) -> tuple[nn.Modu
 
 
 def average_batch_norm(model: nn.Module, session: Session) -> None:
-    """Make the running statistics the mean over the ranks, before anything reads or saves them."""
+    """Make the running statistics the mean over the ranks, before anything reads or saves them.
+
+    As the first rank's and the mean distance from it: frozen ones, which all have, stay as they are
+    to the last bit, where a third of three times a number may be another one.
+    """
     if session.world == 1:
         return
     for name, buffer in model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
-            buffer.copy_(session.total(buffer) / session.world)
+            first = session.total(buffer if session.first else torch.zeros_like(buffer))
+            buffer.copy_(first + session.total(buffer - first) / session.world)

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from fer.evaluate.bootstrap import Draws, difference
-from fer.evaluate.interval import LEVEL, SEEDS_NEEDED, between_seeds
+from fer.evaluate.interval import LEVEL, SEEDS_NEEDED, interaction
 
 POWER = 0.8  # the usual chance to find a difference that is there (Cohen 1988)
 
@@ -45,7 +45,10 @@ def pictures_needed(left: Draws, right: Draws, metric: str = "uar") -> Power | N
     if not np.isfinite(value) or len(resampled) < 2 or apart.effective[metric] < 2:
         return None
     enough = len(observed) >= SEEDS_NEEDED
-    seeds = between_seeds(observed, resampled) / len(observed) if enough else 0.0
+    seeds = 0.0
+    if enough:  # what more pictures do not take away
+        own = float(observed.var(ddof=1)) - interaction(observed, resampled)
+        seeds = max(0.0, own) / len(observed)
     reach = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
     left_over = (value / reach) ** 2 - seeds
     sampling = float(resampled.mean(axis=1).var())

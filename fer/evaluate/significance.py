@@ -5,6 +5,7 @@ hold for the trained models at hand, seed by seed. What is claimed rests on the 
 (`fer.evaluate.interval`); these show whether a claim hangs on it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,8 @@ from fer.evaluate.interval import (
     SEEDS_NEEDED,
     TEST_SAMPLING,
     Interval,
-    between_seeds,
+    alike_for_seeds,
+    interaction,
     stretch,
 )
 
@@ -132,7 +134,8 @@ def _over_runs(groups: Sequence[Sequence[Draws]], metric: str,
                   for place, one in enumerate(own)}
         moved = statistic([[picked[id(one)] for one in group] for group in groups]) - value
         freedom = sum(len(one.seeds) - 1 for one in own)
-        deviations += stretch(seeds, freedom) * _share_of_seeds(own, metric) * moved
+        deviations *= np.sqrt(_alike(groups, metric))
+        deviations += stretch(seeds, freedom) * moved
     low, high = np.clip(value + np.percentile(deviations[there], LIMITS), 0.0, 1.0)
     return Interval(value, float(min(low, value)), float(max(high, value)), kind, seeds, first.n,
                     first.people)
@@ -145,16 +148,19 @@ def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarr
     return observed[generator("runs", word, str(size[1])).integers(0, size[1], size)]
 
 
-def _share_of_seeds(draws: Sequence[Draws], metric: str) -> float:
-    """Return how much of the spread between seeds (a standard deviation) is not test sampling."""
-    total = sum(float(one.observed[metric].var(ddof=1)) for one in draws)
-    net = sum(between_seeds(one.observed[metric], _whole(one.resampled[metric])) for one in draws)
-    return float(np.sqrt(net / total)) if total > 0 else 0.0
-
-
-def _whole(resampled: np.ndarray) -> np.ndarray:
-    """Return the resamples in which all classes are there."""
-    return resampled[np.isfinite(resampled).all(axis=1)].astype(np.float64)
+def _alike(groups: Sequence[Sequence[Draws]], metric: str) -> float:
+    """Return `alike_for_seeds` of the mean over one group, or of what two groups are apart."""
+    whole = np.logical_and.reduce([np.isfinite(one.resampled[metric]).all(axis=1)
+                                   for group in groups for one in group])
+    own, means = 0.0, []
+    for group in groups:
+        scores = {id(one): one.resampled[metric][whole].astype(np.float64) for one in group}
+        means.append(np.mean([scores[id(one)].mean(axis=1) for one in group], axis=0))
+        counts = Counter(id(one) for one in group)
+        own += sum(interaction(one.observed[metric], scores[id(one)]) / len(one.seeds)
+                   * (counts[id(one)] / len(group)) ** 2
+                   for one in {id(one): one for one in group}.values())
+    return alike_for_seeds(float(np.var(means[0] - means[1] if means[1:] else means[0])), own)
 
 
 def _trimmed(scores: np.ndarray) -> np.ndarray:

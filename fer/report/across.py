@@ -54,6 +54,7 @@ class Across:
     Attributes:
         standing: config_id -> `best`, `tied for best` or `below the best`; empty where nothing
             is ranked, and `why` then says so.
+        no_line: why there is no effective robustness; empty where there is, or nothing to say.
         leaders: the two best configurations' names, and what telling them apart would take.
     """
 
@@ -61,6 +62,7 @@ class Across:
     standing: dict[str, str]
     why: str
     robustness: Robustness | None
+    no_line: str
     agreement: Agreement | None
     leaders: tuple[str, str] | None
     power: Power | None
@@ -79,7 +81,14 @@ def across(analysis: Analysis) -> Across | None:
     ranked = _on_common_seeds(cells)
     standing, why = _standing(ranked, len(cells))
     leaders, power = _power(ranked)
-    return Across(real, standing, why, _robustness(analysis, real, cells),
+    robustness = _robustness(analysis, real, cells)
+    no_line = ""
+    if robustness is not None and robustness.line.slope <= 0:
+        no_line = ("no effective robustness: over these configurations real UAR falls with "
+                   f"synthetic UAR (slope {robustness.line.slope:.2f}), so that the one does not "
+                   "foretell the other")
+        robustness = None
+    return Across(real, standing, why, robustness, no_line,
                   _agreement(analysis, cells), leaders, power)
 
 

@@ -8,7 +8,7 @@ are compared over the backbones, recipes and other axes that all of them have, i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.interval import SEEDS_NEEDED, Interval, interval_of
 from fer.report.across import BELOW, TIED, Across
 from fer.report.analyse import NET, Analysis, Config, gap_draws, over_configs
 from fer.report.compare import Family
@@ -20,6 +20,8 @@ CONFOUND = ("The two sets differ in people and cameras as well as in masks, and 
 CONTROLLED = ("The two sets differ in people and cameras as well as in masks. What the same models "
               "lose between the unmasked pictures of {synthetic} and {real} is taken off in the "
               "gap net of control, which holds if it would be the same under masks.")
+OF_RUNS = (f"With fewer than {SEEDS_NEEDED} seeds that is said of these trained runs, not of how "
+           "they were trained.")
 UNLIKE = ("No backbone and recipe was trained on every training set, so the sentences about them "
           "are not comparable.")
 DRAWINGS = ("These are drawings made by code, not people: no number on this page is evidence "
@@ -178,7 +180,9 @@ def _compared(families: Sequence[Family]) -> str:
     return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
             f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
             f"{'is' if tied == 1 else 'are'} tied"
-            + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else "."))
+            + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else ".")
+            + (f" {OF_RUNS}" if any(pair.difference.seeds < SEEDS_NEEDED for pair in pairs
+                                    if pair.winner) else ""))
 
 
 def _standing(analysis: Analysis, over: Across | None) -> str:
@@ -187,11 +191,14 @@ def _standing(analysis: Analysis, over: Across | None) -> str:
     if over is None or not words:
         return ""
     where = analysis.role(over.split)
+    seeds = min(len(cell.seeds) for (_, split), cell in analysis.cells.items()
+                if split == over.split)
+    more = f" {OF_RUNS}" if seeds < SEEDS_NEEDED and BELOW in words else ""
     if TIED not in words:
-        return f"On {where} one configuration is better than all {len(words) - 1} others."
+        return f"On {where} one configuration is better than all {len(words) - 1} others.{more}"
     below = words.count(BELOW)
     return (f"On {where} {words.count(TIED)} of {len(words)} configurations are tied for the best"
-            + (f", {below} {'is' if below == 1 else 'are'} below." if below else "."))
+            + (f", {below} {'is' if below == 1 else 'are'} below.{more}" if below else "."))
 
 
 def _power(analysis: Analysis, over: Across | None) -> str:

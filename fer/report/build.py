@@ -93,7 +93,10 @@ def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) 
     analysis = analyse(study, gathered)
     pooled, notes = ensembles(gathered, analysis)
     analysis = replace(analysis, problems=(*analysis.problems, *notes))
-    return Findings(gathered, analysis, tuple(compare(study, analysis)), across(analysis),
+    over = across(analysis)
+    if over is not None and over.no_line:
+        analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
+    return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(parts(analysis, about.facts, gathered.measured)),
                     tuple(attentions(_looked_at(gathered.runs, about))),
                     provenance(gathered.runs, memory))

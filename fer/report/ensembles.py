@@ -88,10 +88,15 @@ def _greedy(name: str, runs: Sequence[ReportRun], gathered: Gathered) -> tuple[l
     kinds = Counter(map(_kind, tables.values()))
     most = max(kinds, key=lambda kind: kinds[kind])
     alike = {run: table for run, table in tables.items() if _kind(table) == most}
-    left = len(tables) - len(alike)
-    return greedy(alike), (f"trained on {name}: {left} of {len(tables)} runs have predictions on "
-                           "other validation pictures; the greedy ensemble is without them"
-                           if left else "")
+    left, without = len(tables) - len(alike), len(runs) - len(tables)
+    chosen = greedy(alike)
+    notes = [f"{left} of {len(tables)} runs have predictions on other validation pictures; the "
+             "greedy ensemble is without them"] if left else []
+    notes += [f"{without} of {len(runs)} runs have no predictions on validation; the greedy "
+              "ensemble is without them"] if without else []
+    notes += [f"greedy selection takes one run only, {chosen[0]}, which is no ensemble"
+              ] if len(set(chosen)) == 1 else []
+    return chosen, f"trained on {name}: {'; '.join(notes)}" if notes else ""
 
 
 def _kind(table: Predictions) -> tuple[frozenset[str], tuple[str, ...]]:

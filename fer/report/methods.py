@@ -19,8 +19,9 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "not of pictures: all pictures of a person are drawn together, and the same people are "
         "drawn for every model, so that differences on one test set are paired. With "
         f"{SEEDS_NEEDED} seeds or more, seeds are resampled too. Both levels are widened for "
-        "small numbers by √(n/(n−1)) · t/z, and the variance between seeds is taken net of "
-        "what test sampling puts into it.",
+        "small numbers by √(n/(n−1)) · t/z; what other people do to each seed in its own way "
+        "is counted once, with the seeds. p of a difference is that of t with Satterthwaite's "
+        "degrees of freedom over the two variances.",
         "The gap is synthetic minus real of the same models, in UAR and recall per class; people "
         "of the two sets are drawn independently where they are different people. Accuracy and "
         "macro-F1 move with the class mix, so their gaps are given with the class shares of the "

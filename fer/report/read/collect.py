@@ -94,7 +94,7 @@ def gather(study: Study, runs: Sequence[ReportRun], memory: Memory) -> Gathered:
         for one in _with_predictions(found.on(split), split, memory, problems):
             measured[one.run.run, split] = one
     validation = {run.run: table for run in found.runs
-                  if (table := _validation(run, memory)) is not None}
+                  if (table := _validation(run, memory, problems)) is not None}
     return Gathered(found.runs, found.splits, measured, validation, tuple(problems))
 
 
@@ -144,13 +144,24 @@ def _read(run: ReportRun, split: str, memory: Memory, problems: list[str]) -> Me
     return Measured(run, split, str(content["digest"]), content, None)
 
 
-def _validation(run: ReportRun, memory: Memory) -> Predictions | None:
-    """Return the predictions that the best checkpoint made on validation, if they are there."""
+def _validation(run: ReportRun, memory: Memory, problems: list[str]) -> Predictions | None:
+    """Return the predictions that the best checkpoint made on validation, if they are there.
+
+    What is there and cannot be used is a line in `problems`.
+    """
+    name = f"predictions/{run.train_on}/val.parquet"
     try:
         table = memory.table(predictions_path(run.folder, f"{run.train_on}/val"))
-    except (OSError, DamagedFile):
+    except FileNotFoundError:
         return None
-    return None if hold_probabilities(table) else table
+    except (OSError, DamagedFile):
+        problems.append(f"{run.run}: {name}: cannot be read; no part of a greedy ensemble")
+        return None
+    if hold_probabilities(table):
+        problems.append(f"{run.run}: {name} holds probabilities, not logits; no part of a greedy "
+                        "ensemble")
+        return None
+    return table
 
 
 def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory: Memory,
