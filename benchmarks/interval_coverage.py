@@ -7,13 +7,13 @@ and on how good a seed is, so that recall has a closed form: Phi(ease / sqrt(2 +
 """
 
 import argparse
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 from scipy.stats import norm, trim_mean
 
-from fer.evaluate.bootstrap import draw, tabulate
-from fer.evaluate.interval import interval
+from fer.evaluate.bootstrap import difference, draw, tabulate
+from fer.evaluate.interval import interval, interval_of
 from fer.evaluate.predictions import Predictions
 from fer.evaluate.significance import improvement, middle_mean
 
@@ -106,6 +106,33 @@ def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
     return {name: hit / sets for name, hit in hits.items()}
 
 
+def compared_coverage(n: int, seeds: int, spread: float, sets: int, resamples: int = 300
+                      ) -> dict[str, float]:
+    """Return how often the UAR limits of equal models hold that they are, and how often Holm errs.
+
+    `paired`: two models on the same pictures; `gap`: on pictures of other people; `families`: the
+    share of families of four equal models, six pairs, in which a difference is claimed.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng([n, seeds, 7])
+    counts = dict.fromkeys(("paired", "gap", "families"), 0)
+    for number in range(sets):
+        pictures = draw_pictures(rng, n)
+        models = [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}-", pictures=pictures)),
+                       resamples) for _ in range(4)]
+        stranger = draw(tabulate(simulate(rng, n, seeds, spread, f"{number}x-")), resamples)
+        pairs = [interval_of(difference(left, right), "uar")
+                 for left, right in combinations(models, 2)]
+        apart = [one.low > 0 or one.high < 0 for one in pairs]  # type: ignore[operator]
+        adjusted = multipletests([one.p for one in pairs], method="holm")[1]
+        gap = interval_of(difference(models[0], stranger), "uar")
+        counts["paired"] += not apart[0]
+        counts["gap"] += gap.low <= 0 <= gap.high  # type: ignore[operator]
+        counts["families"] += any(out and p < 0.05 for out, p in zip(apart, adjusted, strict=True))
+    return {name: count / sets for name, count in counts.items()}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", type=int, default=600)
@@ -115,6 +142,10 @@ if __name__ == "__main__":
             continue  # one seed says nothing of the spread: its interval is test sampling only
         shares = coverage(n, seeds, spread, sets)
         print(f"{seeds:2} seeds, {n:3} pictures, spread {spread}: " + ", ".join(
+            f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)
+    for seeds, spread in product((5, 10), SPREADS):
+        shares = compared_coverage(135, seeds, spread, sets)
+        print(f"equal models, {seeds} seeds, 135 pictures, spread {spread}: " + ", ".join(
             f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)
     for seeds, configs, spread in product((5, 10), (1, 3), SPREADS[1:]):
         shares = pooled_coverage(135, seeds, spread, configs, sets)
