@@ -192,9 +192,13 @@ def test_trials_of_two_ranks_are_jobs_of_their_own_and_one_that_is_killed_goes_o
     output, _ = search.communicate(timeout=PATIENCE_S)
     assert search.returncode == 0, output + said(cluster)
     assert ended(cluster, 3)(), said(cluster)
-    done = [trial for trial in record(cluster) if trial["state"] == "done"]
-    assert done
-    for trial in done:
+    by_state = {state: [trial for trial in record(cluster) if trial["state"] == state]
+                for state in ("done", "stopped")}
+    assert by_state["done"]
+    for trial in by_state["stopped"]:  # and its job did not go on with it
+        status = json.loads((cluster.home / "runs" / trial["run"] / "status.json").read_text())
+        assert status["state"] == "stopped" and status["epoch"] < 4
+    for trial in by_state["done"]:
         run = cluster.home / "runs" / trial["run"]
         assert json.loads((run / "env.json").read_text())["world_size"] == 2
         assert len(trial["curve"]) == 4
@@ -203,7 +207,8 @@ def test_trials_of_two_ranks_are_jobs_of_their_own_and_one_that_is_killed_goes_o
     assert not list(cluster.home.glob("runs/*/stop"))  # who trains one on is not stopped again
     jobs = cluster.jobs()
     assert [one["JobName"] for one in jobs.values()].count("fer-toy-search") == 3
-    assert jobs[job]["Restarts"] == "1", cluster.logs()
+    assert {key: one["Restarts"] for key, one in jobs.items()} == {
+        key: "1" if key == job else "0" for key in jobs}, cluster.logs()
     again = time.monotonic()
     submit(cluster, file)  # everything is there: no job more
     assert time.monotonic() - again < 60

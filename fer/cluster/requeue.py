@@ -16,7 +16,7 @@ from typing import Literal
 
 from fer.study.failure import kept_failure, publish_failure
 from fer.study.jobs import restart_of_process
-from fer.study.store import RunFolder
+from fer.study.store import RunFolder, Status
 
 PATIENCE_S = 60.0  # for a controller that is being restarted
 MAX_RESTARTS = 20
@@ -138,9 +138,13 @@ def _elsewhere(folder: RunFolder) -> bool:
 
 
 def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
-    """Return the runs that are neither done nor given up."""
-    return [folder for folder in folders
-            if not folder.gave_up and folder.status().state != "done"]
+    """Return the runs that are neither done nor given up, nor stopped in this job by a search."""
+    return [folder for folder in folders if not folder.gave_up and not _has_ended(folder.status())]
+
+
+def _has_ended(status: Status) -> bool:
+    here = status.job_id == os.environ.get("FER_JOB")  # else it was stopped before, and is to go on
+    return status.state == "done" or (status.state == "stopped" and here)
 
 
 def job_now() -> JobNow | None:

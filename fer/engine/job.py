@@ -193,6 +193,8 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
         if missing:
             assess(folder, session, journal, missing, task.data or config.data, terms.stop)
         journal.say(replace(journal.status, state="done"))
+        if session.first:  # asked in its last epoch
+            folder.forget_stop()
 
 
 def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:

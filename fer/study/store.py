@@ -165,7 +165,10 @@ class RunFolder:
 
     def ask_to_stop(self) -> None:
         """Have the job that trains this run stop it early, also one that has not begun."""
+        before = self.status()
         (self.path / "stop").touch()
+        if (now := self.status()) != before and now.state in ("stopped", "done"):
+            self.forget_stop()  # it has ended since: nobody reads it but who trains the run on
 
     def forget_stop(self) -> None:
         """Let the run be trained on."""
