@@ -25,16 +25,18 @@ def fetch(
 ) -> None:
     """Bring published weights below FER_CACHE, on a node with network; what is there stays."""
     from fer.config.places import cache
-    from fer.models.fetch import fetch, published
+    from fer.models.fetch import provide
     from fer.progress import shown
-    from fer.study.backbones import backbones_of
+    from fer.study.backbones import files_of
 
-    for backbone in backbones_of(names):
-        assert backbone.pretrained is not None and backbone.pretrained.file is not None
-        with shown(f"fetching {backbone.name}") as progress:
-            done = fetch(published(backbone), cache() / "weights" / backbone.pretrained.file,
-                         progress)
-        typer.echo(f"{cache() / 'weights' / backbone.pretrained.file}: {done}")
+    found = files_of(names)
+    if not found:
+        typer.echo(f"{', '.join(names)}: every run starts from random weights; nothing to fetch")
+    for file, backbone in found.items():
+        target = cache() / "weights" / file
+        with shown(f"fetching {file}") as progress:
+            done = provide(backbone, target, progress)
+        typer.echo(f"{target}: {done}")
 
 
 def convert(

@@ -13,11 +13,11 @@ from conftest import TOY
 from test_features import shown, weights
 from test_training import epochs
 
+from fer.checksums import xxh3_of
 from fer.config.load import load_backbone, load_run
 from fer.config.places import cache, data_root, home
 from fer.data.splits import pictures_of
 from fer.engine import together
-from fer.engine.checkpoint import checksum
 from fer.engine.job import Task, Terms, work
 from fer.engine.probes import linear_of
 from fer.models import registry
@@ -205,7 +205,7 @@ def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> 
     (kept / "state.json").write_text(json.dumps(state))
     manifest = json.loads((kept / "manifest.json").read_text())
     manifest["files"]["state.json"] = {"bytes": (kept / "state.json").stat().st_size,
-                                       "xxh3": checksum(kept / "state.json")}
+                                       "xxh3": xxh3_of(kept / "state.json")}
     (kept / "manifest.json").write_text(json.dumps(manifest))
     for other in sorted(checkpoints.glob("step-*"))[1:]:
         shutil.rmtree(other)

@@ -13,8 +13,8 @@ from test_mistakes import said_in_one_line
 
 from fer.config.load import block_names, load_backbone
 from fer.errors import CallerError
-from fer.models.fetch import Published, fetch, published
-from fer.study.backbones import backbones_of
+from fer.models.fetch import Published, fetch, provide, published
+from fer.study.backbones import files_of
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -75,7 +75,11 @@ def test_a_file_comes_with_its_checksum_and_is_not_asked_for_twice(
     assert target.read_bytes() == CONTENT and seen[-1] == (len(CONTENT), len(CONTENT))
     assert target.with_name("w.pth.sha256").read_text() == (
         f"{hashlib.sha256(CONTENT).hexdigest()}  w.pth\n")
-    assert fetch(source(server), target) == "was there already" and len(server.ranges) == 1
+    backbone = load_backbone("resnet18")  # whose file it is taken for, as it is there
+    assert provide(backbone, target) == "was there already" and len(server.ranges) == 1
+    target.write_bytes(CONTENT[:-1])
+    with pytest.raises(CallerError, match="its content has changed"):
+        provide(backbone, target)
     assert sorted(path.name for path in target.parent.iterdir()) == ["w.pth", "w.pth.sha256"]
 
 
@@ -125,11 +129,11 @@ def test_every_backbone_that_wants_a_file_knows_where_it_is_published() -> None:
     assert published(load_backbone("resmasking_dropout1")).url.endswith("resnet34-b627a593.pth")
 
 
-def test_a_study_names_its_backbones_once() -> None:
-    names = [backbone.name for backbone in backbones_of(["sweeps/paper.yaml", "vgg19"])]
-    assert names == ["resmasking_dropout1", "cbam_resnet50", "vgg19", "mobilenet_w1"]
-    assert [b.pretrained.file for b in backbones_of(["torchvision/resnet18"]) if b.pretrained] == [
-        "torchvision-resnet18.pth"]
+def test_a_study_names_its_files_once() -> None:
+    found = files_of(["sweeps/paper.yaml", "vgg19"])
+    assert [backbone.name for backbone in found.values()] == [
+        "resmasking_dropout1", "cbam_resnet50", "vgg19", "mobilenet_w1"]
+    assert list(files_of(["torchvision/resnet18"])) == ["torchvision-resnet18.pth"]
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from fer.config.tree import parse_overrides
 from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.progress import shown
+from fer.study.anatomy import refuse_misfits
 from fer.study.contents import Contents, draw_missing_faces, require_sets
 from fer.study.expand import Run, cells, expand, idle_exclusions
 from fer.study.people import refuse_shared_people, shared_people
@@ -98,6 +99,7 @@ def expanded(study: Study, console: Console) -> Expanded:
     contents = Contents(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
+    refuse_misfits([run.config for run in runs], cache())
     for line in idle_exclusions(study):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = shared_people((run.config for run in runs), splits, data, contents)

@@ -1,23 +1,14 @@
 """The disk space and the files that a study will take, before anything is written.
 
-Sizes of weights are computed from the architectures, in a process of its own because that needs
-torch, and remembered. Not for whether there is room (`fer.study.room`).
+Not for whether there is room (`fer.study.room`).
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import xxhash
-
 from fer.config.lengths import trained_epochs
-from fer.config.load import dump
-from fer.config.schema import RunConfig
-from fer.errors import CallerError
-from fer.publish import read_json, write_json
+from fer.study.anatomy import anatomies
 from fer.study.plan import Step
 
 OPTIMIZER_STATES = {"radam": 2, "adamw": 2, "sgd": 1}  # tensors beside each parameter
@@ -50,11 +41,11 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
         cache: `$FER_CACHE`, where sizes are remembered.
     """
     runs = [step for step in steps if step.action in ("train", "wait", "queued")]
-    weights = _weights([step.run.config for step in runs], cache)
+    found = anatomies([step.run.config for step in runs], cache)
     left = files = 0
     running: list[tuple[int, int]] = []
-    for step, (whole, trained) in zip(runs, weights, strict=True):
-        config = step.run.config
+    for step, anatomy in zip(runs, found, strict=True):
+        config, whole, trained = step.run.config, anatomy["bytes"], anatomy["trained"]
         epochs = trained_epochs(config)
         events = config.keep.tensorboard
         splits = len(step.evaluate)
@@ -68,33 +59,3 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
         running.append((kept * state - 2 * whole, (kept - 2) * FILES_A_CHECKPOINT + 4))
     running = sorted(running, reverse=True)[:jobs_at_a_time]
     return Space(left, files, sum(b for b, _ in running), sum(f for _, f in running))
-
-
-def _weights(configs: Sequence[RunConfig], cache: Path) -> list[tuple[int, int]]:
-    """Return (bytes of weights, bytes of trained parameters) of each configuration."""
-    asked = {_key(config): {"backbone": dump(config.backbone), "classes": config.data.classes}
-             for config in configs}
-    record = cache / "weights.sizes.json"
-    known = _read(record)
-    missing = {key: one for key, one in asked.items() if key not in known}
-    if missing:
-        done = subprocess.run([sys.executable, "-m", "fer.models.weigh"], capture_output=True,
-                              text=True, input=json.dumps(list(missing.values())))
-        if done.returncode:
-            raise CallerError(f"the size of the weights cannot be computed: "
-                              f"{done.stderr.strip().splitlines()[-1]}")
-        known |= dict(zip(missing, json.loads(done.stdout), strict=True))
-        write_json(record, known)
-    return [(known[_key(config)][0], known[_key(config)][1]) for config in configs]
-
-
-def _key(config: RunConfig) -> str:
-    text = config.backbone.model_dump_json() + json.dumps(config.data.classes)
-    return xxhash.xxh3_64_hexdigest(text.encode())
-
-
-def _read(record: Path) -> dict[str, list[int]]:
-    try:
-        return dict(read_json(record))
-    except (FileNotFoundError, ValueError, TypeError):
-        return {}

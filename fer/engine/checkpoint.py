@@ -15,30 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 from safetensors.torch import load_file, save_file
 
+from fer.checksums import xxh3_of
 from fer.engine.controllers import Progress
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
 
-CHUNK = 1 << 22
 TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
 
 
 class Damaged(CallerError):
     """A checkpoint that is incomplete or does not have the checksums of its manifest."""
-
-
-def checksum(path: Path) -> str:
-    """Return the XXH3-128 of a file, in hexadecimal."""
-    state = xxhash.xxh3_128()
-    with open(path, "rb") as handle:
-        while chunk := handle.read(CHUNK):
-            state.update(chunk)
-    return state.hexdigest()
 
 
 def verify(folder: Path) -> None:
@@ -55,7 +45,7 @@ def verify(folder: Path) -> None:
         path = folder / name
         if not path.is_file() or path.stat().st_size != expected["bytes"]:
             raise Damaged(f"{path}: missing or cut short")
-        if checksum(path) != expected["xxh3"]:
+        if xxh3_of(path) != expected["xxh3"]:
             raise Damaged(f"{path}: its content has changed since it was written")
 
 
@@ -181,7 +171,7 @@ def _seal(folder: Path) -> None:
     paths = sorted(folder.iterdir())
     with ThreadPoolExecutor(2) as pool:  # the disk works while the checksums are made
         synced = pool.map(_sync, paths)
-        files = {path.name: {"bytes": path.stat().st_size, "xxh3": checksum(path)}
+        files = {path.name: {"bytes": path.stat().st_size, "xxh3": xxh3_of(path)}
                  for path in paths}
         list(synced)  # raises what an fsync raised
     write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fer.checksums import xxh3_of
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
 from fer.config.schema import Data, RunConfig
 from fer.data.splits import original_of
 from fer.engine.assess import PLAIN, Variant, answers_of, model_at, publish
-from fer.engine.checkpoint import checksum
 from fer.engine.job import Task, execute
 from fer.engine.mistakes import Answers, print_answers, save_answers
 from fer.engine.outcome import rank_and_world
@@ -125,7 +125,7 @@ def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
                           f"{choices(config.data.classes)}; --data names a configuration with "
                           "its own data.classes")
     config = config.model_copy(update={"backbone": about.backbone})
-    name = f"{path.stem}-{checksum(path)[:DIGITS]}"  # two files may have one name
+    name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have one name
     return Subject(name, config, store.home / "evaluations" / name, weights=path)
 
 

@@ -6,6 +6,7 @@ Sources, model, starting weights; what is left out and where it starts from goes
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fer.checksums import xxh3_of
 from fer.config.lengths import all_epochs
 from fer.config.places import cache, data_root, scratch
 from fer.config.schema import Data, RunConfig
@@ -139,7 +140,11 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier) -> list
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
         return [f"starts from {parent.name}: {report}"]
     assert pretrained is not None and pretrained.file is not None
-    report = load_pretrained(model, cache() / "weights" / pretrained.file, init.keep_head)
+    path = cache() / "weights" / pretrained.file
+    if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
+        raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
+                          "(launch/sweep.py), or bring back the file that the run is to start from")
+    report = load_pretrained(model, path, init.keep_head)
     return [f"starts from {pretrained.file}: {report}"]
 
 

@@ -5,12 +5,12 @@ Reading a stranger's file is `fer.models.foreign`; starting a run from a file of
 """
 
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from fer.checksums import sha_of
 from fer.config.schema import Backbone
 from fer.errors import CallerError
 from fer.models import registry
@@ -51,7 +51,7 @@ def convert(source: Path, backbone: Backbone, classes: tuple[str, ...], target: 
     if report.missing or report.reshaped:
         raise CallerError(f"{source}: not all of '{backbone.arch}': {report}")
     save_weights(model, target, {"source": source.name,
-                                 "sha256": sha256(source.read_bytes()).hexdigest()})
+                                 "sha256": sha_of(source)})
     return model, report
 
 

@@ -5,7 +5,6 @@ ResNets, as upstream. A download goes on where it was cut off, counts only with 
 checksum, and appears whole or not at all. Loading weights is `fer.models.weights`.
 """
 
-import hashlib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from fer.checksums import check_beside, sha_of, write_beside
+from fer.config.load import load_backbone
 from fer.config.schema import Backbone
 from fer.errors import CallerError
-from fer.publish import replacing, write_text
+from fer.publish import replacing
 
 CHUNK = 1 << 20  # bytes
 SECONDS = 30  # without an answer
@@ -46,8 +47,12 @@ def published(backbone: Backbone) -> Published:
     """Return where a backbone's weights for ImageNet are.
 
     Raises:
-        CallerError: nobody publishes any.
+        CallerError: nobody publishes any, or it starts from another file than its name says.
     """
+    if load_backbone(backbone.name).pretrained != backbone.pretrained:
+        file = backbone.pretrained.file if backbone.pretrained else None
+        raise CallerError(f"weights file {file} of backbone '{backbone.name}': nobody publishes "
+                          "it; put it there (launch/weights.py convert makes one of a checkpoint)")
     library, _, model = backbone.arch.rpartition("/")
     if backbone.arch in RESNETS:
         library, model = "torchvision", RESNETS[backbone.arch]
@@ -81,28 +86,37 @@ def _of_torchvision(model: str) -> Published | None:
     return Published(weights.url, "sha256", name.removesuffix(".pth").rpartition("-")[2])
 
 
+def provide(backbone: Backbone, target: Path, progress: Progress | None = None) -> str:
+    """Make `target` the weights file that a backbone starts from; returns what was done in words.
+
+    Raises:
+        CallerError: as `published` and `fetch` do.
+    """
+    if target.is_file():
+        check_beside(target)
+        return "was there already"
+    return fetch(published(backbone), target, progress)
+
+
 def fetch(source: Published, target: Path, progress: Progress | None = None) -> str:
     """Make `target` the published file; returns what was done in words.
 
-    Its SHA-256 is written beside it, as `sha256sum -c` reads it.
+    Its SHA-256 is written beside it.
 
     Raises:
         CallerError: no network, an answer that is no file, or another checksum than published.
     """
-    if target.is_file():
-        return "was there already"
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     _download(source.url, part, progress)
     with replacing(target, durable=True) as temporary:
         _unpack(part, temporary)
-        found = _checksum(temporary, source.algorithm)
+        found = sha_of(temporary, source.algorithm)
         if not found.startswith(source.checksum):
             part.unlink()
             raise CallerError(f"{source.url}: its {source.algorithm} is {found}, published is "
                               f"{source.checksum}; nothing was kept")
-        write_text(target.with_name(f"{target.name}.sha256"),
-                   f"{_checksum(temporary, 'sha256')}  {target.name}\n")
+        write_beside(target, temporary)
     part.unlink()
     return f"fetched, {target.stat().st_size / 1e6:.1f} MB"
 
@@ -142,11 +156,3 @@ def _unpack(part: Path, target: Path) -> None:
             open(target, "wb") as out:
         while chunk := source.read(CHUNK):
             out.write(chunk)
-
-
-def _checksum(path: Path, algorithm: str) -> str:
-    state = hashlib.new(algorithm)
-    with open(path, "rb") as handle:
-        while chunk := handle.read(CHUNK):
-            state.update(chunk)
-    return state.hexdigest()

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
+from fer.checksums import check_beside
 from fer.config.load import block_names, load_backbone
 from fer.config.schema import Backbone
+from fer.errors import CallerError
 from fer.models.registry import build
 
 MILLION = 1e6
@@ -21,7 +23,8 @@ class Entry:
     Attributes:
         parameters: how many numbers are trained when nothing is frozen.
         batch_norms: stage -> batch-norm layers in it, input to output.
-        weights: `there`, `missing`, the configuration of a run that makes them, or empty.
+        weights: the file and `there`, `missing`, `empty` or `changed` since it was fetched; the
+            configuration of a run that makes them; or nothing.
     """
 
     backbone: Backbone
@@ -52,8 +55,13 @@ def _weights(backbone: Backbone, cache: Path) -> str:
     if pretrained.source == "run":
         return f"trained by {pretrained.base}"
     assert pretrained.file is not None
-    there = (cache / "weights" / pretrained.file).is_file()
-    return f"{pretrained.file} {'there' if there else 'missing'}"
+    path = cache / "weights" / pretrained.file
+    try:
+        check_beside(path)
+        state = "missing" if not path.is_file() else "there" if path.stat().st_size else "empty"
+    except CallerError:
+        state = "changed"
+    return f"{pretrained.file} {state}"
 
 
 def table_of(found: Iterator[Entry]) -> Table:

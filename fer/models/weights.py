@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -32,11 +33,15 @@ LEAST_OF_MODEL = 0.25
 
 @dataclass(frozen=True)
 class Description:
-    """What a weights file says about its model: `backbone` with its preprocessing, `classes`."""
+    """What a weights file says about its model: `backbone` with its preprocessing, `classes`.
+
+    `tensors` is the digest of its tensors; files of early versions have none.
+    """
 
     backbone: Backbone
     classes: tuple[str, ...]
     extra: dict[str, Any] = field(default_factory=dict)
+    tensors: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,34 @@ def save_weights(
         extra_metadata: JSON values that travel along, such as a run id.
         durable: fsync it; a caller that syncs a whole folder itself says False.
     """
-    content = {"version": FORMAT_VERSION, **identity_of(model), "extra": dict(extra_metadata or {})}
     state = {key: tensor.detach().cpu().contiguous()
              for key, tensor in model.net.state_dict().items()}
+    content = {"version": FORMAT_VERSION, **identity_of(model), "extra": dict(extra_metadata or {}),
+               "tensors": digest_of(state)}
     with replacing(Path(path), durable) as temporary:
         save_file(state, temporary, {METADATA_KEY: json.dumps(content, allow_nan=False)})
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """Return the XXH3-128 of tensors on the CPU, in the order of their names."""
+    found = xxhash.xxh3_128()
+    for key in sorted(state):
+        found.update(key.encode())
+        found.update(state[key].reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _read_whole(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of ours or of others; of ours they are compared with its digest.
+    """
+    state = read_foreign(path)
+    try:
+        expected = describe_weights(path).tensors
+    except CallerError:  # not ours: it does not say
+        return state
+    if expected and digest_of(state) != expected:
+        raise CallerError(f"{path}: its tensors have changed since it was written")
+    return state
 
 
 def identity_of(model: Classifier) -> dict[str, Any]:
@@ -95,10 +123,10 @@ def load_model(path: Path) -> Classifier:
     """Return the model that `save_weights` put at `path`, in eval mode, on the CPU.
 
     Raises:
-        CallerError: missing, truncated, not written by `save_weights`, or tensors that do not
-            fit the architecture.
+        CallerError: missing, truncated, changed, not written by `save_weights`, or tensors that
+            do not fit the architecture.
     """
-    description, state = describe_weights(path), read_foreign(path)
+    description, state = describe_weights(path), _read_whole(path)
     with torch.device("meta"):  # no random weights drawn, only to be overwritten
         model = registry.build(description.backbone, description.classes)
     expected = model.net.state_dict()
@@ -124,7 +152,8 @@ def describe_weights(path: Path) -> Description:
         content = json.loads(metadata[METADATA_KEY])
         version = content["version"]
         backbone = Backbone.model_validate(content["backbone"])
-        description = Description(backbone, tuple(content["classes"]), content["extra"])
+        description = Description(backbone, tuple(content["classes"]), content["extra"],
+                                  str(content.get("tensors", "")))
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise CallerError(f"{path}: bad description of the model: {reason}") from error
@@ -183,7 +212,7 @@ def load_pretrained(model: Classifier, path: Path, keep_head: bool = False) -> L
     try:
         if keep_head:
             _check_classes(model, path)
-        return load_state(model, read_foreign(path), keep_head)
+        return load_state(model, _read_whole(path), keep_head)
     except CallerError as error:
         raise error if str(path) in str(error) else CallerError(f"{path}: {error}") from error
 

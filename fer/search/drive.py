@@ -1,5 +1,6 @@
 """What `launch/tune.py` does: check, prepare the data, search, repeat the best, hand over."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from fer.search.sources import Listed, Source
 from fer.search.tpe import Suggested
 from fer.search.trial_jobs import TrialJobs, wanted_by
 from fer.search.trials import Maker, label
+from fer.study.anatomy import refuse_misfits
 from fer.study.contents import (
     Contents,
     build_pack,
@@ -78,7 +80,7 @@ def tune(asked: Asked, cluster: str = "") -> int:
         check_partitions(place, profile, search.resources.nodes)
         jobs = TrialJobs(store, search.search, place, profile, search.resources, maker.contents)
         return search_here(asked, trial_jobs=jobs)
-    configs, _ = maker.checked()
+    configs, _ = _checked(maker)
     refuse_search(search, configs, place, profile)
     _check_begun(search_folder(store, search), search, asked.resume)
     _prepare_data(configs, maker)
@@ -98,11 +100,10 @@ def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
     search, maker = _read(asked)
     store = Store(home())
     folder = search_folder(store, search)
-    configs, epochs = maker.checked()
+    configs, epochs = _checked(maker)
     slots = (jobs_slots(search, asked.slots) if trial_jobs else
              slots_of(search, configs, asked.slots))
     check_room(store.home, "FER_HOME", LEAST_FREE)
-    check_room(cache(), "FER_CACHE")
     with _alone(folder) as lease:
         _check_begun(folder, search, asked.resume)
         write_yaml(folder / "search.yaml", dump(search))
@@ -141,6 +142,14 @@ def _read(asked: Asked) -> tuple[Search, Maker]:
         search = search.model_copy(update={
             "base": str(Path(search.base).relative_to(REPOSITORY))})
     return search, Maker(search, Contents(data_root(), cache()))
+
+
+def _checked(maker: Maker) -> tuple[list[RunConfig], int]:
+    """Return `maker.checked()`, of which every recipe fits its backbone."""
+    configs, epochs = maker.checked()
+    check_room(cache(), "FER_CACHE")
+    refuse_misfits(configs[1:], cache())  # the base itself need not be one that can be trained
+    return configs, epochs
 
 
 def slots_of(search: Search, configs: list[RunConfig], most: int) -> Slots:
@@ -222,7 +231,9 @@ def _prepare_data(configs: list[RunConfig], maker: Maker) -> None:
     with shown("drawing faces (once)") as progress:
         draw_missing_faces(data, data_root(), names, progress)
     require_sets(names, data, data_root())
-    runs = [run for params in ({}, *maker.sample()) for run in maker.trial(0, params).runs]
+    base, *trials = (maker.trial(0, params).runs for params in ({}, *maker.sample()))
+    runs = [*base, *itertools.chain(*trials)]
+    refuse_misfits([trial[-1].config for trial in trials], cache())  # with weights files, now
     for split, sets, size, digest in packs_of((run.config for run in runs), (), data,
                                               maker.contents):
         with shown(f"packing {split} at {size} px") as progress:

@@ -1,36 +1,60 @@
-"""Which backbones are meant by names and by studies: for bringing their weights in."""
+"""Which weights files are meant by names of backbones and by studies: for bringing them in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from fer.config.load import apply, load_backbone, load_study, locate, read_based
+from fer.config.load import (
+    Resolved,
+    apply,
+    load_backbone,
+    load_study,
+    locate,
+    read_based,
+    resolve,
+)
 from fer.config.schema import Backbone, RunConfig
-from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.study.expand import cells
 
 
-def backbones_of(names: Sequence[str]) -> list[Backbone]:
-    """Return the backbones that start from a weights file, of names and of studies, each once.
+def files_of(names: Sequence[str]) -> dict[str, Backbone]:
+    """Return weights file -> a backbone that starts from it, of names and of studies.
+
+    Of a study those of all its runs and of what these start and learn from.
 
     Raises:
-        CallerError: an unknown name, or one that starts from no file.
+        CallerError: an unknown name, or a backbone that starts from no file.
     """
     found: dict[str, Backbone] = {}
     for name in names:
         if name.endswith((".yaml", ".yml")):
-            study = load_study(name)
-            of_study = [apply(read_based(locate(study.base)), {**study.set, **cell}, name)
-                        for cell in cells(study)]
-            made = [validate(RunConfig, tree, name).backbone for tree in of_study]
-            found |= {one.name: one for one in made if _from_file(one)}
+            for backbone in _of_study(name):
+                found.setdefault(_file(backbone), backbone)
             continue
         one = load_backbone(name)
-        if not _from_file(one):
+        if not _file(one):
             raise CallerError(f"backbone '{name}' starts from no weights file "
                               "(its YAML says none under pretrained)")
-        found[one.name] = one
-    return list(found.values())
+        found.setdefault(_file(one), one)
+    return found
 
 
-def _from_file(backbone: Backbone) -> bool:
-    return backbone.pretrained is not None and backbone.pretrained.source == "file"
+def _of_study(name: str) -> Iterator[Backbone]:
+    study = load_study(name)
+    base = read_based(locate(study.base))
+    known: Resolved = {}
+    for cell in cells(study):
+        place = f"study '{study.study}'"
+        yield from _starts(resolve(apply(base, {**study.set, **cell}, place), place, known))
+
+
+def _starts(config: RunConfig) -> Iterator[Backbone]:
+    """Yield the backbones whose weights files a run and its ancestors start from."""
+    if config.recipe.init.source == "pretrained" and _file(config.backbone):
+        yield config.backbone
+    for parent in config.parents.values():
+        yield from _starts(parent)
+
+
+def _file(backbone: Backbone) -> str:
+    pretrained = backbone.pretrained
+    return (pretrained.file or "") if pretrained and pretrained.source == "file" else ""

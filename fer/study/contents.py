@@ -6,8 +6,7 @@ Touches the data folder and the cache, never torch. The digests go into the run 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import xxhash
-
+from fer.checksums import check_beside, xxh3_of
 from fer.config.schema import Data, RunConfig
 from fer.data.digest import split_digest
 from fer.data.mask_types import keep_types, types_of
@@ -80,7 +79,11 @@ class Contents:
         return self._people[memo]
 
     def weights(self, file: str) -> str:
-        """Return the content digest of a pretrained weights file."""
+        """Return the content digest of a pretrained weights file.
+
+        Raises:
+            CallerError: it is missing, or has changed since its checksum was written beside it.
+        """
         path = self.cache / "weights" / file
         if file not in self._known:
             if not path.is_file():
@@ -88,11 +91,8 @@ class Contents:
                                   "fetch STUDY brings them, or put the file there (FER_CACHE says "
                                   "where), or use a recipe that starts from scratch: exclude the "
                                   "others, or grid.recipe='[scratch]'")
-            state = xxhash.xxh3_128()
-            with open(path, "rb") as handle:
-                while chunk := handle.read(1 << 22):
-                    state.update(chunk)
-            self._known[file] = state.hexdigest()
+            check_beside(path)
+            self._known[file] = xxh3_of(path)
         return self._known[file]
 
 

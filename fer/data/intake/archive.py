@@ -4,7 +4,6 @@ Looks at names and sizes only; members are copied when the set lands. Refuses wh
 outside the target or fill the disk: absolute paths, `..`, links, bombs.
 """
 
-import hashlib
 import lzma
 import re
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
+from fer.checksums import sha_of
 from fer.data.intake.incoming import Incoming, Item
 from fer.data.intake.known import ARCHIVES
 from fer.data.intake.labels import Labels
@@ -74,14 +74,10 @@ def sha256_of(file: Path) -> str:
     Raises:
         CallerError: no such file.
     """
-    state = hashlib.sha256()
     try:
-        with open(file, "rb") as handle:
-            while chunk := handle.read(1 << 22):
-                state.update(chunk)
+        return sha_of(file)
     except FileNotFoundError:
         raise CallerError(f"no file {file}") from None
-    return state.hexdigest()
 
 
 def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:

@@ -1,0 +1,57 @@
+"""Digests of whole files, and the SHA-256 that lies beside a weights file.
+
+Not for what a data set contains (`fer.data.digest`).
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from fer.errors import CallerError
+from fer.publish import write_text
+
+CHUNK = 1 << 22  # bytes
+
+
+def xxh3_of(path: Path) -> str:
+    """Return the XXH3-128 of a file, in hexadecimal: fast, for what nobody means to forge."""
+    return _digest(path, xxhash.xxh3_128())
+
+
+def sha_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return the SHA-256 of a file, or its `sha1`, in hexadecimal."""
+    return _digest(path, hashlib.new(algorithm))
+
+
+def _digest(path: Path, state: Any) -> str:
+    with open(path, "rb") as handle:
+        while chunk := handle.read(CHUNK):
+            state.update(chunk)
+    return str(state.hexdigest())
+
+
+def beside(path: Path) -> Path:
+    """Return where the SHA-256 of a file lies, as `sha256sum -c` reads it."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_beside(path: Path, content: Path) -> None:
+    """Write the SHA-256 of what is to lie at `path`, and lies at `content` until then."""
+    write_text(beside(path), f"{sha_of(content)}  {path.name}\n")
+
+
+def check_beside(path: Path) -> None:
+    """Compare a file with the SHA-256 beside it, where there are both.
+
+    Raises:
+        CallerError: it is another.
+    """
+    if not (path.is_file() and beside(path).is_file()):
+        return
+    expected, found = beside(path).read_text().split(" ")[0].strip(), sha_of(path)
+    if found != expected:
+        raise CallerError(f"{path}: its content has changed: its SHA-256 is {found[:16]}…, and "
+                          f"{beside(path).name} says {expected[:16]}…; remove both and bring it "
+                          "again (launch/weights.py fetch), or remove the latter if you meant to")
