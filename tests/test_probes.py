@@ -74,7 +74,8 @@ GRID = [{"optim__lr": lr, "seed": seed, "optim__weight_decay": decay}
     {"train__early_stop": 1, "loss__label_smoothing": 0.2, "optim__clip_norm": 0.05},
     {"train__augment": "seed2021", "train__select": "loss", "train__epochs": 2},
     {"recipe__phases": [{"name": "probe", "train": ["head"], "views": 2,
-                         "multipliers": {"head": 3.0}, "schedule": {"name": "constant"}}]},
+                         "multipliers": {"head": 3.0}, "schedule": {"name": "constant"},
+                         "optim": {"name": "sgd", "momentum": 0.5, "clip_norm": 0.2}}]},
 ], ids=lambda more: "-".join(more) or "adamw")
 def test_together_they_end_as_each_would_alone(
     more: dict[str, Any], places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

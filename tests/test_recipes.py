@@ -214,8 +214,26 @@ def test_explain_refuses_a_recipe_that_does_not_fit():
                             "recipe.phases=[{name: a, train: [stage9]}]"), "stage9", "stage3")
 
 
-def test_a_phase_without_decay_has_the_run_id_it_had():
-    assert "decay" not in scientific(Phase(name="a", train=["head"]))
+def test_explain_names_the_optimiser_of_each_phase():
+    done = launch("train", "configs/drawn.yaml", "--explain", "recipe=scratch",
+                  "recipe.phases=[{name: a, lr: 0.2, optim: {name: sgd}}, {name: b}]")
+    assert "phase a: 12 epochs at most, sgd, cosine from 0.2" in done.stdout
+    assert "phase b: 12 epochs at most, adamw, cosine from 0.005" in done.stdout
+
+
+def test_phases_of_no_epochs_and_chains_that_loop_are_one_line(places):
+    said_in_one_line(launch("train", "configs/drawn.yaml", *toy_arguments(),
+                            "recipe.phases=[{name: a, epochs: 0}]"), "recipe.phases", "epochs")
+    for key in ("init: {source: run, set: {seed: 1}}", "teacher: {set: {seed: 1}}"):
+        pair = ", pair: {how: distill}" if "teacher" in key else ""
+        said_in_one_line(launch("train", "configs/drawn.yaml", *toy_arguments(train_on="mlfw"),
+                                f"recipe={{name: loop, {key}, phases: [{{name: a{pair}}}]}}"),
+                         "the recipe's parents form a loop", "recipe.init.set")
+
+
+def test_a_phase_without_what_came_later_has_the_run_id_it_had():
+    kept = scientific(Phase(name="a", train=["head"]))
+    assert not {"decay", "l2sp", "views", "pair", "average", "optim"} & kept.keys()
 
 
 def test_the_documentation_names_every_recipe_and_no_other():

@@ -13,8 +13,12 @@ import pytest
 from conftest import launch, toy_arguments
 
 Start = Callable[..., subprocess.Popen[str]]
-LONG = {"recipe": "lp_ft", "train__epochs": 6, "schedule__name": "plateau",
-        "evaluate_on": "[lfw/eval, real/test]", "keep__every_minutes": 0.002}
+PHASES = ("[{name: probe, train: [head], batch_norm: frozen, views: 4, epochs: 4, "
+          "schedule: {name: constant}, optim: {name: sgd}}, "
+          "{name: finetune, lr: 0.003, optim: {name: radam, weight_decay: 0.1}}]")
+LONG = {"recipe": "lp_ft", "recipe__phases": PHASES, "train__epochs": 6,
+        "schedule__name": "plateau", "evaluate_on": "[lfw/eval, real/test]",
+        "keep__every_minutes": 0.002}
 
 
 def only_run(home: Path, part: str = "lp_ft") -> Path:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
-from fer.config.recipe import Schedule
+from fer.config.recipe import PhaseOptim, Schedule
 from fer.config.schema import Loss
 from fer.data.hashing import key
 from fer.engine import train as engine
@@ -98,6 +98,27 @@ def test_fine_tuning_goes_on_from_the_probe_with_its_own_schedule(places: Path) 
     assert phases == ["probe"] * 4 + ["finetune"] * 3
     rates = [line["lr"] for line in epochs(folder)]
     assert rates[:4] == [0.005] * 4 and rates[-1] < 0.002
+
+
+def test_a_phase_trains_with_its_own_optimiser(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"name": "sgd", "momentum": 0.3, "weight_decay": 0.2, "clip_norm": 0.7}
+
+    def last_weights(phase: dict[str, Any], **overrides: Any) -> bytes:
+        folder = trained(recipe="scratch", recipe__phases=[{"name": "all", **phase}], **overrides)
+        (path,) = folder.path.glob(f"checkpoints/{(folder.path / 'checkpoints/last').read_text()}"
+                                   .strip() + "/model.safetensors")
+        return path.read_bytes()
+
+    of_run = last_weights({}, optim__lr=0.02, **{f"optim__{key}": own[key] for key in own})
+    assert last_weights({"optim": own, "lr": 0.02}) == of_run
+    assert last_weights({"optim": {**own, "momentum": 0.4}, "lr": 0.02}) != of_run
+    config = load_run("configs/drawn.yaml", {"recipe": "lp_ft", "optim.clip_norm": 2.0})
+    phase = config.recipe.phases[0]
+    assert config.optim_of(phase) == config.optim
+    phase = phase.model_copy(update={"optim": PhaseOptim(name="radam"), "lr": 0.5})
+    assert config.optim_of(phase) == config.optim.model_copy(update={"name": "radam", "lr": 0.5})
 
 
 def test_early_stopping_ends_a_phase_after_its_patience(places: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.config.lengths import trained_epochs
+from fer.config.schema import RunConfig
 from fer.study.anatomy import anatomies
 from fer.study.plan import Step
 
@@ -55,7 +56,13 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
                   + SPLIT_FOLDERS * len({name.split("/")[0] for name in step.evaluate})
                   + EVENTS * events)
         kept = config.keep.checkpoints + 2  # the best, and the one being written
-        state = whole + OPTIMIZER_STATES[config.optim.name] * trained
+        state = whole + _states(config) * trained
         running.append((kept * state - 2 * whole, (kept - 2) * FILES_A_CHECKPOINT + 4))
     running = sorted(running, reverse=True)[:jobs_at_a_time]
     return Space(left, files, sum(b for b, _ in running), sum(f for _, f in running))
+
+
+def _states(config: RunConfig) -> int:
+    """Return how many tensors an optimiser keeps beside each parameter, in the phase with most."""
+    return max((OPTIMIZER_STATES[config.optim_of(phase).name] for phase in config.recipe.phases),
+               default=0)

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fer.config.marks import Count, Frozen, Label, Name, Neutral, Positive
+from fer.config.marks import (
+    Count,
+    Fraction,
+    Frozen,
+    Label,
+    Name,
+    Neutral,
+    NotNegative,
+    Positive,
+)
+
+OptimName = Literal["radam", "adamw", "sgd"]
 
 
 class Init(Frozen):
@@ -32,6 +43,20 @@ class Schedule(Frozen):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 2
     min_lr: Annotated[float, Field(ge=0)] = 0.0
+
+
+class PhaseOptim(Frozen):
+    """What a phase's optimiser does otherwise than the run's; keys left out are the run's own.
+
+    The learning rate is the phase's `lr`.
+    """
+
+    name: OptimName | None = None
+    weight_decay: NotNegative | None = None
+    decay_norms_and_biases: bool | None = None
+    betas: tuple[Fraction, Fraction] | None = None
+    momentum: Fraction | None = None
+    clip_norm: Positive | None = None
 
 
 class Span(Frozen):
@@ -131,6 +156,7 @@ class Phase(Frozen):
     batch_norm: Literal["train", "frozen"] = "train"
     epochs: Count | None = None
     lr: Positive | None = None
+    optim: Annotated[PhaseOptim | None, Neutral(None)] = None
     schedule: Schedule | None = None
     early_stop: Annotated[int, Field(ge=1)] | None = None
     views: Annotated[Annotated[int, Field(ge=1, le=64)] | None, Neutral(None)] = None

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fer.config.marks import Count, Fraction, Frozen, Label, Name, Neutral, Positive
-from fer.config.recipe import Recipe, Schedule
+from fer.config.marks import Count, Fraction, Frozen, Label, Name, Neutral, NotNegative, Positive
+from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 
 PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # an epoch
 MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
@@ -118,9 +118,9 @@ class Data(Frozen):
 class Optim(Frozen):
     """Optimiser; weight decay is decoupled, and not applied to biases and norms if said so."""
 
-    name: Literal["radam", "adamw", "sgd"] = "adamw"
+    name: OptimName = "adamw"
     lr: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    weight_decay: NotNegative = 1e-3
     decay_norms_and_biases: bool = True
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     momentum: Fraction = 0.9
@@ -245,6 +245,11 @@ class RunConfig(Frozen):
             return ()
         return tuple(dict.fromkeys(self.data.sets[name].twin_of or name
                                    for name in self.train_sets))
+
+    def optim_of(self, phase: Phase) -> Optim:
+        """Return the optimiser of a phase, its learning rate included."""
+        own = phase.optim.model_dump(exclude_none=True) if phase.optim else {}
+        return self.optim.model_copy(update={**own, "lr": phase.lr or self.optim.lr})
 
     @property
     def needed_sets(self) -> frozenset[str]:

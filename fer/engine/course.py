@@ -22,7 +22,7 @@ def rate(config: RunConfig, progress: Progress, per_epoch: int) -> float:
     """
     phase = config.recipe.phases[progress.phase]
     return learning_rate(
-        _schedule(config, phase), phase.lr or config.optim.lr, progress.plateau,
+        _schedule(config, phase), config.optim_of(phase).lr, progress.plateau,
         step=progress.phase_epoch * per_epoch + progress.batch,
         steps=epochs(config, phase) * per_epoch, per_epoch=per_epoch)
 
@@ -48,7 +48,7 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
     progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
     schedule = _schedule(config, phase)
     if schedule.name == "plateau":
-        base_lr = phase.lr or config.optim.lr
+        base_lr = config.optim_of(phase).lr
         progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
     patience = phase.early_stop or config.train.early_stop
     stopped = patience is not None and progress.epochs_without_better >= patience

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer.config.schema import Optim, RunConfig
+from fer.config.schema import RunConfig
 from fer.data.views import FixedViews
 from fer.engine.controllers import Progress
 from fer.engine.course import end_epoch, epoch_facts, rate, selection_score
@@ -95,13 +95,14 @@ class Heads:
                        .view(count, parameter.shape[0], -1).requires_grad_()
                        for parameter in layer.parameters()]
         self._steps = [torch.zeros_like(stack) for stack in self.stacks]  # at rate 1, no decay
-        optim: Optim = probes[0].config.optim.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
+        own = probes[0].config.optim_of(phase)
+        optim = own.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
         self._decoupled = optim.name != "sgd"  # torch's adds the decay to the gradient
         self._optimizer = make_optimizer(optim, [{"params": self._steps, "weight_decay": 0.0}])
         self._terms = []
         for parameter in layer.parameters():
             found = [next((group["lr_multiplier"], group["weight_decay"])
-                          for group in param_groups(model, phase, probe.config.optim)
+                          for group in param_groups(model, phase, probe.config.optim_of(phase))
                           if any(parameter is one for one in group["params"])) for probe in probes]
             self._terms.append(torch.tensor(found, dtype=torch.float64).T)
 
@@ -208,6 +209,7 @@ def train_probes(probes: Sequence[Probe], model: Classifier, bench: Bench) -> It
 def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> list[float]:
     """Do the steps of an epoch; returns each probe's last learning rate."""
     config, sums = probes[0].config, torch.zeros(len(probes), dtype=torch.float64)
+    clip_norm = config.optim_of(config.recipe.phases[0]).clip_norm
     lrs: list[float] = []
     for number in range(bench.per_epoch):
         indices, kinds = bench.views.turn(epoch, number)
@@ -220,7 +222,7 @@ def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> l
         losses = losses / bench.loss.weight_sum(labels)
         lrs = [0.0 if probe.over else rate(probe.config, probe.progress, bench.per_epoch)
                for probe in probes]
-        heads.step(losses, lrs, config.optim.clip_norm)
+        heads.step(losses, lrs, clip_norm)
         sums += losses.detach().double().cpu()
         for probe in probes:
             if not probe.over:

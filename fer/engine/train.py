@@ -61,7 +61,8 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
     number = progress.phase
     phase = run.config.recipe.phases[number]
     freeze(run.model, phase)
-    optimizer = make_optimizer(run.config.optim, param_groups(run.model, phase, run.config.optim))
+    optim = run.config.optim_of(phase)
+    optimizer = make_optimizer(optim, param_groups(run.model, phase, optim))
     begun = progress.phase_epoch > 0 or progress.batch > 0
     if resumed is not None and begun:
         load_optimizer(resumed, optimizer)
@@ -107,6 +108,7 @@ def train_epoch(
     model.train()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     anchor = Anchor(run.model, phase, run.start)
+    clip_norm = config.optim_of(phase).clip_norm
     losses: list[torch.Tensor] = []
     look = Looks(most_between_looks(session.device))
     while progress.batch < run.steps_per_epoch:
@@ -116,8 +118,8 @@ def train_epoch(
         _set_learning_rate(run, optimizer)
         seed_torch(config.seed, progress.step, session.rank, 1)
         losses.append(backward(session, model, feed.objective, batch, config.train.micro_batch))
-        if config.optim.clip_norm is not None:
-            session.accelerator.clip_grad_norm_(parameters, config.optim.clip_norm)
+        if clip_norm is not None:
+            session.accelerator.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()
         anchor.pull(optimizer.param_groups)
         if run.mean is not None:

@@ -34,7 +34,7 @@ def explain(config: RunConfig) -> Iterator[str | Table]:
                       pad_edge=False)
         for column in ("parameters", "trained", "learning rate", "batch-norm layers"):
             table.add_column(column, justify="right")
-        rows = describe_phase(model, phase, phase.lr or config.optim.lr)
+        rows = describe_phase(model, phase, config.optim_of(phase).lr)
         for row in rows:
             norms = "" if not row.batch_norms else (
                 f"{row.batch_norms} {'move' if row.statistics_move else 'still'}")
@@ -58,5 +58,6 @@ def _start(config: RunConfig) -> str:
 def _title(phase: Phase, config: RunConfig) -> str:
     schedule = phase.schedule or config.schedule
     epochs = lengths.epochs(config, phase)
-    return (f"phase {phase.name}: {epochs} epochs at most, {config.optim.name}, "
-            f"{schedule.name} from {phase.lr or config.optim.lr:g}")
+    optim = config.optim_of(phase)
+    return (f"phase {phase.name}: {epochs} epochs at most, {optim.name}, "
+            f"{schedule.name} from {optim.lr:g}")
