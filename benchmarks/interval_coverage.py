@@ -110,25 +110,30 @@ def compared_coverage(n: int, seeds: int, spread: float, sets: int, resamples: i
                       ) -> dict[str, float]:
     """Return how often the UAR limits of equal models hold that they are, and how often Holm errs.
 
-    `paired`: two models on the same pictures; `gap`: on pictures of other people; `families`: the
-    share of families of four equal models, six pairs, in which a difference is claimed.
+    `paired`: two models on the same pictures; `gap`: on pictures of other people; `gaps`: the gaps
+    of two models, on the same two sets; `families`: the share of families of four equal models, six
+    pairs, in which a difference is claimed.
     """
     from statsmodels.stats.multitest import multipletests
 
     rng = np.random.default_rng([n, seeds, 7])
-    counts = dict.fromkeys(("paired", "gap", "families"), 0)
+    counts = dict.fromkeys(("paired", "gap", "gaps", "families"), 0)
     for number in range(sets):
         pictures = draw_pictures(rng, n)
         models = [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}-", pictures=pictures)),
                        resamples) for _ in range(4)]
-        stranger = draw(tabulate(simulate(rng, n, seeds, spread, f"{number}x-")), resamples)
+        others = draw_pictures(rng, n)
+        strangers = [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}x-", pictures=others)),
+                          resamples) for _ in range(2)]
         pairs = [interval_of(difference(left, right), "uar")
                  for left, right in combinations(models, 2)]
         apart = [one.low > 0 or one.high < 0 for one in pairs]  # type: ignore[operator]
         adjusted = multipletests([one.p for one in pairs], method="holm")[1]
-        gap = interval_of(difference(models[0], stranger), "uar")
+        gap, other = (difference(models[place], strangers[place]) for place in range(2))
         counts["paired"] += not apart[0]
-        counts["gap"] += gap.low <= 0 <= gap.high  # type: ignore[operator]
+        for name, draws in (("gap", gap), ("gaps", difference(gap, other))):
+            one = interval_of(draws, "uar")
+            counts[name] += one.low <= 0 <= one.high  # type: ignore[operator]
         counts["families"] += any(out and p < 0.05 for out, p in zip(apart, adjusted, strict=True))
     return {name: count / sets for name, count in counts.items()}
 

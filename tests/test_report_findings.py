@@ -493,6 +493,24 @@ def test_robustness_is_written_with_its_line(small: Simulated) -> None:
     assert sum(float(row["effective_robustness"]) for row in found) == pytest.approx(0, abs=0.1)
 
 
+def test_gaps_are_compared_beside_the_tests_and_their_difference_has_limits_of_its_own(
+    small: Simulated,
+) -> None:
+    build(small)
+    gaps = {(f"{row['backbone']} · {row['train_on']}", row["recipe"]): float(row["gap"])
+            for row in rows(small.out / "gap.csv") if row["metric"] == "uar"}
+    seen = 0
+    for row in rows(small.out / "comparisons.csv"):
+        if row["test_on"] != "real/test":
+            assert row["gap_difference"] == ""
+            continue
+        value, low, high = (float(row[f"gap_{end}"]) for end in ("difference", "low", "high"))
+        apart = gaps[row["among"], row["left"]] - gaps[row["among"], row["right"]]
+        assert low < value < high and value == pytest.approx(apart, abs=2e-6)
+        seen += 1
+    assert seen == 4
+
+
 def test_p_values_are_adjusted_as_holm_says(small: Simulated) -> None:
     build(small)
     families: dict[str, list[tuple[float, float]]] = {}

@@ -15,7 +15,7 @@ from fer.config.study import Comparison, Study
 from fer.evaluate.bootstrap import difference
 from fer.evaluate.interval import LEVEL, Interval, interval_of
 from fer.evaluate.significance import McNemar, cochran_q, mcnemar
-from fer.report.analyse import FEW_PICTURES, Analysis, Cell, Config
+from fer.report.analyse import FEW_PICTURES, Analysis, Cell, Config, gap_draws
 from fer.report.pooled import Pooled, pool
 
 METRIC = "uar"
@@ -29,6 +29,8 @@ class Pair:
     Attributes:
         left, right: values of the key. among: what both share.
         difference: left minus right, in UAR.
+        gap: on the real set, the gap of left minus that of right, in UAR; None elsewhere. It
+            stands beside: it is not in the family of tests.
         exact: McNemar's test of each seed that both have.
         adjusted: Holm's p within the family; None where nothing is tested.
         verdict: `left`, `right`, `tied`, or why nothing is claimed.
@@ -42,6 +44,7 @@ class Pair:
     exact: tuple[McNemar, ...]
     adjusted: float | None
     verdict: str
+    gap: Interval | None = None
 
     @property
     def winner(self) -> str | None:
@@ -104,14 +107,15 @@ def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
         pooled += pool(split, list(by_group.values()))
         for among, cells in by_group.items():
             omnibus += _omnibus(split, among, cells)
-        pairs += _pairs(split, by_group)
+        pairs += _pairs(split, by_group, analysis)
     if not pairs:
         notes.append("nothing to compare yet")
     return Family(name, plan.over, tuple(_adjust(pairs)), tuple(pooled), tuple(omnibus),
                   tuple(dict.fromkeys(notes)))
 
 
-def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]]) -> list[Pair]:
+def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]], analysis: Analysis
+           ) -> list[Pair]:
     """Return the pairs of all groups; one that two studies share is one comparison."""
     found: dict[tuple[str, str], Pair] = {}
     for among, cells in by_group.items():
@@ -119,7 +123,7 @@ def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]]) -> list[Pair]
             ids = cells[left].config.config_id, cells[right].config.config_id
             pair = None if ids in found else _pair(split, among, left, right, cells)
             if pair is not None:
-                found[ids] = pair
+                found[ids] = replace(pair, gap=_gap_apart(split, *ids, analysis))
     return list(found.values())
 
 
@@ -165,6 +169,17 @@ def _pair(split: str, among: str, left: str, right: str,
         verdict = "not ranked: no interval"
     exact = _exact(cells[left], cells[right])
     return Pair(split, among, left, right, found, exact, None, verdict)
+
+
+def _gap_apart(split: str, left: str, right: str, analysis: Analysis) -> Interval | None:
+    """Return by how much two configurations' gaps differ, where `split` is the real set."""
+    gap = analysis.gap
+    if gap is None or split != gap.real:
+        return None
+    gaps = [gap_draws(*(cell.draws if (cell := analysis.cells.get((name, one))) else None
+                        for one in (gap.synthetic, gap.real))) for name in (left, right)]
+    apart = gap_draws(*gaps)
+    return interval_of(apart, METRIC) if apart else None
 
 
 def _exact(left: Cell, right: Cell) -> tuple[McNemar, ...]:

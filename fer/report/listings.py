@@ -121,13 +121,15 @@ def _gap_name(metric: str) -> tuple[str, str]:
 def comparisons(family: Family) -> Listing:
     """Return the pairs of one family with the paired bootstrap, Holm's p and McNemar's tests."""
     rows = [[text(pair.split), text(pair.among), text(f"{pair.left} − {pair.right}"),
-             apart(pair.difference), p_value(pair.adjusted), _verdict(pair), _exact(pair),
-             number(pair.difference.n[0]), number(pair.difference.seeds)]
+             apart(pair.difference), p_value(pair.adjusted), _verdict(pair),
+             apart(pair.gap), _exact(pair), number(pair.difference.n[0]),
+             number(pair.difference.seeds)]
             for pair in family.pairs]
     return listing("", [
         Column("test set"), Column("among"), Column("compared"),
         Column("difference", "points of UAR", True), Column("Holm p", "", True),
-        Column("verdict"), Column("McNemar p", "exact, seed by seed", True),
+        Column("verdict"), Column("difference of gaps", "points of UAR, beside the tests", True),
+        Column("McNemar p", "exact, seed by seed", True),
         Column("n", number=True), Column("seeds", number=True)], rows, family.notes)
 
 

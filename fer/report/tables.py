@@ -120,14 +120,16 @@ def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
 def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     """Yield one row per planned pair; McNemar's p-values seed by seed in one cell."""
     yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
-           "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar")
+           "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar",
+           "gap_difference", "gap_low", "gap_high")
     for family in found.families:
         for pair in family.pairs:
             one = pair.difference
             yield (study, family.name, family.over, pair.split, pair.among, pair.left, pair.right,
                    *_limits(one), one.kind, one.seeds, one.n[0], one.p, pair.adjusted,
                    pair.winner or pair.verdict,
-                   ";".join(f"{test.seed}={test.p:.6f}" for test in pair.exact))
+                   ";".join(f"{test.seed}={test.p:.6f}" for test in pair.exact),
+                   *(_limits(pair.gap) if pair.gap else (None, None, None)))
 
 
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
