@@ -1,7 +1,7 @@
 """What tests start as one or more gloo ranks: not a test itself.
 
     rank_worker.py samples RUN_FOLDER RECORD [STOP_AFTER_STEPS]
-    rank_worker.py gradient MICRO_BATCH OUT
+    rank_worker.py gradient MICRO_BATCH OUT [typed | joint | consistency | distill]
     rank_worker.py statistics OUT
 """
 
@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from fer.config.recipe import Pair
 from fer.config.schema import Compute, Loss
 from fer.data.batches import Batch, TrainBatches
 from fer.data.order import share
 from fer.engine.job import Task, execute
 from fer.engine.loss import Objective, WeightedCrossEntropy, backward, class_weights
+from fer.engine.pairing import BothViews, Distillation
 from fer.engine.session import average_batch_norm, leave_group, open_session
 from fer.study.lease import Lease
 
@@ -30,6 +32,10 @@ def samples(folder: Path, record: Path, stop_after: int) -> None:
     def recording(self: TrainBatches, epoch: int, step: int) -> Batch:
         batch = original(self, epoch, step)
         pixels = [round(float(image.double().sum()), 6) for image in batch.images]
+        if batch.second is not None:
+            pixels = [[*pair] for pair in zip(
+                pixels, [round(float(image.double().sum()), 6) for image in batch.second],
+                strict=True)]
         seen.append([epoch, step, batch.start, batch.indices.tolist(), pixels])
         if len(seen) > stop_after:
             record.write_text(json.dumps(seen))
@@ -45,19 +51,31 @@ def samples(folder: Path, record: Path, stop_after: int) -> None:
     record.write_text(json.dumps(seen))
 
 
-def gradient(micro_batch: int, out: Path) -> None:
-    """Write the gradient of one global batch of 32 with class weights, from this rank's share."""
+def gradient(micro_batch: int, out: Path, kind: str) -> None:
+    """Write the gradient of one global batch of 32 with class weights, from this rank's share.
+
+    `typed`: each picture has a weight of its own, as where types of masks weigh the same.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3))
-    images, labels = torch.randn(32, 3, 2, 2), torch.arange(32) % 3 % 2 + (torch.arange(32) > 28)
+    images, second = torch.randn(2, 32, 3, 2, 2)
+    labels = torch.arange(32) % 3 % 2 + (torch.arange(32) > 28)
+    if kind == "typed":
+        labels = torch.eye(3)[labels] * torch.rand(32, 1)
     loss = WeightedCrossEntropy(class_weights(Loss(class_weights=(4.0, 0.9, 0.6)), [1, 1, 1]), 0.1,
                                 torch.device("cpu"))
     with open_session(Compute(device="cpu")) as session:
         start, stop = share(0, 32, session.rank, session.world)
         distributed = session.distribute(model)
         batch = Batch(images[start:stop], labels[start:stop], np.arange(start, stop), start,
-                      labels.numpy())
-        part = backward(session, distributed, Objective(loss), batch, micro_batch or None)
+                      labels.numpy(), second[start:stop])
+        objective = Objective(loss)
+        if kind in ("joint", "consistency"):
+            objective = BothViews(loss, Pair(how=kind, weight=1.5, temperature=2.0))
+        elif kind == "distill":
+            objective = Distillation(loss, Pair(how=kind, weight=1.5),
+                                     lambda images: images.flatten(1)[:, :3])
+        part = backward(session, distributed, objective, batch, micro_batch or None)
         total = session.total(part)
         if session.first:
             gradients = [p.grad.flatten().numpy() for p in model.parameters()]
@@ -89,5 +107,5 @@ if __name__ == "__main__":
     elif sys.argv[1] == "statistics":
         statistics(Path(sys.argv[2]))
     else:
-        gradient(int(sys.argv[2]), Path(sys.argv[3]))
+        gradient(int(sys.argv[2]), Path(sys.argv[3]), (*sys.argv[4:], "plain")[0])
     leave_group()

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from fer.cluster.arrays import Dispatch, JobArray, Ref, make_arrays, pack
 from fer.cluster.estimate import makespan
+from fer.cluster.local import _first_of
 from fer.config.load import load_run
+from fer.config.schema import Inputs
 from fer.config.study import Resources, minutes
 from fer.study.expand import Run
 from fer.study.plan import Step
@@ -130,6 +132,45 @@ def test_indices_are_written_as_short_as_sbatch_takes_them() -> None:
     assert array.indices == "0-3"
     assert JobArray(1, array.shape, {0: (), 2: (), 5: ()}).indices == "0,2,5"
     assert JobArray(1, array.shape, {3: ()}).indices == "3"
+
+
+def probe(name: str, *parents: str, **overrides: object) -> Step:
+    """Return the step of a linear probe that others may train together with."""
+    changes = {key.replace("__", "."): value for key, value in overrides.items()}
+    config = load_run("configs/drawn.yaml", {"recipe": "linear_probe", **changes})
+    inputs = Inputs(digests={}, parents={"init": parents[0] if parents else "body"})
+    run = Run(config.model_copy(update={"inputs": inputs}), name, "c", parents)
+    return Step(run, "wait" if parents else "train", ("lfw/eval",), "")
+
+
+def test_probes_of_one_body_share_a_job_and_others_do_not_come_between() -> None:
+    mixed = [one for number in range(4) for one in (
+        probe(f"a{number}", optim__lr=10.0 ** -number), step(f"x{number}"),
+        probe(f"b{number}", optim__weight_decay=0.1 * number, train__batch_size=8))]
+    (array,) = make(mixed, runs_per_job=4).arrays
+    assert sorted(map(sorted, names(array).values())) == [
+        [f"{kind}{number}" for number in range(4)] for kind in "abx"]
+    (array,) = make(mixed[:9], runs_per_job=2).arrays  # three of each: the third with another
+    kinds = sorted("".join(sorted(name[0] for name in job)) for job in names(array).values())
+    assert len(kinds) == 5 and {"aa", "bb"} <= set(kinds)
+
+
+def test_probes_of_many_bodies_are_packed_after_each_and_correspond_to_it() -> None:
+    bodies = [step(f"p{number}") for number in range(5)]
+    probes = [probe(f"c{body}{number}", f"p{body}", optim__lr=10.0 ** -number)
+              for body in range(5) for number in range(4)]
+    parents, *children = make([*bodies, *probes], runs_per_job=2).arrays
+    assert len(children) == 2 and all(one.corresponds == parents.number for one in children)
+    for array in children:
+        for index, job in names(array).items():
+            assert len(job) == 2 and {name[1] for name in job} == {names(parents)[index][0][1]}
+
+
+def test_a_slot_of_this_machine_takes_probes_of_one_body_together() -> None:
+    ready = [probe("a0"), step("x0"), probe("b0", train__batch_size=8), probe("a1", seed=3)]
+    assert [one.run.id for one in _first_of(ready, 2)] == ["a0", "a1"]
+    assert [one.run.id for one in _first_of(ready, 3)] == ["a0", "a1", "x0"]
+    assert [one.run.id for one in _first_of(ready[1:], 2)] == ["x0", "b0"]
 
 
 @given(st.lists(st.floats(1, 100), min_size=1, max_size=40), st.integers(1, 6))

@@ -1,5 +1,6 @@
 """Each type of mask weighs the same in the loss, where the configuration says so."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TOY, launch, toy_arguments
+from test_features import weights
+from test_training import epochs, trained
 
 from fer.config.identity import run_id
 from fer.config.load import load_run
@@ -20,6 +23,8 @@ from fer.data.facts import Facts, read_facts, write_facts
 from fer.data.mask_types import type_weights, types_digest
 from fer.data.pack import ensure_pack
 from fer.data.source import Source
+from fer.engine.checkpoint import Checkpoints
+from fer.engine.job import Task, Terms, work
 from fer.engine.loss import Objective, WeightedCrossEntropy, backward
 from fer.engine.session import open_session
 from fer.engine.training import sample_weights
@@ -129,15 +134,32 @@ def test_it_changes_what_is_learnt_from_the_first_epoch_on(
     more: dict[str, object], masked: Path, places: Path
 ) -> None:
     lines = []
-    for weights in ("none", "balanced"):
+    for how in ("none", "balanced"):
         arguments = toy_arguments(**{**BALANCED, "train__epochs": 1, **more,
-                                     "loss__mask_type_weights": weights})
+                                     "loss__mask_type_weights": how})
         done = launch("train", "configs/drawn.yaml", *arguments)
         assert done.returncode == 0, done.stderr
         (file,) = [path / "metrics.jsonl" for path in places.glob(f"runs/*-{more['recipe']}-*")
-                   if f"mask_type_weights: {weights}" in (path / "config.yaml").read_text()]
+                   if f"mask_type_weights: {how}" in (path / "config.yaml").read_text()]
         lines.append(json.loads(file.read_text().splitlines()[0]))
     assert lines[0]["train_loss"] != lines[1]["train_loss"]
+
+
+def test_a_run_that_left_in_the_middle_goes_on_with_the_same_weights_of_types(
+    masked: Path, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = trained(**BALANCED, recipe="scratch", train__epochs=2)
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
+    polls = itertools.count()
+    folder = trained(**BALANCED, recipe="scratch", train__epochs=2, expect="preempted",
+                     terms=Terms(stop=lambda: next(polls) > 7))
+    saved = Checkpoints(folder.path / "checkpoints", keep=2).newest()
+    assert saved is not None and 0 < saved[1].step < 22 and not folder.trained
+    write_facts(masked, {})  # what was planned counts
+    assert work([Task(folder.path)]) == ["done"]
+    assert epochs(folder) == epochs(calm)
+    assert folder.name == calm.name and weights(folder).keys() == weights(calm).keys()
+    assert all(torch.equal(tensor, weights(calm)[key]) for key, tensor in weights(folder).items())
 
 
 def test_types_that_changed_since_the_run_was_planned_are_refused(

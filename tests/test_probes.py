@@ -218,7 +218,7 @@ def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> 
 def test_probes_that_average_their_weights_train_alone(places: Path) -> None:
     _, folders = probes([{"seed": 1}, {"seed": 2}], recipe__phases=[
         {"name": "probe", "train": ["head"], "views": 2, "average": {"how": "ema"}}])
-    assert [together.kind_of(folder) for folder in folders] == [None, None]
+    assert [together.kind_of_untrained(folder) for folder in folders] == [None, None]
 
 
 @pytest.mark.parametrize("overrides", [
@@ -228,7 +228,7 @@ def test_runs_that_differ_otherwise_do_not_go_together(
     overrides: dict[str, Any], places: Path
 ) -> None:
     _, folders = probes([{"seed": 1}, {"seed": 2, **overrides}, {"seed": 3, **overrides}])
-    kinds = [together.kind_of(folder) for folder in folders]
+    kinds = [together.kind_of_untrained(folder) for folder in folders]
     assert kinds[0] is not None and kinds[0] != kinds[1]
     alone = overrides.keys() & {"recipe", "recipe__init__source"}
     assert (kinds[1] == kinds[2]) is ("recipe__init__source" not in alone)

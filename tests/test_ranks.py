@@ -38,11 +38,14 @@ def ranks(world: int, *arguments: object, expect: int = 0) -> str:
     return "\n".join(said)
 
 
-def test_gradients_are_equal_for_any_division_into_ranks_and_micro_batches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "typed", "joint", "consistency", "distill"])
+def test_gradients_are_equal_for_any_division_into_ranks_and_micro_batches(
+    kind: str, tmp_path: Path
+) -> None:
     found = {}
     for name, world, micro in (("1 x 32", 1, 0), ("2 x 16", 2, 0), ("4 accumulated x 8", 1, 8),
-                               ("2 ranks, accumulated x 5", 2, 5)):
-        ranks(world, "gradient", micro, tmp_path / f"{name}.npy")
+                               ("3 ranks, accumulated x 5", 3, 5)):
+        ranks(world, "gradient", micro, tmp_path / f"{name}.npy", kind)
         found[name] = np.load(tmp_path / f"{name}.npy")
     for name, gradient in found.items():
         np.testing.assert_allclose(gradient, found["1 x 32"], rtol=1e-5, atol=1e-7, err_msg=name)
@@ -58,14 +61,24 @@ def test_frozen_batch_norm_stays_byte_equal_on_any_number_of_ranks(
     assert found["mean"] == pytest.approx([(world - 1) / 2] * 4)
 
 
-@pytest.fixture
-def run_folder(places: Path) -> Path:
-    """A planned run on the toy data, its folder written, nothing trained."""
-    config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 2, "train.augment": "seed2021"})
+PAIRED = {"train_on": "mlfw", "recipe": {"name": "pairs", "phases": [
+    {"name": "all", "pair": {"how": "consistency"}}]}}
+
+
+def planned(**overrides: object) -> Path:
+    """Return the folder of a planned run on the toy data, nothing trained."""
+    config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 2, "train.augment": "seed2021",
+                                             **overrides})
     (run,) = identify(config, Contents(data_root(), cache()))
     folder = Store(home()).folder(run)
     folder.notice(run, {})
     return folder.path
+
+
+@pytest.fixture
+def run_folder(places: Path) -> Path:
+    """A planned run."""
+    return planned()
 
 
 def steps_seen(record: Path, world: int) -> dict[tuple[int, int], list[object]]:
@@ -84,9 +97,11 @@ def clear(folder: Path) -> None:
         "checkpoints", "train.json", "metrics.jsonl", "status.json", "tb")))], check=True)
 
 
+@pytest.mark.parametrize("more", [{}, PAIRED], ids=["plain", "paired"])
 def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill(
-    run_folder: Path, tmp_path: Path
+    more: dict[str, object], places: Path, tmp_path: Path
 ) -> None:
+    run_folder = planned(**more)
     ranks(1, "samples", run_folder, tmp_path / "one")
     alone = steps_seen(tmp_path / "one", 1)
     clear(run_folder)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fer.config.alike import kind_of
 from fer.config.study import Resources, minutes
 from fer.study.expand import Run
 from fer.study.plan import Step
@@ -204,18 +205,18 @@ class _Maker:
     def _add_children(self, shape: Shape, array: int, children: Mapping[int, list[Step]]) -> None:
         """Add the children of one array's runs: in as few arrays as their parents allow.
 
-        Either one array a child number, whose jobs correspond to those of the parents, or one
+        Either one array a job number, whose jobs correspond to those of the parents, or one
         array a parent.
         """
-        most = max(len(steps) for steps in children.values())
+        packed = {index: self._packed(steps) for index, steps in children.items()}
+        most = max(len(jobs) for jobs in packed.values())
         if len(children) <= most:
             for index, steps in children.items():
                 self._add_group(shape, steps, (Ref(array, index),))
             return
-        ordered = {index: self._sorted(steps) for index, steps in children.items()}
         for number in range(most):
-            self._put(shape, {index: (steps[number],) for index, steps in ordered.items()
-                              if number < len(steps)}, corresponds=array)
+            self._put(shape, {index: jobs[number] for index, jobs in packed.items()
+                              if number < len(jobs)}, corresponds=array)
 
     def _add_group(self, shape: Shape, steps: Sequence[Step], after: tuple[Ref | str, ...]) -> None:
         jobs = self._packed(steps)
@@ -223,11 +224,16 @@ class _Maker:
             self._put(shape, dict(enumerate(jobs[start : start + self.max_array])), after=after)
 
     def _packed(self, steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-        """Return jobs of at most `runs_per_job` runs and of about equal length, longest first."""
+        """Return jobs of at most `runs_per_job` runs and of about equal length, longest first.
+
+        Probes of one body are in one job, where they train together.
+        """
+        most = self.resources.runs_per_job
         alone = [(step,) for step in steps if self.awaited[step.run.id]]
-        shared = self._sorted([step for step in steps if not self.awaited[step.run.id]])
-        jobs = [*alone, *pack(shared, self.resources.runs_per_job,
-                              lambda step: self.way[step.run.id])]
+        alike, others = gather_alike([step for step in steps if not self.awaited[step.run.id]],
+                                     most)
+        jobs = [*alone, *alike, *pack(self._sorted(others), most,
+                                      lambda step: self.way[step.run.id])]
         return sorted(jobs, key=lambda job: -sum(self.way[step.run.id] for step in job))
 
     def _sorted(self, steps: Iterable[Step]) -> list[Step]:
@@ -240,6 +246,19 @@ class _Maker:
         for index, steps in jobs.items():
             for step in steps:
                 self.placed[step.run.id] = Ref(number, index)
+
+
+def gather_alike(steps: Sequence[Step], most: int
+                 ) -> tuple[list[tuple[Step, ...]], list[Step]]:
+    """Return jobs of two to `most` runs that train together, and the steps that are left."""
+    groups: dict[str, list[Step]] = defaultdict(list)
+    for step in steps if most > 1 else ():
+        if step.action != "evaluate" and (kind := kind_of(step.run.config)):
+            groups[kind].append(step)
+    jobs = [tuple(group[start : start + most]) for group in groups.values()
+            for start in range(0, len(group), most) if len(group) - start > 1]
+    taken = {step.run.id for job in jobs for step in job}
+    return jobs, [step for step in steps if step.run.id not in taken]
 
 
 def pack(steps: Sequence[Step], most: int, weight: Callable[[Step], float]

@@ -16,6 +16,7 @@ import submitit
 
 from fer.cluster.job import do_runs
 from fer.cluster.machine import cores, visible_gpus
+from fer.config.alike import kind_of
 from fer.config.load import dump
 from fer.config.schema import Data
 from fer.errors import CallerError
@@ -140,9 +141,10 @@ class LocalQueue:
         free = [n for n in range(self.slots.count) if n not in {e.slot for e in self.running}]
         while ready and free:
             share = -(-len(ready) // self.slots.count)  # leave something for the other slots
-            size = min(share, self.runs_per_job)
-            self._submit(ready[:size], free.pop(0))
-            del ready[:size]
+            chosen = _first_of(ready, min(share, self.runs_per_job))
+            self._submit(chosen, free.pop(0))
+            taken = {step.run.id for step in chosen}
+            ready = [step for step in ready if step.run.id not in taken]
 
     def _submit(self, steps: Sequence[Step], slot: int) -> None:
         executor = submitit.LocalExecutor(folder=self.logs)
@@ -192,6 +194,15 @@ class LocalQueue:
             while not entry.job.done():
                 time.sleep(0.05)
             _tidy(entry.job)
+
+
+def _first_of(steps: Sequence[Step], size: int) -> list[Step]:
+    """Return the first step and others that come next, those before that train together with it."""
+    first, *others = steps
+    kind = kind_of(first.run.config) if size > 1 and first.action == "train" else None
+    if kind is not None:
+        others.sort(key=lambda step: kind_of(step.run.config) != kind)  # stable
+    return [first, *others[: size - 1]]
 
 
 def free_port() -> int:

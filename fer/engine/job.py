@@ -90,11 +90,11 @@ def _train_alike(tasks: Sequence[Task], terms: Terms) -> bool:
     one of the runs. Returns whether this process was asked to leave.
     """
     _, world = rank_and_world()
-    kind = together.kind_of(RunFolder(tasks[0].folder)) if world == 1 else None
+    kind = together.kind_of_untrained(RunFolder(tasks[0].folder)) if world == 1 else None
     if kind is None or len(tasks) == 1:
         return False
     folders = [folder for folder in (RunFolder(task.folder) for task in tasks)
-               if together.kind_of(folder) == kind]
+               if together.kind_of_untrained(folder) == kind]
     held = [folder for folder in folders if not _claim(folder)] if len(folders) > 1 else []
     try:
         if len(held) > 1:

@@ -4,12 +4,11 @@ Each keeps its own folder, lease, metrics and checkpoint, as if it had trained a
 diverges or is cancelled is left to be done alone, where it ends with its own words.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from fer.config.identity import scientific
+from fer.config.alike import kind_of
 from fer.data.views import FixedViews
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.feed import features_of
@@ -26,24 +25,11 @@ class Left(RuntimeError):
     """This process was asked to leave; nothing of the group was kept."""
 
 
-def kind_of(folder: RunFolder) -> str | None:
-    """Return what runs that can train together have in common; None for one that trains alone.
-
-    So does one that is trained, or that has begun alone.
-    """
+def kind_of_untrained(folder: RunFolder) -> str | None:
+    """Return the kind of a run that is to be trained from its beginning, else None."""
     if folder.trained or any((folder.path / "checkpoints").glob("step-*")):
         return None
-    config = folder.config
-    recipe, inputs = config.recipe, config.inputs
-    if inputs is None or len(recipe.phases) != 1 or recipe.phases[0].views is None:
-        return None
-    if config.compute.compile or recipe.phases[0].average is not None:
-        return None
-    own = scientific(config)
-    own["optim"] = {**own["optim"], "lr": None, "weight_decay": None}
-    if recipe.init.source != "scratch":  # else the body is the seed's
-        own["seed"] = None
-    return json.dumps([own, inputs.model_dump(mode="json")], sort_keys=True)
+    return kind_of(folder.config)
 
 
 @dataclass
