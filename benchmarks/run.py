@@ -16,6 +16,7 @@ from pathlib import Path
 import checkpoint
 import cluster_side
 import evaluation
+import gpu
 import input_pipeline
 import packs
 import precision
@@ -80,9 +81,12 @@ def main() -> int:
              *start_up.measure(options.quick), *precision.measure(options.quick),
              *evaluation.measure(options.quick), *report_side.measure_report(options.quick),
              *checkpoint.measure(options.quick), *cluster_side.measure(options.quick),
-             *search_side.measure(options.quick)]
+             *search_side.measure(options.quick), *gpu.measure(options.quick)]
     about = machine()
     print_table(found, about)
+    if not torch.cuda.is_available():
+        print("no GPU here: training at full size (pictures/s, memory, share of the peak) was not "
+              "measured")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(
         {"machine": about, "results": [{**asdict(one), "met": one.met} for one in found]},

@@ -11,7 +11,9 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import timing
 
+from fer.config.load import load_backbone
 from fer.config.search import Scheduler
+from fer.models.registry import build
 
 
 @pytest.mark.slow
@@ -25,8 +27,9 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     assert run.main() in (0, 1)  # 1: this busy machine missed a target
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
     names = " ".join(row["name"] for row in rows)
-    for part in ("training loop", "input", "packing", "first batch", "probe", "first step", "bf16",
-                 "checkpoint", "planning", "status", "makespan"):
+    for part in ("training loop", "input", "packing", "first batch", "probe", "forward passes",
+                 "first step", "bf16", "checkpoint", "planning", "status", "makespan",
+                 "evaluation of", "EventAccumulator", "resamples", "tables of"):
         assert part in names
     assert sum(row["target"] is not None for row in rows) >= 9
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)
@@ -53,6 +56,16 @@ def test_the_demo_search_finds_the_best_of_recorded_trials_in_a_quarter_of_the_e
 
     found = search_side.asha(name)
     assert found.met and 0.1 < found.ratio < 0.25
+
+
+def test_the_benchmark_of_a_gpu_compares_the_loops_that_it_says_on_a_cpu_at_least() -> None:
+    """Stands for a GPU, which the tests have not: what is compared runs, its speed says nothing."""
+    import gpu
+
+    found = gpu.compare("resmasking_tiny", 48, "cpu", rounds=1, target=None)
+    assert "resmasking_tiny at 48 px on a CPU" in found.name and "pictures/s" in found.name
+    model = build(load_backbone("resmasking_tiny"), ("a", "b", "c"))
+    assert 1e6 < gpu.operations(model, 48) < 1e9
 
 
 def test_sides_take_turns_in_going_first() -> None:
