@@ -59,7 +59,7 @@ def convert(
     model, report = convert(Path(source), load_backbone(backbone),
                             tuple(classes.split(",")) if classes else (),
                             cache() / "weights" / file)
-    typer.echo(f"{cache() / 'weights' / file}: {', '.join(model.classes)}; {report}\n"
+    typer.echo(f"{cache() / 'weights' / file}: {', '.join(model.classes)}; {report.whole()}\n"
                f"start from it with: backbone={backbone} recipe=lp_ft "
                f"backbone.pretrained='{{source: file, file: {file}}}'")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import REPOSITORY, TOY, launch
+from safetensors.torch import save_file
 from test_mistakes import said_in_one_line
 
 from fer.checksums import beside, check_beside, write_beside
@@ -186,3 +187,34 @@ def test_the_list_says_which_files_are_there_empty_or_changed(places: Path) -> N
     for line in ("vgg19.pth empty", "mobilenet_w1.pth changed", "resnet18.pth there",
                  "cbam_resnet50.pth missing"):
         assert line in said
+
+
+@pytest.mark.parametrize(("backbone", "size", "said"), [
+    ("resattnet56", 100, "cannot take pictures of 100 px"),
+    ("resmasking_dropout1", 112, "multiples of 32"),
+    ("pytorchcv/resnet20_cifar10", 32, "cannot have 3 classes")])
+def test_pictures_and_classes_that_a_network_does_not_take_are_one_line(
+    places: Path, backbone: str, size: int, said: str
+) -> None:
+    config = load_run("configs/drawn.yaml", {**TOY, "recipe": "scratch", "backbone": backbone,
+                                             "backbone.input_size": size})
+    with pytest.raises(CallerError, match=said):
+        anatomy.refuse_misfits([config], cache())
+
+
+def test_the_log_has_every_key_that_was_not_loaded(places: Path) -> None:
+    path = cache() / "weights" / "mine.safetensors"
+    path.parent.mkdir(parents=True)
+    smaller = build(load_backbone("resmasking_tiny"), CLASSES)
+    state = smaller.net.state_dict()
+    dropped = [key for key in state if key.endswith("bn1.running_mean")]
+    assert len(dropped) > 3
+    save_file({key: tensor.contiguous() for key, tensor in state.items() if key not in dropped},
+              path)
+    run = planned()
+    folder = Store(home()).folder(run)
+    folder.notice(run, {})
+    assert work([Task(folder.path)]) == ["done"]
+    (note,) = [line for line in folder.status().notes if "mine.safetensors" in line]
+    assert f"{len(dropped)} missing" in note and dropped[-1] not in note
+    assert all(key in (folder.path / "logs/train.log").read_text() for key in dropped)

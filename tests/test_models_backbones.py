@@ -229,7 +229,7 @@ def test_a_backbone_is_named_by_library_and_model_in_a_configuration():
 
 def test_the_list_has_every_backbone_with_its_weights(tmp_path):
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights/vgg19.pth").touch()
+    (tmp_path / "weights/vgg19.pth").write_bytes(b"weights")
     done = launch("weights", "list", FER_CACHE=str(tmp_path), COLUMNS="200")
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}

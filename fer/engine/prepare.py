@@ -23,7 +23,7 @@ from fer.engine.training import Training, new_model
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.foreign import read_foreign
-from fer.models.weights import load_pretrained, load_state
+from fer.models.weights import LoadReport, load_pretrained, load_state
 from fer.publish import write_json
 from fer.study.store import RunFolder
 from fer.transfer.phases import check_recipe
@@ -49,7 +49,8 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
         left_out = [pack.left_out(f"{name}/{part}")
                     for part, packed in (("train", train), ("val", val))
                     for name, pack in zip(config.train_sets, packed.packs, strict=True)]
-        notes = [line for line in (note, *left_out, *_initialise(folder, config, model)) if line]
+        started = _initialise(folder, config, model, journal)
+        notes = [line for line in (note, *left_out, *started) if line]
     else:
         train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
     run = Training(config, session, train, val, checkpoints, journal, model,
@@ -128,8 +129,12 @@ def source(
     return Source(packs, session.device)
 
 
-def _initialise(folder: RunFolder, config: RunConfig, model: Classifier) -> list[str]:
-    """Fill the weights of a run that starts from others; return lines for the log."""
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal
+                ) -> list[str]:
+    """Fill the weights of a run that starts from others; return lines for its status.
+
+    The log gets every key that was left out.
+    """
     init, pretrained = config.recipe.init, config.backbone.pretrained
     if init.source == "scratch":
         return []
@@ -138,14 +143,20 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier) -> list
         parent = parent_folder(folder, config.inputs.parents["init"])
         best = Checkpoints(parent.path / "checkpoints", keep=2).best()
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
-        return [f"starts from {parent.name}: {report}"]
+        return _started(parent.name, report, journal)
     assert pretrained is not None and pretrained.file is not None
     path = cache() / "weights" / pretrained.file
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
                           "(launch/sweep.py), or bring back the file that the run is to start from")
     report = load_pretrained(model, path, init.keep_head)
-    return [f"starts from {pretrained.file}: {report}"]
+    return _started(pretrained.file, report, journal)
+
+
+def _started(source: str, report: LoadReport, journal: Journal) -> list[str]:
+    if report.whole() != str(report):
+        journal.log(f"starts from {source}: {report.whole()}")
+    return [f"starts from {source}: {report}"]
 
 
 def parent_folder(folder: RunFolder, parent_id: str) -> RunFolder:

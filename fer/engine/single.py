@@ -19,15 +19,14 @@ from fer.config.tree import parse_overrides
 from fer.engine.job import Listen, Task, Terms, execute
 from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError
-from fer.models.registry import stage_names
 from fer.publish import read_json
+from fer.study.anatomy import refuse_misfits
 from fer.study.contents import Contents, draw_missing_faces
 from fer.study.expand import Run, identify
 from fer.study.lease import LeaseTaken
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import RunFolder, Status, Store
-from fer.transfer.phases import check_recipe
 
 DEBUG_BATCHES = 3
 console = Console(stderr=False)
@@ -47,10 +46,10 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
     config = load_run(file, parse_overrides(overrides))
     if debug:
         config = shortened(config)
-    check_recipe(config.recipe, stage_names(config.backbone))
     store = Store(home() / "debug" if debug else home())
     check_room(store.home, "FER_HOME", LEAST_FREE)
     check_room(cache(), "FER_CACHE")
+    refuse_misfits([config], cache())
     with open_session(config.compute) as session:
         if session.first:
             if debug:
@@ -59,6 +58,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         session.wait()
         contents = Contents(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)
+        refuse_misfits([run.config for run in runs], cache())  # with their weights files, now
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
         shared = shared_people((run.config for run in runs), splits, config.data, contents)
         for line in refuse_shared_people(shared, config.data.shared_people):

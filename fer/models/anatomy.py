@@ -13,6 +13,7 @@ import torch
 
 from fer.config.schema import Backbone
 from fer.errors import CallerError
+from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.models.weights import load_pretrained
 
@@ -41,6 +42,7 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
     try:
         with torch.device("meta"):
             model = build(backbone, classes)
+            _pass_through(model, backbone)
         if weights is not None:
             load_pretrained(model, weights, keep_head)  # into nothing: only whether it fits
     except CallerError as error:
@@ -48,6 +50,18 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
     others = sum(b.numel() * b.element_size() for b in model.buffers())
     return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages), problem="")
+
+
+def _pass_through(model: Classifier, backbone: Backbone) -> None:
+    """Send pictures of no content through the network; some take certain sizes only."""
+    size = backbone.input_size
+    try:
+        with torch.no_grad():
+            model.net.eval()(torch.empty(2, 3, size, size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CallerError(f"backbone '{backbone.name}': '{backbone.arch}' cannot take pictures of "
+                          f"{size} px (backbone.input_size): {reason}") from error
 
 
 def answer(asked: Sequence[dict[str, Any]]) -> list[Anatomy]:

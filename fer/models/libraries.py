@@ -47,6 +47,8 @@ def _pytorchcv(model: str) -> Maker:
             net = get_model(model, num_classes=num_classes, pretrained=False)
         except ValueError:
             raise CallerError(f"pytorchcv has no model '{model}'") from None
+        except AssertionError:  # such as those for CIFAR, which have 10 or 100 classes
+            raise CallerError(f"pytorchcv's '{model}' cannot have {num_classes} classes") from None
         if not hasattr(net, "features") or not hasattr(net, "output"):
             raise CallerError(f"pytorchcv's '{model}' is no classifier of whole pictures")
         return at_size(net, input_size)

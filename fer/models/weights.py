@@ -61,11 +61,19 @@ class LoadReport:
     head_lost: bool = False
 
     def __str__(self) -> str:
+        return self._said(most=3)
+
+    def whole(self) -> str:
+        """Return the same with every key."""
+        return self._said(most=None)
+
+    def _said(self, most: int | None) -> str:
         parts = ["the head was dropped and starts anew"] if self.head_lost else []
         for name in ("missing", "unexpected", "reshaped"):
             if keys := getattr(self, name):
-                more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-                parts.append(f"{len(keys)} {name}: {', '.join(keys[:3])}{more}")
+                shown = keys[:most]
+                more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
+                parts.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
         return "; ".join(parts) or "every tensor loaded"
 
 
