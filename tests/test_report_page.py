@@ -1,8 +1,11 @@
 """The page in a real browser: no errors, tables that sort and filter, themes, narrow and wide."""
 
+import base64
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,11 @@ import pytest
 from PIL import Image
 from simulated_study import Simulated, build, simulate, write_run
 from test_attention import write_look
+
+from fer.report.analyse import analyse
+from fer.report.latex import latex
+from fer.report.read.collect import gather
+from fer.report.read.memory import Memory
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
 from selenium import webdriver
@@ -171,9 +179,54 @@ def test_a_filter_leaves_the_rows_that_have_all_its_words(
                     "texlive-latex-base texlive-latex-recommended")
 def test_the_table_for_a_paper_compiles(report: Simulated, tmp_path: Path) -> None:
     (tmp_path / "paper.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
         + (report.out / "tables.tex").read_text() + "\\end{document}\n")
     done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
                           cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "paper.pdf").stat().st_size > 1000
+    assert "Overfull" not in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX: apt-get install "
+                    "texlive-latex-base texlive-latex-recommended")
+def test_many_rows_and_names_with_signs_and_without_end_fit_on_pages_of_a_paper(
+    report: Simulated, tmp_path: Path
+) -> None:
+    analysis = analyse(report.study, gather(report.study, report.runs, Memory(tmp_path)))
+    config = replace(analysis.configs[0], shared=frozenset(), axes=(
+        ("train.mix", r"{how: 50%_of \alpha & ~^#$ <b> |x|}"), ("optim.schedule", "long-" * 30)))
+    many = tuple(replace(config, config_id=f"{number}") for number in range(90))
+    cells = {(one.config_id, split): analysis.cells[config.config_id, split]
+             for one in many for split in analysis.splits}
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n"
+        + latex("a_b", replace(analysis, configs=many, cells=cells)) + "\\end{document}\n")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout and "too large" not in done.stdout
+    pages = int(re.search(r"\((\d+) pages", done.stdout)[1])  # type: ignore[index]
+    assert 10 < pages < 40  # a name takes eight lines
+
+
+@browsing
+def test_on_paper_all_is_open_in_colour_and_no_wider_than_the_sheet(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report, width=688)  # an A4 sheet without its margins, at 96 dpi
+    closed = "return document.querySelectorAll('details:not([open])').length"
+    before = page.execute_script(closed)
+    assert before > 0
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script(closed) == 0
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 688
+    body = page.find_element(By.TAG_NAME, "body")
+    assert body.value_of_css_property("print-color-adjust") == "exact"
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert page.execute_script(closed) == before
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    printed = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 4
+    assert page.execute_script(closed) == before

@@ -3,8 +3,10 @@
 import os
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,15 @@ PACKAGES = ("torch", "torchvision", "accelerate", "pytorchcv", "submitit", "nump
             "safetensors")
 
 
+def cpu_name() -> str:
+    """Return what the kernel calls the processor; empty where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
 def environment(config: RunConfig, session: Session, packs: Iterable[Pack]) -> dict[str, Any]:
     """Return package versions, commit, hardware, world size and data digests."""
     gpu = torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else None
@@ -29,7 +40,8 @@ def environment(config: RunConfig, session: Session, packs: Iterable[Pack]) -> d
         "packages": {name: version(name) for name in PACKAGES},
         "numerics": NUMERICS,
         "git": git_state(REPOSITORY),
-        "host": platform.node(), "machine": platform.machine(), "gpu": gpu,
+        "host": platform.node(), "machine": platform.machine(), "cpu": cpu_name(),
+        "gpu": gpu,
         "device": session.device.type, "world_size": session.world,
         "job": (job_of_process() or ("", 0))[0], "node": node_name(),
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),

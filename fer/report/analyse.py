@@ -31,12 +31,14 @@ class Config:
     train_on: str
     axes: tuple[tuple[str, str], ...]
     runs: tuple[ReportRun, ...]
+    shared: frozenset[str] = frozenset()  # axes in which no two configurations differ
 
     @property
     def label(self) -> str:
-        """Backbone, recipe, training set and the other axes, for people."""
+        """Backbone, recipe, training set and the other axes that differ, for people."""
         return " · ".join((self.backbone, self.recipe, self.train_on,
-                           *(f"{key.split('.')[-1]}={value}" for key, value in self.axes)))
+                           *(f"{key.split('.')[-1]}={value}" for key, value in self.axes
+                             if key not in self.shared)))
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,12 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
         groups.setdefault(run.config_id, []).append(run)
+    values: dict[str, set[str | None]] = {}
+    for key in {key for group in groups.values() for key in group[0].axes}:
+        values[key] = {group[0].axes.get(key) for group in groups.values()}
+    shared = frozenset(key for key, found in values.items() if len(found) == 1)
     return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
-                        tuple(sorted(group[0].axes.items())), tuple(group))
+                        tuple(sorted(group[0].axes.items())), tuple(group), shared)
                  for key, group in groups.items())
 
 

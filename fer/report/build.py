@@ -96,10 +96,12 @@ def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) 
     over = across(analysis)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
+    origin = provenance(gathered.runs, memory)
+    if origin.mixed:
+        analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(parts(analysis, about.facts, gathered.measured)),
-                    tuple(attentions(_looked_at(gathered.runs, about))),
-                    provenance(gathered.runs, memory))
+                    tuple(attentions(_looked_at(gathered.runs, about))), origin)
 
 
 def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:

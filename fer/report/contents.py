@@ -17,7 +17,7 @@ from fer.report.answer import Answer, answer
 from fer.report.compare import Family
 from fer.report.ensembles import Ensemble
 from fer.report.groups import Part
-from fer.report.listing import Column, Listing, listing, number, text
+from fer.report.listing import Column, Listing, capped, listing, number, text
 from fer.report.methods import methods
 from fer.report.page.attention import Attention
 from fer.report.page.gallery import Pictures, Shown, disputed, embed, wrong_for_all
@@ -25,6 +25,7 @@ from fer.report.read.collect import Gathered, ReportRun
 from fer.report.read.provenance import Provenance
 from fer.report.words import count, points, score
 
+NAMES, HOLM = 3, 4  # columns of names in the results; the one of Holm's p among comparisons
 MATRICES_SHOWN = 24  # configurations on the page; all are in confusion.csv
 
 
@@ -146,8 +147,9 @@ def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         answer=answer(analysis, found.families, found.across), sets=sets,
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
-        comparisons=tuple(Comparisons(one, listings.comparisons(one), listings.pooled(one),
-                                      listings.omnibus(one)) for one in found.families),
+        comparisons=tuple(Comparisons(
+            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
+            listings.pooled(one), listings.omnibus(one)) for one in found.families),
         across=found.across,
         wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
         disputed=_gallery(split, gathered, disputed(gathered.on(split)),
@@ -161,17 +163,21 @@ def _listings(found: Findings, sets: Sequence[TestSet],
               runs: Sequence[tuple[ReportRun, str]]) -> dict[str, Listing]:
     """Return the tables by name, those without rows left out."""
     analysis, over = found.analysis, found.across
+    splits = analysis.measured_splits()
+    real = NAMES + splits.index(over.split) if over and over.split in splits else None
     tables = {
-        "results": listings.results(analysis, over, found.ensembles),
+        "results": capped(listings.results(analysis, over, found.ensembles), "summary.csv", real),
         "sets": listing("The test sets", [
             Column("set"), Column("pictures", "n", True), Column("people", number=True),
             Column("classes"), Column("digest")], [
             [text(one.role), number(one.n), number(one.people), text(one.support),
              text(one.digest[:16])] for one in sets]),
-        "metrics": listings.other_metrics(analysis), "gaps": listings.gaps(analysis),
-        "parts": listings.parts(found.parts), "runs": listings.runs(runs)}
+        "metrics": capped(listings.other_metrics(analysis), "summary.csv"),
+        "gaps": capped(listings.gaps(analysis), "gap.csv"),
+        "parts": capped(listings.parts(found.parts), "parts.csv"),
+        "runs": capped(listings.runs(runs), "results.csv")}
     if over and over.robustness:
-        tables["robustness"] = listings.robustness(analysis, over)
+        tables["robustness"] = capped(listings.robustness(analysis, over), "robustness.csv")
     return {name: table for name, table in tables.items() if table.rows}
 
 

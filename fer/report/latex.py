@@ -1,53 +1,89 @@
 """The study's table for a paper: LaTeX with booktabs, means with intervals, n and seeds."""
 
+from collections.abc import Sequence
+
 from fer.evaluate.interval import Interval
-from fer.report.analyse import Analysis
+from fer.report.analyse import Analysis, Config
+
+LINES = 40  # of a table that fits on a page; more make several
+LETTERS, WIDTH = 30, "52mm"  # of a line of a name, and what it takes
+SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$", "<": r"$<$",
+         ">": r"$>$", "|": r"$|$", "×": r"$\times$", "−": r"$-$"}
+# as wide as it is, or as the text where that is less
+BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
 def latex(study: str, analysis: Analysis) -> str:
-    """Return a booktabs table of UAR on each test set and the gap, with n and seeds."""
+    """Return booktabs tables of UAR on each test set and the gap, with n and seeds."""
     splits = analysis.measured_splits()
-    heads = [*(f"\\texttt{{{split}}}" for split in splits), *(["gap"] if analysis.gaps else [])]
-    lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering",
-             rf"\begin{{tabular}}{{l{'r' * len(heads)}r}}", r"\toprule",
-             " & ".join(["configuration", *heads, "seeds"]) + r" \\", r"\midrule"]
+    parts: list[list[str]] = [[]]
+    left = LINES
     for config in analysis.configs:
-        cells = [analysis.cells.get((config.config_id, split)) for split in splits]
-        if not any(cells):
-            continue
-        row = [_tex(cell.metrics["uar"], 1) if cell else "--" for cell in cells]
-        if analysis.gaps:
-            gap = analysis.gaps.get(config.config_id, {}).get("uar")
-            row.append(_tex(gap, 1) if gap else "--")
-        seeds = max(cell.metrics["uar"].seeds for cell in cells if cell)
-        lines.append(" & ".join([_name(config.label), *row, str(seeds)]) + r" \\")
+        row, height = _row(config, analysis, splits), -(-len(config.label) // LETTERS)
+        if row and parts[-1] and height > left:
+            parts.append([])
+            left = LINES
+        if row:
+            parts[-1].append(row)
+            left -= height
+    lines = [r"% needs \usepackage{booktabs} and \usepackage{graphicx}"]
+    for number, part in enumerate(parts, 1):
+        more = f", part {number} of {len(parts)}" if len(parts) > 1 else ""
+        lines += _table(part, _caption(study, analysis, splits, more), splits, bool(analysis.gaps))
+    return "\n".join([*lines, ""])
+
+
+def _table(rows: Sequence[str], caption: str, splits: Sequence[str], gap: bool) -> list[str]:
+    heads = [*(rf"\texttt{{{escaped(split)}}}" for split in splits), *(["gap"] if gap else [])]
+    return [r"\begin{table}", r"\centering", BEGIN,
+            rf"\begin{{tabular}}{{l{'r' * len(heads)}r}}", r"\toprule",
+            " & ".join(["configuration", *heads, "seeds"]) + r" \\", r"\midrule", *rows,
+            r"\bottomrule", r"\end{tabular}}", rf"\caption{{{caption}}}", r"\end{table}"]
+
+
+def _row(config: Config, analysis: Analysis, splits: Sequence[str]) -> str:
+    """Return one line of the table; nothing of a configuration that was measured nowhere."""
+    cells = [analysis.cells.get((config.config_id, split)) for split in splits]
+    if not any(cells):
+        return ""
+    row = [_tex(cell.metrics["uar"]) if cell else "--" for cell in cells]
+    if analysis.gaps:
+        gap = analysis.gaps.get(config.config_id, {}).get("uar")
+        row.append(_tex(gap) if gap else "--")
+    seeds = max(cell.metrics["uar"].seeds for cell in cells if cell)
+    return " & ".join([_name(config.label), *row, str(seeds)]) + r" \\"
+
+
+def _name(label: str) -> str:
+    """Return a name, in several lines where it is long."""
+    if len(label) <= LETTERS:
+        return escaped(label)
+    text = "".join(rf"{SIGNS.get(char, char)}\allowbreak{{}}" if char in "-_=/.,%" else
+                   SIGNS.get(char, char) for char in label)
+    return rf"\parbox[t]{{{WIDTH}}}{{\raggedright\strut {text}\strut}}"
+
+
+def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str) -> str:
     sizes = ", ".join(f"{split} {_n(analysis, split)}" for split in splits)
     what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
-    lines += [r"\bottomrule", r"\end{tabular}",
-              rf"\caption{{Study {study}: UAR in \%, mean over seeds, 95\,\% interval "
-              rf"({'; '.join(what) or 'none'}). Pictures: {sizes or 'none'}.}}", r"\end{table}", ""]
-    return "\n".join(_escape(line) for line in lines)
+    return (rf"Study {escaped(study)}{more}: UAR in \%, mean over seeds, 95\,\% interval "
+            rf"({escaped('; '.join(what)) or 'none'}). Pictures: {escaped(sizes) or 'none'}.")
 
 
 def _n(analysis: Analysis, split: str) -> int:
     return next(cell.n for (_, name), cell in analysis.cells.items() if name == split)
 
 
-def _tex(one: Interval, digits: int) -> str:
+def _tex(one: Interval) -> str:
     if one.value is None:
         return "--"
-    text = f"{100 * one.value:.{digits}f}"
+    text = f"{100 * one.value:.1f}"
     if one.low is None or one.high is None:
         return text
-    return f"{text} [{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]"
+    return rf"{text} {{\small[{100 * one.low:.1f}, {100 * one.high:.1f}]}}"
 
 
-def _name(text: str) -> str:
-    """Escape what only names hold; the rest is escaped line by line."""
-    return "".join(f"\\{char}" if char in "&%#$" else char for char in text)
-
-
-def _escape(line: str) -> str:
-    """Escape names in `line`; LaTeX's own lines hold none of these characters but % and &."""
-    return "".join(r"\_" if char == "_" else r"$\cdot$" if char == "·" else char
-                   for char in line)
+def escaped(text: str) -> str:
+    """Return a name as LaTeX prints it."""
+    return "".join(SIGNS.get(char, char) for char in text)

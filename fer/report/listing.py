@@ -1,11 +1,12 @@
 """Tables as plain values: the page makes them sortable, the Markdown prints them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fer.evaluate.interval import Interval
 from fer.report.words import NONE, points, score
 
+MOST_ROWS = 400  # a browser sorts and filters these at once; a file has all
 MISSING = -1e9  # what a cell without a number is sorted by: below all; infinities are no JSON
 
 
@@ -78,6 +79,27 @@ def listing(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Fie
     """Return a table whose rows fit its columns."""
     assert all(len(row) == len(columns) for row in rows), caption
     return Listing(caption, tuple(columns), tuple(map(tuple, rows)), tuple(notes))
+
+
+def capped(table: Listing, file: str, by: int | None = None, rising: bool = False) -> Listing:
+    """Return a table of at most `MOST_ROWS` rows that says where all of them are.
+
+    Args:
+        file: that has all rows.
+        by: the column whose largest values are kept, or smallest; None keeps the first rows.
+    """
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    rows, which = list(table.rows), "first"
+    if by is not None:
+        def place(row: tuple[Field, ...]) -> float:
+            key = row[by].key
+            return (1 if rising else -1) * (MISSING if key is None else key)
+
+        rows.sort(key=place)
+        which = f"{'lowest' if rising else 'highest'} in {table.columns[by].name}"
+    note = f"{MOST_ROWS} of {len(rows):,} rows, the {which}; all are in {file}."
+    return replace(table, rows=tuple(rows[:MOST_ROWS]), notes=(*table.notes, note))
 
 
 def _key(one: Interval | None) -> float:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer.report.across import Agreement
-from fer.report.figures.canvas import INK, MUTED, blank
+from fer.report.figures.canvas import INK, MUTED, blank, fitted
 from fer.report.words import count
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     kappa = found.kappa[:shown, :shown]
     axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
     axis.set_xticks(range(shown), [str(place + 1) for place in range(shown)], fontsize=7)
-    names = [f"{place + 1}" if narrow else f"{label}  {place + 1}"
+    names = [f"{place + 1}" if narrow else f"{fitted(label, 56, 2)}  {place + 1}"
              for place, label in enumerate(found.labels[:shown])]
     axis.set_yticks(range(shown), names, fontsize=7)
     axis.tick_params(length=0, colors=MUTED)

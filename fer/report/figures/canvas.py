@@ -20,6 +20,7 @@ INK, MUTED, LINE, PAPER = "#1b1f24", "#5f6b7a", "#d5dae1", "#ffffff"
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 MARKERS = "osDv^PX"
 ROW = 0.46  # inches a configuration
+MOST_SHOWN = 40  # configurations in a figure with a row for each
 
 
 def blank(width: float, height: float) -> "Figure":
@@ -38,6 +39,47 @@ def panels(rows: int, narrow: bool, panels: int,
     figure = blank(10.0, ROW * rows + 1.1)
     return figure, list(figure.subplots(
         1, max(1, panels), squeeze=False, width_ratios=ratios[:max(1, panels)]).ravel())
+
+
+def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
+    """Return the configurations that a figure has a row for, and what to say of the others.
+
+    Above `MOST_SHOWN` these are the best on the real set, or on the last test set.
+    """
+    there = [config for config in analysis.configs
+             if any((config.config_id, split) in analysis.cells for split in analysis.splits)]
+    if len(there) <= MOST_SHOWN:
+        return there, ""
+    split = analysis.gap.real if analysis.gap else analysis.measured_splits()[-1]
+
+    def score(config: Config) -> float:
+        cell = analysis.cells.get((config.config_id, split))
+        value = cell.metrics["uar"].value if cell else None
+        return -1.0 if value is None else value
+
+    best = sorted(there, key=score, reverse=True)[:MOST_SHOWN]
+    return best, (f"the {MOST_SHOWN} of {len(there):,} configurations with the highest UAR on "
+                  f"{split}; all are in summary.csv")
+
+
+def say_left_out(figure: "Figure", note: str) -> None:
+    """Say below a figure which configurations it shows, where it does not show all."""
+    if note:
+        figure.supxlabel(note, fontsize=8, color=MUTED)
+
+
+def fitted(label: str, width: int, lines: int) -> str:
+    """Return a label in at most so many lines of so many letters, divided between its parts."""
+    found = [""]
+    for part in label.split(" · "):
+        joined = f"{found[-1]} · {part}" if found[-1] else part
+        if len(joined) <= width or not found[-1]:
+            found[-1] = joined
+        else:
+            found.append(part)
+    if len(found) > lines:
+        found = [*found[: lines - 1], " · ".join(found[lines - 1:])]
+    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in found)
 
 
 def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: str,
@@ -60,15 +102,16 @@ def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: st
 def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool = True) -> None:
     """Label the rows with their configurations; above the marks where it is narrow."""
     axis.set_ylim(len(configs) - 0.4, -0.8 if narrow else -0.6)
-    labels = [config.label if names else "" for config in configs]
+    labels = [fitted(config.label, 46, 2) if names else "" for config in configs]
     axis.set_yticks(range(len(configs)), labels)
     plain(axis)
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     if narrow:
         axis.tick_params(axis="y", labelleft=False)
         for row, config in enumerate(configs):
-            axis.text(0.0, row - 0.42, config.label, transform=axis.get_yaxis_transform(),
-                      fontsize=8.5, color=INK, va="center", zorder=5)
+            axis.text(0.0, row - 0.42, fitted(config.label, 56, 1),
+                      transform=axis.get_yaxis_transform(), fontsize=8.5, color=INK, va="center",
+                      zorder=5)
 
 
 def plain(axis: "Axes") -> None:

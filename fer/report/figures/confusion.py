@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer.report.analyse import Analysis, Cell
-from fer.report.figures.canvas import INK, blank, paired
+from fer.report.figures.canvas import INK, blank, fitted, paired
 from fer.report.words import count
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 CONFUSIONS_SHOWN = 12
 INCHES = 0.52  # of a cell
-SIDE, HEAD = 2.4, 1.9  # cells beside a matrix for the names of classes, and above it for its title
+SIDE, HEAD = 2.4, 1.65  # cells beside a matrix for the names of classes, and above it for its title
+LINE = 0.27  # cells that a line of the title takes
+LETTERS, LINES = 40, 3  # of a configuration's name
+
 
 def confusion_figure(analysis: Analysis) -> "Figure":
     """Return confusion matrices, one row a configuration, one column a test set.
@@ -26,8 +29,10 @@ def confusion_figure(analysis: Analysis) -> "Figure":
              if any((c.config_id, s) in analysis.cells for s in splits)]
     configs = there[:CONFUSIONS_SHOWN]
     width = max(2, len(analysis.classes))
+    head = HEAD + LINE * max((fitted(config.label, LETTERS, LINES).count("\n") + 1
+                              for config in configs), default=1)
     figure = blank(INCHES * (width + SIDE) * max(1, len(splits)),
-                   INCHES * (width + HEAD) * max(1, len(configs)) + 0.3)
+                   INCHES * (width + head) * max(1, len(configs)) + 0.3)
     if len(there) > len(configs):
         figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are in "
                         "confusion.csv", fontsize=7, color=INK)
@@ -37,9 +42,9 @@ def confusion_figure(analysis: Analysis) -> "Figure":
         for column, split in enumerate(splits):
             cell = analysis.cells.get((config.config_id, split))
             if cell is not None:
-                _matrix(axis, cell, analysis, column * (width + SIDE), row * (width + HEAD))
+                _matrix(axis, cell, analysis, column * (width + SIDE), row * (width + head))
     axis.set_xlim(-SIDE, len(splits) * (width + SIDE) - SIDE)
-    axis.set_ylim(len(configs) * (width + HEAD) - HEAD + 0.4, -HEAD + 0.2)
+    axis.set_ylim(len(configs) * (width + head) - head + 0.4, -head + 0.2)
     axis.set_aspect("equal")
     return figure
 
@@ -60,6 +65,6 @@ def _matrix(axis: "Axes", cell: Cell, analysis: Analysis, left: float, top: floa
     for place, name in enumerate(analysis.classes):
         axis.text(left - 0.1, top + place + 0.5, name, ha="right", va="center", fontsize=7)
         axis.text(left + place + 0.5, top + size + 0.1, name, ha="center", va="top", fontsize=7)
-    axis.text(left + size / 2, top - 0.1, f"{cell.config.label}\n{analysis.role(cell.split)}, "
-              f"n = {cell.n}, {count(len(cell.seeds), 'seed')}", ha="center", va="bottom",
-              fontsize=7, color=INK)
+    title = (f"{fitted(cell.config.label, LETTERS, LINES)}\n{analysis.role(cell.split)}, "
+             f"n = {cell.n}, {count(len(cell.seeds), 'seed')}")
+    axis.text(left + size / 2, top - 0.1, title, ha="center", va="bottom", fontsize=7, color=INK)

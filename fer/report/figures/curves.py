@@ -10,6 +10,9 @@ from fer.report.read.curves import Curve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_PANELS = 24
+STYLES = ("solid", "dashed", "dashdot", "dotted")  # of training sets, beside their colours
+
 
 def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Mapping[str, int],
                   narrow: bool) -> "Figure":
@@ -18,9 +21,11 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
     Args:
         sizes: training set -> validation pictures, where that is known.
     """
-    families = list(dict.fromkeys((c.run.backbone, c.run.recipe) for c in curves))
+    found = list(dict.fromkeys((c.run.backbone, c.run.recipe) for c in curves))
+    families = found[:MOST_PANELS]
     trained = list(dict.fromkeys(config.train_on for config in configs))
     colors = dict(zip(trained, cycle(OKABE_ITO), strict=False))
+    styles = dict(zip(trained, cycle(STYLES), strict=False))
     columns = min(2 if narrow else 4, len(families))
     lines = -(-len(families) // columns)
     figure = blank(4.3 if narrow else 2.4 * columns + 0.4, 1.9 * lines + 0.5)
@@ -29,7 +34,9 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
         for curve in curves:
             if (curve.run.backbone, curve.run.recipe) == family:
                 axis.plot(curve.epochs, curve.val_uar, color=colors[curve.run.train_on],
-                          linewidth=1.2, alpha=0.85, label=curve.run.train_on)
+                          linewidth=1.2, alpha=0.85, linestyle=styles[curve.run.train_on],
+                          marker="o" if len(curve.epochs) == 1 else None, markersize=3,
+                          label=curve.run.train_on)
                 for epoch, old, new in zip(curve.epochs[1:], curve.phases, curve.phases[1:],
                                            strict=False):
                     if old != new:
@@ -45,6 +52,7 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
     figure.legend(known.values(), names,
                   loc="outside upper left", ncols=2 if narrow else 4, frameon=False,
                   labelcolor=INK, fontsize=8.5)
-    figure.supxlabel("epoch", fontsize=8, color=MUTED)
+    left_out = f" (the first {len(families)} of {len(found)} panels)" if families != found else ""
+    figure.supxlabel(f"epoch{left_out}", fontsize=8, color=MUTED)
     figure.supylabel("validation UAR", fontsize=8, color=MUTED)
     return figure

@@ -19,6 +19,8 @@ from fer.report.figures.canvas import (
     name_rows,
     paired,
     panels,
+    say_left_out,
+    shown_rows,
 )
 
 if TYPE_CHECKING:
@@ -30,9 +32,10 @@ SPREAD = 0.19  # rows between two test sets or classes of one configuration
 
 def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
     """Return UAR of each configuration on each test set, and its gap, with intervals."""
-    configs = [c for c in analysis.configs if any(k[0] == c.config_id for k in analysis.cells)]
+    configs, note = shown_rows(analysis)
     splits = analysis.measured_splits()
     figure, axes = panels(len(configs), narrow, 2 if analysis.gaps else 1, (3, 2))
+    say_left_out(figure, note)
     for split, color, marker in zip(splits, cycle(OKABE_ITO), cycle(MARKERS), strict=False):
         cells = [analysis.cells.get((config.config_id, split)) for config in configs]
         dots(axes[0], [cell.metrics["uar"] if cell else None for cell in cells], color, marker,
@@ -53,9 +56,10 @@ def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
 
 def recall_figure(analysis: Analysis, narrow: bool) -> "Figure":
     """Return recall per class of each configuration, one panel a test set."""
-    configs = [c for c in analysis.configs if any(k[0] == c.config_id for k in analysis.cells)]
+    configs, note = shown_rows(analysis)
     splits = paired(analysis)
     figure, axes = panels(len(configs), narrow, len(splits), (1,) * len(splits))
+    say_left_out(figure, note)
     middle = (len(analysis.classes) - 1) / 2
     for index, (split, axis) in enumerate(zip(splits, axes, strict=True)):
         for place, (name, color, marker) in enumerate(zip(

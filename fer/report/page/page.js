@@ -46,6 +46,14 @@ for (const box of document.querySelectorAll("input.filter")) {
   box.addEventListener("input", () => filter(box));
 }
 
+// on paper nothing can be opened
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const one of closed) one.open = true;
+});
+addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
+
 const theme = document.getElementById("theme");
 const root = document.documentElement;
 const stored = (() => { try { return localStorage.getItem("fer-theme"); } catch { return null; } })();

@@ -9,7 +9,9 @@ from typing import Any
 from fer.report.read.collect import ReportRun
 from fer.report.read.memory import Memory
 from fer.report.read.settings import mapping, settings
+from fer.report.words import count
 
+DIRTY = " with uncommitted changes"
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")
 
 
@@ -20,6 +22,7 @@ class Provenance:
     Attributes:
         digests: split -> digests of its content that runs were trained or validated on.
         settings: a sentence; empty where no run says any.
+        mixed: what keeps the runs from being of one known state of the code; empty if nothing.
     """
 
     versions: tuple[str, ...]
@@ -27,6 +30,7 @@ class Provenance:
     machines: tuple[str, ...]
     digests: dict[str, tuple[str, ...]]
     settings: str
+    mixed: str = ""
 
 
 def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
@@ -43,16 +47,27 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         versions[", ".join([f"Python {facts.get('python')}", *(
             f"{name} {packages[name]}" for name in NAMED if name in packages)])] += 1
         commits[f"{str(git.get('commit') or 'unknown')[:12]}"
-                f"{' with uncommitted changes' if git.get('dirty') else ''}"] += 1
-        machines[f"{facts.get('gpu') or facts.get('machine')}, {facts.get('world_size')} "
-                 f"process(es), precision {facts.get('precision')}"] += 1
+                f"{DIRTY if git.get('dirty') else ''}"] += 1
+        hardware = facts.get("gpu") or facts.get("cpu") or facts.get("machine")
+        machines[f"{hardware}, {facts.get('world_size')} process(es), precision "
+                 f"{facts.get('precision')}"] += 1
         for split, digest in mapping(facts.get("digests")).items():
             if "/" not in split:  # weights, mask types
                 continue
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
-                      settings(runs, memory))
+                      settings(runs, memory), _mixed(commits))
+
+
+def _mixed(commits: Counter[str]) -> str:
+    dirty = sum(number for line, number in commits.items() if line.endswith(DIRTY))
+    parts = []
+    if len({line.removesuffix(DIRTY) for line in commits}) > 1:
+        parts.append(f"runs are of {len(commits)} states of the code")
+    if dirty:
+        parts.append(f"{count(dirty, 'run')} had uncommitted changes")
+    return f"{'; '.join(parts)}: see the methods for which" if parts else ""
 
 
 def _read(run: ReportRun, memory: Memory) -> dict[str, Any]:
