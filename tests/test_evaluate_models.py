@@ -18,10 +18,12 @@ from test_mistakes import said_in_one_line
 
 from fer.data.augment.turns import COUNT, turns
 from fer.engine.checkpoint import Checkpoints
+from fer.engine.mistakes import Answers, common_mistakes
 from fer.engine.plots import reliability_picture
+from fer.errors import CallerError
 from fer.evaluate.calibration import reliability
 from fer.evaluate.metrics import log_probabilities
-from fer.evaluate.predictions import read_predictions
+from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
 from fer.publish import read_json
 
 
@@ -218,6 +220,17 @@ def test_a_reliability_plot_shows_what_is_missing_to_the_confidence() -> None:
     blue = sum(pixel == [0, 114, 178] for pixel in column)
     assert blue == pytest.approx(0.6 * 240, abs=4)
     assert [213, 94, 0] in column
+
+
+def test_mistakes_of_models_with_other_classes_are_not_compared(tmp_path: Path) -> None:
+    answers = []
+    for name, classes in (("one", ("sad", "glad")), ("two", ("sad", "angry"))):
+        file = tmp_path / f"{name}.parquet"
+        write_predictions(file, Predictions(["a"], ["a"], np.array([0]),
+                                            np.ones((1, 2), np.float32), classes))
+        answers.append(Answers(name, file))
+    with pytest.raises(CallerError, match="one and two have different classes, sad, glad and sad"):
+        common_mistakes(answers)
 
 
 def test_nothing_to_evaluate_is_one_line(study: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """What a report finds over all configurations: ties, families, ensembles, parts, robustness."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,18 +22,25 @@ from simulated_study import (
 )
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
+from fer.config.load import load_run
 from fer.config.study import Study
+from fer.data.facts import Facts as PictureFacts
+from fer.data.facts import write_facts
 from fer.evaluate.bootstrap import draw
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
 from fer.publish import read_json, write_json
 from fer.report.across import BELOW, BEST, TIED, across
-from fer.report.analyse import AT_PRIOR, Analysis, analyse
+from fer.report.analyse import AT_PRIOR, Analysis, analyse, configurations
 from fer.report.answer import OF_RUNS, answer
 from fer.report.compare import compare
+from fer.report.figures.canvas import fitted, shown_rows
 from fer.report.groups import PER_PERSON
 from fer.report.listings import comparisons
-from fer.report.read.collect import Gathered, Measured, ReportRun
+from fer.report.page.gallery import disputed
+from fer.report.read.collect import Gathered, Measured, ReportRun, gather
+from fer.report.read.memory import Memory
+from fer.report.study import facts_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -448,6 +456,122 @@ def test_test_sets_of_other_classes_are_left_out_and_said(small: Simulated) -> N
     said = build(small).said
     assert any("real/test: has classes" in line and "angry" in line for line in said.problems)
     assert {one.split for one in said.sets} == {"mlfw/eval"}
+
+
+def test_one_run_of_other_classes_is_not_compared_and_the_others_are(small: Simulated) -> None:
+    table = predictions_of(small.runs[0], "real/test")
+    more = np.concatenate([table.logits, table.logits[:, :1] - 1], axis=1)
+    write_run(small.runs[0], {"real/test": replace(table, logits=more,
+                                                   classes=(*CLASSES, "angry"))})
+    said = build(small).said
+    assert (f"{small.runs[0].run}: has classes negative, neutral, positive, angry on real/test, "
+            "most runs have negative, neutral, positive; not compared") in said.problems
+    found = [row for row in rows(small.out / "results.csv") if row["test_on"] == "real/test"]
+    assert len(found) == len(small.runs) - 1
+
+
+def test_a_comparison_on_a_set_that_is_not_evaluated_on_is_said(small: Simulated) -> None:
+    study = make_study(evaluate_on=list(SMALL), compare={"recipes": {
+        "over": "recipe", "on": ["real/test", "lfw/eval"]}})
+    (one,) = build(small, study=study).said.comparisons
+    assert "lfw/eval is not in evaluate_on" in one.pairs.notes
+    assert {pair.split for pair in one.family.pairs} == {"real/test"}
+
+
+def test_pictures_over_which_models_quarrel_are_those_without_one_answer_for_all(
+    small: Simulated, tmp_path: Path
+) -> None:
+    said = build(small).said
+    tables = [predictions_of(run, "real/test") for run in small.runs]
+    votes = np.stack([table.predicted for table in tables])
+    names = {tables[0].sample_ids[at] for at in np.flatnonzero((votes != votes[0]).any(0))}
+    assert said.disputed is not None and said.disputed.total == len(names) > 5
+    found = disputed([Measured(run, "real/test", "", {}, table)
+                      for run, table in zip(small.runs, tables, strict=True)])
+    assert {one.sample_id for one in found} == names
+    half = [np.bincount(votes[:, tables[0].sample_ids.index(one.sample_id)]).max()
+            for one in (found[0], found[-1])]
+    assert half[0] < half[1]  # the most evenly divided first
+    assert "Where models disagree" in (small.out / "index.html").read_text()
+
+
+def test_what_pictures_csv_says_of_pose_and_masks_makes_parts_of_the_test_set(
+    small: Simulated, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "REAL-FER"
+    ids = predictions_of(small.runs[0], "real/test").sample_ids
+    known = {}
+    for number, name in enumerate(ids):
+        relative = name.partition("/")[2]
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        known[relative] = PictureFacts(pose="left" if number % 3 else "frontal", mask_type="cloth")
+    write_facts(folder, known)
+    data = load_run("configs/drawn.yaml", {"data.sets.real.folder": "REAL-FER"}).data
+    build(small, facts=facts_of(data, tmp_path / "data"))
+    parts = {(row["fact"], row["value"]): int(row["n"]) for row in rows(small.out / "parts.csv")
+             if row["metric"] == "uar" and not row["seed"] and row["test_on"] == "real/test"}
+    assert parts["pose", "left"] == sum(number % 3 > 0 for number in range(len(ids)))
+    assert parts["pose", "frontal"] == sum(number % 3 == 0 for number in range(len(ids)))
+
+
+def test_a_study_of_which_some_runs_are_done_has_a_report_that_says_so(small: Simulated) -> None:
+    runs = [replace(run, state="done" if number < 10 else "training", error="")
+            for number, run in enumerate(small.runs)]
+    for run in runs[10:]:
+        for kind in ("results", "predictions"):
+            shutil.rmtree(run.folder / kind)
+    said = build(small, runs=runs).said
+    assert said.partial and said.done == 10
+    assert f"partial: 10 of {len(runs)} runs done" in (small.out / "index.html").read_text()
+    assert len(rows(small.out / "results.csv")) == 10 * len(SMALL)
+    assert said.comparisons[0].family.pairs  # of what is there
+
+
+def test_above_what_fits_the_best_rows_are_shown_and_it_is_said(
+    small: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.report.listing.MOST_ROWS", 3)
+    monkeypatch.setattr("fer.report.figures.canvas.MOST_SHOWN", 3)
+    said = build(small).said
+    results = said.listings["results"]
+    place = [column.name for column in results.columns].index("real masks")
+    shown = [row[place].key for row in results.rows]
+    every = sorted((float(row["uar"]) for row in rows(small.out / "summary.csv")
+                    if row["test_on"] == "real/test"), reverse=True)
+    assert len(shown) == 3 and shown[0] >= every[0] - 1e-6  # ensembles are rows too
+    assert "3 of " in results.notes[-1] and "all are in summary.csv" in results.notes[-1]
+    (one,) = said.comparisons
+    if len(one.family.pairs) > 3:
+        p = [row[4].key for row in one.pairs.rows]
+        assert p == sorted(p) and "comparisons.csv" in one.pairs.notes[-1]
+    configs, note = shown_rows(analyse(small.study, gather(small.study, small.runs,
+                                                           Memory(small.root))))
+    assert len(configs) == 3 and "the 3 of 8 configurations with the highest UAR on real" in note
+
+
+def test_names_fit_their_place_and_leave_out_what_all_share(small: Simulated) -> None:
+    label = "resmasking_tiny · lp_ft · mlfw · mask_type_weights=balanced · augment=trivial"
+    assert fitted(label, 40, 3) == (
+        "resmasking_tiny · lp_ft · mlfw\nmask_type_weights=balanced\naugment=trivial")
+    assert fitted(label, 40, 1) == "resmasking_tiny · lp_ft · mlfw · mask_t…"
+    runs = [replace(run, axes={"optim.lr": f"{number // 2 % 2}", "train.augment": "light"})
+            for number, run in enumerate(small.runs)]
+    for config in configurations(runs):
+        assert "lr=" in config.label and "augment" not in config.label
+        assert dict(config.axes)["train.augment"] == "light"  # the files have it
+
+
+def test_runs_of_several_states_of_the_code_are_noted(small: Simulated) -> None:
+    for number, run in enumerate(small.runs):
+        write_json(run.folder / "env.json", {"git": {
+            "commit": "a" * 40 if number else "b" * 40, "dirty": number == 1}, "cpu": "Some CPU"})
+    said = build(small).said
+    assert any("runs are of 3 states of the code; 1 run had uncommitted changes" in line
+               for line in said.problems)
+    assert any("Some CPU" in line for line in said.methods)
+    assert any("scipy" in line and "statsmodels" in line for line in said.methods)
 
 
 @pytest.mark.parametrize("change", [

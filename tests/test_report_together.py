@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -9,7 +10,9 @@ from conftest import REPOSITORY, TOY, launch
 from simulated_study import Simulated, build, make_study, rows, simulate
 from test_mistakes import said_in_one_line
 
-from fer.report.together import label, merge
+from fer.errors import CallerError
+from fer.report.together import _check, label, merge
+from fer.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,13 @@ def test_a_report_is_not_written_over_a_study(two: dict[str, str]) -> None:
     said_in_one_line(launch("report", "first", "first", **two), "first", "twice")
     said_in_one_line(launch("report", "first", "second", "--as", "../x", **two), "../x")
     said_in_one_line(launch("report", "first", "--as", "x", **two), "--as")
+
+
+def test_studies_of_different_classes_are_refused_in_one_line(tmp_path: Path) -> None:
+    studies = [SimpleNamespace(study=make_study(study=name), data=SimpleNamespace(classes=classes))
+               for name, classes in (("one", ("sad", "glad")), ("two", ("sad", "angry")))]
+    with pytest.raises(CallerError, match=r"one and two have different classes: sad, glad and sad"):
+        _check(studies, "both", Store(tmp_path))  # type: ignore[arg-type]
 
 
 def test_studies_with_other_gaps_and_families_are_merged_and_it_is_said(tmp_path: Path) -> None:

@@ -79,9 +79,14 @@ def common_mistakes(answers: Sequence[Answers]) -> list[Mistake]:
     """Return the pictures that every model gets wrong, the surest mistakes first.
 
     Raises:
-        CallerError: the models were measured on different pictures.
+        CallerError: the models were measured on different pictures, or know other classes.
     """
     first = answers[0].table
+    for one in answers[1:]:
+        if one.table.classes != first.classes:
+            raise CallerError(f"{answers[0].model} and {one.model} have different classes, "
+                              f"{', '.join(first.classes)} and {', '.join(one.table.classes)}; "
+                              "evaluate them one at a time")
     try:
         logits = np.stack([aligned(one.table, first) for one in answers])
     except ValueError:

@@ -12,21 +12,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 24
-SIDE = 0.34  # inches a configuration
+SIDE = 0.38  # inches a configuration
 
 
 def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     """Return the matrix, best configuration first; numbers where they are legible."""
     shown = min(MOST_SHOWN, len(found.labels))
-    side = 4.3 if narrow else max(4.0, SIDE * shown + 3.6)
+    side = 4.3 if narrow else max(4.0, SIDE * shown + 4.0)
     figure = blank(side, side + 0.3 if narrow else max(2.6, SIDE * shown + 1.0))
     axis = figure.subplots()
     kappa = found.kappa[:shown, :shown]
     axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
     axis.set_xticks(range(shown), [str(place + 1) for place in range(shown)], fontsize=7)
-    names = [f"{place + 1}" if narrow else f"{fitted(label, 56, 2)}  {place + 1}"
+    names = [f"{place + 1}" if narrow else f"{fitted(label, 50, 3)}  {place + 1}"
              for place, label in enumerate(found.labels[:shown])]
-    axis.set_yticks(range(shown), names, fontsize=7)
+    lines = 1 + max(name.count("\n") for name in names)
+    axis.set_yticks(range(shown), names, fontsize=7 if lines < 3 else 6.5)
     axis.tick_params(length=0, colors=MUTED)
     axis.tick_params(axis="y", labelcolor=INK)
     for side_ in axis.spines.values():

@@ -102,7 +102,7 @@ def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: st
 def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool = True) -> None:
     """Label the rows with their configurations; above the marks where it is narrow."""
     axis.set_ylim(len(configs) - 0.4, -0.8 if narrow else -0.6)
-    labels = [fitted(config.label, 46, 2) if names else "" for config in configs]
+    labels = [fitted(config.label, 46, 3) if names else "" for config in configs]
     axis.set_yticks(range(len(configs)), labels)
     plain(axis)
     axis.tick_params(axis="y", length=0, labelcolor=INK)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CONFUSIONS_SHOWN = 12
 INCHES = 0.52  # of a cell
-SIDE, HEAD = 2.4, 1.65  # cells beside a matrix for the names of classes, and above it for its title
+SIDE, HEAD = 2.4, 0.95  # cells beside a matrix for names of classes, and above its title
 LINE = 0.27  # cells that a line of the title takes
 LETTERS, LINES = 40, 3  # of a configuration's name
 
@@ -29,7 +29,7 @@ def confusion_figure(analysis: Analysis) -> "Figure":
              if any((c.config_id, s) in analysis.cells for s in splits)]
     configs = there[:CONFUSIONS_SHOWN]
     width = max(2, len(analysis.classes))
-    head = HEAD + LINE * max((fitted(config.label, LETTERS, LINES).count("\n") + 1
+    head = HEAD + LINE * max((fitted(config.label, LETTERS, LINES).count("\n") + 2
                               for config in configs), default=1)
     figure = blank(INCHES * (width + SIDE) * max(1, len(splits)),
                    INCHES * (width + head) * max(1, len(configs)) + 0.3)
@@ -46,6 +46,7 @@ def confusion_figure(analysis: Analysis) -> "Figure":
     axis.set_xlim(-SIDE, len(splits) * (width + SIDE) - SIDE)
     axis.set_ylim(len(configs) * (width + head) - head + 0.4, -head + 0.2)
     axis.set_aspect("equal")
+    axis.set_anchor("N")
     return figure
 
 
