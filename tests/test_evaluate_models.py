@@ -1,12 +1,17 @@
 """Any model on any split, any time later: checkpoints, views, weights files, ranks, TensorBoard."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -272,3 +277,45 @@ def test_what_was_trained_and_selected_on_can_be_measured_too(study: dict[str, s
     assert len(found) == sizes["train"] and not {
         name for name in found.sample_ids if name in read_predictions(
             folder / "predictions/lfw/val.parquet").sample_ids}
+
+
+def test_tensorboards_own_hparams_view_sorts_the_study_by_each_test_set(
+    study: dict[str, str]
+) -> None:
+    board = Path(study["FER_HOME"]) / "studies/toy/tb"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", "--logdir", str(board),
+                               "--host", "127.0.0.1", "--port", str(port)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def asked(what: str, **body: object) -> dict[str, Any]:
+        request = Request(f"http://127.0.0.1:{port}/data/plugin/hparams/{what}",
+                          json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+
+    try:
+        metrics: list[dict[str, str]] = []
+        until = time.monotonic() + 120
+        while len(metrics) < 3 and time.monotonic() < until:
+            with suppress(OSError):  # it is not up yet
+                metrics = [one["name"] for one in asked("experiment").get("metricInfos", [])]
+            time.sleep(0.3)
+        name = {"tag": "real/test/uar", "group": ""}
+        assert name in metrics
+        rows = asked("session_groups", experimentName="", startIndex=0, sliceSize=9,
+                     allowedStatuses=["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_RUNNING"],
+                     colParams=[{"metric": name, "order": "ORDER_DESC"}])["sessionGroups"]
+    finally:
+        server.terminate()
+        server.wait()
+    expected = {path.name: read_json(path / "results/real/test.json")["uar"]
+                for path in runs(study)}
+    found = [(one["name"], next(metric["value"] for metric in one["metricValues"]
+                                if metric["name"] == name)) for one in rows]
+    assert dict(found) == pytest.approx(expected, abs=1e-6)
+    assert [value for _, value in found] == sorted(dict(found).values(), reverse=True)
+    assert {one["hparams"]["seed"] for one in rows} == {0.0, 1.0}
