@@ -83,6 +83,14 @@ def test_every_picture_goes_through_the_body_once_whatever_the_number_of_runs(
     assert once > 0 and sum(shown) == 0
 
 
+def test_a_head_that_is_shown_other_pictures_in_each_epoch_keeps_no_features(
+    places: Path, shown: list[int]
+) -> None:
+    folder = trained(recipe="linear_probe", train__epochs=3, recipe__phases=[
+        {"name": "probe", "train": ["head"], "batch_norm": "frozen"}])
+    assert not feature_files(places) and len(epochs(folder)) == 3
+
+
 def test_an_epoch_of_the_first_view_shows_pictures_as_they_are(places: Path) -> None:
     folder = trained(**PROBE)
     train, = (path for path in feature_files(places) if np.load(path).shape[0] == 4)

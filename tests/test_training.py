@@ -1,5 +1,6 @@
 """Training in this process on toy data: what a recipe, a schedule and a checkpoint promise."""
 
+import itertools
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -24,6 +25,7 @@ from fer.engine.job import Task, Terms, work
 from fer.engine.looks import Looks
 from fer.engine.loss import class_weights
 from fer.engine.seeding import seed_torch
+from fer.models.registry import build
 from fer.study.contents import Contents
 from fer.study.expand import identify
 from fer.study.store import RunFolder, Store
@@ -90,6 +92,29 @@ def test_the_probe_of_lp_ft_moves_nothing_but_the_head(places: Path) -> None:
     after = load_file(Checkpoints(folder.path / "checkpoints", 2).best() / "model.safetensors")
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed and all(key.startswith("fc.") for key in changed)
+
+
+@pytest.mark.parametrize("left_at", [3, 34])  # in the phase of the head, in the one after it
+def test_what_is_frozen_keeps_its_bytes_through_leaving_and_going_on_in_a_phase(
+    left_at: int, places: Path
+) -> None:
+    polls = itertools.count()
+    folder = trained(recipe="last_stage", train__epochs=2, expect="preempted",
+                     terms=Terms(stop=lambda: next(polls) > left_at))
+    saved = Checkpoints(folder.path / "checkpoints", 2).newest()
+    assert saved is not None and saved[1].phase == (left_at > 30)
+    assert work([Task(folder.path)]) == ["done"]
+    (parent,) = [f for f in Store(home()) if f.run_id == folder.config.inputs.parents["init"]]
+    last = Checkpoints(folder.path / "checkpoints", 2).newest()
+    assert last is not None and last[1].finished
+    before, after = (load_file(place / "model.safetensors") for place in (
+        Checkpoints(parent.path / "checkpoints", 2).best(), last[0]))
+    model = build(folder.config.backbone, folder.config.data.classes)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    trains = {id(tensor) for stage in ("stage3", "head") for module in model.stages[stage]
+              for tensor in (*module.parameters(), *module.buffers())}
+    state = model.net.state_dict(keep_vars=True)
+    assert len(moved) > 4 and all(id(state[key]) in trains for key in moved)
 
 
 def test_fine_tuning_goes_on_from_the_probe_with_its_own_schedule(places: Path) -> None:
