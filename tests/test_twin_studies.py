@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import launch
 
-from fer.config.load import load_study
+from fer.config.load import block_names, load_run, load_study
 from fer.study.expand import cells
 
 SMALL = ["grid.seed=[0]", "train.epochs=1", "keep.tensorboard=false", "data.drawn.lfw_train=240",
@@ -21,6 +21,16 @@ def test_a_twin_has_the_design_of_its_study(name: str) -> None:
         assert twin.grid[key] == study.grid[key]
     assert twin.compare == study.compare and twin.gap == study.gap
     assert twin.exclude == study.exclude and twin.evaluate_on == study.evaluate_on
+
+
+def test_what_closes_the_gap_is_asked_of_every_recipe_that_might() -> None:
+    recipes = load_study("sweeps/close_the_gap.yaml").grid["recipe"]
+    assert {"imagenet_full", "lp_ft"} <= set(recipes)
+    for name in block_names("recipe"):
+        recipe = load_run("configs/drawn.yaml", {"recipe": name, "train_on": "mlfw"}).recipe
+        averaged = any(phase.average for phase in recipe.phases)
+        if recipe.paired or recipe.combine or averaged:
+            assert name in recipes
 
 
 @pytest.mark.slow
