@@ -167,6 +167,38 @@ def test_fetching_for_a_study_means_what_its_parents_and_teachers_start_from_too
     assert "nothing to fetch" in launch("weights", "fetch", scratch).stdout
 
 
+@pytest.mark.parametrize("how", ["distill", "joint"])
+def test_a_student_starts_from_a_file_and_learns_from_a_run(weights: Path, how: str) -> None:
+    pair = {"name": "pairs", "init": {"source": "pretrained"}, "phases": [
+        {"name": "all", "pair": {"how": how}}]}
+    if how == "distill":
+        pair["teacher"] = {"set": {"recipe": "imagenet_full", "train_on": "lfw"}}
+    config = load_run("configs/drawn.yaml", {**FROM_FILE, "recipe": pair, "train_on": "mlfw"})
+    *teacher, student = identify(config, Contents(data_root(), cache()))
+    assert len(teacher) == (how == "distill") and "init" not in config.parents
+    for run in (*teacher, student):
+        folder = Store(home()).folder(run)
+        folder.notice(run, {})
+        assert work([Task(folder.path)]) == ["done"], folder.status().traceback
+        assert any("starts from mine.safetensors" in note for note in folder.status().notes)
+
+
+def test_a_search_is_refused_for_a_file_that_only_an_ancestor_starts_from(
+    weights: Path, tmp_path: Path
+) -> None:
+    weights.write_bytes(weights.read_bytes()[:5000])
+    child = {"name": "child", "init": {"source": "run", "set": {"recipe": "imagenet_full"}},
+             "phases": [{"name": "all"}]}
+    settings = {**FROM_FILE, "recipe": child}
+    search = tmp_path / "search.yaml"
+    search.write_text(yaml.safe_dump({
+        "schema": 1, "search": "heirs", "base": str(REPOSITORY / "configs/drawn.yaml"),
+        "set": settings, "space": {"optim.lr": {"loguniform": [1e-4, 1e-2]}},
+        "budget": {"trials": 2}}))
+    done = launch("tune", search, "--cluster", "local")
+    said_in_one_line(done, str(weights), "truncated")
+
+
 def test_a_file_of_ones_own_is_not_overwritten_by_a_published_one(
     weights: Path, toy_study: Write
 ) -> None:

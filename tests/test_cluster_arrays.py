@@ -1,6 +1,7 @@
 """From a plan to array jobs: a pure function, tested as such."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,27 +151,29 @@ def test_probes_of_one_body_share_a_job_and_others_do_not_come_between() -> None
     (array,) = make(mixed, runs_per_job=4).arrays
     assert sorted(map(sorted, names(array).values())) == [
         [f"{kind}{number}" for number in range(4)] for kind in "abx"]
-    (array,) = make(mixed[:9], runs_per_job=2).arrays  # three of each: the third with another
-    kinds = sorted("".join(sorted(name[0] for name in job)) for job in names(array).values())
-    assert len(kinds) == 5 and {"aa", "bb"} <= set(kinds)
+    (array,) = make(mixed[:9], runs_per_job=1).arrays  # probes take no longer together than alone
+    assert sorted("".join(sorted(name[0] for name in job)) for job in names(array).values()) == [
+        "aaa", "bbb", "x", "x", "x"]
+    (array,) = make(mixed[:9], runs_per_job=1, gpus=2).arrays  # on two ranks each trains alone
+    assert len(array.jobs) == 9
 
 
 def test_probes_of_many_bodies_are_packed_after_each_and_correspond_to_it() -> None:
     bodies = [step(f"p{number}") for number in range(5)]
     probes = [probe(f"c{body}{number}", f"p{body}", optim__lr=10.0 ** -number)
               for body in range(5) for number in range(4)]
-    parents, *children = make([*bodies, *probes], runs_per_job=2).arrays
-    assert len(children) == 2 and all(one.corresponds == parents.number for one in children)
-    for array in children:
-        for index, job in names(array).items():
-            assert len(job) == 2 and {name[1] for name in job} == {names(parents)[index][0][1]}
+    parents, children = make([*bodies, *probes]).arrays
+    assert children.corresponds == parents.number
+    for index, job in names(children).items():
+        assert len(job) == 4 and {name[1] for name in job} == {names(parents)[index][0][1]}
 
 
 def test_a_slot_of_this_machine_takes_probes_of_one_body_together() -> None:
     ready = [probe("a0"), step("x0"), probe("b0", train__batch_size=8), probe("a1", seed=3)]
-    assert [one.run.id for one in _first_of(ready, 2)] == ["a0", "a1"]
-    assert [one.run.id for one in _first_of(ready, 3)] == ["a0", "a1", "x0"]
-    assert [one.run.id for one in _first_of(ready[1:], 2)] == ["x0", "b0"]
+    tested = replace(probe("a2", seed=4), action="evaluate")
+    assert [one.run.id for one in _first_of([*ready, tested], 1, 32)] == ["a0", "a1"]
+    assert [one.run.id for one in _first_of(ready, 3, 1)] == ["a0", "x0", "b0"]
+    assert [one.run.id for one in _first_of(ready[1:], 2, 32)] == ["x0", "b0"]
 
 
 @given(st.lists(st.floats(1, 100), min_size=1, max_size=40), st.integers(1, 6))

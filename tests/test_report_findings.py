@@ -20,7 +20,12 @@ from simulated_study import (
     simulate,
     write_run,
 )
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+)
 
 from fer.config.load import load_run
 from fer.config.study import Study
@@ -555,12 +560,62 @@ def test_names_fit_their_place_and_leave_out_what_all_share(small: Simulated) ->
     label = "resmasking_tiny · lp_ft · mlfw · mask_type_weights=balanced · augment=trivial"
     assert fitted(label, 40, 3) == (
         "resmasking_tiny · lp_ft · mlfw\nmask_type_weights=balanced\naugment=trivial")
-    assert fitted(label, 40, 1) == "resmasking_tiny · lp_ft · mlfw · mask_t…"
+    assert fitted(label, 40, 1) == "resmasking_tiny · l…ed · augment=trivial"
     runs = [replace(run, axes={"optim.lr": f"{number // 2 % 2}", "train.augment": "light"})
             for number, run in enumerate(small.runs)]
     for config in configurations(runs):
         assert "lr=" in config.label and "augment" not in config.label
         assert dict(config.axes)["train.augment"] == "light"  # the files have it
+
+
+def test_labels_tell_axes_of_one_last_word_apart_and_runs_outside_the_grid_change_none(
+    small: Simulated,
+) -> None:
+    runs = [replace(run, axes={"optim.lr": "1"} if number % 4 < 2 else {"head.lr": "1"})
+            for number, run in enumerate(small.runs)]
+    labels = [config.label for config in configurations(runs)]
+    assert len(set(labels)) == len(labels)
+    assert any("optim.lr=1" in label for label in labels)
+    same = [replace(run, axes={"train.augment": "light"}) for run in small.runs]
+    parent = replace(small.runs[0], run="parent", config_id="parent", axes={}, state="failed")
+    assert ([config.label for config in configurations([*same, parent])][:-1]
+            == [config.label for config in configurations(same)])
+
+
+def test_a_real_set_that_is_not_measured_does_not_choose_what_figures_show(
+    small: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.report.figures.canvas.MOST_SHOWN", 3)
+    for number, _ in enumerate(small.runs):
+        small.file(number, "results", "real/test").unlink()
+    analysis = analyse(small.study, gather(small.study, small.runs, Memory(small.root)))
+    configs, note = shown_rows(analysis)
+    scores = [analysis.cells[config.config_id, "mlfw/eval"].metrics["uar"].value or 0.0
+              for config in configs]
+    assert "highest UAR on mlfw/eval" in note and scores == sorted(scores, reverse=True)
+
+
+def test_what_is_pooled_and_how_models_agree_are_files_too(small: Simulated) -> None:
+    said = build(small).said
+    pooled = rows(small.out / "pooled.csv")
+    shown = [one for family in said.families for one in family.pooled]
+    assert len(pooled) == len(shown) > 2
+    for row, one in zip(pooled, shown, strict=True):
+        assert (row["value"], row["test_on"]) == (one.value, one.split)
+        assert float(row["iqm"]) == pytest.approx(one.middle.value, abs=1e-6)
+        assert float(row["improvement"]) == pytest.approx(one.better.value, abs=1e-6)
+    tables = {run.run: predictions_of(run, "real/test") for run in small.runs}
+    by_config: dict[str, list[ReportRun]] = {}
+    for run in small.runs:
+        by_config.setdefault(run.config_id, []).append(run)
+    labels = {config.config_id: config.label for config in configurations(small.runs)}
+    found = {frozenset((row["left"], row["right"])): float(row["kappa"])
+             for row in rows(small.out / "agreement.csv") if row["kappa"]}
+    one, two = list(by_config)[:2]
+    expected = np.mean([cohen_kappa_score(tables[a.run].predicted, tables[b.run].predicted)
+                        for a in by_config[one] for b in by_config[two]])
+    assert found[frozenset((labels[one], labels[two]))] == pytest.approx(expected, abs=1e-6)
+    assert (small.out / "omnibus.csv").read_text().startswith("study,family,over")
 
 
 def test_runs_of_several_states_of_the_code_are_noted(small: Simulated) -> None:
@@ -576,7 +631,8 @@ def test_runs_of_several_states_of_the_code_are_noted(small: Simulated) -> None:
 
 @pytest.mark.parametrize("change", [
     {"support": [1]}, {"confusion": "x"}, {"confusion": [[1]]}, {"classes": 3}, {"recall": None},
-    {"brier": "x"}, {"precision": {}}])
+    {"brier": "x"}, {"precision": {}}, {"confusion": [["a", 0, 0], [0, 1, 0], [0, 0, 1]]},
+    {"recall": {"negative": "x", "neutral": 1.0, "positive": 0.5}}])
 def test_a_malformed_result_is_left_out_and_said(
     small: Simulated, change: dict[str, object]
 ) -> None:

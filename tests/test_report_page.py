@@ -227,6 +227,16 @@ def test_on_paper_all_is_open_in_colour_and_no_wider_than_the_sheet(
     page.execute_script("dispatchEvent(new Event('afterprint'))")
     assert page.execute_script(closed) == before
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    box = page.find_element(By.CSS_SELECTOR, 'input[data-table="table-results"]')
+    page.execute_script("arguments[0].value = 'lp_ft cbam';"
+                        "arguments[0].dispatchEvent(new Event('input'))", box)
+    hidden = "return document.querySelectorAll('#table-results tr[hidden]').length"
+    filtered = page.execute_script(hidden)
+    assert filtered > 0
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script(hidden) == 0
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert page.execute_script(hidden) == filtered
     printed = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", {})["data"])
     assert printed.startswith(b"%PDF") and printed.count(b"/Type /Page\n") > 4
     assert page.execute_script(closed) == before

@@ -145,6 +145,13 @@ def test_a_list_in_an_exclusion_is_any_of_its_values() -> None:
         ("scratch", "lfw+mlfw"), ("lp_ft", "lfw+mlfw")}
 
 
+def test_two_grid_values_of_one_name_are_refused() -> None:
+    study = load_study("sweeps/demo.yaml").model_copy(update={"exclude": [], "grid": {"recipe": [
+        {"name": "mine", "phases": [{"name": "all", "lr": lr}]} for lr in (0.1, 0.2)]}})
+    with pytest.raises(CallerError, match=r"grid.recipe: two values are called 'mine'"):
+        cells(study)
+
+
 def test_excluding_by_a_key_that_is_no_grid_key_is_refused() -> None:
     study = load_study("sweeps/demo.yaml", {"exclude": [{"optim.lr": 1}]})
     with pytest.raises(CallerError, match=r"optim\.lr"):

@@ -11,6 +11,7 @@ import pytest
 from conftest import launch
 from test_mistakes import said_in_one_line
 
+from fer.checksums import beside
 from fer.config.load import block_names, load_backbone
 from fer.errors import CallerError
 from fer.models.fetch import Published, fetch, provide, published
@@ -105,6 +106,55 @@ def test_the_weights_in_a_zip_are_unpacked(server: Server, tmp_path: Path) -> No
     zipped = source(server, (tmp_path / "made.zip").read_bytes(), "w.pth.zip")
     fetch(zipped, tmp_path / "w.pth")
     assert (tmp_path / "w.pth").read_bytes() == CONTENT
+
+
+def test_a_damaged_zip_is_one_line_and_fetched_from_its_beginning_the_next_time(
+    server: Server, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "made.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("w-0123.pth", CONTENT)
+    whole = (tmp_path / "made.zip").read_bytes()
+    damaged = bytearray(whole)
+    damaged[300:400] = bytes(100)
+    with pytest.raises(CallerError, match="damaged zip"):
+        fetch(source(server, bytes(damaged), "w.pth.zip"), tmp_path / "w.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.zip"]
+    fetch(source(server, whole, "w.pth.zip"), tmp_path / "w.pth")
+    assert (tmp_path / "w.pth").read_bytes() == CONTENT
+
+
+def test_a_file_by_hand_stays_and_an_empty_one_does_not(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, target = load_backbone("resnet18"), tmp_path / "w.pth"
+    monkeypatch.setattr("fer.models.fetch.published", lambda _: source(server))
+    target.write_bytes(b"mine")
+    assert "is not the published one" in provide(backbone, target)
+    assert target.read_bytes() == b"mine" and not beside(target).exists()
+    target.write_bytes(CONTENT)
+    assert "with the published checksum" in provide(backbone, target) and beside(target).exists()
+    beside(target).unlink()
+    target.write_bytes(b"")
+    assert "fetched" in provide(backbone, target) and target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("torchvision/resnet18", "resnet18-f37072fd.pth"), ("pytorchcv/resnet18", "resnet18-"),
+    ("torchvision/resnet18x", None), ("pytorchcv/resnet18x", None)])
+def test_networks_of_libraries_are_published_under_their_own_names(
+    name: str, found: str | None
+) -> None:
+    if found is not None:
+        assert found in published(load_backbone(name)).url
+        return
+    with pytest.raises(CallerError, match="no weights are published"):
+        published(load_backbone(name))
+
+
+def test_an_inline_backbone_with_a_file_of_its_own_is_nobodys() -> None:
+    mine = load_backbone("resnet18").model_copy(update={"name": "mine"})
+    with pytest.raises(CallerError, match="nobody publishes it"):
+        published(mine)
 
 
 def test_a_missing_file_and_no_network_are_one_line(server: Server, tmp_path: Path) -> None:

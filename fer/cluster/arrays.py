@@ -15,6 +15,7 @@ from fer.study.expand import Run
 from fer.study.plan import Step
 
 Seconds = Callable[[Run], float | None]
+MOST_ALIKE = 32  # probes of one body in a job, each with its own checkpoints and evaluations
 TO_SUBMIT = ("train", "evaluate", "wait")
 
 
@@ -226,12 +227,12 @@ class _Maker:
     def _packed(self, steps: Sequence[Step]) -> list[tuple[Step, ...]]:
         """Return jobs of at most `runs_per_job` runs and of about equal length, longest first.
 
-        Probes of one body are in one job, where they train together.
+        Probes of one body are in one job, where they train together in the time of one.
         """
         most = self.resources.runs_per_job
         alone = [(step,) for step in steps if self.awaited[step.run.id]]
         alike, others = gather_alike([step for step in steps if not self.awaited[step.run.id]],
-                                     most)
+                                     most_alike(most, self.resources.ranks))
         jobs = [*alone, *alike, *pack(self._sorted(others), most,
                                       lambda step: self.way[step.run.id])]
         return sorted(jobs, key=lambda job: -sum(self.way[step.run.id] for step in job))
@@ -246,6 +247,11 @@ class _Maker:
         for index, steps in jobs.items():
             for step in steps:
                 self.placed[step.run.id] = Ref(number, index)
+
+
+def most_alike(runs_per_job: int, ranks: int) -> int:
+    """Return how many probes of one body go into one job: on one rank they train as one problem."""
+    return max(runs_per_job, MOST_ALIKE) if ranks == 1 else runs_per_job
 
 
 def gather_alike(steps: Sequence[Step], most: int

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import submitit
 
+from fer.cluster.arrays import most_alike
 from fer.cluster.job import do_runs
 from fer.cluster.machine import cores, visible_gpus
 from fer.config.alike import kind_of
@@ -141,7 +142,8 @@ class LocalQueue:
         free = [n for n in range(self.slots.count) if n not in {e.slot for e in self.running}]
         while ready and free:
             share = -(-len(ready) // self.slots.count)  # leave something for the other slots
-            chosen = _first_of(ready, min(share, self.runs_per_job))
+            chosen = _first_of(ready, min(share, self.runs_per_job),
+                               most_alike(self.runs_per_job, self.slots.ranks))
             self._submit(chosen, free.pop(0))
             taken = {step.run.id for step in chosen}
             ready = [step for step in ready if step.run.id not in taken]
@@ -196,13 +198,13 @@ class LocalQueue:
             _tidy(entry.job)
 
 
-def _first_of(steps: Sequence[Step], size: int) -> list[Step]:
-    """Return the first step and others that come next, those before that train together with it."""
-    first, *others = steps
-    kind = kind_of(first.run.config) if size > 1 and first.action == "train" else None
-    if kind is not None:
-        others.sort(key=lambda step: kind_of(step.run.config) != kind)  # stable
-    return [first, *others[: size - 1]]
+def _first_of(steps: Sequence[Step], size: int, alike: int) -> list[Step]:
+    """Return the first `size` steps, or up to `alike` that train together with the first."""
+    first = steps[0]
+    kind = kind_of(first.run.config) if alike > 1 and first.action == "train" else None
+    same = [step for step in steps if kind is not None and step.action == "train"
+            and kind_of(step.run.config) == kind]
+    return same[:alike] if len(same) > 1 else list(steps[:size])
 
 
 def free_port() -> int:

@@ -51,13 +51,14 @@ class Mistake:
 
 def print_answers(split: str, answers: Sequence[Answers], show: int, console: Console) -> None:
     """Print metrics and matrices of each model, then the pictures that all get wrong."""
-    rows = Table(title=f"{split}, n = {len(answers[0].table):,}", title_justify="left")
-    for head in ("model", "UAR", "accuracy", "macro F1", "AUROC", "NLL", "ECE"):
+    rows = Table(title=split, title_justify="left")
+    for head in ("model", "n", "UAR", "accuracy", "macro F1", "AUROC", "NLL", "ECE"):
         rows.add_column(head, justify="left" if head == "model" else "right", overflow="fold")
     for one in answers:
         scores = measure(one.table.labels, one.table.logits, one.table.classes)
-        rows.add_row(one.model, *("–" if scores[key] is None else f"{scores[key]:.3f}" for key in (
-            "uar", "accuracy", "macro_f1", "auroc", "nll", "ece")))
+        rows.add_row(one.model, f"{len(one.table):,}", *(
+            "–" if scores[key] is None else f"{scores[key]:.3f}"
+            for key in ("uar", "accuracy", "macro_f1", "auroc", "nll", "ece")))
     console.print(rows)
     for one in answers if len(answers) <= MOST_MATRICES else ():
         console.print(_matrix(one))

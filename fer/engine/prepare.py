@@ -138,7 +138,7 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal
     init, pretrained = config.recipe.init, config.backbone.pretrained
     if init.source == "scratch":
         return []
-    if config.parents:
+    if "init" in config.parents:
         assert config.inputs is not None
         parent = parent_folder(folder, config.inputs.parents["init"])
         best = Checkpoints(parent.path / "checkpoints", keep=2).best()

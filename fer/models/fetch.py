@@ -6,6 +6,7 @@ checksum, and appears whole or not at all. Loading weights is `fer.models.weight
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,8 +14,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from fer.checksums import check_beside, sha_of, write_beside
-from fer.config.load import load_backbone
+from fer.checksums import beside, check_beside, sha_of, write_beside
+from fer.config.load import block_names, load_backbone
 from fer.config.schema import Backbone
 from fer.errors import CallerError
 from fer.publish import replacing
@@ -49,7 +50,7 @@ def published(backbone: Backbone) -> Published:
     Raises:
         CallerError: nobody publishes any, or it starts from another file than its name says.
     """
-    if load_backbone(backbone.name).pretrained != backbone.pretrained:
+    if not _is_usual(backbone):
         file = backbone.pretrained.file if backbone.pretrained else None
         raise CallerError(f"weights file {file} of backbone '{backbone.name}': nobody publishes "
                           "it; put it there (launch/weights.py convert makes one of a checkpoint)")
@@ -62,6 +63,13 @@ def published(backbone: Backbone) -> Published:
         raise CallerError(f"backbone '{backbone.name}': no weights are published for "
                           f"'{backbone.arch}'; train it with recipe=scratch, or bring a file")
     return found
+
+
+def _is_usual(backbone: Backbone) -> bool:
+    """Whether a backbone starts from the file of its name, and not from one that a study names."""
+    name = backbone.name if backbone.name in block_names("backbone") else backbone.arch
+    known = name == backbone.name or "/" in name
+    return known and load_backbone(name).pretrained == backbone.pretrained
 
 
 def _of_pytorchcv(model: str) -> Published | None:
@@ -79,7 +87,10 @@ def _of_pytorchcv(model: str) -> Published | None:
 def _of_torchvision(model: str) -> Published | None:
     from torchvision import models
 
-    weights = getattr(models.get_model_weights(model), "IMAGENET1K_V1", None)
+    try:
+        weights = getattr(models.get_model_weights(model), "IMAGENET1K_V1", None)
+    except ValueError:
+        return None
     if weights is None:
         return None
     name = weights.url.rpartition("/")[2]  # such as resnet34-b627a593.pth
@@ -89,13 +100,24 @@ def _of_torchvision(model: str) -> Published | None:
 def provide(backbone: Backbone, target: Path, progress: Progress | None = None) -> str:
     """Make `target` the weights file that a backbone starts from; returns what was done in words.
 
+    A file that was brought by hand stays; it is compared with what is published.
+
     Raises:
-        CallerError: as `published` and `fetch` do.
+        CallerError: as `published` and `fetch` do, or what is there has changed.
     """
-    if target.is_file():
+    if not target.is_file() or not target.stat().st_size:
+        return fetch(published(backbone), target, progress)
+    if beside(target).is_file():
         check_beside(target)
         return "was there already"
-    return fetch(published(backbone), target, progress)
+    try:
+        source = published(backbone)
+    except CallerError:  # nobody has another
+        return "was there already"
+    if not sha_of(target, source.algorithm).startswith(source.checksum):
+        return "was there already, and is not the published one; remove it to fetch that"
+    write_beside(target, target)
+    return "was there already, with the published checksum"
 
 
 def fetch(source: Published, target: Path, progress: Progress | None = None) -> str:
@@ -110,7 +132,12 @@ def fetch(source: Published, target: Path, progress: Progress | None = None) -> 
     part = target.with_name(f"{target.name}.part")
     _download(source.url, part, progress)
     with replacing(target, durable=True) as temporary:
-        _unpack(part, temporary)
+        try:
+            _unpack(part, temporary)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            part.unlink()
+            raise CallerError(f"{source.url}: what came is a damaged zip ({error}); again, it is "
+                              "fetched from its beginning") from error
         found = sha_of(temporary, source.algorithm)
         if not found.startswith(source.checksum):
             part.unlink()

@@ -4,6 +4,7 @@ A configuration is a run without its seed; nothing else is pooled. Comparisons b
 configurations are `fer.report.compare`, sentences about them `fer.report.answer`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,13 +33,14 @@ class Config:
     axes: tuple[tuple[str, str], ...]
     runs: tuple[ReportRun, ...]
     shared: frozenset[str] = frozenset()  # axes in which no two configurations differ
+    full: frozenset[str] = frozenset()  # axes whose last word is not enough to tell them
 
     @property
     def label(self) -> str:
         """Backbone, recipe, training set and the other axes that differ, for people."""
         return " · ".join((self.backbone, self.recipe, self.train_on,
-                           *(f"{key.split('.')[-1]}={value}" for key, value in self.axes
-                             if key not in self.shared)))
+                           *(f"{key if key in self.full else key.split('.')[-1]}={value}"
+                             for key, value in self.axes if key not in self.shared)))
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
         groups.setdefault(run.config_id, []).append(run)
-    values: dict[str, set[str | None]] = {}
-    for key in {key for group in groups.values() for key in group[0].axes}:
-        values[key] = {group[0].axes.get(key) for group in groups.values()}
-    shared = frozenset(key for key, found in values.items() if len(found) == 1)
+    # a run that is only there because others start from it has no place in the grid
+    placed = [group[0].axes for group in groups.values() if group[0].axes]
+    keys = {key for axes in placed for key in axes}
+    shared = frozenset(key for key in keys if len({axes.get(key) for axes in placed}) == 1)
+    words = Counter(key.split(".")[-1] for key in keys)
+    full = frozenset(key for key in keys if words[key.split(".")[-1]] > 1)
     return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
-                        tuple(sorted(group[0].axes.items())), tuple(group), shared)
+                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full)
                  for key, group in groups.items())
 
 

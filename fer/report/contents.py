@@ -149,7 +149,8 @@ def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         comparisons=tuple(Comparisons(
             one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
-            listings.pooled(one), listings.omnibus(one)) for one in found.families),
+            capped(listings.pooled(one), "pooled.csv"),
+            capped(listings.omnibus(one), "omnibus.csv")) for one in found.families),
         across=found.across,
         wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
         disputed=_gallery(split, gathered, disputed(gathered.on(split)),
@@ -166,7 +167,8 @@ def _listings(found: Findings, sets: Sequence[TestSet],
     splits = analysis.measured_splits()
     real = NAMES + splits.index(over.split) if over and over.split in splits else None
     tables = {
-        "results": capped(listings.results(analysis, over, found.ensembles), "summary.csv", real),
+        "results": capped(listings.results(analysis, over, found.ensembles),
+                          "summary.csv and ensembles.csv", real),
         "sets": listing("The test sets", [
             Column("set"), Column("pictures", "n", True), Column("people", number=True),
             Column("classes"), Column("digest")], [
@@ -175,7 +177,7 @@ def _listings(found: Findings, sets: Sequence[TestSet],
         "metrics": capped(listings.other_metrics(analysis), "summary.csv"),
         "gaps": capped(listings.gaps(analysis), "gap.csv"),
         "parts": capped(listings.parts(found.parts), "parts.csv"),
-        "runs": capped(listings.runs(runs), "results.csv")}
+        "runs": capped(listings.runs(runs), "launch/status.py --json")}
     if over and over.robustness:
         tables["robustness"] = capped(listings.robustness(analysis, over), "robustness.csv")
     return {name: table for name, table in tables.items() if table.rows}

@@ -51,8 +51,9 @@ def _row(config: Config, analysis: Analysis, splits: Sequence[str]) -> str:
     if analysis.gaps:
         gap = analysis.gaps.get(config.config_id, {}).get("uar")
         row.append(_tex(gap) if gap else "--")
-    seeds = max(cell.metrics["uar"].seeds for cell in cells if cell)
-    return " & ".join([_name(config.label), *row, str(seeds)]) + r" \\"
+    seeds = sorted({cell.metrics["uar"].seeds for cell in cells if cell})
+    counts = "--".join(dict.fromkeys((str(seeds[0]), str(seeds[-1]))))
+    return " & ".join([_name(config.label), *row, counts]) + r" \\"
 
 
 def _name(label: str) -> str:

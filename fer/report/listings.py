@@ -125,12 +125,15 @@ def comparisons(family: Family) -> Listing:
              apart(pair.gap), _exact(pair), number(pair.difference.n[0]),
              number(pair.difference.seeds)]
             for pair in family.pairs]
+    gaps = {(one.n[:2], one.seeds) for pair in family.pairs if (one := pair.gap)}
+    notes = [*family.notes, *(f"Difference of gaps: n = {n[0]:,} synthetic and {n[-1]:,} real "
+                              f"pictures, {count(seeds, 'seed')}" for n, seeds in sorted(gaps))]
     return listing("", [
         Column("test set"), Column("among"), Column("compared"),
         Column("difference", "points of UAR", True), Column("Holm p", "", True),
         Column("verdict"), Column("difference of gaps", "points of UAR, beside the tests", True),
         Column("McNemar p", "exact, seed by seed", True),
-        Column("n", number=True), Column("seeds", number=True)], rows, family.notes)
+        Column("n", number=True), Column("seeds", number=True)], rows, notes)
 
 
 def _verdict(pair: Pair) -> Field:

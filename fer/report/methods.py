@@ -6,7 +6,8 @@ from fer.evaluate.bootstrap import RESAMPLES
 from fer.evaluate.calibration import CALIBRATION_BINS
 from fer.evaluate.interval import SEEDS_NEEDED
 from fer.evaluate.power import POWER
-from fer.report.analyse import Analysis
+from fer.report.across import MOST_COMPARED
+from fer.report.analyse import FEW_PICTURES, Analysis
 from fer.report.read.provenance import Provenance
 
 COMPUTED_WITH = ("numpy", "scipy", "scikit-learn", "statsmodels")
@@ -32,9 +33,10 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "macro-F1 move with the class mix, so their gaps are given with the class shares of the "
         "real set in both sets.",
         "A rank is claimed where Holm's adjusted p within the family of planned comparisons is "
-        "below 0.05 and the interval excludes zero. Everything else is tied. Standing: the same "
-        "with Holm over all pairs of configurations. McNemar's exact test and Cochran's Q stand "
-        "beside, seed by seed; they take pictures for independent.",
+        "below 0.05 and the interval excludes zero. Everything else is tied, and nothing is "
+        f"ranked on fewer than {FEW_PICTURES} pictures. Standing: the same with Holm over all "
+        f"pairs of configurations, where these are {MOST_COMPARED} at most. McNemar's exact test "
+        "and Cochran's Q stand beside, seed by seed; they take pictures for independent.",
         "The interquartile mean leaves out the best and the worst quarter of runs; the "
         "probability of improvement is that of a run to beat one of another value in the same "
         "company (Agarwal et al. 2021); their limits are widened alike, and those of "
@@ -47,8 +49,9 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         f"{100 * POWER:.0f} % power, if they differ by what was seen; test sampling shrinks with "
         "pictures, the spread of seeds does not. Where every resample is alike (a recall of 0 or "
         "1), limits are Wilson's (1927). Agreement is Cohen's kappa between two runs, Fleiss' "
-        "kappa among all. By how much two gaps differ is a difference of differences of the "
-        "same resamples; it stands beside the tests.",
+        "kappa among all. Where models look is Grad-CAM (Selvaraju et al. 2017) of the answer at "
+        "the last map before the class layer. By how much two gaps differ is a difference of "
+        "differences of the same resamples; it stands beside the tests.",
         *_origin(analysis, origin))
 
 

@@ -26,7 +26,9 @@ def write_tables(study: str, found: Findings, out: Path) -> None:
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
              "confusion": _confusions(study, found),
-             "comparisons": _comparisons(study, found), "parts": _parts(study, found),
+             "comparisons": _comparisons(study, found), "pooled": _pooled(study, found),
+             "omnibus": _omnibus(study, found), "agreement": _agreement(study, found),
+             "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
@@ -121,7 +123,7 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     """Yield one row per planned pair; McNemar's p-values seed by seed in one cell."""
     yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
            "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar",
-           "gap_difference", "gap_low", "gap_high")
+           "gap_difference", "gap_low", "gap_high", "gap_seeds", "gap_n_synthetic", "gap_n_real")
     for family in found.families:
         for pair in family.pairs:
             one = pair.difference
@@ -129,7 +131,41 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
                    *_limits(one), one.kind, one.seeds, one.n[0], one.p, pair.adjusted,
                    pair.winner or pair.verdict,
                    ";".join(f"{test.seed}={test.p:.6f}" for test in pair.exact),
-                   *(_limits(pair.gap) if pair.gap else (None, None, None)))
+                   *((*_limits(pair.gap), pair.gap.seeds, *pair.gap.n[:2]) if pair.gap else
+                     (None,) * 6))
+
+
+def _pooled(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per value of a family's key: over all configurations that share it."""
+    yield ("study", "family", "over", "test_on", "value", "configurations", "runs", "n", "iqm",
+           "iqm_low", "iqm_high", "improvement", "improvement_low", "improvement_high")
+    for family in found.families:
+        for one in family.pooled:
+            yield (study, family.name, family.over, one.split, one.value, one.configs, one.runs,
+                   one.middle.n[0], *_limits(one.middle), *_limits(one.better))
+
+
+def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per group of three values or more: p of Cochran's Q, seed by seed."""
+    yield "study", "family", "over", "test_on", "among", "values", "n", "p"
+    for family in found.families:
+        for one in family.omnibus:
+            yield (study, family.name, family.over, one.split, one.among, ";".join(one.values),
+                   one.n, ";".join("" if p is None else f"{p:.6f}" for p in one.p))
+
+
+def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per pair of configurations, and per one between its seeds: mean kappa."""
+    yield "study", "test_on", "left", "right", "kappa", "n", "runs"
+    over = found.across
+    one = over.agreement if over else None
+    if over is None or one is None:
+        return
+    for row, left in enumerate(one.labels):
+        for column, right in enumerate(one.labels[: row + 1]):
+            kappa = float(one.kappa[row, column])
+            yield (study, over.split, left, right, None if kappa != kappa else kappa, one.n,
+                   one.runs)
 
 
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:

@@ -233,7 +233,8 @@ def _prepare_data(configs: list[RunConfig], maker: Maker) -> None:
     require_sets(names, data, data_root())
     base, *trials = (maker.trial(0, params).runs for params in ({}, *maker.sample()))
     runs = [*base, *itertools.chain(*trials)]
-    refuse_misfits([trial[-1].config for trial in trials], cache())  # with weights files, now
+    tried = [run.config for run in itertools.chain(*trials)]
+    refuse_misfits(tried, cache())  # with weights files, now
     for split, sets, size, digest in packs_of((run.config for run in runs), (), data,
                                               maker.contents):
         with shown(f"packing {split} at {size} px") as progress:

@@ -1,5 +1,6 @@
 """One go of Ray Tune over the trials of a search: proposals in, a record on disk out."""
 
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,8 @@ from fer.search.trials import Maker, Trial
 from fer.study.jobs import restart_of_process
 from fer.study.store import RunFolder, Store
 
+# Tune's own copy of where it stands is not what a search goes on from; a full disk is said once
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
 LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
 LOOK_S = 5.0  # between two questions whether Ray lives
 INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed

@@ -57,6 +57,12 @@ def cells(study: Study) -> list[dict[str, Any]]:
         if unknown:
             raise CallerError(f"study '{study.study}': exclude names '{unknown[0]}', which is no "
                               f"grid key; grid keys: {', '.join(keys)}")
+    for key, values in study.grid.items():
+        named: dict[str, Any] = {}
+        for value in values:
+            if named.setdefault(_text(value), value) != value:
+                raise CallerError(f"study '{study.study}': grid.{key}: two values are called "
+                                  f"'{_text(value)}'; give each a name of its own")
     crossed = [dict(zip(keys, values, strict=True))
                for values in itertools.product(*study.grid.values())]
     kept = [cell for cell in crossed if not any(_matches(cell, p) for p in study.exclude)]

@@ -50,7 +50,9 @@ def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
              if any((config.config_id, split) in analysis.cells for split in analysis.splits)]
     if len(there) <= MOST_SHOWN:
         return there, ""
-    split = analysis.gap.real if analysis.gap else analysis.measured_splits()[-1]
+    measured = analysis.measured_splits()
+    real = analysis.gap.real if analysis.gap else ""
+    split = real if real in measured else measured[-1]
 
     def score(config: Config) -> float:
         cell = analysis.cells.get((config.config_id, split))
@@ -79,7 +81,15 @@ def fitted(label: str, width: int, lines: int) -> str:
             found.append(part)
     if len(found) > lines:
         found = [*found[: lines - 1], " · ".join(found[lines - 1:])]
-    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in found)
+    return "\n".join(_cut(line, width) for line in found)
+
+
+def _cut(line: str, width: int) -> str:
+    """Leave out the middle of a long line: names differ at their ends."""
+    if len(line) <= width:
+        return line
+    head = width // 2 - 1
+    return f"{line[:head]}…{line[len(line) - (width - head - 1):]}"
 
 
 def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: str,

@@ -47,12 +47,18 @@ for (const box of document.querySelectorAll("input.filter")) {
 }
 
 // on paper nothing can be opened
-let closed = [];
+let closed = null;
 addEventListener("beforeprint", () => {
+  if (closed) return;
   closed = [...document.querySelectorAll("details:not([open])")];
   for (const one of closed) one.open = true;
+  for (const row of document.querySelectorAll("tbody tr[hidden]")) row.hidden = false;
 });
-addEventListener("afterprint", () => { for (const one of closed) one.open = false; });
+addEventListener("afterprint", () => {
+  for (const one of closed ?? []) one.open = false;
+  closed = null;
+  for (const box of document.querySelectorAll("input.filter")) filter(box);
+});
 
 const theme = document.getElementById("theme");
 const root = document.documentElement;

@@ -57,16 +57,18 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
-                      settings(runs, memory), _mixed(commits))
+                      settings(runs, memory), _mixed(commits, versions))
 
 
-def _mixed(commits: Counter[str]) -> str:
+def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
     dirty = sum(number for line, number in commits.items() if line.endswith(DIRTY))
     parts = []
     if len({line.removesuffix(DIRTY) for line in commits}) > 1:
         parts.append(f"runs are of {len(commits)} states of the code")
     if dirty:
         parts.append(f"{count(dirty, 'run')} had uncommitted changes")
+    if len(versions) > 1:
+        parts.append(f"runs are of {len(versions)} sets of package versions")
     return f"{'; '.join(parts)}: see the methods for which" if parts else ""
 
 

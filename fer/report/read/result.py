@@ -1,6 +1,7 @@
 """A result file of a run, and what makes it one."""
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -46,11 +47,15 @@ def _fault(content: Any) -> str | None:
     if (type(counts) is not list or len(counts) != len(classes) or not _types(counts) <= {list}
             or not {*map(len, counts)} <= {len(classes)}):
         return "confusion counts are not of its classes"
+    if not _types(chain.from_iterable(counts)) <= {int}:
+        return "confusion counts are no whole numbers"
     names = {*classes}
     for key in ("recall", "precision", "support"):
         column = content[key]
         if type(column) is not dict or column.keys() != names:
             return "recall, precision or support is not of its classes"
+        if not _types(column.values()) <= {int, float, NoneType}:
+            return "recall, precision or support is no number"
     return None
 
 
