@@ -17,11 +17,11 @@ from fer.engine.job import Task, work
 from fer.errors import CallerError
 from fer.models.registry import build
 from fer.models.weights import load_model, save_weights
-from fer.study import anatomy
 from fer.study.backbones import files_of
 from fer.study.contents import Contents
 from fer.study.expand import Run, identify
 from fer.study.store import Store
+from fer.transfer import anatomy
 
 Write = Callable[..., Path]
 CLASSES = ("negative", "neutral", "positive")

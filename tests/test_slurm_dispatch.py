@@ -73,7 +73,8 @@ def test_detach_comes_back_at_once_and_the_last_job_makes_the_report(
 ) -> None:
     begun = time.monotonic()
     cluster.submit(toy_study({"seed": [0]}, set=short({"seed": [0]})))
-    assert time.monotonic() - begun < 6
+    # the first time that a backbone is planned, a process with torch looks at it
+    assert time.monotonic() - begun < 20
     page = cluster.home / "studies/toy/report/index.html"
     wait_until(page.exists, message=cluster.logs)
     assert cluster.states() == ["done"]

@@ -17,12 +17,12 @@ from fer.config.tree import parse_overrides
 from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.progress import shown
-from fer.study.anatomy import refuse_misfits
 from fer.study.contents import Contents, draw_missing_faces, require_sets
 from fer.study.expand import Run, cells, expand, idle_exclusions
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import check_room
 from fer.study.tuned import read_tuned
+from fer.transfer.anatomy import refuse_misfits
 
 DEFAULT_STUDY = "sweeps/paper.yaml"
 

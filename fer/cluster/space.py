@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer.config.lengths import trained_epochs
 from fer.config.schema import RunConfig
-from fer.study.anatomy import anatomies
 from fer.study.plan import Step
+from fer.transfer.anatomy import anatomies
 
 OPTIMIZER_STATES = {"radam": 2, "adamw": 2, "sgd": 1}  # tensors beside each parameter
 FILES = 15  # config, submit, status, lease, metrics, train, env, log, folders

@@ -51,7 +51,9 @@ class Mistake:
 
 def print_answers(split: str, answers: Sequence[Answers], show: int, console: Console) -> None:
     """Print metrics and matrices of each model, then the pictures that all get wrong."""
-    rows = Table(title=split, title_justify="left")
+    sizes = {len(one.table) for one in answers}
+    same = f", n = {max(sizes):,}" if len(sizes) == 1 else ""
+    rows = Table(title=f"{split}{same}", title_justify="left")
     for head in ("model", "n", "UAR", "accuracy", "macro F1", "AUROC", "NLL", "ECE"):
         rows.add_column(head, justify="left" if head == "model" else "right", overflow="fold")
     for one in answers:

@@ -20,13 +20,13 @@ from fer.engine.job import Listen, Task, Terms, execute
 from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError
 from fer.publish import read_json
-from fer.study.anatomy import refuse_misfits
 from fer.study.contents import Contents, draw_missing_faces
 from fer.study.expand import Run, identify
 from fer.study.lease import LeaseTaken
 from fer.study.people import refuse_shared_people, shared_people
 from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import RunFolder, Status, Store
+from fer.transfer.anatomy import refuse_misfits
 
 DEBUG_BATCHES = 3
 console = Console(stderr=False)

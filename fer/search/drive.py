@@ -32,7 +32,6 @@ from fer.search.sources import Listed, Source
 from fer.search.tpe import Suggested
 from fer.search.trial_jobs import TrialJobs, wanted_by
 from fer.search.trials import Maker, label
-from fer.study.anatomy import refuse_misfits
 from fer.study.contents import (
     Contents,
     build_pack,
@@ -44,6 +43,7 @@ from fer.study.lease import Lease, LeaseTaken
 from fer.study.room import LEAST_FREE, check_room
 from fer.study.snapshot import git_state
 from fer.study.store import Store
+from fer.transfer.anatomy import refuse_misfits
 
 if TYPE_CHECKING:
     from fer.search.tuning import Tuning
