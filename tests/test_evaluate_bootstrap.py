@@ -10,7 +10,14 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
-from interval_coverage import CLASSES, EASE, coverage, pooled_coverage, simulate
+from interval_coverage import (
+    CLASSES,
+    EASE,
+    compared_coverage,
+    coverage,
+    pooled_coverage,
+    simulate,
+)
 
 from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
 from fer.evaluate.interval import SEEDS_AND_TEST, TEST_SAMPLING, interval, interval_of
@@ -170,3 +177,10 @@ def test_seeds_on_other_pictures_are_refused() -> None:
     rng = np.random.default_rng(1)
     with pytest.raises(ValueError, match="different pictures"):
         tabulate({0: simulate(rng, 60, 1)[0], 1: simulate(rng, 50, 1)[0]})
+
+
+@pytest.mark.slow
+def test_limits_of_differences_and_gaps_hold_equal_models_and_families_of_them_are_tied() -> None:
+    shares = compared_coverage(100, 5, 0.3, sets=200)  # within three errors of 1,200 sets' shares
+    assert all(0.89 < shares[name] <= 1.0 for name in ("paired", "gap", "gaps"))
+    assert shares["families"] < 0.1

@@ -95,6 +95,20 @@ def test_page_has_no_errors_no_lost_pictures_and_does_not_scroll_sideways(
     assert shown and all(shown) == (width == 390) and any(shown) == (width == 390)
 
 
+@browsing
+def test_the_first_screen_has_the_answer_and_the_gap_figure(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report)  # 1440 x 900
+    ends = page.execute_script(
+        "return ['h1', 'figure .wide svg'].map((one) => "
+        "document.querySelector(one).getBoundingClientRect().bottom)")
+    assert 0 < ends[0] < ends[1] <= 900
+    page = opened(browser, report, width=390)
+    assert page.execute_script(
+        "return document.querySelector('h1').getBoundingClientRect().bottom") < 844
+
+
 def luminance(color: str) -> float:
     return float(np.mean([float(part) for part in color[color.index("(") + 1:-1].split(",")[:3]]))
 
