@@ -23,7 +23,10 @@ def fetch(
     names: Annotated[list[str], typer.Argument(
         metavar="NAME...", help="Backbones, or studies (.yaml) whose backbones are meant.")],
 ) -> None:
-    """Bring published weights below FER_CACHE, on a node with network; what is there stays."""
+    """Bring published weights below FER_CACHE, on a node with network.
+
+    What is there stays, and is compared with its checksum.
+    """
     from fer.config.places import cache
     from fer.models.fetch import provide
     from fer.progress import shown

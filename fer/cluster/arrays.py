@@ -180,7 +180,7 @@ class _Maker:
             for array, children in group.items():
                 self._add_children(shape, array, children)
         for (shape, refs), steps in groups.items():
-            self._add_group(shape, steps, refs)
+            self._add_jobs(shape, self._packed(steps), refs)
 
     def _refs(self, step: Step) -> tuple[Ref | str, ...]:
         found: list[Ref | str] = []
@@ -212,15 +212,15 @@ class _Maker:
         packed = {index: self._packed(steps) for index, steps in children.items()}
         most = max(len(jobs) for jobs in packed.values())
         if len(children) <= most:
-            for index, steps in children.items():
-                self._add_group(shape, steps, (Ref(array, index),))
+            for index, jobs in packed.items():
+                self._add_jobs(shape, jobs, (Ref(array, index),))
             return
         for number in range(most):
             self._put(shape, {index: jobs[number] for index, jobs in packed.items()
                               if number < len(jobs)}, corresponds=array)
 
-    def _add_group(self, shape: Shape, steps: Sequence[Step], after: tuple[Ref | str, ...]) -> None:
-        jobs = self._packed(steps)
+    def _add_jobs(self, shape: Shape, jobs: Sequence[tuple[Step, ...]],
+                  after: tuple[Ref | str, ...]) -> None:
         for start in range(0, len(jobs), self.max_array):
             self._put(shape, dict(enumerate(jobs[start : start + self.max_array])), after=after)
 

@@ -50,8 +50,7 @@ def convert(source: Path, backbone: Backbone, classes: tuple[str, ...], target: 
         raise CallerError(f"{source}: {error}") from error
     if report.missing or report.reshaped:
         raise CallerError(f"{source}: not all of '{backbone.arch}': {report}")
-    save_weights(model, target, {"source": source.name,
-                                 "sha256": sha_of(source)})
+    save_weights(model, target, {"source": source.name, "sha256": sha_of(source)})
     return model, report
 
 

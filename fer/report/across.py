@@ -70,10 +70,9 @@ class Across:
 
 def across(analysis: Analysis) -> Across | None:
     """Return what the configurations say together; None where nothing was measured."""
-    splits = analysis.measured_splits()
-    if not splits:
+    if not analysis.measured_splits():
         return None
-    real = analysis.gap.real if analysis.gap and analysis.gap.real in splits else splits[-1]
+    real = analysis.main_split()
     cells = [cell for config in analysis.configs
              if (cell := analysis.cells.get((config.config_id, real))) and cell.draws is not None
              and cell.metrics[METRIC].value is not None]

@@ -83,6 +83,13 @@ class Analysis:
         """Return the test sets that anything was measured on, in the order of the study."""
         return [split for split in self.splits if any(key[1] == split for key in self.cells)]
 
+    def main_split(self) -> str:
+        """Return the test set that configurations are judged on: the real one where it is measured,
+        else the last that is. There must be one."""
+        measured = self.measured_splits()
+        real = self.gap.real if self.gap else ""
+        return real if real in measured else measured[-1]
+
     def role(self, split: str) -> str:
         """Return the test set's name with what the study's gap calls it."""
         roles = {} if self.gap is None else {self.gap.synthetic: "synthetic masks",

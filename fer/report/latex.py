@@ -21,12 +21,13 @@ def latex(study: str, analysis: Analysis) -> str:
     left = LINES
     for config in analysis.configs:
         row, height = _row(config, analysis, splits), -(-len(config.label) // LETTERS)
-        if row and parts[-1] and height > left:
+        if not row:
+            continue
+        if parts[-1] and height > left:
             parts.append([])
             left = LINES
-        if row:
-            parts[-1].append(row)
-            left -= height
+        parts[-1].append(row)
+        left -= height
     lines = [r"% needs \usepackage{booktabs} and \usepackage{graphicx}"]
     for number, part in enumerate(parts, 1):
         more = f", part {number} of {len(parts)}" if len(parts) > 1 else ""
@@ -60,8 +61,7 @@ def _name(label: str) -> str:
     """Return a name, in several lines where it is long."""
     if len(label) <= LETTERS:
         return escaped(label)
-    text = "".join(rf"{SIGNS.get(char, char)}\allowbreak{{}}" if char in "-_=/.,%" else
-                   SIGNS.get(char, char) for char in label)
+    text = "".join(escaped(char) + r"\allowbreak{}" * (char in "-_=/.,%") for char in label)
     return rf"\parbox[t]{{{WIDTH}}}{{\raggedright\strut {text}\strut}}"
 
 

@@ -50,9 +50,7 @@ def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
              if any((config.config_id, split) in analysis.cells for split in analysis.splits)]
     if len(there) <= MOST_SHOWN:
         return there, ""
-    measured = analysis.measured_splits()
-    real = analysis.gap.real if analysis.gap else ""
-    split = real if real in measured else measured[-1]
+    split = analysis.main_split()
 
     def score(config: Config) -> float:
         cell = analysis.cells.get((config.config_id, split))
