@@ -21,7 +21,8 @@ def evaluate(
         help="best, last, or a folder of checkpoints/ such as step-00000300.")] = "best",
     tta: Annotated[bool, typer.Option(
         "--tta", help="Average over fixed views: mirrored, turned by 6°, shifted by 4 %.")] = False,
-    show: Annotated[int, typer.Option(help="Most pictures to list that all get wrong.")] = 20,
+    show: Annotated[int, typer.Option(
+        min=0, help="Most pictures to list that all get wrong.")] = 20,
     save: Annotated[Path | None, typer.Option(
         help="Folder for confusion matrices, and the pictures that all models get wrong.")] = None,
 ) -> None:

@@ -143,7 +143,7 @@ def test_a_whole_study_on_several_splits_with_pictures_of_common_mistakes(
     done = launch("evaluate", "--study", "toy", "--split", "mlfw/eval", "--split", "real/test",
                   "--save", tmp_path / "out", **study)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("that all 2 models get wrong") == 2
+    assert done.stdout.count("wrong for all 2 models") == 2
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"wrong-mlfw-eval.csv", "wrong-real-test.csv"} <= names
     assert sum(name.startswith("confusion-") for name in names) == 4
@@ -185,7 +185,7 @@ def evaluate(world: int, env: dict[str, str], *arguments: object) -> None:
         for rank in range(world)]
     said = [process.communicate(timeout=200)[0] for process in processes]
     assert {process.returncode for process in processes} == {0}, said
-    assert sum("models get wrong" in one for one in said) == 1, said  # one rank speaks
+    assert sum("wrong for the model" in one for one in said) == 1, said  # one rank speaks
 
 
 def test_validation_is_predicted_once_by_the_best_checkpoint(study: dict[str, str]) -> None:

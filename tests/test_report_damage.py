@@ -1,5 +1,6 @@
 """A report of what is missing, damaged or too small: said, never a crash, never without n."""
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,7 +141,8 @@ def test_absent_class_is_said_and_has_an_empty_recall(tmp_path: Path) -> None:
     assert any("real/test: no picture of class negative" in line for line in said.problems)
     assert {row["recall"] for row in rows(study.out / "recall.csv")
             if (row["test_on"], row["class"]) == ("real/test", "negative")} == {""}
-    assert "nan" not in (study.out / "index.html").read_text().lower()
+    page = re.sub(r"base64,[^\"]*", "", (study.out / "index.html").read_text())  # has any letters
+    assert "nan" not in page.lower()
 
 
 @pytest.mark.usefixtures("undrawn")

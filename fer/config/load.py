@@ -195,7 +195,10 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     An override that begins with a key of a study (`grid.seed`, `resources.gpus`) sets that;
     any other one is a run's, laid over every run by `set`.
     """
-    return _load(Study, "study", file, overrides)
+    study = _load(Study, "study", file, overrides)
+    if fault := study.misplanned(sets_too="evaluate_on" not in (overrides or {})):
+        raise CallerError(f"{locate(file)}: {fault}")
+    return study
 
 
 def load_search(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Search:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fer.config.marks import Count, Frozen
 
+RUN_KEYS = ("backbone", "recipe", "train_on")  # every run has them; seeds are not compared
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
 
@@ -104,6 +105,24 @@ class Study(Frozen):
         if missing:
             raise ValueError(f"gap.control: {missing[0]} is not in evaluate_on")
         return self
+
+    def misplanned(self, sets_too: bool) -> str:
+        """Return what is wrong with the planned comparisons, before anything runs; or nothing.
+
+        No validator: a study that has run is read, and its report says what cannot be compared.
+
+        Args:
+            sets_too: whether a test set has to be in `evaluate_on`.
+        """
+        keys = [*RUN_KEYS, *(key for key in self.grid if key not in (*RUN_KEYS, "seed"))]
+        for name, plan in self.compare.items():
+            if plan.over not in keys:
+                return (f"compare.{name}.over: no grid key '{plan.over}'; there are: "
+                        f"{', '.join(keys)}")
+            lost = [split for split in plan.on if split not in self.evaluate_on]
+            if lost and sets_too:
+                return f"compare.{name}.on: {lost[0]} is not in evaluate_on"
+        return ""
 
     @field_validator("grid")
     @classmethod

@@ -15,6 +15,7 @@ from fer.checksums import xxh3_of
 from fer.config.load import load_run
 from fer.config.places import cache, data_root, home
 from fer.config.schema import Data, RunConfig
+from fer.data.pack import Pack
 from fer.data.splits import original_of
 from fer.engine.assess import PLAIN, Variant, answers_of, model_at, publish
 from fer.engine.job import Task, execute
@@ -23,7 +24,7 @@ from fer.engine.outcome import rank_and_world
 from fer.engine.prepare import source
 from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError, choices
-from fer.evaluate.predictions import predictions_path
+from fer.evaluate.predictions import DamagedFile, predictions_path, read_predictions
 from fer.models.weights import describe_weights, load_model
 from fer.study.contents import Contents, build_pack
 from fer.study.folder import read_study
@@ -154,7 +155,7 @@ def _measure(subject: Subject, split: str, asked: Request,
     """Bring predictions and metrics of one model on one split to disk.
 
     Returns:
-        where the predictions are, and a line on pictures that were left out.
+        where the predictions are, and lines on what has to be known beside them.
     """
     data = subject.config.data
     if subject.run is not None:
@@ -166,8 +167,9 @@ def _measure(subject: Subject, split: str, asked: Request,
     path = predictions_path(subject.folder, name)
     done = RunFolder(subject.folder).evaluated(name, digest)
     with open_session(subject.config.compute) as session:
-        if not session.agree(not done)[0]:
-            return path, pack.left_out(split)
+        stale = not done or (session.first and not _readable(path))
+        if not session.agree(stale)[0]:
+            return path, _notes(subject, split, pack)
         if subject.run is not None:
             _take(subject.run, session)
         try:
@@ -178,7 +180,27 @@ def _measure(subject: Subject, split: str, asked: Request,
         finally:
             if subject.run is not None and session.first:
                 subject.run.lease.release()
-    return path, pack.left_out(split)
+    return path, _notes(subject, split, pack)
+
+
+def _notes(subject: Subject, split: str, pack: Pack) -> str:
+    """Return what has to be known beside the numbers, a line each; empty if nothing."""
+    seen = subject.run is not None and split in (
+        f"{subject.config.train_on}/train", f"{subject.config.train_on}/val")
+    how = "chosen" if split.endswith("/val") else "trained"
+    known = f"{subject.name} was {how} on {split}: its numbers there say nothing of new pictures"
+    return "\n".join(filter(None, (pack.left_out(split), known if seen else "")))
+
+
+def _readable(path: Path) -> bool:
+    """Whether predictions are whole; damaged ones go, so that they are computed again."""
+    try:
+        read_predictions(path)
+    except DamagedFile as error:
+        console.print(f"{error}: computed again", markup=False, highlight=False, soft_wrap=True)
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _answer(subject: Subject, split: str, name: str, digest: str, variant: Variant,

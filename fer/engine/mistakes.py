@@ -28,11 +28,11 @@ SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixe
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model says of one split; `left_out` is a line on pictures that were not used."""
+    """What one model says of one split; `notes` are lines to read beside it."""
 
     model: str
     file: Path
-    left_out: str = ""
+    notes: str = ""
 
     @cached_property
     def table(self) -> Predictions:
@@ -64,15 +64,16 @@ def print_answers(split: str, answers: Sequence[Answers], show: int, console: Co
     console.print(rows)
     for one in answers if len(answers) <= MOST_MATRICES else ():
         console.print(_matrix(one))
-    for line in dict.fromkeys(one.left_out for one in answers if one.left_out):
+    for line in dict.fromkeys(one.notes for one in answers if one.notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         found = common_mistakes(answers)
     except CallerError as error:  # the other splits go on
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return
-    console.print(f"{len(found)} of {len(answers[0].table)} pictures that all {len(answers)} "
-                  "models get wrong" + (f"; the surest {show}:" if len(found) > show else ":"))
+    who = f"all {len(answers)} models" if len(answers) > 1 else "the model"
+    more = f"; the {show} surest" if len(found) > show else ""
+    console.print(f"wrong for {who}: {len(found):,} of {len(answers[0].table):,} pictures{more}")
     for mistake in found[:show]:
         console.print(f"  {mistake.sample_id}: is {mistake.label}, called "
                       f"{choices(mistake.called)}", markup=False, highlight=False, soft_wrap=True)

@@ -59,7 +59,8 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
                         epochs=all_epochs(config)))
     if session.first:
         packs = [*train.packs, *val.packs]
-        write_json(folder.path / "env.json", environment(config, session, packs))
+        write_json(folder.path / "env.json", {
+            **environment(config, session, packs), "validation_pictures": val.n})
     return run
 
 

@@ -77,7 +77,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     for index, name in enumerate(predictions.classes):
         columns[LOGIT + name] = pa.array(np.ascontiguousarray(logits[:, index]))
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns), temporary)
+        pq.write_table(pa.table(columns), temporary, write_page_checksum=True)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -91,17 +91,20 @@ def read_predictions(path: Path) -> Predictions:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()  # no dataset discovery: one file, cheap import
+        # no dataset discovery: one file, cheap import
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        names = [name for name in table.column_names if name.startswith(LOGIT)]
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is no UTF-8
         raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
     missing = {"sample_id", "identity", "label", "predicted"} - set(table.column_names)
     if missing:
         raise DamagedFile(f"{path}: no column {', '.join(sorted(missing))}")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise DamagedFile(f"{path}: has a column twice")
     if any(column.null_count for column in table.columns):
         raise DamagedFile(f"{path}: has empty cells")
-    names = [name for name in table.column_names if name.startswith(LOGIT)]
     if not names:
         raise DamagedFile(f"{path}: no column {LOGIT}CLASS")
     try:

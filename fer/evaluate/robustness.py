@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.evaluate.bootstrap import Draws
-from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.interval import LEVEL, Interval, interval_of
 
 LEAST_CONFIGS = 4  # a line through three points leaves one degree of freedom
 EDGE = 1e-3  # scores are kept off 0 and 1, which have no probit
@@ -19,11 +19,19 @@ METRIC = "effective_robustness"
 
 @dataclass(frozen=True)
 class Line:
-    """The line on probit axes: probit(real) = intercept + slope x probit(synthetic)."""
+    """The line on probit axes: probit(real) = intercept + slope x probit(synthetic).
+
+    Attributes:
+        low, high: 95 % limits of the slope over configurations, as of any least-squares line.
+        r2: share of the variance of probit(real) over configurations that it explains.
+    """
 
     intercept: float
     slope: float
     configs: int
+    low: float
+    high: float
+    r2: float
 
     def real(self, synthetic: np.ndarray) -> np.ndarray:
         """Return the real score that the line foretells for synthetic scores."""
@@ -44,7 +52,12 @@ def fit_line(synthetic: np.ndarray, real: np.ndarray) -> Line | None:
     intercept, slope = _fit(np.asarray(synthetic)[None], np.asarray(real)[None])
     if len(synthetic) < LEAST_CONFIGS or not np.isfinite(slope[0]):
         return None
-    return Line(float(intercept[0]), float(slope[0]), len(synthetic))
+    from scipy.stats import linregress, t
+
+    fit = linregress(probit(np.asarray(synthetic)), probit(np.asarray(real)))
+    apart = float(t.ppf((1 + LEVEL) / 2, len(synthetic) - 2) * fit.stderr)
+    return Line(float(intercept[0]), float(slope[0]), len(synthetic),
+                float(slope[0]) - apart, float(slope[0]) + apart, float(fit.rvalue ** 2))
 
 
 def effective_robustness(synthetic: Sequence[Draws], real: Sequence[Draws],

@@ -13,17 +13,18 @@ import numpy as np
 
 from fer.evaluate.bootstrap import Draws, generator
 from fer.evaluate.interval import (
+    LEVEL,
     SEEDS_AND_TEST,
     SEEDS_NEEDED,
     TEST_SAMPLING,
     Interval,
     alike_for_seeds,
     interaction,
+    limits_of,
     stretch,
 )
 
 MIDDLE = 0.25  # cut from either end for the interquartile mean (Agarwal et al. 2021, 2108.13264)
-LIMITS = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,14 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
     Args:
         left, right: the same configurations in the same order but for what is compared; the mean
             over them is taken. One half is "no better".
+
+    Without limits below five seeds: few runs that all win do so in every resample of people, and
+    limits of [1, 1] would say that no other seed ever loses.
     """
     found = _over_runs([left, right], metric, lambda groups: np.mean(
         [_beats(one, two) for one, two in zip(*groups, strict=True)], axis=0))
     if found.kind != SEEDS_AND_TEST or found.value is None or found.low is None:
-        return found
+        return replace(found, low=None, high=None)
     assert found.high is not None
     configs = len({id(one) for one in left})  # each stands once for every other value
     low, high = _limits_of_share(found.value, found.seeds, configs)
@@ -97,7 +101,7 @@ def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, floa
     def away(true: float) -> float:
         more = (runs - 1) * ((1 - true) / (2 - true) + true / (1 + true))
         spread = np.sqrt(true * (1 - true) * (1 + more) / (runs**2 * configs))
-        return float(abs(share - true) - norm.ppf(LIMITS[1] / 100) * spread)
+        return float(abs(share - true) - norm.ppf((1 + LEVEL) / 2) * spread)
 
     tiny = 1e-9
     return (brentq(away, tiny, share - tiny) if share > 2 * tiny else 0.0,
@@ -136,7 +140,7 @@ def _over_runs(groups: Sequence[Sequence[Draws]], metric: str,
         freedom = sum(len(one.seeds) - 1 for one in own)
         deviations *= np.sqrt(_alike(groups, metric))
         deviations += stretch(seeds, freedom) * moved
-    low, high = np.clip(value + np.percentile(deviations[there], LIMITS), 0.0, 1.0)
+    low, high = np.clip(value + limits_of(deviations[there]), 0.0, 1.0)
     return Interval(value, float(min(low, value)), float(max(high, value)), kind, seeds, first.n,
                     first.people)
 

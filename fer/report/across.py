@@ -29,6 +29,15 @@ class Robustness:
     line: Line
     above: dict[str, Interval]
 
+    @property
+    def fit(self) -> str:
+        """How well the line holds, in a sentence."""
+        line = self.line
+        text = (f"Over {line.configs} configurations its slope is {line.slope:.2f} "
+                f"[{line.low:.2f}, {line.high:.2f}], R² = {line.r2:.2f}").replace("-", "−")
+        return text + ("." if line.low > 0 else ", which cannot be told from none: how far "
+                       "one lies from it says little yet.")
+
 
 @dataclass(frozen=True)
 class Agreement:

@@ -53,7 +53,7 @@ class Cell:
         confusion: int64, C x C, summed over seeds; rows true.
         draws: the resamples, for differences; None without predictions.
         tables: the answers picture by picture; None without predictions.
-        n: pictures; seeds: those measured.
+        n: pictures; seeds: those that all of this is of.
     """
 
     config: Config
@@ -150,9 +150,13 @@ def over_configs(analysis: Analysis, configs: Sequence[Config], split: str) -> D
 
 
 def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
-    """Return one cell; `found` is keyed by seed."""
+    """Return one cell; `found` is keyed by seed.
+
+    All of its numbers are of the same runs: of those with predictions, where any have them.
+    """
     tables = {seed: one.predictions for seed, one in found.items() if one.predictions is not None}
-    results = [found[seed].metrics for seed in sorted(found)]
+    seeds = tuple(sorted(tables or found))
+    results = [found[seed].metrics for seed in seeds]
     draws, counted, metrics = None, None, _without_intervals(results)
     if tables:
         counted = tabulate(tables)
@@ -163,7 +167,7 @@ def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
         plain={name: float(np.mean([one[name] for one in results])) for name in PLAIN
                if all(one.get(name) is not None for one in results)},
         confusion=np.sum([one["confusion"] for one in results], axis=0),
-        draws=draws, tables=counted, n=int(results[0]["n"]), seeds=tuple(sorted(found)))
+        draws=draws, tables=counted, n=int(results[0]["n"]), seeds=seeds)
 
 
 def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:

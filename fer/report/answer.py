@@ -20,7 +20,7 @@ CONFOUND = ("The two sets differ in people and cameras as well as in masks, and 
 CONTROLLED = ("The two sets differ in people and cameras as well as in masks. What the same models "
               "lose between the unmasked pictures of {synthetic} and {real} is taken off in the "
               "gap net of control, which holds if it would be the same under masks.")
-OF_RUNS = (f"With fewer than {SEEDS_NEEDED} seeds that is said of these trained runs, not of how "
+OF_RUNS = (f"With fewer than {SEEDS_NEEDED} seeds this holds for the runs at hand, not for how "
            "they were trained.")
 UNLIKE = ("No backbone and recipe was trained on every training set, so the sentences about them "
           "are not comparable.")
@@ -50,7 +50,7 @@ def answer(analysis: Analysis, families: Sequence[Family],
     """Return what the numbers of `analysis` say."""
     if not analysis.cells:
         return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
-    groups, alike = _comparable(analysis)
+    groups, alike = comparable(analysis)
     spoken = [(name, *found) for name in _first_synthetic(analysis, list(groups))
               if (found := _sentence(analysis, name, groups[name])) is not None]
     if not spoken:
@@ -69,7 +69,7 @@ def answer(analysis: Analysis, families: Sequence[Family],
     return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
 
 
-def _comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
+def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
     """Return the measured configurations by training set, and whether some were left aside.
 
     Where training sets have different ones, only those that all have are kept: the mean of good
@@ -160,11 +160,12 @@ def _gap_words(apart: Interval) -> str:
     """Return the gap in words; inside the noise it says so."""
     assert apart.value is not None
     value = f"{round(100 * apart.value):d}".replace("-", "−")  # an int: there is no −0 among them
+    noun = "point" if value.lstrip("−") == "1" else "points"
     if apart.low is None or apart.high is None:
-        return f"a gap of {value} points, without an interval"
+        return f"a gap of {value} {noun}, without an interval"
     limits = f"[{round(100 * apart.low):d}, {round(100 * apart.high):d}]".replace("-", "−")
     inside = ", which the noise can explain" if apart.low <= 0 <= apart.high else ""
-    return f"a gap of {value} points {limits}{inside}"
+    return f"a gap of {value} {noun} {limits}{inside}"
 
 
 def _compared(families: Sequence[Family]) -> str:
@@ -214,8 +215,8 @@ def _power(analysis: Analysis, over: Across | None) -> str:
     more = "." if found.seeds else ", and the spread of seeds comes on top."
     if found.needed <= found.n:
         return f"{pair}; n = {found.n:,} pictures are enough to tell such a difference{more}"
-    return (f"{pair}; to tell that (80 % power at 5 %) takes about {_rounded(found.needed):,} "
-            f"such pictures, there are n = {found.n:,}{more}")
+    return (f"{pair}; if they differ by that much, it takes about {_rounded(found.needed):,} such "
+            f"pictures to tell (80 % power at 5 %), and there are n = {found.n:,}{more}")
 
 
 def _rounded(number: int) -> int:

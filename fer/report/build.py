@@ -78,7 +78,7 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
               if (curve := read_curve(run, memory)) is not None]
     memory.save()
     said = contents(study, found, len(curves), about.pictures, out, about.drawn)
-    write_tables(study.study, found, out)
+    write_tables(study.study, found, out, about.drawn)
     drawings = _figures(found, curves, out / "figures")
     files = ["confusion"] if found.analysis.cells else []  # the page has them as tables
     write_text(out / "report.md", markdown(said, [*drawings, *files]))
@@ -125,4 +125,7 @@ def _figures(found: Findings, curves: Sequence[Curve],
     for name, (title, draw) in planned(found, curves).items():
         drawings[name] = (inline(save(draw(False), folder, name), title),
                           inline(svg(draw(True), f"{name}-narrow"), title))
+    for file in folder.glob("*.*"):  # of an earlier study file: their numbers are another report's
+        if file.stem not in {*drawings, "confusion"} and file.suffix in (".png", ".svg"):
+            file.unlink(missing_ok=True)
     return drawings

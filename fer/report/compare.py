@@ -13,7 +13,7 @@ import numpy as np
 
 from fer.config.study import Comparison, Study
 from fer.evaluate.bootstrap import difference
-from fer.evaluate.interval import LEVEL, Interval, interval_of
+from fer.evaluate.interval import LEVEL, SEEDS_NEEDED, Interval, interval_of
 from fer.evaluate.significance import McNemar, cochran_q, mcnemar
 from fer.report.analyse import FEW_PICTURES, Analysis, Cell, Config, gap_draws
 from fer.report.pooled import Pooled, pool
@@ -51,6 +51,18 @@ class Pair:
         """The value that is better outside the noise, if one is."""
         return {"left": self.left, "right": self.right}.get(self.verdict)
 
+    @property
+    def of_runs(self) -> bool:
+        """Whether a winner is one of these trained runs only: of few seeds others may differ."""
+        return self.winner is not None and self.difference.seeds < SEEDS_NEEDED
+
+    @property
+    def said(self) -> str:
+        """The verdict in words."""
+        if self.winner is None:
+            return self.verdict
+        return f"{self.winner} is better{', these runs' if self.of_runs else ''}"
+
 
 @dataclass(frozen=True)
 class Omnibus:
@@ -82,6 +94,12 @@ class Family:
     def ranked(self) -> int:
         """How many pairs differ outside the noise."""
         return sum(pair.winner is not None for pair in self.pairs)
+
+    @property
+    def of_runs(self) -> str:
+        """What has to follow a number of winners where some are of few seeds; or nothing."""
+        few = any(pair.of_runs for pair in self.pairs)
+        return f", of these runs (fewer than {SEEDS_NEEDED} seeds)" if few else ""
 
 
 def compare(study: Study, analysis: Analysis) -> list[Family]:

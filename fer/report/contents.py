@@ -16,6 +16,7 @@ from fer.report.analyse import Analysis, Cell, Config
 from fer.report.answer import Answer, answer
 from fer.report.compare import Family
 from fer.report.ensembles import Ensemble
+from fer.report.failures import Failure, failures
 from fer.report.groups import Part
 from fer.report.listing import Column, Listing, capped, listing, number, text
 from fer.report.methods import methods
@@ -67,13 +68,17 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration in the terminal's table, and its matrices on the page."""
+    """One configuration in the terminal's table, and its matrices on the page.
+
+    `rank` is its UAR on the test set that configurations are judged on.
+    """
 
     config: Config
     seeds: str
     scores: tuple[str, ...]
     gap: str
     matrices: tuple[Matrix, ...]
+    rank: float
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class Contents:
     states: str
     answer: Answer
     sets: tuple[TestSet, ...]
+    judged_on: str
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     listings: dict[str, Listing]
@@ -118,7 +124,8 @@ class Contents:
     disputed: Gallery | None
     attention: tuple[Attention, ...]
     problems: tuple[str, ...]
-    failures: tuple[tuple[ReportRun, str], ...]
+    failures: tuple[Failure, ...]
+    failed: int
     has_gap: bool
     curves: int
     methods: tuple[str, ...]
@@ -146,6 +153,7 @@ def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out
         study=study.study, drawn=drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         answer=answer(analysis, found.families, found.across), sets=sets,
+        judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         comparisons=tuple(Comparisons(
             one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
@@ -156,7 +164,7 @@ def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out
         disputed=_gallery(split, gathered, disputed(gathered.on(split)),
                           len(gathered.on(split)), pictures),
         attention=found.attention, problems=analysis.problems,
-        failures=tuple((run, link) for run, link in runs if run.error),
+        failures=failures(runs), failed=sum(bool(run.error) for run, _ in runs),
         has_gap=bool(analysis.gaps), curves=curves, methods=methods(analysis, found.provenance))
 
 
@@ -174,7 +182,8 @@ def _listings(found: Findings, sets: Sequence[TestSet],
             Column("classes"), Column("digest")], [
             [text(one.role), number(one.n), number(one.people), text(one.support),
              text(one.digest[:16])] for one in sets]),
-        "metrics": capped(listings.other_metrics(analysis), "summary.csv"),
+        "metrics": capped(listings.other_metrics(analysis, found.ensembles),
+                          "summary.csv and ensembles.csv"),
         "gaps": capped(listings.gaps(analysis), "gap.csv"),
         "parts": capped(listings.parts(found.parts), "parts.csv"),
         "runs": capped(listings.runs(runs), "launch/status.py --json")}
@@ -211,8 +220,15 @@ def _rows(analysis: Analysis) -> tuple[Row, ...]:
             config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
             points(gaps.get("uar")),
-            tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split))))
+            tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split)),
+            _rank(analysis.cells.get((config.config_id, analysis.main_split())))))
     return tuple(rows)
+
+
+def _rank(cell: Cell | None) -> float:
+    """Return the UAR that a configuration is judged by; below all where it has none."""
+    value = cell.metrics["uar"].value if cell else None
+    return -1.0 if value is None else value
 
 
 def _in_gap(analysis: Analysis, split: str) -> bool:

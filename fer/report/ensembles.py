@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fer.evaluate.bootstrap import Draws, draw, tabulate
 from fer.evaluate.ensemble import greedy, mean_of
 from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import Predictions
 from fer.report.analyse import Analysis, Config, gap_draws
 from fer.report.read.collect import Gathered, ReportRun
@@ -24,6 +25,7 @@ class Ensemble:
         config: whose seeds it is of; None where it is of several configurations.
         train_on: what its members were trained on.
         members: run names, a name as often as it counts.
+        plain: split -> nll, brier, ece, auroc.
         metrics: split -> uar, accuracy, … with intervals of test sampling.
         gap: in UAR.
     """
@@ -34,6 +36,7 @@ class Ensemble:
     train_on: str
     members: tuple[str, ...]
     metrics: dict[str, dict[str, Interval]]
+    plain: dict[str, dict[str, float | None]]
     gap: Interval | None
 
 
@@ -108,15 +111,18 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: Gathered
               analysis: Analysis) -> Ensemble | None:
     """Return an ensemble on the test sets that all members have predictions on; None if of one."""
     drawn: dict[str, Draws] = {}
+    plain: dict[str, dict[str, float | None]] = {}
     for split in gathered.splits:
         tables = _tables(runs, split, gathered)
         if len(tables) == len(runs) > 1:
-            drawn[split] = draw(tabulate({0: mean_of(tables)}))
+            mean = mean_of(tables)
+            drawn[split] = draw(tabulate({0: mean}))
+            plain[split] = soft_scores(mean.labels, mean.logits)
     if not drawn:
         return None
     return Ensemble(name, how, None, runs[0].train_on, tuple(run.run for run in runs),
                     {split: {metric: interval_of(one, metric) for metric in one.observed}
-                     for split, one in drawn.items()}, _gap(drawn, analysis))
+                     for split, one in drawn.items()}, plain, _gap(drawn, analysis))
 
 
 def _tables(runs: Sequence[ReportRun], split: str, gathered: Gathered) -> list[Predictions]:

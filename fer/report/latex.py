@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fer.evaluate.interval import Interval
 from fer.report.analyse import Analysis, Config
 
+DRAWN = "The pictures are drawings, no evidence about people."
 LINES = 40  # of a table that fits on a page; more make several
 LETTERS, WIDTH = 30, "52mm"  # of a line of a name, and what it takes
 SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
@@ -14,8 +15,12 @@ SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
 BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
-def latex(study: str, analysis: Analysis) -> str:
-    """Return booktabs tables of UAR on each test set and the gap, with n and seeds."""
+def latex(study: str, analysis: Analysis, drawn: bool = False) -> str:
+    """Return booktabs tables of UAR on each test set and the gap, with n and seeds.
+
+    Args:
+        drawn: the pictures are drawings, which the caption then says.
+    """
     splits = analysis.measured_splits()
     parts: list[list[str]] = [[]]
     left = LINES
@@ -31,7 +36,8 @@ def latex(study: str, analysis: Analysis) -> str:
     lines = [r"% needs \usepackage{booktabs} and \usepackage{graphicx}"]
     for number, part in enumerate(parts, 1):
         more = f", part {number} of {len(parts)}" if len(parts) > 1 else ""
-        lines += _table(part, _caption(study, analysis, splits, more), splits, bool(analysis.gaps))
+        caption = _caption(study, analysis, splits, more, drawn)
+        lines += _table(part, caption, splits, bool(analysis.gaps))
     return "\n".join([*lines, ""])
 
 
@@ -65,24 +71,34 @@ def _name(label: str) -> str:
     return rf"\parbox[t]{{{WIDTH}}}{{\raggedright\strut {text}\strut}}"
 
 
-def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str) -> str:
+def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str,
+             drawn: bool) -> str:
     sizes = ", ".join(f"{split} {_n(analysis, split)}" for split in splits)
+    gap = (f" Gap: {analysis.gap.synthetic} minus {analysis.gap.real}, in points."
+           if analysis.gap and analysis.gaps else "")
     what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
-    return (rf"Study {escaped(study)}{more}: UAR in \%, mean over seeds, 95\,\% interval "
-            rf"({escaped('; '.join(what)) or 'none'}). Pictures: {escaped(sizes) or 'none'}.")
+    return (rf"Study {escaped(study)}{more}: UAR in \%, mean over seeds, 95\,\% bootstrap "
+            rf"interval over people ({escaped('; '.join(what)) or 'none'}).{escaped(gap)} "
+            rf"Pictures: {escaped(sizes) or 'none'}.{' ' + escaped(DRAWN) if drawn else ''}")
 
 
-def _n(analysis: Analysis, split: str) -> int:
-    return next(cell.n for (_, name), cell in analysis.cells.items() if name == split)
+def _n(analysis: Analysis, split: str) -> str:
+    cell = next(cell for (_, name), cell in analysis.cells.items() if name == split)
+    people = cell.metrics["uar"].people
+    return f"{cell.n}" + (f" of {people[0]} people" if people else "")
 
 
 def _tex(one: Interval) -> str:
     if one.value is None:
         return "--"
-    text = f"{100 * one.value:.1f}"
+    text = _percent(one.value)
     if one.low is None or one.high is None:
         return text
-    return rf"{text} {{\small[{100 * one.low:.1f}, {100 * one.high:.1f}]}}"
+    return rf"{text} {{\small[{_percent(one.low)}, {_percent(one.high)}]}}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}".replace("-", r"$-$")
 
 
 def escaped(text: str) -> str:

@@ -43,7 +43,7 @@ def results(analysis: Analysis, over: Across | None, pooled: Sequence[Ensemble])
             *(scored(cell.metrics["uar"] if cell else None) for cell in cells),
             *([apart(analysis.gaps.get(config.config_id, {}).get("uar"), "strong")]
               if analysis.gaps else []),
-            *([_standing(standing.get(config.config_id))] if standing else []),
+            *([_standing(standing.get(config.config_id), min(seeds))] if standing else []),
             Field("–".join(dict.fromkeys((str(min(seeds)), str(max(seeds))))), float(max(seeds)))])
     for one in pooled:
         rows.append([
@@ -62,9 +62,12 @@ def _recipe(config: Config) -> str:
     return " · ".join((config.recipe, *(f"{key} = {value}" for key, value in config.axes)))
 
 
-def _standing(word: str | None) -> Field:
-    return Field(word or "not ranked", {BEST: 0.0, BELOW: 2.0}.get(word or "", 1.0),
-                 look="good" if word == BEST else "plain")
+def _standing(word: str | None, seeds: int) -> Field:
+    """Return the standing; of few seeds it is that of these runs, and no other is promised."""
+    few = seeds < SEEDS_NEEDED and word in (BEST, BELOW)
+    return Field(f"{word}, these runs" if few else word or "not ranked",
+                 {BEST: 0.0, BELOW: 2.0}.get(word or "", 1.0),
+                 look="good" if word == BEST and not few else "plain")
 
 
 def _set_column(analysis: Analysis, split: str) -> Column:
@@ -73,8 +76,8 @@ def _set_column(analysis: Analysis, split: str) -> Column:
     return Column(role, f"{f'{split}, ' if role != split else ''}n = {n:,}", True)
 
 
-def other_metrics(analysis: Analysis) -> Listing:
-    """Return accuracy, macro-F1 and the plain metrics of every configuration and test set."""
+def other_metrics(analysis: Analysis, pooled: Sequence[Ensemble]) -> Listing:
+    """Return accuracy, macro-F1 and the plain metrics of everything on every test set."""
     heads = ("accuracy", "macro-F1", "AUROC", "NLL", "Brier", "ECE")
     rows = []
     for config in analysis.configs:
@@ -86,6 +89,13 @@ def other_metrics(analysis: Analysis) -> Listing:
                              *(number(cell.plain.get(name)) for name in
                                ("auroc", "nll", "brier", "ece")), number(cell.n),
                              number(cell.metrics["accuracy"].seeds)])
+    for one in pooled:
+        for split, metrics in one.metrics.items():
+            rows.append([text(f"{one.name} · ensemble: {one.how}"), text(split),
+                         scored(metrics["accuracy"]), scored(metrics["macro_f1"]),
+                         *(number(one.plain[split][name]) for name in
+                           ("auroc", "nll", "brier", "ece")),
+                         number(metrics["accuracy"].n[0]), text(count(len(one.members), "run"))])
     return listing(
         "Other metrics, means over seeds; accuracy and macro-F1 move with the class mix of a set",
         [Column("configuration"), Column("test set"),
@@ -132,16 +142,12 @@ def comparisons(family: Family) -> Listing:
         Column("test set"), Column("among"), Column("compared"),
         Column("difference", "points of UAR", True), Column("Holm p", "", True),
         Column("verdict"), Column("difference of gaps", "points of UAR, beside the tests", True),
-        Column("McNemar p", "exact, seed by seed", True),
+        Column("McNemar p", "of accuracy, exact, seed by seed", True),
         Column("n", number=True), Column("seeds", number=True)], rows, notes)
 
 
 def _verdict(pair: Pair) -> Field:
-    if not pair.winner:
-        return Field(pair.verdict, look="plain")
-    if pair.difference.seeds < SEEDS_NEEDED:  # so few say nothing of what other seeds would give
-        return Field(f"{pair.winner} is better, of these runs", look="plain")
-    return Field(f"{pair.winner} is better", look="good")
+    return Field(pair.said, look="good" if pair.winner and not pair.of_runs else "plain")
 
 
 def _exact(pair: Pair) -> Field:
@@ -155,8 +161,10 @@ def pooled(family: Family) -> Listing:
              number(one.configs), number(one.runs), number(one.middle.n[0])]
             for one in family.pooled]
     return listing(
-        "Over everything that shares it: interquartile mean of UAR over runs, and the probability "
-        "that a run is better than one of another value in the same company (0.50: no better)",
+        "Over all configurations with a value: the interquartile mean of UAR over their runs (the "
+        "mean of fewer than four), and the probability that a run beats one of another value that "
+        "is alike in all else (0.50: as often as not), whose limits take "
+        f"{SEEDS_NEEDED} seeds or more",
         [Column("test set"), Column(family.over), Column("interquartile mean", "UAR", True),
          Column("probability of improvement", "", True), Column("configurations", number=True),
          Column("runs", number=True), Column("n", number=True)], rows)
@@ -167,7 +175,7 @@ def omnibus(family: Family) -> Listing:
     rows = [[text(one.split), text(one.among), text(", ".join(one.values)),
              Field(", ".join(p_value(p).text for p in one.p)), number(one.n)]
             for one in family.omnibus]
-    return listing("Cochran's Q: p of “all are equally often right”, seed by seed", [
+    return listing("Cochran's Q, of accuracy, seed by seed: p of “all are equally often right”", [
         Column("test set"), Column("among"), Column("values"), Column("p"),
         Column("n", number=True)], rows)
 
@@ -185,7 +193,7 @@ def robustness(analysis: Analysis, over: Across) -> Listing:
                    "score foretells", [Column("configuration"),
                                        Column("effective robustness", "points", True),
                                        Column("n", "synthetic", True), Column("n", "real", True),
-                                       Column("seeds", number=True)], rows)
+                                       Column("seeds", number=True)], rows, [over.robustness.fit])
 
 
 def parts(found: Sequence[Part]) -> Listing:

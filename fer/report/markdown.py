@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fer.report.answer import DRAWINGS
 from fer.report.contents import Contents, Gallery
-from fer.report.listing import Listing
+from fer.report.failures import Failure
+from fer.report.listing import Field, Listing
 
 MOST_NAMED = 12  # pictures that are not here
 
@@ -31,9 +32,9 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
         parts += ["## What is missing or damaged", _bullets(said.problems)]
     if said.failures:
         parts.append("## Failures")
-        parts += [f"[{run.run}]({link})\n\n```\n{run.error}\n```" for run, link in said.failures]
-    parts += ["## Runs", _table(("run", "state"), [(f"[{run.run}]({link})", run.state)
-                                                    for run, link in said.runs])]
+        parts += [_failure(one) for one in said.failures]
+    if "runs" in said.listings:
+        parts += ["## Runs", *_listed(said.listings["runs"])]
     parts += ["## Methods", *said.methods]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -52,8 +53,12 @@ def _listed(found: Listing) -> list[str]:
         return list(found.notes)
     heads = [" ".join(filter(None, (column.name, f"({column.note})" if column.note else "")))
              for column in found.columns]
-    return [found.caption, _table(heads, [[field.text for field in row] for row in found.rows]),
+    return [found.caption, _table(heads, [[_field(field) for field in row] for row in found.rows]),
             *found.notes]
+
+
+def _field(field: Field) -> str:
+    return f"[{field.text}]({field.link})" if field.link else field.text
 
 
 def _comparisons(said: Contents) -> list[str]:
@@ -61,7 +66,7 @@ def _comparisons(said: Contents) -> list[str]:
     for one in said.comparisons:
         family = one.family
         parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
-                  f"{len(family.pairs)} outside the noise", *_listed(one.pairs),
+                  f"{len(family.pairs)} outside the noise{family.of_runs}", *_listed(one.pairs),
                   *_listed(one.pooled), *_listed(one.omnibus)]
     return ["## Planned comparisons", *parts] if parts else []
 
@@ -69,11 +74,17 @@ def _comparisons(said: Contents) -> list[str]:
 def _gallery(title: str, found: Gallery | None, words: str) -> list[str]:
     if found is None or not found.total:
         return []
-    lines = [f"## {title}\n\n{found.total} of {found.of} pictures of {found.split} {words}.",
+    lines = [f"## {title}\n\nOf {found.of:,} pictures of {found.split}, {found.total} {words}.",
              _bullets([f"`{one.sample_id}`: {one.label}, called {one.predicted} by {one.votes} "
                        f"of {one.models}" for one, _ in found.shown])]
     lost = ", ".join(found.lost[:MOST_NAMED])
     return [*lines, f"Without a picture: {lost}" if lost else ""]
+
+
+def _failure(one: Failure) -> str:
+    runs = ", ".join(f"[{run.run}]({link})" for run, link in one.runs)
+    more = f" and {one.more:,} more" if one.more else ""
+    return f"{runs}{more}\n\n```\n{one.error}\n```"
 
 
 def _bullets(lines: Sequence[str]) -> str:

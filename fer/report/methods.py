@@ -36,13 +36,17 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "below 0.05 and the interval excludes zero. Everything else is tied, and nothing is "
         f"ranked on fewer than {FEW_PICTURES} pictures. Standing: the same with Holm over all "
         f"pairs of configurations, where these are {MOST_COMPARED} at most. McNemar's exact test "
-        "and Cochran's Q stand beside, seed by seed; they take pictures for independent.",
-        "The interquartile mean leaves out the best and the worst quarter of runs; the "
-        "probability of improvement is that of a run to beat one of another value in the same "
-        "company (Agarwal et al. 2021); their limits are widened alike, and those of "
-        "the latter hold Newcombe's (2006, method 5). Effective robustness is "
+        "and Cochran's Q stand beside, seed by seed; they take pictures for independent and ask "
+        "how many are right, which is accuracy: where classes differ in size they may see what "
+        "UAR does not, and the reverse.",
+        "The interquartile mean leaves out the best and the worst quarter, of four runs or more; "
+        "the probability of improvement is that of a run to beat one of another value, alike in "
+        "all else (Agarwal et al. 2021); their limits are widened alike, and those of "
+        f"the latter, given for {SEEDS_NEEDED} seeds or more, hold Newcombe's (2006, method 5). "
+        "Effective robustness is "
         "the distance on real masks from the least-squares line over all configurations on "
-        "probit axes (Miller et al. 2021), fitted again in every resample. Ensembles "
+        "probit axes (Miller et al. 2021), fitted again in every resample; its limits do not hold "
+        "that other configurations would have made another line. Ensembles "
         "average probabilities; the greedy one is chosen on validation (Caruana et al. 2004), "
         "their intervals hold test sampling only.",
         "How many real pictures would tell the two best apart: a two-sided test at 5 % with "

@@ -20,8 +20,8 @@ MEANS = ("uar", "accuracy", "macro_f1")
 PLAIN = ("nll", "ece", "brier", "auroc")
 
 
-def write_tables(study: str, found: Findings, out: Path) -> None:
-    """Write the CSV files and tables.tex into `out`."""
+def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
+    """Write the CSV files and tables.tex into `out`; `drawn`: of drawings, not people."""
     analysis = found.analysis
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
@@ -32,7 +32,7 @@ def write_tables(study: str, found: Findings, out: Path) -> None:
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
-    write_text(out / "tables.tex", latex(study, analysis))
+    write_text(out / "tables.tex", latex(study, analysis, drawn))
 
 
 def write_results(study: str, gathered: Gathered, out: Path) -> None:
@@ -128,9 +128,9 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
         for pair in family.pairs:
             one = pair.difference
             yield (study, family.name, family.over, pair.split, pair.among, pair.left, pair.right,
-                   *_limits(one), one.kind, one.seeds, one.n[0], one.p, pair.adjusted,
-                   pair.winner or pair.verdict,
-                   ";".join(f"{test.seed}={test.p:.6f}" for test in pair.exact),
+                   *_limits(one), one.kind, one.seeds, one.n[0], _p(one.p), _p(pair.adjusted),
+                   pair.said if pair.of_runs else pair.winner or pair.verdict,
+                   ";".join(f"{test.seed}={_p(test.p)}" for test in pair.exact),
                    *((*_limits(pair.gap), pair.gap.seeds, *pair.gap.n[:2]) if pair.gap else
                      (None,) * 6))
 
@@ -151,7 +151,7 @@ def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     for family in found.families:
         for one in family.omnibus:
             yield (study, family.name, family.over, one.split, one.among, ";".join(one.values),
-                   one.n, ";".join("" if p is None else f"{p:.6f}" for p in one.p))
+                   one.n, ";".join(map(_p, one.p)))
 
 
 def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
@@ -194,6 +194,9 @@ def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
             for metric, interval in metrics.items():
                 yield (study, one.name, one.how, one.train_on, split, metric, *_limits(interval),
                        interval.n[0], ";".join(one.members))
+            for metric, value in one.plain[split].items():
+                yield (study, one.name, one.how, one.train_on, split, metric, value, None, None,
+                       metrics["uar"].n[0], ";".join(one.members))
 
 
 def _robustness(study: str, found: Findings) -> Iterable[Sequence[Any]]:
@@ -216,6 +219,11 @@ def _names(config: Config) -> tuple[str, ...]:
 
 def _limits(one: Interval) -> tuple[float | None, float | None, float | None]:
     return one.value, one.low, one.high
+
+
+def _p(value: float | None) -> str:
+    """Return a p-value with six digits that count: a small one is not zero."""
+    return "" if value is None else f"{value:.6g}"
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:

@@ -11,6 +11,7 @@ from fer.report.build import ReportSummary
 from fer.report.contents import Contents
 from fer.report.words import count
 
+MOST_ROWS = 40  # configurations
 WIDE = 110  # columns from which value and interval fit on one line
 
 
@@ -50,7 +51,12 @@ def _table(said: Contents, wide: bool) -> Table:
     if said.has_gap:
         table.add_column("gap\npoints", justify="right", no_wrap=True, style="bold")
     table.add_column("seeds", justify="right", no_wrap=True)
-    for row in said.rows:
+    shown = sorted(said.rows, key=lambda row: -row.rank)[:MOST_ROWS]
+    if len(shown) < len(said.rows):
+        table.caption = (f"{MOST_ROWS} of {len(said.rows):,} configurations, the highest on "
+                         f"{said.judged_on}; summary.csv has all")
+        table.caption_justify = "left"
+    for row in shown if table.caption else said.rows:
         values = [*row.scores, *([row.gap] if said.has_gap else [])]
         if not wide:
             values = [value.replace(" [", "\n[", 1) for value in values]

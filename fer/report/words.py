@@ -34,7 +34,7 @@ def signed(value: float) -> str:
 
 def count(number: int, noun: str) -> str:
     """Return `1 seed`, `2 seeds`."""
-    irregular = {"person": "people", "family": "families"}
+    irregular = {"person": "people", "family": "families", "process": "processes"}
     return f"{number:,} {noun if number == 1 else irregular.get(noun, noun + 's')}"
 
 

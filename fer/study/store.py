@@ -150,7 +150,7 @@ class RunFolder:
                 content = json.loads(handle.read())
         except (FileNotFoundError, ValueError):
             return False
-        return (content.get("digest") == digest
+        return (isinstance(content, dict) and content.get("digest") == digest
                 and os.path.isfile(f"{self.path}/predictions/{split}.parquet"))
 
     @property

@@ -24,7 +24,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     kappa = found.kappa[:shown, :shown]
     axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
     axis.set_xticks(range(shown), [str(place + 1) for place in range(shown)], fontsize=7)
-    names = [f"{place + 1}" if narrow else f"{fitted(label, 50, 3)}  {place + 1}"
+    names = [f"{place + 1}" if narrow else f"{fitted(label, 50, 3)}   [{place + 1}]"
              for place, label in enumerate(found.labels[:shown])]
     lines = 1 + max(name.count("\n") for name in names)
     axis.set_yticks(range(shown), names, fontsize=7 if lines < 3 else 6.5)
@@ -34,7 +34,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
         side_.set_visible(False)
     for row, column in np.ndindex(shown, shown):
         value = kappa[row, column]
-        axis.text(column, row, "–" if np.isnan(value) else f"{value:.2f}".lstrip("0"),
+        axis.text(column, row, _said(value),
                   ha="center", va="center", fontsize=5.5 if shown > 16 else 6.5,
                   color="#fefefe" if value > 0.55 else "#1b1f25")
     more = "" if shown == len(found.labels) else f", the first {shown} of {len(found.labels)}"
@@ -42,3 +42,9 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     axis.set_title(f"{split}, n = {found.n:,}, {count(found.runs, 'run')}{overall}{more}",
                    color=INK, fontsize=7.5, loc="left")
     return figure
+
+
+def _said(kappa: float) -> str:
+    """Return `.66`; without a sign where it rounds to nothing."""
+    return "–" if np.isnan(kappa) else f"{kappa:.2f}".replace("-0.00", "0.00").replace(
+        "-", "−").replace("0.", ".", 1)

@@ -1,6 +1,7 @@
 """What all figures share: colours, markers, blank figures, rows of dots with intervals.
 
-Every figure says n and seeds. Colours are Okabe and Ito's, told apart by marker shapes too. Neutral
+Every figure says n and seeds. Colours are Okabe and Ito's, told apart by marker shapes too: seven
+of the one and six of the other, so that a pair comes again after 42 only. Neutral
 ink is drawn in the constants below, which `fer.report.figures.drawing` replaces by the page's own
 colours so that the figures follow its light and dark theme.
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # matplotlib takes half a second: only those who draw pay for
 
 INK, MUTED, LINE, PAPER = "#1b1f24", "#5f6b7a", "#d5dae1", "#ffffff"
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
-MARKERS = "osDv^PX"
+MARKERS = "osDv^P"
 ROW = 0.46  # inches a configuration
 MOST_SHOWN = 40  # configurations in a figure with a row for each
 
@@ -119,7 +120,8 @@ def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool
         for row, config in enumerate(configs):
             axis.text(0.0, row - 0.42, fitted(config.label, 56, 1),
                       transform=axis.get_yaxis_transform(), fontsize=8.5, color=INK, va="center",
-                      zorder=5)
+                      zorder=5, bbox={"facecolor": axis.figure.get_facecolor(), "pad": 0.5,
+                                      "edgecolor": "none"})
 
 
 def plain(axis: "Axes") -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLASS_COLORS, CLASS_MARKERS = (*OKABE_ITO[3:], *OKABE_ITO[:3]), "v^PXosD"  # not those of the sets
+CLASS_COLORS, CLASS_MARKERS = (*OKABE_ITO[3:], *OKABE_ITO[:3]), "v^Pos"  # not those of the sets
 SPREAD = 0.19  # rows between two test sets or classes of one configuration
 
 def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":

@@ -27,7 +27,7 @@ def robustness_figure(analysis: Analysis, over: Across, narrow: bool) -> "Figure
     figure = blank(4.3, 4.9) if narrow else blank(7.2, 5.0)
     axis = figure.subplots()
     trained = list(dict.fromkeys(config.train_on for config in analysis.configs))
-    looks = dict(zip(trained, zip(cycle(OKABE_ITO), cycle(MARKERS), strict=True), strict=False))
+    looks = dict(zip(trained, zip(cycle(OKABE_ITO), cycle(MARKERS), strict=False), strict=False))
     values: list[tuple[float, float]] = []
     sizes: list[tuple[int, int, int]] = []
     for config in analysis.configs:

@@ -20,6 +20,8 @@ from fer.report.read.memory import Memory
 from fer.report.read.result import read_result
 from fer.study.collector import collector_paused
 
+LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
+
 
 @dataclass(frozen=True)
 class ReportRun:
@@ -170,20 +172,20 @@ def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory
     try:
         table = memory.table(predictions_path(run.folder, split))
     except FileNotFoundError:
-        problems.append(f"{run.run}: no predictions on {split}; left out of the intervals")
+        problems.append(f"{run.run}: no predictions on {split}; {LEFT_OUT}")
         return None
     except (DamagedFile, OSError) as error:
         short = str(error).replace(f"{run.folder}/", "")
-        problems.append(f"{run.run}: {short}; left out of the intervals")
+        problems.append(f"{run.run}: {short}; {LEFT_OUT}")
         return None
     if hold_probabilities(table):
-        problems.append(f"{run.run}: predictions on {split} hold probabilities, not logits; left "
-                        "out of the intervals and of ensembles")
+        problems.append(f"{run.run}: predictions on {split} hold probabilities, not logits; "
+                        f"{LEFT_OUT}; no part of ensembles")
         return None
     counts = confusion(table.labels, table.predicted, len(table.classes))
     if list(table.classes) != result["classes"] or counts.tolist() != result["confusion"]:
         problems.append(f"{run.run}: results and predictions on {split} disagree; "
-                        "left out of the intervals")
+                        f"{LEFT_OUT}")
         return None
     return table
 
@@ -222,7 +224,7 @@ def _with_predictions(found: Sequence[Measured], split: str, memory: Memory,
             yield replace(one, predictions=table)
         else:
             problems.append(f"{one.run.run}: predictions on {split} are of other pictures "
-                            "than those of the other runs; left out of the intervals")
+                            f"than those of the other runs; {LEFT_OUT}")
 
 
 def _fingerprint(table: Predictions) -> list[str]:

@@ -49,7 +49,8 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         commits[f"{str(git.get('commit') or 'unknown')[:12]}"
                 f"{DIRTY if git.get('dirty') else ''}"] += 1
         hardware = facts.get("gpu") or facts.get("cpu") or facts.get("machine")
-        machines[f"{hardware}, {facts.get('world_size')} process(es), precision "
+        ranks = facts.get("world_size") or 1
+        machines[f"{hardware}, {count(ranks, 'process')}, precision "
                  f"{facts.get('precision')}"] += 1
         for split, digest in mapping(facts.get("digests")).items():
             if "/" not in split:  # weights, mask types
@@ -69,7 +70,7 @@ def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
         parts.append(f"{count(dirty, 'run')} had uncommitted changes")
     if len(versions) > 1:
         parts.append(f"runs are of {len(versions)} sets of package versions")
-    return f"{'; '.join(parts)}: see the methods for which" if parts else ""
+    return f"{'; '.join(parts)}: the methods say how many of each" if parts else ""
 
 
 def _read(run: ReportRun, memory: Memory) -> dict[str, Any]:

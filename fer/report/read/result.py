@@ -12,6 +12,7 @@ from fer.evaluate.metrics import RESULT_SCHEMA
 from fer.report.read.memory import Memory
 
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
+ROUNDED = 1e-4  # of a share
 NEEDED = {*NUMBERS, "digest", "recall", "precision", "support", "confusion", "classes"}
 
 
@@ -49,6 +50,10 @@ def _fault(content: Any) -> str | None:
         return "confusion counts are not of its classes"
     if not _types(chain.from_iterable(counts)) <= {int}:
         return "confusion counts are no whole numbers"
+    total = sum(chain.from_iterable(counts))
+    right = sum(row[place] for place, row in enumerate(counts))
+    if content["n"] != total or abs(content["accuracy"] * total - right) > ROUNDED * total:
+        return "n or accuracy is not that of its confusion counts"
     names = {*classes}
     for key in ("recall", "precision", "support"):
         column = content[key]
