@@ -159,7 +159,7 @@ if __name__ == "__main__":
         print(f"{seeds:2} seeds, {n:3} pictures, spread {spread}: " + ", ".join(
             f"{name} {100 * share:.1f} %" for name, share in shares.items()), flush=True)
     for seeds, (name, recalls) in product((1, 5), MASTERED.items()):
-        found = coverage(135, seeds, 0.3 * (seeds > 1), sets, recalls=recalls, shares=FEW_SHARES)
+        found = coverage(135, seeds, 0.3 * (seeds > 1), sets, 600, recalls, FEW_SHARES)
         print(f"{seeds:2} seeds, 135 pictures, 11 negative, recall {name}: " + ", ".join(
             f"{metric} {100 * share:.1f} %" for metric, share in found.items()), flush=True)
     for seeds, spread in product((5, 10), SPREADS):

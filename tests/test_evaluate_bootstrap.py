@@ -13,15 +13,24 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 from interval_coverage import (
     CLASSES,
     EASE,
+    FEW_SHARES,
     compared_coverage,
     coverage,
+    draw_pictures,
     pooled_coverage,
     simulate,
 )
 
 from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
-from fer.evaluate.interval import SEEDS_AND_TEST, TEST_SAMPLING, interval, interval_of
+from fer.evaluate.interval import (
+    SEEDS_AND_TEST,
+    TEST_SAMPLING,
+    interval,
+    interval_of,
+    limits_of,
+)
 from fer.evaluate.predictions import Predictions
+from fer.evaluate.significance import improvement
 
 
 def repeated(table: Predictions, counts: dict[str, int]) -> tuple[list[int], list[int]]:
@@ -184,3 +193,33 @@ def test_limits_of_differences_and_gaps_hold_equal_models_and_families_of_them_a
     shares = compared_coverage(100, 5, 0.3, sets=200)  # within three errors of 1,200 sets' shares
     assert all(0.89 < shares[name] <= 1.0 for name in ("paired", "gap", "gaps"))
     assert shares["families"] < 0.1
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_a_rare_class_without_a_mistake_does_not_make_uar_certain(seeds: int) -> None:
+    spread = 0.3 * (seeds > 1)
+    shares = coverage(135, seeds, spread, 400, 300, (0.95, 0.95, 0.95), FEW_SHARES)
+    assert shares["uar"] >= 0.93  # 0.88 to 0.90 where the other classes alone have a spread
+    labels = np.repeat([0, 1, 2], [11, 48, 76]).astype(np.int64)
+    constant = Predictions([f"i{i}" for i in range(135)], [f"p{i}" for i in range(135)], labels,
+                           np.tile(np.float32([0, 0, 1]), (135, 1)), CLASSES)
+    one = interval(tabulate({seed: constant for seed in range(seeds)}))
+    assert one["uar"].value == pytest.approx(1 / 3)
+    assert one["uar"].low < 1 / 3 < one["uar"].high  # type: ignore[operator]
+    assert one["recall:positive"].high == 1.0 and one["recall:positive"].low < 1.0  # type: ignore[operator]
+
+
+def test_few_seeds_that_all_win_have_no_limits_of_how_surely() -> None:
+    rng = np.random.default_rng(3)
+    pictures = draw_pictures(rng, 100)
+    good, bad = (draw(tabulate(simulate(rng, 100, 2, skill=skill, pictures=pictures)), 300)
+                 for skill in (2.0, -1.0))
+    one = improvement([good], [bad], "uar")
+    assert (one.value, one.low, one.high) == (1.0, None, None)
+
+
+def test_limits_leave_out_as_many_draws_as_they_say() -> None:
+    outside = [np.mean([(low > x) or (high < x) for x in rng.normal(size=400)])
+               for rng in map(np.random.default_rng, range(400))
+               for low, high in [limits_of(rng.normal(size=100))]]
+    assert np.mean(outside) == pytest.approx(0.05, abs=0.003)  # numpy's default: 0.065

@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as reference
 
@@ -170,3 +172,34 @@ def test_missing_predictions_are_not_called_damaged(tmp_path: Path) -> None:
 def test_table_of_a_sample_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         Predictions(["a", "a"], ["", ""], np.array([0, 1]), np.eye(2, dtype=np.float32), ("x", "y"))
+
+
+def test_a_bit_that_flips_in_predictions_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    whole = table()
+    write_predictions(path, whole)
+    content, rng, unseen = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            found = read_predictions(path)
+        except DamagedFile:
+            continue
+        unseen += not (np.array_equal(found.logits, whole.logits)
+                       and found.sample_ids == whole.sample_ids
+                       and np.array_equal(found.labels, whole.labels))
+    assert unseen <= 12  # 80 without checksums of the pages
+
+
+def test_a_name_that_is_no_text_and_a_column_twice_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_predictions(path, table())
+    path.write_bytes(path.read_bytes().replace(b"identity", b"ident\xfety"))
+    with pytest.raises(DamagedFile):
+        read_predictions(path)
+    columns = [pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["sample_id", "sample_id"]), path)
+    with pytest.raises(DamagedFile, match=r"no column|twice"):
+        read_predictions(path)

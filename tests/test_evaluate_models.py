@@ -21,6 +21,7 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from test_mistakes import said_in_one_line
 
+from fer.config.load import load_run
 from fer.data.augment.turns import COUNT, turns
 from fer.engine.checkpoint import Checkpoints
 from fer.engine.mistakes import Answers, common_mistakes
@@ -319,3 +320,32 @@ def test_tensorboards_own_hparams_view_sorts_the_study_by_each_test_set(
     assert dict(found) == pytest.approx(expected, abs=1e-6)
     assert [value for _, value in found] == sorted(dict(found).values(), reverse=True)
     assert {one["hparams"]["seed"] for one in rows} == {0.0, 1.0}
+
+
+def test_damaged_predictions_and_results_are_computed_again(
+    study: dict[str, str], tmp_path: Path
+) -> None:
+    run = runs(study)[0]
+    home = tmp_path / "home"
+    again = home / "runs" / run.name
+    shutil.copytree(run, again)
+    predictions, result = again / "predictions/real/test.parquet", again / "results/real/test.json"
+    whole = predictions.read_bytes()
+    predictions.write_bytes(whole[:300])
+    env = {**study, "FER_HOME": str(home)}
+    done = launch("evaluate", run.name, "--split", "real/test", **env)
+    assert done.returncode == 0, done.stderr
+    assert "computed again" in done.stdout and predictions.read_bytes() == whole
+    result.write_text("[]")
+    done = launch("evaluate", run.name, "--split", "real/test", **env)
+    assert done.returncode == 0 and json.loads(result.read_text())["n"] > 0, done.stderr
+
+
+def test_a_run_on_the_pictures_that_it_was_trained_on_is_said(study: dict[str, str]) -> None:
+    run = runs(study)[0]
+    trained = load_run(run / "config.yaml").train_on
+    done = launch("evaluate", run.name, "--split", f"{trained}/train", "--split", "real/test",
+                  "--show", "0", **study)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"was trained on {trained}/train") == 1
+    assert "was trained on real" not in done.stdout

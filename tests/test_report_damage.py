@@ -150,3 +150,56 @@ def test_comparison_over_an_unknown_key_is_said(small: Simulated) -> None:
     study = make_study(compare={"masks": {"over": "mask_style", "on": ["real/test"]}})
     (family,) = build(small, study=study).said.families
     assert "no run has a grid key 'mask_style'" in family.notes
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_all_numbers_of_a_row_are_of_the_same_runs(tmp_path: Path) -> None:
+    study = simulate(tmp_path, 2, sizes=SMALL)
+    study.file(1, "predictions", "real/test").unlink()  # the second seed of the first one
+    said = build(study).said
+    (row, *_) = [row for row in rows(study.out / "summary.csv") if row["test_on"] == "real/test"
+                 and row["config_id"] == study.runs[1].config_id]
+    alone = read_json(study.file(0, "results", "real/test"))
+    assert row["seeds"] == "1"
+    for name in ("uar", "accuracy", "nll", "ece", "brier"):
+        assert float(row[name]) == pytest.approx(alone[name], abs=1e-6), name
+    counts = [row for row in rows(study.out / "confusion.csv") if row["fact"] == ""
+              and (row["config_id"], row["test_on"]) == (study.runs[1].config_id, "real/test")]
+    assert sum(int(row["n"]) for row in counts) == alone["n"]
+    assert any(line.endswith("left out of means and intervals, unless no seed has predictions")
+               for line in said.problems)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("change", [{"n": 7}, {"accuracy": 0.123}])
+def test_a_result_that_its_own_counts_contradict_is_left_out(
+    small: Simulated, change: dict[str, float]
+) -> None:
+    path = small.file(2, "results", "real/test")
+    write_json(path, read_json(path) | change)
+    said = build(small).said
+    assert any("not that of its confusion counts" in line for line in said.problems)
+    assert not any(row["run"] == small.runs[2].run and row["test_on"] == "real/test"
+                   for row in rows(small.out / "results.csv"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_error_of_many_runs_is_said_once_with_some_of_them(small: Simulated) -> None:
+    run = small.runs[0]
+    many = [replace(failed(run, "Traceback\nCUDA out of memory"), run=f"{run.run}-{number}",
+                    folder=run.folder.parent / f"lost-{number}") for number in range(30)]
+    said = build(small, runs=[*many, failed(small.runs[1], "ValueError: another")]).said
+    (first, second) = said.failures
+    assert (len(first.runs), first.more, said.failed) == (12, 18, 31)
+    assert second.error == "ValueError: another"
+    for file in ("index.html", "report.md"):
+        text = (small.out / file).read_text()
+        assert text.count("CUDA out of memory") == 1 and "18 more" in text
+
+
+def test_figures_of_an_earlier_study_file_go(small: Simulated) -> None:
+    build(small)
+    assert (small.out / "figures/robustness.png").is_file()
+    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1])
+    names = {path.stem for path in (small.out / "figures").iterdir()}
+    assert names == {"gap", "recall", "reliability", "curves", "confusion"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from simulated_study import (
     CLASSES,
     SMALL,
@@ -25,6 +26,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     cohen_kappa_score,
     f1_score,
+    log_loss,
 )
 
 from fer.config.load import load_run
@@ -38,12 +40,16 @@ from fer.publish import read_json, write_json
 from fer.report.across import BELOW, BEST, TIED, across
 from fer.report.analyse import AT_PRIOR, Analysis, analyse, configurations
 from fer.report.answer import OF_RUNS, answer
+from fer.report.build import About, find
 from fer.report.compare import compare
-from fer.report.figures.canvas import fitted, shown_rows
+from fer.report.figures.canvas import MARKERS, OKABE_ITO, cycle, fitted, shown_rows
+from fer.report.figures.plan import planned
+from fer.report.figures.reliability import confidences
 from fer.report.groups import PER_PERSON
-from fer.report.listings import comparisons
+from fer.report.listings import comparisons, results
 from fer.report.page.gallery import disputed
 from fer.report.read.collect import Gathered, Measured, ReportRun, gather
+from fer.report.read.curves import read_curve
 from fer.report.read.memory import Memory
 from fer.report.study import facts_of
 
@@ -703,3 +709,94 @@ def test_p_values_are_adjusted_as_holm_says(small: Simulated) -> None:
         for place, (p, adjusted) in enumerate(sorted(pairs)):
             bar = max(bar, min(1.0, (len(pairs) - place) * p))
             assert adjusted == pytest.approx(bar, abs=1e-5)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(2, "best, these runs"), (5, "best")])
+def test_below_five_seeds_the_best_are_the_best_of_these_runs(seeds: int, words: str) -> None:
+    study, analysis = one_family(np.random.default_rng(1), {"a": 2.0, "b": 0.2}, seeds, n=300)
+    (found,) = [field for row in results(analysis, across(analysis), []).rows for field in row
+                if field.text.startswith("best")]
+    assert (found.text, found.look) == (words, "good" if seeds == 5 else "plain")
+    (family,) = compare(study, analysis)
+    assert ("of these runs" in family.of_runs) == (seeds == 2)
+
+
+def test_runs_that_err_either_way_do_not_make_a_calibrated_training_set() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.choice(3, 3000, p=[0.2, 0.3, 0.5])
+    right = np.where(rng.random(3000) < 0.7, labels, (labels + 1) % 3)
+
+    def sure(how: float) -> Predictions:
+        names = [f"p{i}" for i in range(3000)]
+        logits = np.log(np.where(np.eye(3)[right] == 1, how, (1 - how) / 2))
+        return Predictions(names, names, labels, logits.astype(np.float32), CLASSES)
+
+    gathered = in_memory({("a", 0): {"real/test": sure(0.9)}, ("a", 1): {"real/test": sure(0.5)}})
+    study = make_study(evaluate_on=["real/test"], gap=None, compare={})
+    (found,) = confidences(gathered, analyse(study, gathered), "real/test").values()
+    errors = [measure(labels, sure(how).logits, CLASSES)["ece"] for how in (0.9, 0.5)]
+    assert found.error == pytest.approx(np.mean(errors), abs=1e-6) and found.error > 0.15
+
+
+def test_recipes_and_what_runs_start_from_are_in_the_methods(small: Simulated) -> None:
+    for run in small.runs:
+        config = load_run("configs/study2021.yaml", {"recipe": run.recipe})
+        (run.folder / "config.yaml").write_text(json.dumps(config.model_dump(mode="json")))
+    text = " ".join(build(small).said.methods)
+    assert "lp_ft: init {source pretrained}, phase {name probe, train [head], batch_norm frozen, "\
+        "epochs 4, schedule {name constant}, views 4}" in text
+    assert "resmasking_dropout1.pth" in text and "optim.momentum" not in text
+
+
+def test_how_well_the_robustness_line_holds_is_that_of_least_squares(small: Simulated) -> None:
+    from scipy.stats import norm
+    from statsmodels.api import OLS, add_constant
+
+    analysis = analyse(small.study, gather(small.study, small.runs, Memory(small.root)))
+    over = across(analysis)
+    assert over is not None and over.robustness is not None
+    x, y = (norm.ppf([analysis.cells[config.config_id, split].metrics["uar"].value
+                      for config in analysis.configs]) for split in ("mlfw/eval", "real/test"))
+    fit = OLS(y, add_constant(x)).fit()
+    line = over.robustness.line
+    assert (line.slope, line.r2) == pytest.approx((fit.params[1], fit.rsquared))
+    assert (line.low, line.high) == pytest.approx(tuple(fit.conf_int()[1]))
+    note = " ".join(build(small).said.listings["robustness"].notes)
+    assert f"slope is {line.slope:.2f}" in note and f"R² = {line.r2:.2f}" in note
+
+
+def test_forty_two_series_have_looks_of_their_own() -> None:
+    looks = list(zip(cycle(OKABE_ITO), cycle(MARKERS), strict=False))[:42]
+    assert len(set(looks)) == 42
+
+
+def test_ensembles_have_the_metrics_of_probabilities_too(small: Simulated) -> None:
+    said = build(small).said
+    found = {row["metric"] for row in rows(small.out / "ensembles.csv")}
+    assert {"nll", "brier", "ece", "auroc"} <= found
+    members = [run for run in small.runs if run.config_id == small.runs[0].config_id]
+    mean = np.mean([softmax(predictions_of(run, "real/test").logits, axis=1) for run in members], 0)
+    labels = predictions_of(members[0], "real/test").labels
+    (nll,) = [float(row["score"]) for row in rows(small.out / "ensembles.csv")
+              if (row["metric"], row["test_on"], row["how"]) == ("nll", "real/test", "its seeds")
+              and members[0].run in row["members"]]
+    assert nll == pytest.approx(log_loss(labels, mean, labels=[0, 1, 2]), abs=1e-5)
+    assert any("ensemble" in row[0].text for row in said.listings["metrics"].rows)
+
+
+def test_small_p_values_are_not_zero_in_files(small: Simulated) -> None:
+    said = build(small).said
+    pairs = [pair for family in said.families for pair in family.pairs]
+    assert [float(row["p"]) for row in rows(small.out / "comparisons.csv")] == pytest.approx(
+        [pair.difference.p for pair in pairs], rel=1e-5)
+
+
+def test_curves_of_runs_that_still_train_say_how_many_pictures_validate(small: Simulated) -> None:
+    for run in small.runs:
+        write_json(run.folder / "env.json", {"validation_pictures": 97})
+    curve = read_curve(small.runs[0], Memory(small.root))
+    assert curve is not None and curve.pictures == 97
+    found = find(small.study, small.runs, Memory(small.root), About(lambda _: None))
+    _, drawing = planned(found, [curve])["curves"]
+    (legend,) = drawing(False).legends
+    assert any("n = 97" in text.get_text() for text in legend.get_texts())
