@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulated_study
+import yaml
+from conftest import REPOSITORY
 from pydantic import ValidationError
 from simulated_study import SETS, SKILL, build, make_study, simulate
 
+from fer.config.load import load_study
+from fer.errors import CallerError
 from fer.evaluate.bootstrap import difference, draw, tabulate
 from fer.evaluate.interval import interval_of
 
@@ -63,3 +67,19 @@ def test_a_difference_in_differences_is_what_its_name_says() -> None:
 def test_a_control_that_is_not_evaluated_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"gap.control: real/unmasked is not in evaluate_on"):
         make_study(gap=GAP)
+
+
+@pytest.mark.parametrize(("plan", "said"), [
+    ({"over": "optim.lr", "on": ["real/test"]},
+     r"compare\.x\.over: no grid key 'optim\.lr'; there are: backbone, recipe, train_on"),
+    ({"over": "recipe", "on": ["real/tset"]}, r"compare\.x\.on: real/tset is not in evaluate_on"),
+])
+def test_a_misspelt_comparison_is_refused_before_anything_runs(
+    plan: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    tree = yaml.safe_load((REPOSITORY / "sweeps/demo.yaml").read_text())
+    tree |= {"base": str(REPOSITORY / "configs/drawn.yaml"), "compare": {"x": plan}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(CallerError, match=said):
+        load_study(tmp_path / "study.yaml")
+    load_study(REPOSITORY / "sweeps/demo.yaml", {"evaluate_on": ["real/test"]})  # a smaller look

@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.special import softmax
 from simulated_study import (
     CLASSES,
@@ -52,6 +54,7 @@ from fer.report.read.collect import Gathered, Measured, ReportRun, gather
 from fer.report.read.curves import read_curve
 from fer.report.read.memory import Memory
 from fer.report.study import facts_of
+from fer.report.terminal import print_summary
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -800,3 +803,18 @@ def test_curves_of_runs_that_still_train_say_how_many_pictures_validate(small: S
     _, drawing = planned(found, [curve])["curves"]
     (legend,) = drawing(False).legends
     assert any("n = 97" in text.get_text() for text in legend.get_texts())
+
+
+def test_the_terminal_and_the_markdown_of_a_large_study_have_what_fits(
+    small: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.report.listing.MOST_ROWS", 3)
+    monkeypatch.setattr("fer.report.terminal.MOST_ROWS", 3)
+    summary, console = build(small), Console(width=120, record=True, file=StringIO())
+    print_summary(summary, console)
+    text = console.export_text()
+    assert "3 of 8 configurations, the highest on real/test; summary.csv has all" in text
+    best = sorted(summary.said.rows, key=lambda row: -row.rank)
+    assert best[0].config.label in text and best[-1].config.label not in text
+    runs = (small.out / "report.md").read_text().partition("## Runs")[2].partition("##")[0]
+    assert runs.count("](../../../runs/") == 3 and "3 of 16 rows" in runs
