@@ -9,12 +9,13 @@ import simulated_study
 import yaml
 from conftest import REPOSITORY
 from pydantic import ValidationError
-from simulated_study import SETS, SKILL, build, make_study, simulate
+from simulated_study import SETS, SKILL, build, make_study, simulate, write_run
 
 from fer.config.load import load_study
 from fer.errors import CallerError
 from fer.evaluate.bootstrap import difference, draw, tabulate
 from fer.evaluate.interval import interval_of
+from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
 
 CONTROL = {"synthetic": "lfw/eval", "real": "real/unmasked"}
 GAP = {"synthetic": "mlfw/eval", "real": "real/test", "control": CONTROL}
@@ -83,3 +84,16 @@ def test_a_misspelt_comparison_is_refused_before_anything_runs(
     with pytest.raises(CallerError, match=said):
         load_study(tmp_path / "study.yaml")
     load_study(REPOSITORY / "sweeps/demo.yaml", {"evaluate_on": ["real/test"]})  # a smaller look
+
+
+def test_two_sets_that_share_most_people_but_not_all_are_not_paired_and_it_is_said(
+    tmp_path: Path
+) -> None:
+    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("a", 80)})
+    for run in study.runs:  # whose real set lacks the last two people
+        path = predictions_path(run.folder, "real/test")
+        whole = read_predictions(path)
+        part = Predictions(whole.sample_ids[:76], whole.identities[:76], whole.labels[:76],
+                           whole.logits[:76], whole.classes)
+        write_run(run, {"real/test": part})
+    assert any("38 of 40 people in common" in line for line in build(study).said.problems)

@@ -528,6 +528,14 @@ def test_what_pictures_csv_says_of_pose_and_masks_makes_parts_of_the_test_set(
              if row["metric"] == "uar" and not row["seed"] and row["test_on"] == "real/test"}
     assert parts["pose", "left"] == sum(number % 3 > 0 for number in range(len(ids)))
     assert parts["pose", "frontal"] == sum(number % 3 == 0 for number in range(len(ids)))
+    found = [row for row in rows(small.out / "parts.csv") if not row["seed"] and row["low"]
+             and (row["fact"], row["value"], row["test_on"]) == ("pose", "left", "real/test")]
+    whole = {row["config_id"]: float(row["uar"]) for row in rows(small.out / "summary.csv")
+             if row["test_on"] == "mlfw/eval"}
+    gaps, scores = ({row["config_id"]: float(row["score"]) for row in found
+                     if row["metric"] == name} for name in ("gap", "uar"))
+    assert gaps == pytest.approx({name: whole[name] - score for name, score in scores.items()},
+                                 abs=2e-6) and len(gaps) == 8
 
 
 def test_a_study_of_which_some_runs_are_done_has_a_report_that_says_so(small: Simulated) -> None:

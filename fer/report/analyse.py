@@ -126,6 +126,7 @@ def analyse(study: Study, gathered: Gathered) -> Analysis:
         if len({run.seed for run in config.runs}) < len(config.runs):
             problems.append(f"{config.label}: a seed twice; its first run is used")
     problems += _warnings(cells)
+    problems += _nearly_paired(study.gap, cells)
     gaps = {config.config_id: gap for config in configs
             if (gap := _gap(study.gap, config, cells)) is not None}
     classes = next((cell_classes(one) for one in gathered.measured.values()), ())
@@ -241,6 +242,24 @@ def _warnings(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
         if cell.draws is not None and cell.draws.people[0] < 2:
             lines[f"{split}: pictures of one person only: no interval"] = None
     return list(lines)
+
+
+def _nearly_paired(gap: Gap | None, cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+    """Return a line for two sets of a gap that have some people in common, but not all.
+
+    Resamples are a function of who all the people are, so such sets are drawn independently.
+    """
+    control = gap.control if gap else None
+    crowds = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
+    lines = []
+    for one in (gap, control):
+        left, right = (crowds.get(split, set()) for split in (
+            (one.synthetic, one.real) if one else ("", "")))
+        if one and left & right and left != right:
+            lines.append(f"{one.synthetic} and {one.real} have {len(left & right)} of "
+                         f"{len(left | right)} people in common; they are resampled as if these "
+                         "were others, so limits of their difference are wider than they need be")
+    return lines
 
 
 def kinds(intervals: Sequence[Interval]) -> list[str]:

@@ -178,12 +178,14 @@ def _compared(families: Sequence[Family]) -> str:
     if tied == len(pairs):
         return (f"{_all(len(pairs))} inside the noise: no {_listed([f.over for f in families])} "
                 "is shown to be better than another.")
+    if ranked == len(pairs):
+        few = any(pair.of_runs for pair in pairs)
+        return f"{_all(len(pairs))} outside the noise." + (f" {OF_RUNS}" if few else "")
     return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
             f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
             f"{'is' if tied == 1 else 'are'} tied"
             + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else ".")
-            + (f" {OF_RUNS}" if any(pair.difference.seeds < SEEDS_NEEDED for pair in pairs
-                                    if pair.winner) else ""))
+            + (f" {OF_RUNS}" if any(pair.of_runs for pair in pairs) else ""))
 
 
 def _standing(analysis: Analysis, over: Across | None) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.evaluate.bootstrap import Tables, draw, within
+from fer.evaluate.bootstrap import Draws, Tables, draw, within
 from fer.evaluate.interval import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import NOBODY
-from fer.report.analyse import Analysis, Cell, Config
+from fer.report.analyse import Analysis, Cell, Config, gap_draws
 from fer.report.read.collect import Measured
 
 Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown
@@ -37,6 +37,8 @@ class Part:
         by_seed: seed -> the same of its run alone, and precision:CLASS, nll, brier, ece, auroc;
             None where undefined.
         confusion: int64, C x C, summed over seeds; rows true.
+        gap: of a part of either set of the study's gap: the gap in UAR with the part in the place
+            of its set. None elsewhere, and where the part lacks a class.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Part:
     metrics: dict[str, Interval]
     by_seed: dict[int, dict[str, float | None]]
     confusion: np.ndarray
+    gap: Interval | None = None
 
     @property
     def plain(self) -> dict[str, float | None]:
@@ -81,7 +84,7 @@ def parts(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], M
                       for cell, tables in members]
             for fact, value, keep in divided:  # one draw of people serves all
                 found += [_part(cell, within(tables, keep), fact, value,
-                                {seed: rows[keep] for seed, rows in own.items()})
+                                {seed: rows[keep] for seed, rows in own.items()}, analysis)
                           for (cell, tables), own in zip(members, logits, strict=True)]
     return found
 
@@ -98,15 +101,31 @@ def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measu
     return {seed: found[seed] for seed in tables.seeds}
 
 
-def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray]
-          ) -> Part:
+def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray],
+          analysis: Analysis) -> Part:
     draws, counts = draw(part), part.counts.sum(axis=1).astype(np.int64)
     return Part(cell.config, cell.split, fact, value, part.n, len(part.people),
                 {name: interval_of(draws, name) for name in draws.observed},
                 {seed: {**{name: _known(values[row]) for name, values in draws.observed.items()},
                         **_precision(counts[row], part.classes),
                         **soft_scores(part.labels, logits[seed])}
-                 for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0))
+                 for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0),
+                _gap(cell, draws, analysis))
+
+
+def _gap(cell: Cell, part: Draws, analysis: Analysis) -> Interval | None:
+    """Return the gap in UAR with a part of a set in the place of the set."""
+    gap = analysis.gap
+    if gap is None or cell.split not in (gap.synthetic, gap.real):
+        return None
+    real = cell.split == gap.real
+    other = analysis.cells.get((cell.config.config_id, gap.synthetic if real else gap.real))
+    if other is None or other.draws is None or any(
+            not np.isfinite(side.observed[name]).all() for side in (part, other.draws)
+            for name in side.observed if name.startswith("recall:")):
+        return None
+    apart = gap_draws(other.draws, part) if real else gap_draws(part, other.draws)
+    return None if apart is None else interval_of(apart, "uar")
 
 
 def _precision(table: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:

@@ -199,14 +199,15 @@ def robustness(analysis: Analysis, over: Across) -> Listing:
 def parts(found: Sequence[Part]) -> Listing:
     """Return every configuration on the parts of test sets."""
     rows = [[text(one.split), text(one.fact), text(one.value), text(one.config.label),
-             scored(one.metrics["uar"]), scored(one.metrics["accuracy"]),
+             scored(one.metrics["uar"]), apart(one.gap), scored(one.metrics["accuracy"]),
              text(", ".join(f"{alone['uar']:.2f}" for alone in one.by_seed.values())),
              number(one.n), number(one.people)] for one in found]
     few = any(one.n < FEW_PICTURES for one in found)
     return listing("By what is known of the pictures; UAR over the classes that the part has. "
                    "Every other metric is in parts.csv", [
         Column("test set"), Column("fact"), Column("value"), Column("configuration"),
-        Column("UAR", number=True), Column("accuracy", number=True), Column("UAR", "seed by seed"),
+        Column("UAR", number=True), Column("gap", "points, the part in place of its set", True),
+        Column("accuracy", number=True), Column("UAR", "seed by seed"),
         Column("n", number=True), Column("people", number=True)], rows,
         [f"Parts of fewer than {FEW_PICTURES} pictures: their intervals are not to be trusted."]
         if few else [])

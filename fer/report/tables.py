@@ -178,6 +178,9 @@ def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     for part in found.parts:
         limits = {metric: _limits(one) for metric, one in part.metrics.items()}
         limits |= {metric: (value, None, None) for metric, value in part.plain.items()}
+        if part.gap is not None:  # of all seeds only
+            yield (study, *_names(part.config), part.split, part.fact, part.value, "gap",
+                   *_limits(part.gap), part.gap.seeds, part.n, part.people, "")
         for metric, numbers in limits.items():
             start = (study, *_names(part.config), part.split, part.fact, part.value, metric)
             yield (*start, *numbers, len(part.by_seed), part.n, part.people, "")

@@ -19,6 +19,7 @@ from fer.study.store import RunFolder, Store
 
 FOLDER, SCHEMA = "attention", 1
 MOST = 4  # training sets whose best run is shown
+WORDS = {"uar": "UAR", "macro_f1": "macro-F1"}  # metrics, for people
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def best_runs(study: StudyFolder, store: Store) -> list[Best]:
             score, select = float(facts["best_score"]), str(facts["select"])
         except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version
             continue
-        why = f"trained on {entry.train_on}: best by {select} on validation ({abs(score):.3f})"
+        why = (f"trained on {entry.train_on}: best by {WORDS.get(select, select)} on validation "
+               f"({abs(score):.3f})")
         if entry.train_on not in found or score > found[entry.train_on][0]:  # minus the loss
             found[entry.train_on] = score, Best(folder, entry.train_on, why)
     gap = study.study.gap

@@ -20,6 +20,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     shown = min(MOST_SHOWN, len(found.labels))
     side = 4.3 if narrow else max(4.0, SIDE * shown + 4.0)
     figure = blank(side, side + 0.3 if narrow else max(2.6, SIDE * shown + 1.0))
+    figure.set_layout_engine("constrained", w_pad=0.12)  # long names reach the edge
     axis = figure.subplots()
     kappa = found.kappa[:shown, :shown]
     axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
