@@ -26,7 +26,7 @@ from fer.models.registry import build
 PEOPLE, QUICK_PEOPLE = 16, 4  # three pictures each
 SIZE, QUICK_SIZE = 224, 48
 CLASSES = ("negative", "neutral", "positive")
-BATCH = 8
+BATCH = 16
 TARGETS = {"cpu": {"resmasking_dropout1": 1 / 1.5, "cbam_resnet50": None},  # None: reported
            "cuda": {"resmasking_dropout1": 1 / 20, "cbam_resnet50": 1 / 20}}
 
