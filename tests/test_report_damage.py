@@ -1,5 +1,6 @@
 """A report of what is missing, damaged or too small: said, never a crash, never without n."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -203,3 +204,21 @@ def test_figures_of_an_earlier_study_file_go(small: Simulated) -> None:
     build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1])
     names = {path.stem for path in (small.out / "figures").iterdir()}
     assert names == {"gap", "recall", "reliability", "curves", "confusion"}
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("ranks", ["two", None, [1]])
+def test_a_number_of_processes_that_is_none_is_left_out(small: Simulated, ranks: object) -> None:
+    write_json(small.runs[0].folder / "env.json", {"python": "3.11", "world_size": ranks,
+                                                   "cpu": "a processor", "precision": "float32"})
+    text = " ".join(build(small).said.methods)
+    assert "a processor, precision float32" in text
+
+
+def test_figures_that_another_report_is_writing_stay(small: Simulated) -> None:
+    build(small)
+    figure, page = small.out / "figures/robustness.png", small.out / "index.html"
+    later = page.stat().st_mtime + 5
+    os.utime(figure, (later, later))
+    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1])
+    assert figure.is_file() and not (small.out / "figures/robustness.svg").exists()

@@ -729,7 +729,7 @@ def test_below_five_seeds_the_best_are_the_best_of_these_runs(seeds: int, words:
                 if field.text.startswith("best")]
     assert (found.text, found.look) == (words, "good" if seeds == 5 else "plain")
     (family,) = compare(study, analysis)
-    assert ("of these runs" in family.of_runs) == (seeds == 2)
+    assert ("of these runs" in family.of_whom) == (seeds == 2)
 
 
 def test_runs_that_err_either_way_do_not_make_a_calibrated_training_set() -> None:
@@ -806,8 +806,9 @@ def test_curves_of_runs_that_still_train_say_how_many_pictures_validate(small: S
     for run in small.runs:
         write_json(run.folder / "env.json", {"validation_pictures": 97})
     curve = read_curve(small.runs[0], Memory(small.root))
-    assert curve is not None and curve.pictures == 97
+    assert curve is not None
     found = find(small.study, small.runs, Memory(small.root), About(lambda _: None))
+    assert found.provenance.validation == {"lfw": 97, "mlfw": 97}
     _, drawing = planned(found, [curve])["curves"]
     (legend,) = drawing(False).legends
     assert any("n = 97" in text.get_text() for text in legend.get_texts())
@@ -826,3 +827,19 @@ def test_the_terminal_and_the_markdown_of_a_large_study_have_what_fits(
     assert best[0].config.label in text and best[-1].config.label not in text
     runs = (small.out / "report.md").read_text().partition("## Runs")[2].partition("##")[0]
     assert runs.count("](../../../runs/") == 3 and "3 of 16 rows" in runs
+
+
+def test_the_standing_is_that_of_the_seeds_that_all_have() -> None:
+    rng = np.random.default_rng(4)
+    labels, hard = rng.choice(3, 300, p=[0.15, 0.35, 0.5]), rng.normal(size=300)
+    seeds = {"a": range(5), "b": range(3, 8)}  # five each, two in common
+    gathered = in_memory({(name, seed): {"real/test": answers(rng, labels, hard, skill)}
+                          for name, skill in (("a", 2.0), ("b", 0.2)) for seed in seeds[name]})
+    study = make_study(evaluate_on=["real/test"], gap=None, compare={})
+    analysis = analyse(study, gathered)
+    over = across(analysis)
+    assert over is not None and over.seeds == 2
+    (found,) = [field for row in results(analysis, over, []).rows for field in row
+                if field.text.startswith("best")]
+    assert found.text == "best, these runs"
+    assert OF_RUNS in " ".join(answer(analysis, (), over).others)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +13,7 @@ import torch
 from fer.config.identity import NUMERICS
 from fer.config.places import REPOSITORY
 from fer.config.schema import RunConfig
-from fer.data.pack import Pack
+from fer.data.source import Source
 from fer.engine.session import Session
 from fer.study.jobs import job_of_process, node_name
 from fer.study.snapshot import git_state
@@ -32,7 +31,8 @@ def cpu_name() -> str:
     return platform.processor()
 
 
-def environment(config: RunConfig, session: Session, packs: Iterable[Pack]) -> dict[str, Any]:
+def environment(config: RunConfig, session: Session, train: Source, val: Source
+                ) -> dict[str, Any]:
     """Return package versions, commit, hardware, world size and data digests."""
     gpu = torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else None
     return {
@@ -47,5 +47,7 @@ def environment(config: RunConfig, session: Session, packs: Iterable[Pack]) -> d
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "threads": torch.get_num_threads(), "precision": config.compute.precision,
         "digests": config.inputs.digests if config.inputs else {},
-        "quarantined": [asdict(bad) for pack in packs for bad in pack.quarantine],
+        "validation_pictures": val.n,
+        "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)
+                        for bad in pack.quarantine],
     }

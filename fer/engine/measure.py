@@ -169,7 +169,7 @@ def _measure(subject: Subject, split: str, asked: Request,
     with open_session(subject.config.compute) as session:
         stale = not done or (session.first and not _readable(path))
         if not session.agree(stale)[0]:
-            return path, _notes(subject, split, pack)
+            return path, _notes(subject, split, digest, pack)
         if subject.run is not None:
             _take(subject.run, session)
         try:
@@ -180,16 +180,18 @@ def _measure(subject: Subject, split: str, asked: Request,
         finally:
             if subject.run is not None and session.first:
                 subject.run.lease.release()
-    return path, _notes(subject, split, pack)
+    return path, _notes(subject, split, digest, pack)
 
 
-def _notes(subject: Subject, split: str, pack: Pack) -> str:
+def _notes(subject: Subject, split: str, digest: str, pack: Pack) -> str:
     """Return what has to be known beside the numbers, a line each; empty if nothing."""
-    seen = subject.run is not None and split in (
-        f"{subject.config.train_on}/train", f"{subject.config.train_on}/val")
-    how = "chosen" if split.endswith("/val") else "trained"
-    known = f"{subject.name} was {how} on {split}: its numbers there say nothing of new pictures"
-    return "\n".join(filter(None, (pack.left_out(split), known if seen else "")))
+    lines = [line] if (line := pack.left_out(split)) else []
+    inputs = subject.config.inputs
+    if inputs is not None and inputs.splits.get(split) == digest:
+        how = "chosen" if split.endswith("/val") else "trained"
+        lines.append(f"{subject.name} was {how} on {split}: its numbers there say nothing of new "
+                     "pictures")
+    return "\n".join(lines)
 
 
 def _readable(path: Path) -> bool:

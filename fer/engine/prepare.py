@@ -58,9 +58,7 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
     journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
                         epochs=all_epochs(config)))
     if session.first:
-        packs = [*train.packs, *val.packs]
-        write_json(folder.path / "env.json", {
-            **environment(config, session, packs), "validation_pictures": val.n})
+        write_json(folder.path / "env.json", environment(config, session, train, val))
     return run
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fer.evaluate.metrics import scores
+from fer.evaluate.metrics import mean_recall, scores
 from fer.evaluate.predictions import Predictions
 
 RESAMPLES = 4000  # Monte-Carlo error of a 95 % limit: about 0.03 standard errors
@@ -180,16 +180,16 @@ def _doubt_the_flawless(observed: np.ndarray, found: dict[str, np.ndarray], tabl
         observed: recall, S x C. found: `scores` of the resamples, whose recall and uar are changed.
         support: people with a picture of the class, C.
     """
+    alike = (observed == observed[0]).all(axis=0) & np.isin(observed[0], (0.0, 1.0))
+    if not alike.any():
+        return
     recall = found["recall"]
-    for place, value in enumerate(observed[0]):
-        if value not in (0.0, 1.0) or (observed[:, place] != value).any():
-            continue
+    for place in np.flatnonzero(alike):
         drawn = generator("flawless", tables.classes[place], *tables.people).beta(
             support[place] + 0.5, 0.5, len(recall))[:, None]
-        recall[..., place] = np.where(np.isfinite(recall[..., place]), np.abs(1 - value - drawn),
-                                      np.nan)
-    present = np.isfinite(recall)
-    found["uar"] = np.where(present, recall, 0.0).sum(-1) / present.sum(-1)
+        recall[..., place] = np.where(np.isfinite(recall[..., place]), 
+                                      np.abs(1 - observed[0, place] - drawn), np.nan)
+    found["uar"] = mean_recall(recall)
 
 
 def difference(left: Draws, right: Draws) -> Draws:

@@ -45,10 +45,16 @@ def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.
         f1 = np.where(present, 2 * hits / (support + predicted), 0.0)
         return {
             "accuracy": hits.sum(-1) / support.sum(-1),
-            "uar": np.where(present, recall, 0.0).sum(-1) / count,
+            "uar": mean_recall(recall),
             "macro_f1": f1.sum(-1) / count,
             "recall": recall,
         }
+
+
+def mean_recall(recall: np.ndarray) -> np.ndarray:
+    """Return UAR (...) of recalls (... x C): the mean over the classes that are there."""
+    present = np.isfinite(recall)
+    return np.asarray(np.where(present, recall, 0.0).sum(-1) / present.sum(-1))
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

@@ -61,6 +61,7 @@ class Across:
     """What shows over all configurations on `split`.
 
     Attributes:
+        seeds: those that all configurations have, on which they are ranked.
         standing: config_id -> `best`, `tied for best` or `below the best`; empty where nothing
             is ranked, and `why` then says so.
         no_line: why there is no effective robustness; empty where there is, or nothing to say.
@@ -68,6 +69,7 @@ class Across:
     """
 
     split: str
+    seeds: int
     standing: dict[str, str]
     why: str
     robustness: Robustness | None
@@ -96,7 +98,8 @@ def across(analysis: Analysis) -> Across | None:
                    f"synthetic UAR (slope {robustness.line.slope:.2f}), so that the one does not "
                    "foretell the other")
         robustness = None
-    return Across(real, standing, why, robustness, no_line,
+    common = len(ranked[0][1].seeds) if ranked else 0
+    return Across(real, common, standing, why, robustness, no_line,
                   _agreement(analysis, cells), leaders, power)
 
 

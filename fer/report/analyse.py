@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.config.study import Gap, Study
+from fer.config.study import Control, Gap, Study
 from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
 from fer.evaluate.interval import TEST_SAMPLING, Interval, interval_of
 from fer.report.read.collect import Gathered, Measured, ReportRun
@@ -89,6 +89,12 @@ class Analysis:
         measured = self.measured_splits()
         real = self.gap.real if self.gap else ""
         return real if real in measured else measured[-1]
+
+    def main_score(self, config: Config) -> float:
+        """Return the UAR that a configuration is judged by; below all where it has none."""
+        cell = self.cells.get((config.config_id, self.main_split()))
+        value = cell.metrics["uar"].value if cell else None
+        return -1.0 if value is None else value
 
     def role(self, split: str) -> str:
         """Return the test set's name with what the study's gap calls it."""
@@ -249,13 +255,12 @@ def _nearly_paired(gap: Gap | None, cells: Mapping[tuple[str, str], Cell]) -> li
 
     Resamples are a function of who all the people are, so such sets are drawn independently.
     """
-    control = gap.control if gap else None
+    pairs: list[Gap | Control] = [one for one in (gap, gap and gap.control) if one]
     crowds = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
     lines = []
-    for one in (gap, control):
-        left, right = (crowds.get(split, set()) for split in (
-            (one.synthetic, one.real) if one else ("", "")))
-        if one and left & right and left != right:
+    for one in pairs:
+        left, right = (crowds.get(split, set()) for split in (one.synthetic, one.real))
+        if left & right and left != right:
             lines.append(f"{one.synthetic} and {one.real} have {len(left & right)} of "
                          f"{len(left | right)} people in common; they are resampled as if these "
                          "were others, so limits of their difference are wider than they need be")

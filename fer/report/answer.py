@@ -159,8 +159,9 @@ def _gap_sentence(analysis: Analysis, name: str,
 def _gap_words(apart: Interval) -> str:
     """Return the gap in words; inside the noise it says so."""
     assert apart.value is not None
-    value = f"{round(100 * apart.value):d}".replace("-", "−")  # an int: there is no −0 among them
-    noun = "point" if value.lstrip("−") == "1" else "points"
+    points = round(100 * apart.value)  # an int: there is no −0 among them
+    noun = "point" if abs(points) == 1 else "points"
+    value = f"{points:d}".replace("-", "−")
     if apart.low is None or apart.high is None:
         return f"a gap of {value} {noun}, without an interval"
     limits = f"[{round(100 * apart.low):d}, {round(100 * apart.high):d}]".replace("-", "−")
@@ -178,14 +179,14 @@ def _compared(families: Sequence[Family]) -> str:
     if tied == len(pairs):
         return (f"{_all(len(pairs))} inside the noise: no {_listed([f.over for f in families])} "
                 "is shown to be better than another.")
+    more = f" {OF_RUNS}" if any(family.of_runs for family in families) else ""
     if ranked == len(pairs):
-        few = any(pair.of_runs for pair in pairs)
-        return f"{_all(len(pairs))} outside the noise." + (f" {OF_RUNS}" if few else "")
+        return f"{_all(len(pairs))} outside the noise.{more}"
     return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
             f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
             f"{'is' if tied == 1 else 'are'} tied"
             + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else ".")
-            + (f" {OF_RUNS}" if any(pair.of_runs for pair in pairs) else ""))
+            + more)
 
 
 def _standing(analysis: Analysis, over: Across | None) -> str:
@@ -194,9 +195,7 @@ def _standing(analysis: Analysis, over: Across | None) -> str:
     if over is None or not words:
         return ""
     where = analysis.role(over.split)
-    seeds = min(len(cell.seeds) for (_, split), cell in analysis.cells.items()
-                if split == over.split)
-    more = f" {OF_RUNS}" if seeds < SEEDS_NEEDED and BELOW in words else ""
+    more = f" {OF_RUNS}" if over.seeds < SEEDS_NEEDED and BELOW in words else ""
     if TIED not in words:
         return f"On {where} one configuration is better than all {len(words) - 1} others.{more}"
     below = words.count(BELOW)

@@ -5,6 +5,7 @@ are going on and by two processes at once: files are replaced whole.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -125,7 +126,18 @@ def _figures(found: Findings, curves: Sequence[Curve],
     for name, (title, draw) in planned(found, curves).items():
         drawings[name] = (inline(save(draw(False), folder, name), title),
                           inline(svg(draw(True), f"{name}-narrow"), title))
-    for file in folder.glob("*.*"):  # of an earlier study file: their numbers are another report's
-        if file.stem not in {*drawings, "confusion"} and file.suffix in (".png", ".svg"):
-            file.unlink(missing_ok=True)
+    _forget_others(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
     return drawings
+
+
+def _forget_others(folder: Path, names: set[str]) -> None:
+    """Remove figures of the page that is to be replaced which this one has not.
+
+    Those that are newer than that page are of another report, which is being written just now.
+    """
+    page = folder.parent / "index.html"
+    written = page.stat().st_mtime if page.is_file() else 0.0
+    for file in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        with suppress(FileNotFoundError):
+            if file.stem not in names and file.stat().st_mtime <= written:
+                file.unlink()

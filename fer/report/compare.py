@@ -96,10 +96,14 @@ class Family:
         return sum(pair.winner is not None for pair in self.pairs)
 
     @property
-    def of_runs(self) -> str:
-        """What has to follow a number of winners where some are of few seeds; or nothing."""
-        few = any(pair.of_runs for pair in self.pairs)
-        return f", of these runs (fewer than {SEEDS_NEEDED} seeds)" if few else ""
+    def of_runs(self) -> bool:
+        """Whether a winner is one of these trained runs only."""
+        return any(pair.of_runs for pair in self.pairs)
+
+    @property
+    def of_whom(self) -> str:
+        """What has to follow a number of winners; nothing where all are of enough seeds."""
+        return f", of these runs (fewer than {SEEDS_NEEDED} seeds)" if self.of_runs else ""
 
 
 def compare(study: Study, analysis: Analysis) -> list[Family]:

@@ -92,6 +92,10 @@ class Gallery:
     shown: tuple[tuple[Shown, str], ...]
     lost: tuple[str, ...]
 
+    def verb(self, one: str, many: str) -> str:
+        """Return the verb that goes with how many there are."""
+        return one if self.total == 1 else many
+
 
 @dataclass(frozen=True)
 class Comparisons:
@@ -221,14 +225,8 @@ def _rows(analysis: Analysis) -> tuple[Row, ...]:
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
             points(gaps.get("uar")),
             tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split)),
-            _rank(analysis.cells.get((config.config_id, analysis.main_split())))))
+            analysis.main_score(config)))
     return tuple(rows)
-
-
-def _rank(cell: Cell | None) -> float:
-    """Return the UAR that a configuration is judged by; below all where it has none."""
-    value = cell.metrics["uar"].value if cell else None
-    return -1.0 if value is None else value
 
 
 def _in_gap(analysis: Analysis, split: str) -> bool:

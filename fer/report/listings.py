@@ -1,8 +1,8 @@
 """The tables of a report, from its findings. What the columns mean is said in their captions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from fer.evaluate.interval import SEEDS_NEEDED
+from fer.evaluate.interval import SEEDS_NEEDED, Interval
 from fer.report.across import BELOW, BEST, Across
 from fer.report.analyse import AT_PRIOR, FEW_PICTURES, NET, Analysis, Config
 from fer.report.compare import Family, Pair
@@ -43,7 +43,7 @@ def results(analysis: Analysis, over: Across | None, pooled: Sequence[Ensemble])
             *(scored(cell.metrics["uar"] if cell else None) for cell in cells),
             *([apart(analysis.gaps.get(config.config_id, {}).get("uar"), "strong")]
               if analysis.gaps else []),
-            *([_standing(standing.get(config.config_id), min(seeds))] if standing else []),
+            *([_standing(standing.get(config.config_id), over.seeds)] if standing and over else []),
             Field("–".join(dict.fromkeys((str(min(seeds)), str(max(seeds))))), float(max(seeds)))])
     for one in pooled:
         rows.append([
@@ -84,23 +84,23 @@ def other_metrics(analysis: Analysis, pooled: Sequence[Ensemble]) -> Listing:
         for split in analysis.splits:
             cell = analysis.cells.get((config.config_id, split))
             if cell is not None:
-                rows.append([text(config.label), text(split), scored(cell.metrics["accuracy"]),
-                             scored(cell.metrics["macro_f1"]),
-                             *(number(cell.plain.get(name)) for name in
-                               ("auroc", "nll", "brier", "ece")), number(cell.n),
+                rows.append([text(config.label), text(split), *_metrics(cell.metrics, cell.plain),
                              number(cell.metrics["accuracy"].seeds)])
     for one in pooled:
-        for split, metrics in one.metrics.items():
-            rows.append([text(f"{one.name} · ensemble: {one.how}"), text(split),
-                         scored(metrics["accuracy"]), scored(metrics["macro_f1"]),
-                         *(number(one.plain[split][name]) for name in
-                           ("auroc", "nll", "brier", "ece")),
-                         number(metrics["accuracy"].n[0]), text(count(len(one.members), "run"))])
+        rows += [[text(f"{one.name} · ensemble: {one.how}"), text(split),
+                  *_metrics(metrics, one.plain[split]), text(count(len(one.members), "run"))]
+                 for split, metrics in one.metrics.items()]
     return listing(
         "Other metrics, means over seeds; accuracy and macro-F1 move with the class mix of a set",
         [Column("configuration"), Column("test set"),
          *(Column(head, number=True) for head in heads), Column("n", number=True),
          Column("seeds", number=True)], rows)
+
+
+def _metrics(metrics: Mapping[str, Interval], plain: Mapping[str, float | None]) -> list[Field]:
+    return [scored(metrics["accuracy"]), scored(metrics["macro_f1"]),
+            *(number(plain.get(name)) for name in ("auroc", "nll", "brier", "ece")),
+            number(metrics["accuracy"].n[0])]
 
 
 def gaps(analysis: Analysis) -> Listing:

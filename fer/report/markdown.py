@@ -25,9 +25,11 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
     parts += _results(said) + _comparisons(said)
     if said.wrong:
         parts += _gallery("Wrong for every model", said.wrong,
-                          f"are wrong for all {said.wrong.models} models")
+                          f"{said.wrong.verb('is', 'are')} wrong for all {said.wrong.models} "
+                          "models")
     if said.disputed:
-        parts += _gallery("Where models disagree", said.disputed, "have more than one answer")
+        parts += _gallery("Where models disagree", said.disputed,
+                          f"{said.disputed.verb('has', 'have')} more than one answer")
     if said.problems:
         parts += ["## What is missing or damaged", _bullets(said.problems)]
     if said.failures:
@@ -66,7 +68,7 @@ def _comparisons(said: Contents) -> list[str]:
     for one in said.comparisons:
         family = one.family
         parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
-                  f"{len(family.pairs)} outside the noise{family.of_runs}", *_listed(one.pairs),
+                  f"{len(family.pairs)} outside the noise{family.of_whom}", *_listed(one.pairs),
                   *_listed(one.pooled), *_listed(one.omnibus)]
     return ["## Planned comparisons", *parts] if parts else []
 

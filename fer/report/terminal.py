@@ -51,12 +51,13 @@ def _table(said: Contents, wide: bool) -> Table:
     if said.has_gap:
         table.add_column("gap\npoints", justify="right", no_wrap=True, style="bold")
     table.add_column("seeds", justify="right", no_wrap=True)
-    shown = sorted(said.rows, key=lambda row: -row.rank)[:MOST_ROWS]
-    if len(shown) < len(said.rows):
+    shown = said.rows
+    if len(shown) > MOST_ROWS:
+        shown = tuple(sorted(shown, key=lambda row: -row.rank)[:MOST_ROWS])
         table.caption = (f"{MOST_ROWS} of {len(said.rows):,} configurations, the highest on "
                          f"{said.judged_on}; summary.csv has all")
         table.caption_justify = "left"
-    for row in shown if table.caption else said.rows:
+    for row in shown:
         values = [*row.scores, *([row.gap] if said.has_gap else [])]
         if not wide:
             values = [value.replace(" [", "\n[", 1) for value in values]

@@ -51,16 +51,9 @@ def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
              if any((config.config_id, split) in analysis.cells for split in analysis.splits)]
     if len(there) <= MOST_SHOWN:
         return there, ""
-    split = analysis.main_split()
-
-    def score(config: Config) -> float:
-        cell = analysis.cells.get((config.config_id, split))
-        value = cell.metrics["uar"].value if cell else None
-        return -1.0 if value is None else value
-
-    best = sorted(there, key=score, reverse=True)[:MOST_SHOWN]
+    best = sorted(there, key=analysis.main_score, reverse=True)[:MOST_SHOWN]
     return best, (f"the {MOST_SHOWN} of {len(there):,} configurations with the highest UAR on "
-                  f"{split}; all are in summary.csv")
+                  f"{analysis.main_split()}; all are in summary.csv")
 
 
 def say_left_out(figure: "Figure", note: str) -> None:

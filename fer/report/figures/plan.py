@@ -37,9 +37,9 @@ def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Dr
         plans["agreement"] = ("Agreement of configurations, mean Cohen's kappa",
                               partial(agreement_figure, over.agreement, over.split))
     if curves:
-        sizes = {curve.run.train_on: curve.pictures for curve in curves if curve.pictures}
-        sizes |= {run.train_on: len(found.gathered.validation[run.run])
-                  for run in found.gathered.runs if run.run in found.gathered.validation}
+        sizes = found.provenance.validation | {
+            run.train_on: len(found.gathered.validation[run.run])
+            for run in found.gathered.runs if run.run in found.gathered.validation}
         plans["curves"] = ("Validation UAR by epoch",
                            partial(curves_figure, curves, analysis.configs, sizes))
     return plans

@@ -11,12 +11,14 @@ from typing import Any
 from fer.report.answer import DRAWINGS
 from fer.report.contents import Contents
 
+MOST_NOTES, MOST_ERRORS = 200, 40  # that are read on a page; report.md has all
 HERE = Path(__file__).parent
 
 
 def page(said: Contents, drawings: Mapping[str, tuple[str, str]]) -> str:
     """Return a study's page; `drawings` maps a figure's name to its wide and narrow inline SVG."""
-    return render("page.html", said=said, drawings=drawings)
+    return render("page.html", said=said, drawings=drawings, most_notes=MOST_NOTES,
+                  most_errors=MOST_ERRORS)
 
 
 def render(template: str, **values: Any) -> str:

@@ -5,22 +5,16 @@ from dataclasses import dataclass
 
 from fer.report.read.collect import ReportRun
 from fer.report.read.memory import Memory
-from fer.report.read.settings import mapping
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation UAR by epoch of one run.
-
-    Attributes:
-        phases: the phase of each point. pictures: of the validation split; None where unknown.
-    """
+    """Validation UAR by epoch of one run; `phases` is the phase of each point."""
 
     run: ReportRun
     epochs: tuple[float, ...]
     val_uar: tuple[float, ...]
     phases: tuple[str, ...]
-    pictures: int | None = None
 
 
 def read_curve(run: ReportRun, memory: Memory) -> Curve | None:
@@ -44,13 +38,4 @@ def read_curve(run: ReportRun, memory: Memory) -> Curve | None:
         return None
     epochs = sorted(points)
     return Curve(run, tuple(map(float, epochs)), tuple(points[epoch][0] for epoch in epochs),
-                 tuple(points[epoch][1] for epoch in epochs), _pictures(run, memory))
-
-
-def _pictures(run: ReportRun, memory: Memory) -> int | None:
-    try:
-        found = mapping(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
-    except (OSError, ValueError):
-        return None
-    number = found.get("validation_pictures")
-    return number if isinstance(number, int) else None
+                 tuple(points[epoch][1] for epoch in epochs))

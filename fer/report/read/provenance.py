@@ -21,6 +21,7 @@ class Provenance:
 
     Attributes:
         digests: split -> digests of its content that runs were trained or validated on.
+        validation: training set -> pictures of the validation split of a run on it.
         settings: a sentence; empty where no run says any.
         mixed: what keeps the runs from being of one known state of the code; empty if nothing.
     """
@@ -29,6 +30,7 @@ class Provenance:
     commits: tuple[str, ...]
     machines: tuple[str, ...]
     digests: dict[str, tuple[str, ...]]
+    validation: dict[str, int]
     settings: str
     mixed: str = ""
 
@@ -39,6 +41,7 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
     commits: Counter[str] = Counter()
     machines: Counter[str] = Counter()
     digests: dict[str, set[str]] = {}
+    validation: dict[str, int] = {}
     for run in runs:
         facts = _read(run, memory)
         if not facts:
@@ -49,16 +52,18 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         commits[f"{str(git.get('commit') or 'unknown')[:12]}"
                 f"{DIRTY if git.get('dirty') else ''}"] += 1
         hardware = facts.get("gpu") or facts.get("cpu") or facts.get("machine")
-        ranks = facts.get("world_size") or 1
-        machines[f"{hardware}, {count(ranks, 'process')}, precision "
-                 f"{facts.get('precision')}"] += 1
+        ranks = facts.get("world_size")
+        processes = f", {count(ranks, 'process')}" if isinstance(ranks, int) else ""
+        machines[f"{hardware}{processes}, precision {facts.get('precision')}"] += 1
+        if isinstance(pictures := facts.get("validation_pictures"), int):
+            validation[run.train_on] = pictures
         for split, digest in mapping(facts.get("digests")).items():
             if "/" not in split:  # weights, mask types
                 continue
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
-                      settings(runs, memory), _mixed(commits, versions))
+                      validation, settings(runs, memory), _mixed(commits, versions))
 
 
 def _mixed(commits: Counter[str], versions: Counter[str]) -> str:

@@ -77,7 +77,7 @@ def _given(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set(value: Any) -> bool:
-    return value not in (None, "", False) and value != {} and value != []  # 0 is False
+    return value not in (None, "", 0, {}, [])  # 0 is False too
 
 
 def _tree(run: ReportRun, memory: Memory) -> dict[str, Any]:
@@ -92,11 +92,10 @@ def _tree(run: ReportRun, memory: Memory) -> dict[str, Any]:
 def _settings_of(tree: dict[str, Any]) -> dict[str, str]:
     """Return the settings of one run as dotted keys."""
     backbone = mapping(tree.get("backbone"))
-    init = mapping(mapping(tree.get("recipe")).get("init"))
-    pretrained = init.get("source") == "pretrained"
+    start = mapping(mapping(tree.get("recipe")).get("init")).get("source")
+    weights = _given(mapping(backbone.get("pretrained"))) if start == "pretrained" else {}
     sections = {section: mapping(tree.get(section)) for section in SECTIONS}
-    flat = {"input size": backbone.get("input_size"), "starts from": (_given(mapping(
-        backbone.get("pretrained"))) or None) if pretrained else None, **{
+    flat = {"input size": backbone.get("input_size"), "starts from": weights or None, **{
         f"{section}.{key}": value for section, values in sections.items()
         for key, value in values.items() if key not in IDLE.get(str(values.get("name")), ())}}
     return {key: _text(value) for key, value in flat.items()
