@@ -148,7 +148,7 @@ def test_scripts_work_from_another_folder(study: dict[str, str], tmp_path: Path)
 def test_detach_returns_at_once_and_the_study_ends_in_the_background(
     study: dict[str, str], tmp_path: Path
 ) -> None:
-    env = {**study, "FER_HOME": str(tmp_path)}
+    env = {**study, "FER_HOME": str(tmp_path), "FER_INJECT": "slow:1"}
     begun, used = time.monotonic(), processor_seconds()
     done = launch("sweep", study["STUDY"], "--detach", "grid.seed=[0]", **env)
     assert done.returncode == 0 and processor_seconds() - used < 5, done.stderr
