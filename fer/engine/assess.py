@@ -60,7 +60,7 @@ def assess(
     model = trained_model(folder, session)
     body, kept = Body(model, config, session), keeps_its_body(config.recipe)
     if not kept:  # what is kept of a body is that of training
-        laid_out(model)
+        laid_out(session, model)
 
     def leave_if_asked() -> None:
         if session.agree(stop())[0]:
@@ -123,7 +123,7 @@ def publish(folder: Path, split: str, digest: str, found: Predictions) -> None:
 def answers_of(session: Session, model: Classifier, test: Source, batch_size: int,
                turned: bool) -> Predictions:
     """Return the predictions of any model on any pictures."""
-    logits = predict_logits(session, laid_out(model), test, batch_size, turned=turned)
+    logits = predict_logits(session, laid_out(session, model), test, batch_size, turned=turned)
     return table(test, model, logits)
 
 
