@@ -21,6 +21,7 @@ from fer.evaluate.metrics import mean_recall, scores
 from fer.evaluate.predictions import Predictions
 
 RESAMPLES = 4000  # Monte-Carlo error of a 95 % limit: about 0.03 standard errors
+SEEDS_NEEDED = 5  # below, the spread of seeds cannot be estimated: 76 % coverage with two
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,11 @@ def _doubt_the_flawless(observed: np.ndarray, found: dict[str, np.ndarray], tabl
     """Give the recall of a class that all seeds get right throughout, or wrong, a spread.
 
     Its resamples are all alike, as if eleven pictures that are all right proved that every picture
-    is: UAR would rest on the other classes alone, and its 95 % limits hold in 90 % of sets. The
-    recall is drawn from what Jeffreys' prior leaves possible after so many people (Brown, Cai and
-    DasGupta 2001, 10.1214/ss/1009213286), alike for all models that are measured on them.
+    is. The recall is drawn from what Jeffreys' prior leaves possible after so many people (Brown,
+    Cai and DasGupta 2001, 10.1214/ss/1009213286), alike for all models that are measured on them.
+    UAR has that spread below five seeds, where its 95 % limits hold in 90 % of sets without, and
+    where it would have none. Five seeds that are all right have seen more than one has: with
+    theirs, the limits hold in 94 to 96 % without, and would in up to 99 %.
 
     Args:
         observed: recall, S x C. found: `scores` of the resamples, whose recall and uar are changed.
@@ -187,9 +190,10 @@ def _doubt_the_flawless(observed: np.ndarray, found: dict[str, np.ndarray], tabl
     for place in np.flatnonzero(alike):
         drawn = generator("flawless", tables.classes[place], *tables.people).beta(
             support[place] + 0.5, 0.5, len(recall))[:, None]
-        recall[..., place] = np.where(np.isfinite(recall[..., place]), 
+        recall[..., place] = np.where(np.isfinite(recall[..., place]),
                                       np.abs(1 - observed[0, place] - drawn), np.nan)
-    found["uar"] = mean_recall(recall)
+    if len(observed) < SEEDS_NEEDED or alike[support > 0].all():
+        found["uar"] = mean_recall(recall)
 
 
 def difference(left: Draws, right: Draws) -> Draws:

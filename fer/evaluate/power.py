@@ -5,8 +5,8 @@ from math import ceil
 
 import numpy as np
 
-from fer.evaluate.bootstrap import Draws, difference
-from fer.evaluate.interval import LEVEL, SEEDS_NEEDED, interaction
+from fer.evaluate.bootstrap import SEEDS_NEEDED, Draws, difference
+from fer.evaluate.interval import LEVEL, interaction
 
 POWER = 0.8  # the usual chance to find a difference that is there (Cohen 1988)
 

@@ -6,22 +6,21 @@ hold for the trained models at hand, seed by seed. What is claimed rests on the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from fer.evaluate.bootstrap import Draws, generator
+from fer.evaluate.bootstrap import SEEDS_NEEDED, Draws, generator
 from fer.evaluate.interval import (
     LEVEL,
     SEEDS_AND_TEST,
-    SEEDS_NEEDED,
     TEST_SAMPLING,
     Interval,
+    Level,
     alike_for_seeds,
     interaction,
-    limits_of,
-    stretch,
+    limits_around,
 )
 
 MIDDLE = 0.25  # cut from either end for the interquartile mean (Agarwal et al. 2021, 2108.13264)
@@ -63,29 +62,55 @@ def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
     """Return the interquartile mean over runs: all configurations of `draws` and all their seeds.
 
     Less moved by a single failed run than the mean. Seeds are resampled within configurations, as
-    people are everywhere; below five seeds people only.
+    people are everywhere; below five seeds people only. As in `interval_of`, what comes of other
+    people and what comes of other seeds is added up.
     """
-    return _over_runs([draws], metric, lambda groups: _trimmed(np.concatenate(groups[0], axis=-1)))
+    first, seeds = draws[0], min(len(one.seeds) for one in draws)
+    sizes = {"seeds": seeds, "n": first.n, "people": first.people}
+    kind = SEEDS_AND_TEST if seeds >= SEEDS_NEEDED else TEST_SAMPLING
+    value = float(_trimmed([one.observed[metric] for one in draws]))
+    if not np.isfinite(value):
+        return Interval(None, None, None, kind, **sizes)  # type: ignore[arg-type]
+    found = _trimmed([one.resampled[metric] for one in draws])
+    there, people = np.isfinite(found), first.effective[metric]
+    if people < 2 or there.sum() < 2:
+        return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
+    apart = found[there] - value
+    levels = [Level.of(apart, people)]
+    if kind == SEEDS_AND_TEST:
+        own = {id(one): one for one in draws}  # one in several places is drawn once
+        picked = {key: _other_seeds(one, metric, str(place), len(found))[there]
+                  for place, (key, one) in enumerate(own.items())}
+        moved = _trimmed([picked[id(one)] for one in draws]) - value
+        levels = [Level.of(np.sqrt(_alike(draws, metric)) * apart, people),
+                  Level.of(moved, seeds, sum(len(one.seeds) - 1 for one in own.values()))]
+    return Interval(value, *limits_around(value, levels, first.least), kind, **sizes)  # type: ignore[arg-type]
 
 
 def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> Interval:
-    """Return the probability that a run of `left` beats one of `right`, ties counted by half.
+    """Return how probable it is that a run of `left` beats one of `right`, on such a test set.
+
+    Ties count by half; one half is "no better". On a larger test set runs that differ would beat
+    each other more surely: the probability is that of sets of this size.
 
     Args:
         left, right: the same configurations in the same order but for what is compared; the mean
-            over them is taken. One half is "no better".
+            over them is taken.
 
     Without limits below five seeds: few runs that all win do so in every resample of people, and
     limits of [1, 1] would say that no other seed ever loses.
     """
-    found = _over_runs([left, right], metric, lambda groups: np.mean(
-        [_beats(one, two) for one, two in zip(*groups, strict=True)], axis=0))
-    if found.kind != SEEDS_AND_TEST or found.value is None or found.low is None:
-        return replace(found, low=None, high=None)
-    assert found.high is not None
+    first, seeds = left[0], min(len(one.seeds) for one in (*left, *right))
+    sizes = {"seeds": seeds, "n": first.n, "people": first.people}
+    kind = SEEDS_AND_TEST if seeds >= SEEDS_NEEDED else TEST_SAMPLING
+    value = float(np.mean([_beats(one.observed[metric], two.observed[metric])
+                           for one, two in zip(left, right, strict=True)]))
+    if not np.isfinite(value):
+        return Interval(None, None, None, kind, **sizes)  # type: ignore[arg-type]
+    if kind != SEEDS_AND_TEST:
+        return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     configs = len({id(one) for one in left})  # each stands once for every other value
-    low, high = _limits_of_share(found.value, found.seeds, configs)
-    return replace(found, low=min(found.low, low), high=max(found.high, high))
+    return Interval(value, *_limits_of_share(value, seeds, configs), kind, **sizes)  # type: ignore[arg-type]
 
 
 def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, float]:
@@ -93,7 +118,8 @@ def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, floa
 
     Where few runs all win, no resample of them knows of one that does not: limits by solving for
     the probabilities that are just as far away as their own spread allows (Newcombe 2006, method 5,
-    10.1002/sim.2324), with the spread of the mean over `configs`.
+    10.1002/sim.2324), with the spread of the mean over `configs`. What other people would do is
+    less than a sixth of it.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm
@@ -108,43 +134,6 @@ def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, floa
             brentq(away, share + tiny, 1 - tiny) if share < 1 - 2 * tiny else 1.0)
 
 
-Scores = list[list[np.ndarray]]  # nested as the groups of draws are; seeds are the last axis
-
-
-def _over_runs(groups: Sequence[Sequence[Draws]], metric: str,
-               statistic: Callable[[Scores], np.ndarray]) -> Interval:
-    """Return a statistic of the scores of runs with its limits.
-
-    As in `interval_of`, what comes of other people and what comes of other seeds is added up, each
-    stretched for their number.
-
-    Args:
-        statistic: of scores (... x S) to (...), between 0 and 1.
-    """
-    every = [one for group in groups for one in group]
-    first, seeds = every[0], min(len(one.seeds) for one in every)
-    value = float(statistic([[one.observed[metric] for one in group] for group in groups]))
-    kind = SEEDS_AND_TEST if seeds >= SEEDS_NEEDED else TEST_SAMPLING
-    if not np.isfinite(value):
-        return Interval(None, None, None, kind, seeds, first.n, first.people)
-    found = statistic([[one.resampled[metric] for one in group] for group in groups])
-    there = np.isfinite(found)
-    if first.effective[metric] < 2 or there.sum() < 2:
-        return Interval(value, None, None, kind, seeds, first.n, first.people)
-    deviations = stretch(first.effective[metric]) * (found - value)
-    if kind == SEEDS_AND_TEST:
-        own = list({id(one): one for one in every}.values())  # one in several places is one draw
-        picked = {id(one): _other_seeds(one, metric, str(place), len(found))
-                  for place, one in enumerate(own)}
-        moved = statistic([[picked[id(one)] for one in group] for group in groups]) - value
-        freedom = sum(len(one.seeds) - 1 for one in own)
-        deviations *= np.sqrt(_alike(groups, metric))
-        deviations += stretch(seeds, freedom) * moved
-    low, high = np.clip(value + limits_of(deviations[there]), 0.0, 1.0)
-    return Interval(value, float(min(low, value)), float(max(high, value)), kind, seeds, first.n,
-                    first.people)
-
-
 def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarray:
     """Return the scores as measured of seeds that are drawn again, R x S."""
     observed = one.observed[metric]
@@ -152,29 +141,27 @@ def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarr
     return observed[generator("runs", word, str(size[1])).integers(0, size[1], size)]
 
 
-def _alike(groups: Sequence[Sequence[Draws]], metric: str) -> float:
-    """Return `alike_for_seeds` of the mean over one group, or of what two groups are apart."""
+def _alike(draws: Sequence[Draws], metric: str) -> float:
+    """Return `alike_for_seeds` of the mean over all runs."""
     whole = np.logical_and.reduce([np.isfinite(one.resampled[metric]).all(axis=1)
-                                   for group in groups for one in group])
-    own, means = 0.0, []
-    for group in groups:
-        scores = {id(one): one.resampled[metric][whole].astype(np.float64) for one in group}
-        means.append(np.mean([scores[id(one)].mean(axis=1) for one in group], axis=0))
-        counts = Counter(id(one) for one in group)
-        own += sum(interaction(one.observed[metric], scores[id(one)]) / len(one.seeds)
-                   * (counts[id(one)] / len(group)) ** 2
-                   for one in {id(one): one for one in group}.values())
-    return alike_for_seeds(float(np.var(means[0] - means[1] if means[1:] else means[0])), own)
+                                   for one in draws])
+    scores = {id(one): one.resampled[metric][whole].astype(np.float64) for one in draws}
+    mean = np.mean([scores[id(one)].mean(axis=1) for one in draws], axis=0)
+    counts = Counter(id(one) for one in draws)
+    own = sum(interaction(one.observed[metric], scores[id(one)]) / len(one.seeds)
+              * (counts[id(one)] / len(draws)) ** 2
+              for one in {id(one): one for one in draws}.values())
+    return alike_for_seeds(float(mean.var()), own)
 
 
-def _trimmed(scores: np.ndarray) -> np.ndarray:
+def _trimmed(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the interquartile mean (...) of all runs, each of `scores` (... x S)."""
     from scipy.stats import trim_mean
 
-    return np.asarray(trim_mean(scores, MIDDLE, axis=-1))
+    return np.asarray(trim_mean(np.concatenate(scores, axis=-1), MIDDLE, axis=-1))
 
 
-def _beats(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the share of pairs in which `left` (... x S) is above `right` (... x T)."""
-    apart = left[..., :, None] - right[..., None, :]
-    won = np.where(np.isnan(apart), np.nan, (apart > 0) + 0.5 * (apart == 0))
-    return np.asarray(won.mean(axis=(-1, -2)))
+def _beats(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the share of pairs in which one of `left` (S) is above one of `right` (T)."""
+    apart = left[:, None] - right
+    return float(np.where(np.isnan(apart), np.nan, (apart > 0) + 0.5 * (apart == 0)).mean())

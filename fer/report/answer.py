@@ -8,7 +8,8 @@ are compared over the backbones, recipes and other axes that all of them have, i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.interval import SEEDS_NEEDED, Interval, interval_of
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.interval import Interval, interval_of
 from fer.report.across import BELOW, TIED, Across
 from fer.report.analyse import NET, Analysis, Config, gap_draws, over_configs
 from fer.report.compare import Family

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 
 from fer.config.study import Comparison, Study
-from fer.evaluate.bootstrap import difference
-from fer.evaluate.interval import LEVEL, SEEDS_NEEDED, Interval, interval_of
+from fer.evaluate.bootstrap import SEEDS_NEEDED, difference
+from fer.evaluate.interval import LEVEL, Interval, interval_of
 from fer.evaluate.significance import McNemar, cochran_q, mcnemar
 from fer.report.analyse import FEW_PICTURES, Analysis, Cell, Config, gap_draws
 from fer.report.pooled import Pooled, pool

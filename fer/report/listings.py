@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fer.evaluate.interval import SEEDS_NEEDED, Interval
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.interval import Interval
 from fer.report.across import BELOW, BEST, Across
 from fer.report.analyse import AT_PRIOR, FEW_PICTURES, NET, Analysis, Config
 from fer.report.compare import Family, Pair

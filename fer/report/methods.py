@@ -2,9 +2,8 @@
 
 from importlib.metadata import version
 
-from fer.evaluate.bootstrap import RESAMPLES
+from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED
 from fer.evaluate.calibration import CALIBRATION_BINS
-from fer.evaluate.interval import SEEDS_NEEDED
 from fer.evaluate.power import POWER
 from fer.report.across import MOST_COMPARED
 from fer.report.analyse import FEW_PICTURES, Analysis
@@ -21,13 +20,16 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "its number is the mean over its seeds, and nothing else is pooled. AUROC is the mean of "
         "each class against the rest; NLL is in nats, the Brier score is summed over the classes, "
         f"ECE has {CALIBRATION_BINS} equal-width bins.",
-        f"Intervals are 95 % percentile bootstrap intervals of {RESAMPLES:,} resamples of people, "
+        f"Intervals are 95 % bootstrap intervals of {RESAMPLES:,} resamples of people, "
         "not of pictures: all pictures of a person are drawn together, and the same people are "
         "drawn for every model, so that differences on one test set are paired. With "
-        f"{SEEDS_NEEDED} seeds or more, seeds are resampled too. Both levels are widened for "
-        "small numbers by √(n/(n−1)) · t/z; what other people do to each seed in its own way "
-        "is counted once, with the seeds. p of a difference is that of t with Satterthwaite's "
-        "degrees of freedom over the two variances.",
+        f"{SEEDS_NEEDED} seeds or more, seeds are resampled too; what other people do to each "
+        "seed in its own way is counted once, with the seeds. For small numbers the deviations of "
+        "each level are widened by √(n/(n−1)), and their sum from a normal distribution's quantile "
+        "to that of a mixture of t distributions, one with the degrees of freedom of each level, "
+        "in the proportion of their variances (of one share, accuracy or a recall, that of people "
+        "is normal); p of a difference is that mixture's. Limits of a score are as far to either "
+        "side of it on the logit axis, those of a difference are percentiles.",
         "The gap is synthetic minus real of the same models, in UAR and recall per class; people "
         "of the two sets are drawn independently where they are different people. Accuracy and "
         "macro-F1 move with the class mix, so their gaps are given with the class shares of the "
@@ -41,8 +43,8 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "UAR does not, and the reverse.",
         "The interquartile mean leaves out the best and the worst quarter, of four runs or more; "
         "the probability of improvement is that of a run to beat one of another value, alike in "
-        "all else (Agarwal et al. 2021); their limits are widened alike, and those of "
-        f"the latter, given for {SEEDS_NEEDED} seeds or more, hold Newcombe's (2006, method 5). "
+        "all else (Agarwal et al. 2021), on a test set of this size, with Newcombe's limits (2006, "
+        f"method 5) for {SEEDS_NEEDED} seeds or more. "
         "Effective robustness is "
         "the distance on real masks from the least-squares line over all configurations on "
         "probit axes (Miller et al. 2021), fitted again in every resample; its limits do not hold "

@@ -5,7 +5,8 @@ Used by the page, the Markdown, the LaTeX and the terminal, so that all say the 
 
 from collections.abc import Sequence
 
-from fer.evaluate.interval import SEEDS_NEEDED, TEST_SAMPLING, Interval
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.interval import TEST_SAMPLING, Interval
 
 NONE = "–"
 
