@@ -279,9 +279,13 @@ def test_where_the_line_falls_there_is_no_effective_robustness_and_it_is_said() 
 def test_a_damaged_record_of_the_machine_is_left_out(small: Simulated, content: str) -> None:
     (small.runs[0].folder / "env.json").write_text(content)
     (small.runs[1].folder / "env.json").write_text(
-        '{"python": "3.11", "packages": {"torch": "2.10"}, "digests": {"lfw/train": "abc"}}')
+        '{"python": "3.11", "packages": {"torch": "2.10"}, '
+        '"digests": {"lfw/train": "abc", "weights": "123", "mask_types": "9"}}')
     lines = build(small).said.methods
-    assert any("torch 2.10" in line for line in lines) and any("lfw/train abc" in x for x in lines)
+    assert any("torch 2.10" in line for line in lines)
+    (digests,) = [line for line in lines if "lfw/train abc" in line]
+    assert f"starting weights of {small.runs[1].backbone} 123" in digests
+    assert "mask_types" not in digests
 
 
 def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(

@@ -86,21 +86,19 @@ class Level:
 
     Attributes:
         deviations: R; of the resamples, as wide as an unbiased variance has it.
+        variance: of the value, as far as it comes of this level.
         freedom: degrees of freedom of that variance.
     """
 
     deviations: np.ndarray
+    variance: float
     freedom: float
 
     @classmethod
     def of(cls, deviations: np.ndarray, count: float, freedom: float | None = None) -> "Level":
         """Return the level of a mean of `count` ones: a bootstrap's variance divides by n."""
-        return cls(np.sqrt(count / (count - 1)) * deviations, freedom or count - 1)
-
-    @property
-    def variance(self) -> float:
-        """Of the value, as far as it comes of this level."""
-        return float(self.deviations.var())
+        wide = np.sqrt(count / (count - 1)) * deviations
+        return cls(wide, float(wide.var()), freedom or count - 1)
 
 
 def limits_around(value: float, levels: Sequence[Level], least: float) -> tuple[float, float]:

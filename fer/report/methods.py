@@ -70,6 +70,6 @@ def _origin(analysis: Analysis, origin: Provenance) -> list[str]:
         ("Trained with", origin.versions), ("Commit", origin.commits),
         ("Hardware", origin.machines)) if found]
     if origin.digests:
-        lines.append("Digests of what was trained and validated on: " + "; ".join(
+        lines.append("Digests of what runs began with, trained and validated on: " + "; ".join(
             f"{split} {' and '.join(found)}" for split, found in origin.digests.items()) + ".")
     return lines

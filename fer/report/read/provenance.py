@@ -20,7 +20,7 @@ class Provenance:
     """What a reader needs to repeat the numbers; each line says how many runs it holds for.
 
     Attributes:
-        digests: split -> digests of its content that runs were trained or validated on.
+        digests: split, or starting weights -> digests of its content, as runs had it.
         validation: training set -> pictures of the validation split of a run on it.
         settings: a sentence; empty where no run says any.
         mixed: what keeps the runs from being of one known state of the code; empty if nothing.
@@ -58,7 +58,9 @@ def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
         if isinstance(pictures := facts.get("validation_pictures"), int):
             validation[run.train_on] = pictures
         for split, digest in mapping(facts.get("digests")).items():
-            if "/" not in split:  # weights, mask types
+            if split == "weights":
+                split = f"starting weights of {run.backbone}"
+            elif "/" not in split:  # mask types
                 continue
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
