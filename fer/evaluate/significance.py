@@ -82,8 +82,9 @@ def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
         picked = {key: _other_seeds(one, metric, str(place), len(found))[there]
                   for place, (key, one) in enumerate(own.items())}
         moved = _trimmed([picked[id(one)] for one in draws]) - value
-        levels = [Level.of(np.sqrt(_alike(draws, metric)) * apart, people),
-                  Level.of(moved, seeds, sum(len(one.seeds) - 1 for one in own.values()))]
+        # as it is: few runs drawn again trim each other, which moves the middle more than new ones
+        runs = Level(moved, float(moved.var()), sum(len(one.seeds) - 1 for one in own.values()))
+        levels = [Level.of(np.sqrt(_alike(draws, metric)) * apart, people), runs]
     return Interval(value, *limits_around(value, levels, first.least), kind, **sizes)  # type: ignore[arg-type]
 
 
