@@ -2,8 +2,9 @@
 
     python benchmarks/interval_coverage.py [--sets 600]      # a table; minutes on two cores
 
-Whether a picture is called rightly depends on how hard it is (the same for all seeds), on chance,
-and on how good a seed is, so that recall has a closed form: Phi(ease / sqrt(2 + spread²)).
+Whether a picture is called rightly depends on how hard it is (for all models, and for the seeds of
+one), on chance, and on how good a seed is, so that recall has a closed form:
+Phi(ease / sqrt(2 + own² + spread²)).
 """
 
 import argparse
@@ -25,6 +26,7 @@ MASTERED = ((135, FEW_SHARES, (0.95, 0.95, 0.95)), (135, FEW_SHARES, (0.98, 0.98
             (135, FEW_SHARES, (0.9, 0.9, 0.9)), (135, FEW_SHARES, (0.2, 0.7, 0.85)),
             (300, FEW_SHARES, (0.98, 0.95, 0.95)), (300, SHARES, (0.97, 0.97, 0.97)))  # recalls
 SPREADS = (0.0, 0.3, 0.6)  # between seeds: not at all, some, a lot
+OWN = (0.0, 0.7)  # how much harder or easier a picture is for one model, all its seeds
 SIZES, SEEDS = (100, 135, 300), (1, 5, 10)
 
 
@@ -38,16 +40,19 @@ def draw_pictures(rng: np.random.Generator, n: int, shares: np.ndarray = SHARES)
 
 def simulate(rng: np.random.Generator, n: int, seeds: int, spread: float = 0.0,
              crowd: str = "p", skill: float | np.ndarray = 0.0,
-             pictures: Pictures | None = None) -> dict[int, Predictions]:
+             pictures: Pictures | None = None, own: float = 0.0) -> dict[int, Predictions]:
     """Return predictions by seed on n pictures, two a person.
 
-    The recall of a class is Phi((EASE + skill) / sqrt(2 + spread²)).
+    The recall of a class is Phi((EASE + skill) / sqrt(2 + own² + spread²)).
 
     Args:
+        own: how much harder or easier pictures are for this model, all of its seeds.
         skill: of all classes, or of each.
         pictures: on which other models are measured too; None draws them.
     """
     labels, hard = pictures or draw_pictures(rng, n)
+    if own:
+        hard = hard + own * rng.normal(size=n)
     found = {}
     for seed in range(seeds):
         noise = rng.normal(size=n) + spread * rng.normal()
@@ -83,7 +88,7 @@ def coverage(n: int, seeds: int, spread: float, sets: int, resamples: int = 600,
 
 
 def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
-                    resamples: int = 400) -> dict[str, float]:
+                    own: float = 0.0, resamples: int = 400) -> dict[str, float]:
     """Return the share of simulated test sets whose limits hold the truth, for pooled values.
 
     Those are the interquartile mean of UAR over the runs of some configurations, and the
@@ -94,14 +99,14 @@ def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
     apart = 0.2  # between configurations
     skills = {"even": 0.0, "better": 0.3, "much better": 1.0}  # of another value
     lines = [apart * number for number in range(configs)]
-    lucky = spread * rng.normal(size=100_000)
+    lucky, wide = spread * rng.normal(size=100_000), np.sqrt(2 + own ** 2)
     truth = {"middle": trim_mean(np.concatenate([
-        norm.cdf((EASE[:, None] + skill - lucky) / np.sqrt(2)).mean(0) for skill in lines]), 0.25)}
+        norm.cdf((EASE[:, None] + skill - lucky) / wide).mean(0) for skill in lines]), 0.25)}
     found: dict[str, list[Interval]] = {name: [] for name in ("middle", *skills)}
     for number in range(sets):
         pictures = draw_pictures(rng, n)
         mine, *others = ([draw(tabulate(simulate(
-            rng, n, seeds, spread, f"{number}-", skill + more, pictures)), resamples)
+            rng, n, seeds, spread, f"{number}-", skill + more, pictures, own)), resamples)
             for skill in lines] for more in (0.0, *skills.values()))
         found["middle"].append(middle_mean(mine, "uar"))
         for name, other in zip(skills, others, strict=True):
@@ -111,8 +116,8 @@ def pooled_coverage(n: int, seeds: int, spread: float, configs: int, sets: int,
             for name, every in found.items()}
 
 
-def compared_coverage(n: int, seeds: int, spread: float, sets: int, resamples: int = 300
-                      ) -> dict[str, float]:
+def compared_coverage(n: int, seeds: int, spread: float, sets: int, own: float = 0.0,
+                      resamples: int = 300) -> dict[str, float]:
     """Return how often the UAR limits of equal models hold that they are, and how often Holm errs.
 
     `paired`: two models on the same pictures; `gap`: on pictures of other people; `gaps`: the gaps
@@ -125,11 +130,11 @@ def compared_coverage(n: int, seeds: int, spread: float, sets: int, resamples: i
     counts = dict.fromkeys(("paired", "gap", "gaps", "families"), 0)
     for number in range(sets):
         pictures = draw_pictures(rng, n)
-        models = [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}-", pictures=pictures)),
-                       resamples) for _ in range(4)]
         others = draw_pictures(rng, n)
-        strangers = [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}x-", pictures=others)),
-                          resamples) for _ in range(2)]
+        models, strangers = (
+            [draw(tabulate(simulate(rng, n, seeds, spread, f"{number}{crowd}-", pictures=seen,
+                                    own=own)), resamples) for _ in range(count)]
+            for crowd, seen, count in (("", pictures, 4), ("x", others, 2)))
         pairs = [interval_of(difference(left, right), "uar")
                  for left, right in combinations(models, 2)]
         apart = [one.low > 0 or one.high < 0 for one in pairs]  # type: ignore[operator]
@@ -157,11 +162,11 @@ if __name__ == "__main__":
         found = coverage(n, seeds, 0.3 * (seeds > 1), sets, 600, recalls, shares)
         print(f"{seeds:2} seeds, {n} pictures, shares {shares}, recalls {recalls}: " + ", ".join(
             f"{metric} {100 * share:.1f} %" for metric, share in found.items()), flush=True)
-    for seeds, spread in product((5, 10), SPREADS):
-        found = compared_coverage(135, seeds, spread, sets)
-        print(f"equal models, {seeds} seeds, 135 pictures, spread {spread}: " + ", ".join(
+    for seeds, spread, own in product((5, 10), SPREADS, OWN):
+        found = compared_coverage(135, seeds, spread, sets, own)
+        print(f"equal models, {seeds} seeds, spread {spread}, own {own}: " + ", ".join(
             f"{name} {100 * share:.1f} %" for name, share in found.items()), flush=True)
-    for seeds, configs, spread in product((5, 10), (1, 3), SPREADS[1:]):
-        found = pooled_coverage(135, seeds, spread, configs, sets)
-        print(f"{configs} × {seeds} seeds, 135 pictures, spread {spread}: " + ", ".join(
+    for seeds, configs, spread, own in product((5, 10), (1, 3), SPREADS[1:], OWN):
+        found = pooled_coverage(135, seeds, spread, configs, sets, own)
+        print(f"{configs} × {seeds} seeds, spread {spread}, own {own}: " + ", ".join(
             f"{name} {100 * share:.1f} %" for name, share in found.items()), flush=True)

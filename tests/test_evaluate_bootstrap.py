@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from scipy.stats import norm
+from scipy.stats import norm, t
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
@@ -26,12 +26,16 @@ from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
 from fer.evaluate.interval import (
     SEEDS_AND_TEST,
     TEST_SAMPLING,
+    Interval,
+    Level,
     interval,
     interval_of,
+    limits_around,
     limits_of,
+    p_value,
 )
 from fer.evaluate.predictions import Predictions
-from fer.evaluate.significance import improvement
+from fer.evaluate.significance import improvement, middle_mean
 
 
 def repeated(table: Predictions, counts: dict[str, int]) -> tuple[list[int], list[int]]:
@@ -234,3 +238,55 @@ def test_limits_leave_out_as_many_draws_as_they_say() -> None:
                for rng in map(np.random.default_rng, range(400))
                for low, high in [limits_of(rng.normal(size=100))]]
     assert np.mean(outside) == pytest.approx(0.05, abs=0.003)  # numpy's default: 0.065
+
+
+def test_far_in_the_tail_p_is_that_of_both_levels_in_proportion() -> None:
+    rng = np.random.default_rng(8)
+    people, seeds = (Level.of(rng.normal(size=4000) * spread, count)
+                     for spread, count in ((0.01, 60), (0.02, 5)))
+    value = 0.08
+    far = value / (people.variance + seeds.variance) ** 0.5
+    share = people.variance / (people.variance + seeds.variance)
+    expected = 2 * (share * t.sf(far, 59) + (1 - share) * t.sf(far, 4))
+    assert p_value(value, [people, seeds]) == pytest.approx(expected)
+    total, freedom = 1.0, 1 / (share ** 2 / 59 + (1 - share) ** 2 / 4)
+    assert expected > 1.15 * 2 * t.sf(far / total, freedom)  # Satterthwaite's claims too often
+    low, high = limits_around(value, [people, seeds], -1.0)
+    assert p_value(low - value, [people, seeds]) == pytest.approx(0.05, abs=0.01)
+    assert p_value(high - value, [people, seeds]) == pytest.approx(0.05, abs=0.01)
+
+
+def few_wrong(wrong: int, seeds: int = 1) -> Interval:
+    """Return UAR of 11, 48 and 76 pictures, of which `wrong` positive ones are called neutral."""
+    labels = np.repeat([0, 1, 2], [11, 48, 76]).astype(np.int64)
+    called = np.where(np.arange(135) < 135 - wrong, labels, 1)
+    one = Predictions([f"i{i}" for i in range(135)], [f"p{i}" for i in range(135)], labels,
+                      np.eye(3, dtype=np.float32)[called], CLASSES)
+    return interval(tabulate({seed: one for seed in range(seeds)}))["uar"]
+
+
+def test_limits_of_a_score_near_one_do_not_reach_for_chance() -> None:
+    for wrong in (1, 2, 5):
+        one = few_wrong(wrong)
+        assert one.low is not None and one.high is not None and one.value is not None
+        assert 0.8 < one.low < one.value < one.high <= 1.0, wrong  # 0.24 on the bare logit axis
+
+
+def test_a_failed_run_hardly_moves_the_middle_of_nine() -> None:
+    rng = np.random.default_rng(4)
+    found = simulate(rng, 135, 9, 0.1, skill=1.5)
+    whole = middle_mean([draw(tabulate(found), 500)], "uar")
+    labels = found[0].labels
+    found[8] = Predictions(found[0].sample_ids, found[0].identities, labels,
+                           np.tile(np.float32([0, 0, 1]), (135, 1)), CLASSES)
+    less = middle_mean([draw(tabulate(found), 500)], "uar")
+    assert abs(less.value - whole.value) < 0.02  # type: ignore[operator]
+    assert whole.low > less.low > whole.value - 0.25  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("own", [0.0, 0.7])
+def test_equal_values_whose_models_differ_on_some_pictures_improve_on_each_other_by_half(
+    own: float,
+) -> None:
+    shares = pooled_coverage(135, 5, 0.1, 1, 150, own, 200)
+    assert shares["even"] >= 0.9, shares  # 0.61 to 0.8 where only seeds are drawn again

@@ -22,7 +22,7 @@ def wide(inputs: int = WIDE, outputs: int = WIDE, **others) -> nn.Conv2d:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("pictures", "height", "width"), [
-    (1, 1, 1), (2, 4, 4), (3, 7, 7), (1, 6, 9), (2, 14, 5)])
+    (3, 7, 7), (1, 8, 9), (2, 14, 7), (1, 28, 28)])
 def test_the_sums_are_those_of_the_plain_convolution(
     pictures: int, height: int, width: int, bias: bool,
 ) -> None:
@@ -36,6 +36,16 @@ def test_the_sums_are_those_of_the_plain_convolution(
             assert found.shape == exact.shape
             assert found.is_contiguous(memory_format=torch.channels_last)
             assert (found - exact).abs().max() < 2e-5 * exact.abs().max()
+
+
+def test_small_maps_and_no_pictures_are_left_to_the_plain_convolution() -> None:
+    conv = wide()
+    fast = WinogradConv(conv)
+    with torch.inference_mode():
+        for shape in ((2, WIDE, 6, 9), (1, WIDE, 1, 1), (0, WIDE, 6, 6)):
+            images = torch.randn(shape)
+            assert torch.equal(fast(images), conv(images))
+        assert fast(torch.randn(0, WIDE, 8, 8)).shape == (0, WIDE, 8, 8)
 
 
 @pytest.mark.parametrize("other", [

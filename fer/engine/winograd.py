@@ -8,12 +8,14 @@ times that of the plain sum (about 5e-6 of the largest value), too much for exac
 for bfloat16.
 """
 
+from typing import TypeGuard
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from typing_extensions import TypeIs
 
 WIDE = 256  # channels in and out from which the mapping costs less than it saves
+LEAST = 7  # pixels of a side: of smaller maps too much of the tiles is padding
 TILE, STEP = 6, 4
 # for the points 0, 1, -1, 2, -2 and infinity
 INPUT = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0),
@@ -24,30 +26,31 @@ OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -
 
 
 class WinogradConv(nn.Module):
-    """The same sums as a 3x3 `nn.Conv2d` with stride and padding 1; four times its memory.
+    """The same sums as a 3x3 `nn.Conv2d` with stride and padding 1; five times its memory.
 
     Args:
-        conv: for which `is_wide` holds; its weights are copied, mapped.
+        plain: for which `is_wide` holds; it is asked itself where maps are small.
     """
 
     filters: Tensor
     into: Tensor
     back: Tensor
-    bias: Tensor | None
 
-    def __init__(self, conv: nn.Conv2d):
+    def __init__(self, plain: nn.Conv2d):
         super().__init__()
-        weight = conv.weight.detach()
-        taps = weight.permute(2, 3, 1, 0).reshape(9, -1)
+        self.plain = plain
+        taps = plain.weight.detach().permute(2, 3, 1, 0).reshape(9, -1)
         self.register_buffer("filters", (_both_ways(FILTER) @ taps).view(
-            TILE * TILE, conv.in_channels, conv.out_channels))
+            TILE * TILE, plain.in_channels, plain.out_channels))
         self.register_buffer("into", _both_ways(INPUT))
         self.register_buffer("back", _both_ways(OUTPUT))
-        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of N x C x H x W, channels last, float32."""
         pictures, channels, height, width = x.shape
+        if min(height, width) < LEAST:
+            found: Tensor = self.plain(x)
+            return found
         down, right = -(-height // STEP), -(-width // STEP)
         padded = F.pad(x.permute(0, 2, 3, 1), (
             0, 0, 1, right * STEP + 1 - width, 1, down * STEP + 1 - height))
@@ -55,19 +58,20 @@ class WinogradConv(nn.Module):
         tiles = padded.as_strided(
             (TILE, TILE, pictures, down, right, channels),
             (row, column, image, STEP * row, STEP * column, channel))
-        mapped = self.into @ tiles.reshape(TILE * TILE, -1)
-        products = torch.bmm(mapped.view(TILE * TILE, -1, channels), self.filters)
-        found = (self.back @ products.view(TILE * TILE, -1)).view(
-            STEP, STEP, pictures, down, right, -1)
-        if self.bias is not None:
-            found += self.bias
-        whole = found.permute(2, 3, 0, 4, 1, 5).reshape(
-            pictures, down * STEP, right * STEP, -1)[:, :height, :width]
+        count, filters = pictures * down * right, self.plain.out_channels
+        mapped = (self.into @ tiles.reshape(TILE * TILE, count * channels)).view(
+            TILE * TILE, count, channels)
+        products = torch.bmm(mapped, self.filters).view(TILE * TILE, count * filters)
+        sums = (self.back @ products).view(STEP, STEP, pictures, down, right, filters)
+        if self.plain.bias is not None:
+            sums = sums + self.plain.bias
+        whole = sums.permute(2, 3, 0, 4, 1, 5).reshape(
+            pictures, down * STEP, right * STEP, filters)[:, :height, :width]
         return whole.contiguous().permute(0, 3, 1, 2)
 
 
-def is_wide(conv: nn.Module) -> TypeIs[nn.Conv2d]:
-    """Whether `conv` is a convolution that `WinogradConv` computes, and faster."""
+def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether `conv` is a convolution that `WinogradConv` computes, faster on maps of some size."""
     return (type(conv) is nn.Conv2d and conv.kernel_size == (3, 3) and conv.stride == (1, 1)
             and conv.padding == (1, 1) and conv.dilation == (1, 1) and conv.groups == 1
             and conv.padding_mode == "zeros" and conv.weight.dtype == torch.float32
@@ -78,7 +82,7 @@ def use_winograd(model: nn.Module) -> None:
     """Replace the wide convolutions of a model, in place."""
     for name, child in model.named_children():
         if is_wide(child):
-            setattr(model, name, WinogradConv(child))  # the old weights go before the next come
+            setattr(model, name, WinogradConv(child))
         else:
             use_winograd(child)
 

@@ -14,6 +14,7 @@ from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED, Draws, Tables, draw,
 LEVEL = 0.95
 TEST_SAMPLING = "test sampling"
 SEEDS_AND_TEST = "seeds and test sampling"
+REACH = 3.0  # of limits on the logit axis, in half widths on the plain one
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     if people < 2 or len(resampled) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     means = resampled.mean(axis=1)
-    # how far one share spreads is known from how large it is, as the logit axis has it
-    known = draws.least == 0 and metric.startswith(("accuracy", "recall:"))
+    # one share of pictures of so many people spreads as its size says on the logit axis: no t
+    known = (draws.least == 0 and metric.startswith(("accuracy", "recall:"))
+             and draws.n[0] <= 2 * draws.people[0])
     freedom = np.inf if known else people - 1
     levels = [Level.of(means - value, people, freedom)]
     if kind == SEEDS_AND_TEST:
@@ -75,9 +77,9 @@ def interval_of(draws: Draws, metric: str) -> Interval:
                   Level.of(observed[picked].mean(axis=1) - value, count)]
     low, high = limits_around(value, levels, draws.least)
     if draws.least == 0 and value in (0.0, 1.0):
-        low, high = _all_alike(value, people)
+        low, high = all_alike(value, people)
     return Interval(value, low, high, kind, **sizes,  # type: ignore[arg-type]
-                    p=_p_value(value, levels))
+                    p=p_value(value, levels))
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,20 @@ class Level:
         return cls(wide, float(wide.var()), freedom or count - 1)
 
 
-def limits_around(value: float, levels: Sequence[Level], least: float) -> tuple[float, float]:
+def limits_around(value: float, levels: Sequence[Level], least: float,
+                  plain: bool = False) -> tuple[float, float]:
     """Return the 95 % limits of a value that several levels of sampling move.
 
     Deviations are widened from a normal's quantile to that of `_beyond`, because a bootstrap of few
     is too narrow (Hesterberg 2015, 10.1080/00031305.2015.1089789). Shares (`least` of 0) get limits
     that are as far from them on the logit axis, where their spread hangs less on how large they
     are (Agresti, Categorical Data Analysis, 2013, 3.1): a sample that has turned out too well is
-    narrow, too, and 95 % limits of a true 0.97 held in 92 %, nearly all misses on one side.
+    narrow, too, and 95 % limits of a true 0.97 held in 92 %, nearly all misses on one side. They
+    are no further than `REACH` allows, or percentiles are: what Jeffreys' prior or a failed seed
+    does to a value near 1 does not hang on its size.
     """
     from scipy.optimize import brentq
+    from scipy.special import expit, logit
     from scipy.stats import norm
 
     total = sum(level.variance for level in levels)
@@ -119,10 +125,12 @@ def limits_around(value: float, levels: Sequence[Level], least: float) -> tuple[
     tail = (1 - LEVEL) / 2
     wide = brentq(lambda at: _beyond(at, levels) - 2 * tail, 1.0, 50.0, xtol=1e-6)
     moved = limits_of(sum(level.deviations for level in levels) * wide / norm.isf(tail))
-    if least == 0 and 0 < value < 1:
-        half = (moved[1] - moved[0]) / 2 / (value * (1 - value))
-        odds = value / (1 - value)
-        return float(odds / (odds + np.exp(half))), float(odds / (odds + np.exp(-half)))
+    if least == 0 and 0 < value < 1 and not plain:
+        half = (moved[1] - moved[0]) / 2
+        on_axis = half / (value * (1 - value))
+        low, high = expit(logit(value) + np.array([-on_axis, on_axis]))
+        most = np.maximum(REACH * half, np.abs(moved))
+        return float(max(low, value - most[0])), float(min(high, value + most[1]))
     low, high = np.clip(value + moved, least, -least or 1.0)
     return float(min(low, value)), float(max(high, value))
 
@@ -162,7 +170,7 @@ def alike_for_seeds(variance: float, own: float) -> float:
     return max(0.0, 1.0 - own / variance) if variance > 0 else 0.0
 
 
-def _all_alike(value: float, people: float) -> tuple[float, float]:
+def all_alike(value: float, people: float) -> tuple[float, float]:
     """Return Wilson's limits of 0 or 1, where every resample is alike and says nothing."""
     from scipy.stats import norm
 
@@ -170,7 +178,7 @@ def _all_alike(value: float, people: float) -> tuple[float, float]:
     return (0.0, width / (1 + width)) if value == 0 else (1 / (1 + width), 1.0)
 
 
-def _p_value(value: float, levels: Sequence[Level]) -> float:
+def p_value(value: float, levels: Sequence[Level]) -> float:
     """Return the two-sided p of zero."""
     total = sum(level.variance for level in levels)
     if total <= 0:

@@ -19,6 +19,7 @@ from fer.evaluate.interval import (
     Interval,
     Level,
     alike_for_seeds,
+    all_alike,
     interaction,
     limits_around,
 )
@@ -84,8 +85,10 @@ def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
         moved = _trimmed([picked[id(one)] for one in draws]) - value
         # as it is: few runs drawn again trim each other, which moves the middle more than new ones
         runs = Level(moved, float(moved.var()), sum(len(one.seeds) - 1 for one in own.values()))
-        levels = [Level.of(np.sqrt(_alike(draws, metric)) * apart, people), runs]
-    return Interval(value, *limits_around(value, levels, first.least), kind, **sizes)  # type: ignore[arg-type]
+        levels = [Level.of(np.sqrt(_alike([draws], metric)) * apart, people), runs]
+    low, high = (all_alike(value, people) if value in (0.0, 1.0) else
+                 limits_around(value, levels, first.least, plain=True))  # a run may have failed
+    return Interval(value, low, high, kind, **sizes)  # type: ignore[arg-type]
 
 
 def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> Interval:
@@ -108,31 +111,41 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
                            for one, two in zip(left, right, strict=True)]))
     if not np.isfinite(value):
         return Interval(None, None, None, kind, **sizes)  # type: ignore[arg-type]
-    if kind != SEEDS_AND_TEST:
+    people = first.effective[metric]
+    found = np.mean([_beats(one.resampled[metric], two.resampled[metric])
+                     for one, two in zip(left, right, strict=True)], axis=0)
+    found = found[np.isfinite(found)]
+    if kind != SEEDS_AND_TEST or people < 2 or len(found) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     configs = len({id(one) for one in left})  # each stands once for every other value
-    return Interval(value, *_limits_of_share(value, seeds, configs), kind, **sizes)  # type: ignore[arg-type]
+    of_people = _alike([left, right], metric) * Level.of(found - value, people).variance
+    low, high = _limits_of_share(value, seeds, configs, of_people)
+    return Interval(value, low, high, kind, **sizes)  # type: ignore[arg-type]
 
 
-def _limits_of_share(share: float, runs: int, configs: int) -> tuple[float, float]:
+def _limits_of_share(share: float, runs: int, configs: int, of_people: float
+                     ) -> tuple[float, float]:
     """Return 95 % limits of the probability that one of some runs beats one of as many others.
 
     Where few runs all win, no resample of them knows of one that does not: limits by solving for
     the probabilities that are just as far away as their own spread allows (Newcombe 2006, method 5,
-    10.1002/sim.2324), with the spread of the mean over `configs`. What other people would do is
-    less than a sixth of it.
+    10.1002/sim.2324), with the spread of the mean over `configs` and what other people do to it.
+
+    Args:
+        of_people: variance of `share` in resamples of people, as far as it is alike for seeds.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm
 
     def away(true: float) -> float:
         more = (runs - 1) * ((1 - true) / (2 - true) + true / (1 + true))
-        spread = np.sqrt(true * (1 - true) * (1 + more) / (runs**2 * configs))
-        return float(abs(share - true) - norm.ppf((1 + LEVEL) / 2) * spread)
+        of_runs = true * (1 - true) * (1 + more) / (runs**2 * configs)
+        return float(abs(share - true) - norm.ppf((1 + LEVEL) / 2) * np.sqrt(of_runs + of_people))
 
-    tiny = 1e-9
-    return (brentq(away, tiny, share - tiny) if share > 2 * tiny else 0.0,
-            brentq(away, share + tiny, 1 - tiny) if share < 1 - 2 * tiny else 1.0)
+    tiny = 1e-9  # the share itself is no distance away, where people add none
+    below, above = share - tiny, share + tiny
+    return (brentq(away, 0.0, below) if below > 0 and away(0.0) > 0 > away(below) else 0.0,
+            brentq(away, above, 1.0) if above < 1 and away(1.0) > 0 > away(above) else 1.0)
 
 
 def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarray:
@@ -142,17 +155,19 @@ def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarr
     return observed[generator("runs", word, str(size[1])).integers(0, size[1], size)]
 
 
-def _alike(draws: Sequence[Draws], metric: str) -> float:
-    """Return `alike_for_seeds` of the mean over all runs."""
+def _alike(groups: Sequence[Sequence[Draws]], metric: str) -> float:
+    """Return `alike_for_seeds` of the mean over one group, or of what two groups are apart."""
     whole = np.logical_and.reduce([np.isfinite(one.resampled[metric]).all(axis=1)
-                                   for one in draws])
-    scores = {id(one): one.resampled[metric][whole].astype(np.float64) for one in draws}
-    mean = np.mean([scores[id(one)].mean(axis=1) for one in draws], axis=0)
-    counts = Counter(id(one) for one in draws)
-    own = sum(interaction(one.observed[metric], scores[id(one)]) / len(one.seeds)
-              * (counts[id(one)] / len(draws)) ** 2
-              for one in {id(one): one for one in draws}.values())
-    return alike_for_seeds(float(mean.var()), own)
+                                   for group in groups for one in group])
+    own, means = 0.0, []
+    for group in groups:
+        scores = {id(one): one.resampled[metric][whole].astype(np.float64) for one in group}
+        means.append(np.mean([scores[id(one)].mean(axis=1) for one in group], axis=0))
+        counts = Counter(id(one) for one in group)
+        own += sum(interaction(one.observed[metric], scores[id(one)]) / len(one.seeds)
+                   * (counts[id(one)] / len(group)) ** 2
+                   for one in {id(one): one for one in group}.values())
+    return alike_for_seeds(float(np.var(means[0] - means[1] if means[1:] else means[0])), own)
 
 
 def _trimmed(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -162,7 +177,8 @@ def _trimmed(scores: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(trim_mean(np.concatenate(scores, axis=-1), MIDDLE, axis=-1))
 
 
-def _beats(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the share of pairs in which one of `left` (S) is above one of `right` (T)."""
-    apart = left[:, None] - right
-    return float(np.where(np.isnan(apart), np.nan, (apart > 0) + 0.5 * (apart == 0)).mean())
+def _beats(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the share of pairs in which one of `left` (... x S) is above one of `right`."""
+    apart = left[..., :, None] - right[..., None, :]
+    won = np.where(np.isnan(apart), np.nan, (apart > 0) + 0.5 * (apart == 0))
+    return np.asarray(won.mean(axis=(-1, -2)))

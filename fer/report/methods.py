@@ -27,9 +27,10 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "seed in its own way is counted once, with the seeds. For small numbers the deviations of "
         "each level are widened by √(n/(n−1)), and their sum from a normal distribution's quantile "
         "to that of a mixture of t distributions, one with the degrees of freedom of each level, "
-        "in the proportion of their variances (of one share, accuracy or a recall, that of people "
-        "is normal); p of a difference is that mixture's. Limits of a score are as far to either "
-        "side of it on the logit axis, those of a difference are percentiles.",
+        "in the proportion of their variances (people's is normal for accuracy and recall where "
+        "they have two pictures each at most on average); p of a difference is that mixture's. "
+        "Limits of a score are as far to either side of it on the logit axis, those of a "
+        "difference or an interquartile mean are percentiles.",
         "The gap is synthetic minus real of the same models, in UAR and recall per class; people "
         "of the two sets are drawn independently where they are different people. Accuracy and "
         "macro-F1 move with the class mix, so their gaps are given with the class shares of the "
