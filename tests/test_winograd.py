@@ -56,8 +56,11 @@ def test_other_convolutions_stay_as_they_are(other: dict) -> None:
     model = nn.Sequential(wide(), nn.Sequential(wide(**other)))
     left = model[1][0]
     use_winograd(model)
-    assert isinstance(model[0], WinogradConv)
+    first = model[0]
+    assert isinstance(first, WinogradConv)
     assert model[1][0] is left and not is_wide(left)
+    use_winograd(model)  # as for each split that a model is measured on
+    assert model[0] is first and isinstance(first.plain, nn.Conv2d)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

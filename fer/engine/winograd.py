@@ -79,11 +79,11 @@ def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def use_winograd(model: nn.Module) -> None:
-    """Replace the wide convolutions of a model, in place."""
+    """Replace the wide convolutions of a model, in place; once is enough."""
     for name, child in model.named_children():
         if is_wide(child):
             setattr(model, name, WinogradConv(child))
-        else:
+        elif not isinstance(child, WinogradConv):
             use_winograd(child)
 
 

@@ -65,7 +65,8 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     if people < 2 or len(resampled) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     means = resampled.mean(axis=1)
-    # one share of pictures of so many people spreads as its size says on the logit axis: no t
+    # where pictures are nearly all of other people, how far a share of them spreads follows from
+    # its size, as the logit axis has it: t would widen it a second time
     known = (draws.least == 0 and metric.startswith(("accuracy", "recall:"))
              and draws.n[0] <= 2 * draws.people[0])
     freedom = np.inf if known else people - 1
