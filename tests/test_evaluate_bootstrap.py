@@ -196,7 +196,7 @@ def test_seeds_on_other_pictures_are_refused() -> None:
 def test_limits_of_differences_and_gaps_hold_equal_models_and_families_of_them_are_tied() -> None:
     shares = compared_coverage(100, 5, 0.3, sets=200)  # within three errors of 1,200 sets' shares
     assert all(0.89 < shares[name] <= 1.0 for name in ("paired", "gap", "gaps"))
-    assert shares["families"] < 0.09  # 3.5 % of 1,200
+    assert shares["families"] < 0.09  # 3.5 % of 7,200
 
 
 @pytest.mark.parametrize(("n", "recalls", "shares"), [
@@ -249,20 +249,20 @@ def test_far_in_the_tail_p_is_that_of_both_levels_in_proportion() -> None:
     share = people.variance / (people.variance + seeds.variance)
     expected = 2 * (share * t.sf(far, 59) + (1 - share) * t.sf(far, 4))
     assert p_value(value, [people, seeds]) == pytest.approx(expected)
-    total, freedom = 1.0, 1 / (share ** 2 / 59 + (1 - share) ** 2 / 4)
-    assert expected > 1.15 * 2 * t.sf(far / total, freedom)  # Satterthwaite's claims too often
+    freedom = 1 / (share ** 2 / 59 + (1 - share) ** 2 / 4)
+    assert expected > 1.15 * 2 * t.sf(far, freedom)  # Satterthwaite's claims too often
     low, high = limits_around(value, [people, seeds], -1.0)
     assert p_value(low - value, [people, seeds]) == pytest.approx(0.05, abs=0.01)
     assert p_value(high - value, [people, seeds]) == pytest.approx(0.05, abs=0.01)
 
 
-def few_wrong(wrong: int, seeds: int = 1) -> Interval:
+def few_wrong(wrong: int) -> Interval:
     """Return UAR of 11, 48 and 76 pictures, of which `wrong` positive ones are called neutral."""
     labels = np.repeat([0, 1, 2], [11, 48, 76]).astype(np.int64)
     called = np.where(np.arange(135) < 135 - wrong, labels, 1)
     one = Predictions([f"i{i}" for i in range(135)], [f"p{i}" for i in range(135)], labels,
                       np.eye(3, dtype=np.float32)[called], CLASSES)
-    return interval(tabulate({seed: one for seed in range(seeds)}))["uar"]
+    return interval(tabulate({0: one}))["uar"]
 
 
 def test_limits_of_a_score_near_one_do_not_reach_for_chance() -> None:

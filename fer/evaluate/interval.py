@@ -69,16 +69,15 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     # its size, as the logit axis has it: t would widen it a second time
     known = (draws.least == 0 and metric.startswith(("accuracy", "recall:"))
              and draws.n[0] <= 2 * draws.people[0])
-    freedom = np.inf if known else people - 1
-    levels = [Level.of(means - value, people, freedom)]
+    alike = 1.0
     if kind == SEEDS_AND_TEST:
         alike = alike_for_seeds(float(means.var()), interaction(observed, resampled) / count)
+    levels = [Level.of(np.sqrt(alike) * (means - value), people, np.inf if known else None)]
+    if kind == SEEDS_AND_TEST:
         picked = generator("seeds", str(count)).integers(0, count, (len(means), count))
-        levels = [Level.of(np.sqrt(alike) * (means - value), people, freedom),
-                  Level.of(observed[picked].mean(axis=1) - value, count)]
-    low, high = limits_around(value, levels, draws.least)
-    if draws.least == 0 and value in (0.0, 1.0):
-        low, high = all_alike(value, people)
+        levels.append(Level.of(observed[picked].mean(axis=1) - value, count))
+    low, high = (all_alike(value, people) if draws.least == 0 and value in (0.0, 1.0) else
+                 limits_around(value, levels, draws.least))
     return Interval(value, low, high, kind, **sizes,  # type: ignore[arg-type]
                     p=p_value(value, levels))
 

@@ -112,10 +112,12 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
     if not np.isfinite(value):
         return Interval(None, None, None, kind, **sizes)  # type: ignore[arg-type]
     people = first.effective[metric]
+    if kind != SEEDS_AND_TEST or people < 2:
+        return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     found = np.mean([_beats(one.resampled[metric], two.resampled[metric])
                      for one, two in zip(left, right, strict=True)], axis=0)
     found = found[np.isfinite(found)]
-    if kind != SEEDS_AND_TEST or people < 2 or len(found) < 2:
+    if len(found) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     configs = len({id(one) for one in left})  # each stands once for every other value
     of_people = _alike([left, right], metric) * Level.of(found - value, people).variance

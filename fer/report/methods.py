@@ -45,7 +45,7 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "The interquartile mean leaves out the best and the worst quarter, of four runs or more; "
         "the probability of improvement is that of a run to beat one of another value, alike in "
         "all else (Agarwal et al. 2021), on a test set of this size, with Newcombe's limits (2006, "
-        f"method 5) for {SEEDS_NEEDED} seeds or more. "
+        f"method 5), widened by what other people do to it, for {SEEDS_NEEDED} seeds or more. "
         "Effective robustness is "
         "the distance on real masks from the least-squares line over all configurations on "
         "probit axes (Miller et al. 2021), fitted again in every resample; its limits do not hold "
