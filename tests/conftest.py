@@ -1,19 +1,24 @@
 """A small world for the tests: toy pictures in the layout of the real sets, and own folders."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import launch
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+__all__ = ["launch"]
 CLASSES = ("negative", "neutral", "positive")
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -67,19 +72,75 @@ def write_toy_set(folder: Path, split: str, people: int, size: int = 64, mask: b
 
 
 @pytest.fixture(scope="session")
-def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a session share; what is in there is never changed."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def toy_data(shared_folder: Path) -> Path:
     """A data root with toy twins of LFW-FER and M-LFW-FER and another people's REAL-FER."""
-    root = tmp_path_factory.mktemp("toy data")
-    for folder, mask in (("LFW-FER", False), ("M-LFW-FER", True)):
-        write_toy_set(root / folder, "train", people=30, mask=mask)
-        write_toy_set(root / folder, "eval", people=8, mask=mask, first=30)
-    write_toy_set(root / "REAL-FER", "test", people=8, mask=True, first=100)
+    root = shared_folder / "toy data"
+    with once(root) as building:
+        if building is not None:
+            for folder, mask in (("LFW-FER", False), ("M-LFW-FER", True)):
+                write_toy_set(building / folder, "train", people=30, mask=mask)
+                write_toy_set(building / folder, "eval", people=8, mask=mask, first=30)
+            write_toy_set(building / "REAL-FER", "test", people=8, mask=True, first=100)
     return root
+
+
+@contextmanager
+def once(folder: Path) -> Iterator[Path | None]:
+    """Yield a folder to fill, which then becomes `folder`; None where another worker has done it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            yield None
+            return
+        building = folder.with_name(f".{folder.name}.building")
+        building.mkdir()
+        yield building
+        building.rename(folder)
+
+
+def warm_cache_beside(data: Path) -> Path:
+    """Return an FER_CACHE with what is known by content: packs, digests, what networks look like.
+    """
+    from fer.config.load import load_run
+    from fer.transfer.anatomy import anatomies
+
+    root = data.with_name("warm cache")
+    with once(root) as building:
+        if building is not None:
+            for name in CONTENT_ADDRESSED:
+                (building / name).mkdir()
+            configs = [load_run("configs/drawn.yaml", {**TOY, "backbone": backbone})
+                       for backbone in ("resmasking_tiny", "cbam_tiny")]
+            anatomies(configs, building)
+    return root
+
+
+CONTENT_ADDRESSED = ("packs", "digests")
+"""Folders of FER_CACHE whose files are named by content: tests share them."""
+
+
+def new_cache(folder: Path, warm: Path) -> Path:
+    """Make an FER_CACHE at `folder` that shares what is known by content; returns it."""
+    folder.mkdir(parents=True)
+    for name in CONTENT_ADDRESSED:
+        (folder / name).symlink_to(warm / name)
+    shutil.copy(warm / "anatomy.json", folder)
+    return folder
 
 
 @pytest.fixture
 def places(toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Own FER_HOME and FER_CACHE beside the toy data; returns FER_HOME."""
+    new_cache(tmp_path / "cache", warm_cache_beside(toy_data))
     for name, path in (("FER_DATA", toy_data), ("FER_HOME", tmp_path / "my home"),
                        ("FER_CACHE", tmp_path / "cache")):
         monkeypatch.setenv(name, str(path))
@@ -131,24 +192,10 @@ def finished_study(folder: Path, data: Path, grid: Mapping[str, object],
     """
     merged = {key: value for key, value in {**TOY, **settings}.items() if key not in grid}
     env = {"FER_DATA": str(data), "FER_HOME": str(folder / "home"),
-           "FER_CACHE": str(folder / "cache")}
+           "FER_CACHE": str(new_cache(folder / "cache", warm_cache_beside(data)))}
     done = launch("sweep", write_toy_study(folder, grid, set=merged, **more), **env)
     assert done.returncode == 0, done.stdout + done.stderr
     return env
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures of reports out: seconds a report, in tests of what it says and reads."""
-    monkeypatch.setattr("fer.report.build._figures", lambda *_: {})
-
-
-def launch(script: str, *arguments: object, timeout: float = 300, **env: str
-           ) -> subprocess.CompletedProcess[str]:
-    """Run a script of `launch/` and return what it printed."""
-    return subprocess.run([sys.executable, str(REPOSITORY / "launch" / f"{script}.py"),
-                           *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
-                          env={**os.environ, **env}, cwd=REPOSITORY)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from commands import reports_without_figures
 
 from fer.config.study import Study
 from fer.evaluate.metrics import measure, result_path, write_result
@@ -117,10 +119,13 @@ def nothing(sample_id: str) -> None:
 
 
 def build(simulated: Simulated, study: Study | None = None, runs: list[ReportRun] | None = None,
-          out: Path | None = None, **about: object) -> ReportSummary:
+          out: Path | None = None, figures: bool = False, **about: object) -> ReportSummary:
+    """Write a report; figures, which take longer than all the rest, only where they are asked for.
+    """
     known = {"pictures": nothing, "facts": no_facts} | about
-    return build_report(study or simulated.study, simulated.runs if runs is None else runs,
-                        out or simulated.out, About(**known))  # type: ignore[arg-type]
+    with nullcontext() if figures else reports_without_figures():
+        return build_report(study or simulated.study, simulated.runs if runs is None else runs,
+                            out or simulated.out, About(**known))  # type: ignore[arg-type]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -1,5 +1,10 @@
-"""A real SLURM for one test: brought up by `slurm/devcluster.py`, on ports of its own."""
+"""A real SLURM for a test: brought up by `slurm/devcluster.py`, on ports of its own.
 
+Tests of one worker share a cluster, one after another, each with its own store. It is a new one
+where a test wants other settings, or has ended a daemon.
+"""
+
+import atexit
 import json
 import os
 import shutil
@@ -15,7 +20,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from commands import REPOSITORY, launch
+from conftest import new_cache, warm_cache_beside
 
 sys.path.insert(0, str(REPOSITORY / "slurm"))
 
@@ -48,6 +54,8 @@ class TestCluster:
         root: holds FER_HOME and FER_CACHE; its name has a space and quotes in it.
         data: FER_DATA.
         inject: faults for the jobs (see `inject/sitecustomize.py`).
+        first_job: the least job id of this test; earlier ones are of others.
+        daemons_ended: whether a daemon was ended, so that nobody else gets this cluster.
     """
 
     __test__ = False
@@ -57,6 +65,8 @@ class TestCluster:
     data: Path
     inject: str = ""
     profile: dict[str, object] = field(default_factory=dict)
+    first_job: int = 1
+    daemons_ended: bool = False
 
     @property
     def home(self) -> Path:
@@ -81,7 +91,7 @@ class TestCluster:
         """Write the profile of this cluster, with the faults in its Python."""
         python = f'env PYTHONPATH="{INJECT}:$PYTHONPATH" {sys.executable}'
         content = {"partition": "main", "gpus_per_node": 2, "signal_delay": 20, "python": python,
-                   "environment": {"FER_INJECT": self.inject}, **self.profile, **more}
+                   "environment": {"FER_INJECT": f"{self.inject} plain"}, **self.profile, **more}
         (self.root / "profiles").mkdir(exist_ok=True)
         (self.root / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(content))
 
@@ -110,10 +120,7 @@ class TestCluster:
     def launch(self, script: str, *arguments: object, timeout: float = 300
                ) -> subprocess.CompletedProcess[str]:
         """Run a script of `launch/`."""
-        return subprocess.run(
-            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
-            capture_output=True, text=True, timeout=timeout, cwd=REPOSITORY,
-            env={**os.environ, **self.env})
+        return launch(script, *arguments, timeout=timeout, **self.env)
 
     def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
         """Start a script of `launch/` in a session of its own."""
@@ -166,7 +173,7 @@ class TestCluster:
         found = {}
         for line in self.command("scontrol", "show", "job", "--oneliner").splitlines():
             fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
-            if "JobId" in fields:
+            if int(fields.get("JobId", 0)) >= self.first_job:
                 found[fields["JobId"]] = fields
         return found
 
@@ -191,6 +198,7 @@ class TestCluster:
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End a daemon of this cluster."""
+        self.daemons_ended = True
         daemons.end(self.folder, daemon, how)
 
     def bring_up(self) -> None:
@@ -225,23 +233,68 @@ def free_ports(count: int) -> int:
     raise AssertionError("no free ports")
 
 
+SHARED = {"accounting": False, "pace": "fast", "grace": 40, "cores": 4, "memory_mb": 8000}
+"""What tests that ask for nothing else have; unused nodes are excluded in a profile."""
+MOST_WARM = 2
+_warm: dict[str, cluster_files.Cluster] = {}
+
+
 @contextmanager
 def brought_up(root: Path, data: Path, inject: str = "", profile: dict[str, object] | None = None,
                **settings: object) -> Iterator[TestCluster]:
-    """Bring a cluster up for a test and take it down afterwards.
+    """Yield a cluster that has no jobs; one of the same settings that is up serves again.
 
     Args:
-        settings: of `cluster_files.Cluster`; without accounting and quick where nothing is said.
+        root: of the test, for its store.
+        settings: of `cluster_files.Cluster` beside `SHARED`.
     """
     require_slurm(bool(settings.get("accounting")))
-    folder = Path(f"/tmp/fer-{os.getpid()}-{time.monotonic_ns() % 10**9}")  # short, for sockets
-    cluster = cluster_files.Cluster(folder, **{
-        "accounting": False, "pace": "fast", "grace": 15, "first_port": free_ports(8),
-        "memory_mb": 8000, **settings})
+    key = json.dumps(settings, sort_keys=True)
+    cluster = _warm.pop(key, None) or _start({**SHARED, **settings})
     made = TestCluster(cluster, root, data, inject, profile or {})
+    clean = False
     try:
-        daemons.bring_up(cluster)
+        if not (root / "cache").exists():
+            new_cache(root / "cache", warm_cache_beside(data))
+        made.first_job = 1 + max([0, *map(int, made.jobs())])
         made.write_profile()
         yield made
+        clean = not made.daemons_ended
     finally:
+        if clean and _emptied(made):
+            _warm[key] = cluster
+            while len(_warm) > MOST_WARM:
+                daemons.take_down(_warm.pop(next(iter(_warm))).folder)
+        else:
+            daemons.take_down(cluster.folder)
+
+
+def _start(settings: dict[str, object]) -> cluster_files.Cluster:
+    folder = Path(f"/tmp/fer-{os.getpid()}-{time.monotonic_ns() % 10**9}")  # short, for sockets
+    cluster = cluster_files.Cluster(folder, **{  # type: ignore[arg-type]
+        "first_port": free_ports(8), **settings})
+    try:
+        daemons.bring_up(cluster)
+    except BaseException:
         daemons.take_down(folder)
+        raise
+    return cluster
+
+
+def _emptied(cluster: TestCluster, patience: float = 40.0) -> bool:
+    """Cancel all jobs; returns whether the nodes are free again before long."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if not cluster.command("squeue", "--noheader"):
+            states = set(cluster.command("sinfo", "--noheader", "--format=%T").split())
+            if states == {"idle"}:
+                return True
+        cluster.command("scancel", "--quiet", f"--user={os.geteuid()}")
+        time.sleep(0.3)
+    return False
+
+
+@atexit.register
+def _take_down_all() -> None:
+    for cluster in _warm.values():
+        daemons.take_down(cluster.folder)

@@ -104,7 +104,6 @@ def test_the_map_is_where_the_answer_comes_from() -> None:
     assert heat[0, :9, :9].min() > 0.9 and heat[0, 20:, 20:].max() < 0.1
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_drawing_is_left_out(tmp_path: Path) -> None:
     study = simulate(tmp_path, 1, sizes=SMALL)
     write_look(study, 0)
@@ -115,7 +114,6 @@ def test_a_damaged_drawing_is_left_out(tmp_path: Path) -> None:
     assert replace(said.attention[0], looks=()).why == "the best"
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_the_best_no_more_is_shown_no_more(tmp_path: Path) -> None:
     study = simulate(tmp_path, 1, sizes=SMALL)
     for number in range(3):

@@ -139,6 +139,7 @@ def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
     assert all(torch.equal(tensor, weights(calm)[key]) for key, tensor in weights(folder).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ema", "swa"])
 def test_a_run_that_takes_a_mean_goes_on_where_it_was_killed(
     how: str, places: Path, tmp_path: Path, start: Start

@@ -44,6 +44,7 @@ def test_wise_ft_goes_from_the_probe_to_the_fine_tuned_run(places: Path) -> None
     assert json.loads(folder.result("real/test").read_text())["n"] == 24
 
 
+@pytest.mark.slow
 def test_statistics_are_estimated_anew_where_weights_are_mixed(places: Path) -> None:
     folder = trained(recipe="soup", train_on="mlfw")
     own, parents = weights(folder), [weights(parent) for parent in members(folder)]
@@ -55,6 +56,7 @@ def test_statistics_are_estimated_anew_where_weights_are_mixed(places: Path) -> 
             assert torch.allclose(tensor, mean, atol=1e-6) == ("running" not in key), key
 
 
+@pytest.mark.slow
 def test_the_greedy_soup_is_no_worse_on_validation_than_its_best_member(places: Path) -> None:
     folder = trained(recipe="greedy_soup", train_on="mlfw")
     best = max(facts(parent)["best_score"] for parent in members(folder))

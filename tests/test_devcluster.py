@@ -21,6 +21,7 @@ def folder() -> Path:
     return Path(f"/tmp/fer-dev-{os.getpid()}")
 
 
+@pytest.mark.slow
 def test_one_command_brings_it_up_with_accounting_and_one_takes_it_down(folder: Path) -> None:
     require_slurm(accounting=True)
     settings = ["--folder", folder, "--pace", "fast", "--first-port", free_ports(8), "--nodes", 3,

@@ -86,6 +86,7 @@ def test_same_people_share_resamples_and_other_people_do_not() -> None:
     assert not np.array_equal(first, weights(other, 50))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "spread", "n"), [
     (1, 0.0, 120), (5, 0.3, 120), (5, 0.0, 300), (10, 0.6, 135)])
 def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
@@ -94,6 +95,7 @@ def test_intervals_cover_the_truth(seeds: int, spread: float, n: int) -> None:
     assert all(least <= share <= 0.975 for share in shares.values()), shares  # 93 to 97, ± 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("configs", [1, 3])
 def test_limits_of_pooled_values_cover_the_truth(configs: int) -> None:
     shares = pooled_coverage(100, 5, 0.6, configs, sets=150)
@@ -199,6 +201,7 @@ def test_limits_of_differences_and_gaps_hold_equal_models_and_families_of_them_a
     assert shares["families"] < 0.09  # 3.5 % of 7,200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "recalls", "shares"), [
     (300, (0.97, 0.97, 0.97), SHARES), (135, (0.95, 0.95, 0.95), FEW_SHARES)])
 def test_limits_of_high_scores_hold_on_either_side(

@@ -156,6 +156,7 @@ def test_a_whole_study_on_several_splits_with_pictures_of_common_mistakes(
     assert Image.open(tmp_path / "out/wrong-mlfw-eval.png").size[0] > 100
 
 
+@pytest.mark.slow
 def test_two_ranks_give_each_picture_once_and_the_answers_of_one(
     study: dict[str, str], tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_damaged_file_of_features_is_made_anew(damage: str, places: Path) -> N
     assert {path: path.read_bytes() for path in feature_files(places)} == before
 
 
+@pytest.mark.slow
 def test_ranks_compute_the_features_that_one_process_does(
     places: Path, tmp_path: Path
 ) -> None:

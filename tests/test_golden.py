@@ -10,13 +10,19 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from conftest import TOY
+from conftest import TOY, launch
 from test_training import epochs, trained
 
 from fer.config.load import block_names, load_run
 
 RECIPES = block_names("recipe")
 GOLDEN = Path(__file__).parent / "golden/recipe_losses.json"
+START = "start.safetensors"
+FIRST, LATER = 2e-3, 3e-2
+"""Tolerances of the first line of a run and of later ones: the rounding of another processor grows
+to two percent in 44 steps (oneDNN held to SSE4.1 against AVX2). `tests/record.py` compares two
+commits on one machine byte for byte.
+"""
 SETTINGS = {"train_on": "mlfw", "train.batch_size": 8, "train.epochs": 2, "train.select": "loss",
             "optim.lr": 5e-4, "optim.clip_norm": 1.0, "loss.class_weights": [2.0, 0.7, 0.6],
             "loss.label_smoothing": 0.1, "data.sets.fer2013.folder": "LFW-FER"}
@@ -26,24 +32,32 @@ ONLY = ("train_loss", "val_loss", "lr", "alpha", "temperature")
 
 @pytest.fixture(scope="module")
 def shared_home(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Places in which recipes find the parents that others have trained."""
+    """Places in which recipes find the parents that others have trained, and the weights to start
+    from: of a few slow steps, since in many fast ones the rounding of processors grows to a percent
+    of a loss.
+    """
     folder = tmp_path_factory.mktemp("golden")
     with pytest.MonkeyPatch.context() as patch:
         for name, path in (("FER_DATA", toy_data), ("FER_HOME", folder / "home"),
                            ("FER_CACHE", folder / "cache")):
             patch.setenv(name, str(path))
+        start = trained(**{**SETTINGS, "train_on": "people"}, recipe="scratch")
+        (folder / "cache/weights").mkdir()
+        done = launch("weights", "export", start.name, folder / "cache/weights" / START)
+        assert done.returncode == 0, done.stderr
         yield
 
 
 def lines(name: str) -> list[list[float]]:
     """Train a recipe, each phase for two epochs; returns the numbers of each line it wrote."""
     config = load_run("configs/drawn.yaml", {**TOY, **SETTINGS, "recipe": name})
+    start = {"backbone.pretrained": {"source": "file", "file": START}}
     own = {} if config.recipe.combine else {"recipe.phases": [
         {**phase.model_dump(mode="json", exclude_none=True), "epochs": 2,
          **({"l2sp": 30.0} if phase.l2sp else {})}  # in so few steps the recipe's own hardly shows
         for phase in config.recipe.phases]}
     slower = {"optim.lr": 2e-5} if name == "temperature" else {}  # else validation is all right
-    folder = trained(**{**SETTINGS, **own, **slower}, recipe=name)
+    folder = trained(**{**SETTINGS, **start, **own, **slower}, recipe=name)
     found = epochs(folder)
     if not config.recipe.combine:
         names = [phase.name for phase in config.recipe.phases for _ in range(2)]
@@ -62,8 +76,8 @@ def test_the_losses_of_a_recipe_are_the_golden_ones(name: str, shared_home: None
         GOLDEN.write_text(json.dumps({**golden, name: rounded}) + "\n")
         pytest.fail(f"{GOLDEN} had no losses of {name}; they were written: look at them, commit")
     assert len(found) == len(golden[name])
-    for mine, kept in zip(found, golden[name], strict=True):
-        assert mine == pytest.approx(kept, rel=2e-3, abs=2e-4)
+    for number, (mine, kept) in enumerate(zip(found, golden[name], strict=True)):
+        assert mine == pytest.approx(kept, rel=LATER if number else FIRST, abs=2e-4)
 
 
 def test_golden_losses_differ_between_recipes_that_differ() -> None:

@@ -181,6 +181,7 @@ def fill(disk: Path) -> None:
                     pass
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_fails_the_run_in_one_line_and_loses_nothing(
     small_disk: Path, places: Path, tmp_path: Path, start: Start
 ) -> None:

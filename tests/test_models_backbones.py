@@ -62,6 +62,7 @@ FULL_SIZE = [file.stem for file in FILES if not file.stem.endswith("_tiny")
              and file.stem not in (LARGER_THAN_A_TEST, "resmasking")]  # as its dropout siblings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_a_full_size_backbone_takes_a_training_step_at_its_size(name):
     torch.manual_seed(0)

@@ -94,6 +94,7 @@ def test_export_and_import_return_the_same_weights(tmp_path):
     assert all(torch.equal(state[key], own) for key, own in model.net.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_original_checkpoint_goes_through_convert_and_back_to_its_own_names(
     reference, model, tmp_path
 ):

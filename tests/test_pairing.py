@@ -141,6 +141,7 @@ def test_the_masked_pictures_alone_give_another_run(places: Path) -> None:
     assert len(runs) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["joint", "consistency", "distill"])
 def test_a_paired_run_goes_on_where_it_was_killed(
     recipe: str, places: Path, tmp_path: Path, start: Start
@@ -158,6 +159,7 @@ def test_a_paired_run_goes_on_where_it_was_killed(
     assert numbers(only_run(places, recipe)) == numbers(only_run(tmp_path / "calm", recipe))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["joint", "consistency", "distill"])
 def test_ranks_train_on_pairs_together(recipe: str, places: Path) -> None:
     done = subprocess.run(

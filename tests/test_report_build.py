@@ -26,7 +26,7 @@ COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """Return a study with its report built; tests only read it."""
     study = simulate(tmp_path_factory.mktemp("finished"))
-    build(study)
+    build(study, figures=True)
     return study
 
 
@@ -54,11 +54,13 @@ def test_results_have_one_row_per_run_and_test_set(finished: Simulated) -> None:
         read_json(finished.file(3, "results", "real/test"))["uar"], abs=1e-6)
 
 
-def test_csv_files_are_the_same_bytes_whatever_the_order_of_runs(finished: Simulated) -> None:
+def test_csv_files_are_the_same_bytes_whatever_the_order_of_runs(
+    finished: Simulated, tmp_path: Path
+) -> None:
     names = ["results.csv", "recall.csv", "summary.csv", "gap.csv", "report.md", "tables.tex"]
-    before = [(finished.out / name).read_bytes() for name in names]
-    build(finished, runs=finished.runs[::-1])
-    assert [(finished.out / name).read_bytes() for name in names] == before
+    build(finished, runs=finished.runs[::-1], out=tmp_path)
+    assert [(finished.out / name).read_bytes() for name in names] == [
+        (tmp_path / name).read_bytes() for name in names]
 
 
 def test_summary_mean_is_that_of_the_seeds(finished: Simulated) -> None:
@@ -83,9 +85,8 @@ def test_gap_is_synthetic_minus_real(finished: Simulated) -> None:
         assert (row["n_synthetic"], row["n_real"]) == ("300", "135")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_first_sentence_is_made_from_the_numbers(finished: Simulated) -> None:
-    said = build(finished).said.answer
+def test_first_sentence_is_made_from_the_numbers(finished: Simulated, tmp_path: Path) -> None:
+    said = build(finished, out=tmp_path).said.answer
     mean = np.mean([float(row["uar"]) for row in rows(finished.out / "summary.csv")
                     if row["train_on"] == "mlfw" and row["test_on"] == "real/test"])
     assert said.main.startswith("Models trained on mlfw reach UAR ")
@@ -127,11 +128,11 @@ def test_page_has_no_id_twice_outside_of_definitions(finished: Simulated) -> Non
     assert len(ids) == len(set(ids))
 
 
-def test_figures_are_the_same_bytes_each_time(finished: Simulated) -> None:
+def test_figures_are_the_same_bytes_each_time(finished: Simulated, tmp_path: Path) -> None:
+    build(finished, out=tmp_path, figures=True)
     files = sorted((finished.out / "figures").iterdir())
-    before = [path.read_bytes() for path in files]
-    build(finished)
-    assert [path.read_bytes() for path in files] == before
+    assert files and all(path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes()
+                         for path in files)
 
 
 def test_every_figure_says_how_many_pictures_it_is_of(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_every_figure_says_how_many_pictures_it_is_of(tmp_path: Path) -> None:
     for run in study.runs:
         write_predictions(predictions_path(run.folder, f"{run.train_on}/val"),
                           predictions("mlfw/eval", 1.0, [1], {"mlfw/eval": ("v", 90)}))
-    build(study)
+    build(study, figures=True)
     figures = {path.stem: path.read_text() for path in (study.out / "figures").glob("*.svg")}
     assert len(figures) == 7
     for name, text in figures.items():  # Matplotlib notes beside each text what it says
@@ -147,7 +148,6 @@ def test_every_figure_says_how_many_pictures_it_is_of(tmp_path: Path) -> None:
         assert {int(n) for n in re.findall(r"n = ([0-9]+)", text)} == wanted, name
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_drawings_are_called_drawings(small: Simulated) -> None:
     build(small, drawn=True)
     for name in ("index.html", "report.md"):
@@ -156,7 +156,6 @@ def test_drawings_are_called_drawings(small: Simulated) -> None:
     assert DRAWINGS not in (small.out / "index.html").read_text()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_equal_configurations_are_tied(tmp_path: Path) -> None:
     study = simulate(tmp_path, 2, equal=True)
     said = build(study).said
@@ -165,7 +164,6 @@ def test_equal_configurations_are_tied(tmp_path: Path) -> None:
     assert any("All 8 planned comparisons lie inside the noise" in x for x in said.answer.others)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> None:
     study = simulate(tmp_path, 2)
     for run in study.runs:
@@ -177,7 +175,6 @@ def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> 
     assert all(pair.adjusted is not None and pair.adjusted < 0.05 for pair in pairs)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> None:
     study = simulate(tmp_path, 5, sizes=SMALL)
     said = build(study).said
@@ -186,7 +183,6 @@ def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> 
     assert not any("below 5 seeds" in line for line in said.answer.caveats)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_other_grid_keys_keep_their_own_rows(small: Simulated) -> None:
     runs = [replace(run, axes={"optim.lr": "0.1" if run.recipe == "lp_ft" else "0.01"})
             for run in small.runs]
@@ -195,7 +191,6 @@ def test_other_grid_keys_keep_their_own_rows(small: Simulated) -> None:
     assert said.families[0].notes == ("nothing to compare yet",)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_pictures_that_all_models_get_wrong_are_embedded(small: Simulated, tmp_path: Path) -> None:
     picture = tmp_path / "face.png"
     Image.new("RGB", (250, 250), "red").save(picture)
@@ -217,7 +212,7 @@ def test_pictures_that_all_models_get_wrong_are_embedded(small: Simulated, tmp_p
 @pytest.mark.parametrize("width", [80, 120])
 def test_terminal_table_fits(finished: Simulated, width: int, tmp_path: Path) -> None:
     with open(tmp_path / "out.txt", "w", encoding="utf-8") as stream:
-        print_summary(build(finished), Console(file=stream, width=width))
+        print_summary(build(finished, out=tmp_path / "report"), Console(file=stream, width=width))
     text = (tmp_path / "out.txt").read_text("utf-8")
     assert max(map(len, text.splitlines()[:-1])) <= width
     assert "real/test" in text and "n = 135" in text and "report:" in text and "…" not in text

@@ -49,12 +49,10 @@ def test_no_finished_run_is_said(tmp_path: Path) -> None:
     assert "partial: 0 of 8 runs done" in (study.out / "index.html").read_text()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_no_run_at_all_is_no_crash(small: Simulated) -> None:
     assert "nothing to say" in build(small, runs=[]).said.answer.main
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_failure_is_shown_with_its_traceback(small: Simulated) -> None:
     runs = [failed(small.runs[0], "Traceback\n  <b>loss is NaN</b> at step 17"), *small.runs[1:]]
     shutil.rmtree(runs[0].folder)
@@ -98,7 +96,6 @@ def other_predictions(study: Simulated) -> None:
                 study.file(2, "predictions", "real/test"))
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("damage", "said"), [
     (cut_predictions, "predictions/real/test.parquet: not a readable parquet file"),
     (cut_result, "results/real/test.json: not readable"),
@@ -146,14 +143,12 @@ def test_absent_class_is_said_and_has_an_empty_recall(tmp_path: Path) -> None:
     assert "nan" not in page.lower()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_comparison_over_an_unknown_key_is_said(small: Simulated) -> None:
     study = make_study(compare={"masks": {"over": "mask_style", "on": ["real/test"]}})
     (family,) = build(small, study=study).said.families
     assert "no run has a grid key 'mask_style'" in family.notes
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_all_numbers_of_a_row_are_of_the_same_runs(tmp_path: Path) -> None:
     study = simulate(tmp_path, 2, sizes=SMALL)
     study.file(1, "predictions", "real/test").unlink()  # the second seed of the first one
@@ -171,7 +166,6 @@ def test_all_numbers_of_a_row_are_of_the_same_runs(tmp_path: Path) -> None:
                for line in said.problems)
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("change", [{"n": 7}, {"accuracy": 0.123}])
 def test_a_result_that_its_own_counts_contradict_is_left_out(
     small: Simulated, change: dict[str, float]
@@ -184,7 +178,6 @@ def test_a_result_that_its_own_counts_contradict_is_left_out(
                    for row in rows(small.out / "results.csv"))
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_an_error_of_many_runs_is_said_once_with_some_of_them(small: Simulated) -> None:
     run = small.runs[0]
     many = [replace(failed(run, "Traceback\nCUDA out of memory"), run=f"{run.run}-{number}",
@@ -199,14 +192,13 @@ def test_an_error_of_many_runs_is_said_once_with_some_of_them(small: Simulated) 
 
 
 def test_figures_of_an_earlier_study_file_go(small: Simulated) -> None:
-    build(small)
+    build(small, figures=True)
     assert (small.out / "figures/robustness.png").is_file()
-    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1])
+    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1], figures=True)
     names = {path.stem for path in (small.out / "figures").iterdir()}
     assert names == {"gap", "recall", "reliability", "curves", "confusion"}
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("ranks", ["two", None, [1]])
 def test_a_number_of_processes_that_is_none_is_left_out(small: Simulated, ranks: object) -> None:
     write_json(small.runs[0].folder / "env.json", {"python": "3.11", "world_size": ranks,
@@ -216,9 +208,9 @@ def test_a_number_of_processes_that_is_none_is_left_out(small: Simulated, ranks:
 
 
 def test_figures_that_another_report_is_writing_stay(small: Simulated) -> None:
-    build(small)
+    build(small, figures=True)
     figure, page = small.out / "figures/robustness.png", small.out / "index.html"
     later = page.stat().st_mtime + 5
     os.utime(figure, (later, later))
-    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1])
+    build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1], figures=True)
     assert figure.is_file() and not (small.out / "figures/robustness.svg").exists()

@@ -56,8 +56,6 @@ from fer.report.read.memory import Memory
 from fer.report.study import facts_of
 from fer.report.terminal import print_summary
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture()
 def small(tmp_path: Path) -> Simulated:

@@ -9,8 +9,6 @@ from simulated_study import SMALL, Simulated, build, predictions, rows, simulate
 from fer.evaluate.predictions import read_predictions
 from fer.report.read import memory as module
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture()
 def small(tmp_path: Path) -> Simulated:
@@ -93,9 +91,6 @@ def test_a_half_written_run_folder_breaks_nothing(small: Simulated) -> None:
 
 
 def build_often(root: Path, times: int) -> None:
-    import fer.report.build
-
-    fer.report.build._figures = lambda *_: {}  # type: ignore[assignment]
     study = simulate_again(root)
     for _ in range(times):
         build(study)

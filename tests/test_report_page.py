@@ -45,7 +45,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
         write_run(run, {"real/test": table})
     for number in (-1, -2):  # one configuration has no number on real masks
         study.file(number, "results", "real/test").unlink()
-    build(study, pictures=lambda name: picture,
+    build(study, figures=True, pictures=lambda name: picture,
           facts=lambda name: {"mask_type": "cloth" if name[-5] in "02468" else "paper"})
     return study
 

@@ -145,6 +145,7 @@ def test_scripts_work_from_another_folder(study: dict[str, str], tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_detach_returns_at_once_and_the_study_ends_in_the_background(
     study: dict[str, str], tmp_path: Path
 ) -> None:

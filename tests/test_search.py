@@ -36,7 +36,7 @@ SPACE = {"optim.lr": {"loguniform": [1e-4, 1e-1]},
          "optim.name": {"choice": ["adamw", "sgd"]},
          "optim.momentum": {"uniform": [0.5, 0.95], "step": 0.15, "when": {"optim.name": "sgd"}}}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1300)]
+pytestmark = pytest.mark.timeout(1300)
 PATIENCE_S = 900.0  # half a minute alone; beside benchmarks that take all cores ten times as long
 launch = partial(launch, timeout=PATIENCE_S)
 
@@ -136,6 +136,7 @@ def test_status_shows_a_search_best_trial_first_and_refuses_what_is_not_its_own(
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_with_the_trials_and_the_best_of_an_uninterrupted_one(
     calm: Path, places: Path, start: Start
 ) -> None:
@@ -165,6 +166,7 @@ def best_of(home: Path) -> dict[str, Any]:
     return {key: found[key] for key in ("trial", "params", "score", "scores", "runs")}
 
 
+@pytest.mark.slow
 def test_with_two_slots_none_is_lost_or_doubled_and_nothing_is_trained_twice(
     places: Path, start: Start
 ) -> None:
@@ -185,6 +187,7 @@ def test_with_two_slots_none_is_lost_or_doubled_and_nothing_is_trained_twice(
                               for path in places.glob("runs/*/train.json")}.items()
 
 
+@pytest.mark.slow
 def test_in_local_mode_nothing_listens_beyond_loopback_and_ctrl_c_leaves_nothing_behind(
     places: Path, start: Start
 ) -> None:
@@ -255,6 +258,7 @@ def test_a_study_can_say_tuned_and_then_takes_what_the_search_found(
         runs(tuned=["toy-search"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [
     {"searcher": "optuna"}, {"scheduler": {"name": "median", "grace": 1}},
     {"budget": {"epochs": 7}, "scheduler": {"name": "hyperband", "reduction": 2}},
@@ -283,6 +287,7 @@ def test_every_searcher_scheduler_and_budget_comes_to_its_end(
         [trial for trial in found if trial["curve"]])
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_paused_goes_on_with_the_numbers_of_one_that_is_not(places: Path) -> None:
     file = write_search(places.parent, scheduler={"name": "hyperband", "reduction": 2},
                         set={**TOY, "recipe": "scratch", "train.epochs": 5})
@@ -325,6 +330,7 @@ def test_what_another_search_trained_is_not_trained_again(calm: Path, toy_data: 
     assert before == {path: path.stat().st_mtime_ns for path in calm.glob("runs/*/metrics.jsonl")}
 
 
+@pytest.mark.slow
 def test_a_budget_of_gpu_hours_ends_the_search(places: Path) -> None:
     file = write_search(places.parent, budget={"gpu_hours": 1e-6}, scheduler={"name": "none"})
     done = launch("tune", file, "--slots", 1)
@@ -365,6 +371,7 @@ def test_the_time_left_is_that_of_the_budget_which_is_used_up_first(calm: Path) 
     assert left(gpu_hours=0.04) == 0
 
 
+@pytest.mark.slow
 def test_trials_of_linear_probes_share_the_features_of_one_body_and_one_process(
     places: Path, start: Start
 ) -> None:

@@ -21,7 +21,7 @@ PATIENCE_S = 800.0
 @pytest.fixture
 def cluster(tmp_path: Path, toy_data: Path) -> Iterator[TestCluster]:
     """A cluster of two nodes that warns jobs before it preempts them; its steps are slow."""
-    with brought_up(tmp_path, toy_data, SLOW, cores=4, grace=40) as made:
+    with brought_up(tmp_path, toy_data, SLOW) as made:
         yield made
 
 

@@ -173,6 +173,7 @@ def test_two_launchers_at_once_submit_a_study_once(cluster: TestCluster, toy_stu
     assert len(tasks.split()) == 2
 
 
+@pytest.mark.slow
 def test_a_failing_configuration_stops_no_other_and_retry_submits_just_that(
     cluster: TestCluster, toy_study: Write
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_failing_configuration_stops_no_other_and_retry_submits_just_that(
     assert len(tasks.split()) == 1
 
 
+@pytest.mark.slow
 def test_children_of_a_failed_parent_are_blocked_and_run_after_a_retry(
     cluster: TestCluster, toy_study: Write
 ) -> None:
@@ -210,6 +212,7 @@ def test_children_of_a_failed_parent_are_blocked_and_run_after_a_retry(
     cluster.wait_for_state("done")
 
 
+@pytest.mark.slow
 def test_a_study_can_be_submitted_from_inside_a_job(
     cluster: TestCluster, toy_study: Write
 ) -> None:
@@ -268,6 +271,7 @@ def test_a_study_larger_than_an_array_is_chunked(
         assert "#SBATCH --array=0-2%2" in scripts[0] and "#SBATCH --array=0-1%2" in scripts[1]
 
 
+@pytest.mark.slow
 def test_several_small_runs_share_a_job_and_have_the_numbers_of_runs_alone(
     cluster: TestCluster, toy_study: Write, tmp_path: Path
 ) -> None:
@@ -282,12 +286,13 @@ def test_several_small_runs_share_a_job_and_have_the_numbers_of_runs_alone(
         assert numbers(run) == numbers(tmp_path / "here/runs" / run.name)
 
 
+@pytest.mark.slow
 def test_two_jobs_on_one_node_have_disjoint_gpus(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
     grid = {"seed": [0, 1]}
     study = toy_study(grid, set=short(grid, **{"compute.device": "auto"}))
-    with brought_up(tmp_path, toy_data, "slow:1", nodes=1) as cluster:
+    with brought_up(tmp_path, toy_data, "slow:1", {"exclude": "n2"}) as cluster:
         cluster.submit(study)
         cluster.wait_for_state("done", "failed")
         facts = [json.loads((run / "env.json").read_text()) for run in cluster.runs()]
@@ -295,6 +300,7 @@ def test_two_jobs_on_one_node_have_disjoint_gpus(
     assert {fact["visible_gpus"] for fact in facts} == {"0", "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "seen"), [
     ("gres", ["local rank 0, GPUs 0,1", "local rank 1, GPUs 0,1"]),
     ("gpus_per_task", ["local rank 0, GPUs 0\n", "local rank 0, GPUs 1\n"])])
@@ -302,7 +308,7 @@ def test_each_rank_takes_a_gpu_of_its_own_in_every_style_of_asking(
     style: str, seen: list[str], tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
     settings = short({"seed": []}, **{"compute.device": "auto", "compute.batch_norm": "local"})
-    with brought_up(tmp_path, toy_data, nodes=1) as cluster:
+    with brought_up(tmp_path, toy_data, profile={"exclude": "n2"}) as cluster:
         cluster.write_profile(gpu_request=style)
         cluster.submit(toy_study({"seed": [0]}, set=settings, resources={"gpus": 2}))
         cluster.wait_for_state("done", "failed")
@@ -312,6 +318,7 @@ def test_each_rank_takes_a_gpu_of_its_own_in_every_style_of_asking(
         assert f"rank {rank} of 2 on n1, {seen[rank]}" in said
 
 
+@pytest.mark.slow
 def test_editing_the_code_after_submission_changes_nothing_in_the_queue(
     cluster: TestCluster, toy_study: Write
 ) -> None:
@@ -334,6 +341,7 @@ def test_editing_the_code_after_submission_changes_nothing_in_the_queue(
     assert json.loads((run / "env.json").read_text())["git"]["commit"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_under_a_job_fails_the_run_and_retry_goes_on(
     small_disk: Path, toy_data: Path, toy_study: Write, tmp_path: Path  # noqa: F811
 ) -> None:
@@ -387,6 +395,7 @@ def test_many_runs_are_not_cancelled_without_a_yes(
     assert not cluster.command("squeue", "--noheader", "--name=fer-toy")
 
 
+@pytest.mark.slow
 def test_a_study_waits_for_a_parent_that_another_study_has_in_the_queue(
     cluster: TestCluster, toy_study: Write
 ) -> None:

@@ -85,6 +85,7 @@ def long_run_has_its_own_numbers(cluster: TestCluster, calm: dict[str, bytes]) -
     assert calm in found, cluster.logs()
 
 
+@pytest.mark.slow
 def test_a_preempted_task_of_an_array_disturbs_no_finished_one(
     noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_preempted_task_of_an_array_disturbs_no_finished_one(
     assert sorted(noticed.restarts()) == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_task_of_an_array_that_leaves_by_itself_requeues_no_finished_one(
     noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -110,7 +112,7 @@ def test_a_task_of_an_array_that_leaves_by_itself_requeues_no_finished_one(
     assert sorted(noticed.restarts()) == [0, 1]
 
 
-@pytest.mark.parametrize("kind", ["noticed", "plain"])
+@pytest.mark.parametrize("kind", ["noticed", pytest.param("plain", marks=pytest.mark.slow)])
 def test_a_preempted_run_is_requeued_once_and_ends_with_the_numbers_of_an_undisturbed_one(
     kind: str, request: pytest.FixtureRequest, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_preempted_run_is_requeued_once_and_ends_with_the_numbers_of_an_undist
     assert "begins at step 0 " not in cluster.logs().split("begins at step")[-1]
 
 
+@pytest.mark.slow
 def test_a_run_longer_than_the_time_limit_goes_on_in_the_next_job(
     noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -139,6 +142,7 @@ def test_a_run_longer_than_the_time_limit_goes_on_in_the_next_job(
     assert "asked to leave" not in (run / "status.json").read_text()
 
 
+@pytest.mark.slow
 def test_loader_processes_that_are_alive_at_the_signal_do_not_requeue_too(
     noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -150,13 +154,15 @@ def test_loader_processes_that_are_alive_at_the_signal_do_not_requeue_too(
     assert noticed.restarts() == [1] and noticed.logs().count("requeued job") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accounting", [True, False], ids=["accounting", "no accounting"])
 def test_scancel_of_a_running_and_of_a_waiting_job_is_said_and_stays(
     accounting: bool, tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
     from conftest import TOY
 
-    with brought_up(tmp_path, toy_data, SLOW, nodes=1, accounting=accounting) as cluster:
+    settings = {"accounting": True} if accounting else {}
+    with brought_up(tmp_path, toy_data, SLOW, {"exclude": "n2"}, **settings) as cluster:
         cluster.write_profile(array_parallelism=1)
         study = toy_study({"train_on": ["lfw"], "seed": [0, 1]},
                           set={**{k: v for k, v in TOY.items() if k != "train_on"}, **LONG})
@@ -179,6 +185,7 @@ def processes(pattern: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["rank", "slurmstepd"])
 def test_a_job_killed_without_notice_goes_on_from_its_last_checkpoint(
     victim: str, plain: TestCluster, toy_study: Write, calm: dict[str, bytes]
@@ -209,6 +216,7 @@ def belongs_to(pid: int, cluster: TestCluster) -> bool:
         str(cluster.folder) in " ".join(psutil.Process(pid).environ().values()))
 
 
+@pytest.mark.slow
 def test_a_lost_node_costs_what_came_after_the_last_checkpoint_and_its_process_is_fenced_off(
     plain: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -224,6 +232,7 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint_and_its_process_i
     plain.bring_up()
 
 
+@pytest.mark.slow
 def test_a_restarted_controller_disturbs_no_run_and_a_launcher_waits_for_it(
     plain: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -280,6 +289,7 @@ def test_two_times_two_ranks_have_equal_weights_and_a_device_each_and_agree_with
                                    rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_rank_that_raises_ends_the_job_at_once_and_shows_its_traceback(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
@@ -296,6 +306,7 @@ def test_a_rank_that_raises_ends_the_job_at_once_and_shows_its_traceback(
         assert cluster.restarts() == [0]
 
 
+@pytest.mark.slow
 def test_a_rank_of_several_that_is_killed_is_no_failure(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
@@ -309,6 +320,7 @@ def test_a_rank_of_several_that_is_killed_is_no_failure(
         assert cluster.states() == ["done"] and cluster.restarts() == [1], cluster.logs()
 
 
+@pytest.mark.slow
 def test_a_run_that_never_comes_further_fails_instead_of_being_requeued_for_ever(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
@@ -320,6 +332,7 @@ def test_a_run_that_never_comes_further_fails_instead_of_being_requeued_for_ever
         assert restarts == 4
 
 
+@pytest.mark.slow
 def test_restarts_are_bounded_by_the_profile(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:

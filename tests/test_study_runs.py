@@ -106,16 +106,19 @@ def test_two_studies_that_share_runs_do_not_train_them_twice(
         assert json.loads((run / "status.json").read_text())["restarts"] == 0
 
 
-def test_a_study_killed_at_random_gives_the_table_of_one_that_was_not(
+@pytest.mark.slow
+def test_a_study_killed_again_and_again_gives_the_table_of_one_that_was_not(
     places: Path, toy_study: Write, start: Start, tmp_path: Path
 ) -> None:
     study = toy_study({"recipe": ["scratch", "lfw_then_target"], "train_on": ["mlfw"],
                        "seed": [0, 1]}, resources={"runs_per_job": 2})
     calm = launch("sweep", study, FER_HOME=str(tmp_path / "calm"))
     assert calm.returncode == 0, calm.stdout + calm.stderr
-    for pause in (3.0, 5.0, 6.5):
+    for moment in ("runs/*/config.yaml", "runs/*/checkpoints/step-*", "runs/*/train.json"):
         process = start("sweep", study)
-        time.sleep(pause)
+        while not any(places.glob(moment)):
+            assert process.poll() is None, "it ended before the moment came"
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     code, said = sweep(study)
