@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than the rest of --help
@@ -11,6 +12,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than t
 import typer
 
 from fer.errors import CallerError
+from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -32,7 +34,8 @@ def run(*functions: Callable[..., None]) -> None:
         app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
             _answering(function))
     try:
-        code = app(standalone_mode=False)
+        with safe_children() if HAS_SAFE_PATH else nullcontext():
+            code = app(standalone_mode=False)
     except _UsageError as error:
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
         _say(f"{message.rstrip('.')}; see {_script()} --help")

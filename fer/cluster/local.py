@@ -16,6 +16,7 @@ import submitit
 
 from fer.cluster.arrays import most_alike
 from fer.cluster.job import do_runs
+from fer.cluster.local_executor import LocalExecutor
 from fer.cluster.machine import cores, visible_gpus
 from fer.config.alike import kind_of
 from fer.config.load import dump
@@ -149,7 +150,7 @@ class LocalQueue:
             ready = [step for step in ready if step.run.id not in taken]
 
     def _submit(self, steps: Sequence[Step], slot: int) -> None:
-        executor = submitit.LocalExecutor(folder=self.logs)
+        executor = LocalExecutor(folder=self.logs)
         gpus = self.slots.gpus_of(slot)
         gpu = {"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}
         executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True,

@@ -15,6 +15,7 @@ from fer.cluster.slurm import OnSlurm
 from fer.cluster.tensorboard import beside
 from fer.config.places import home
 from fer.progress import shown
+from fer.safe_path import python
 from fer.study.attention import draw_in_process
 from fer.study.contents import build_pack, packs_of
 from fer.study.expand import Run
@@ -81,7 +82,7 @@ def _detach(request: Request) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = [arg for arg in sys.argv if arg != "--detach"]
     with open(log, "a", encoding="utf-8") as handle:
-        child = subprocess.Popen([sys.executable, *arguments], stdout=handle, stderr=handle,
+        child = subprocess.Popen(python(*arguments), stdout=handle, stderr=handle,
                                  stdin=subprocess.DEVNULL, start_new_session=True)
     console.print(f"process {child.pid} works on it; log: {log}\n"
                   f"see it: python launch/status.py {study}", soft_wrap=True)

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from fer.cluster.local import free_port
 from fer.errors import CallerError
+from fer.safe_path import python
 
 USUAL_PORT = 6006
 PATIENCE_S = 60.0
@@ -34,8 +34,8 @@ def start(folder: Path, port: int = 0) -> tuple[subprocess.Popen[bytes], int]:
     chosen = port or (USUAL_PORT if _free(USUAL_PORT) else free_port())
     (folder / "tb").mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder / "tb"), "--host",
-         "127.0.0.1", "--port", str(chosen)],
+        python("-m", "tensorboard.main", "--logdir", str(folder / "tb"), "--host", "127.0.0.1",
+               "--port", str(chosen)),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return process, chosen
 

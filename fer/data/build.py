@@ -5,11 +5,10 @@ whether one must be built is `fer.data.pack`.
 """
 
 import errno
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from fer.data.layout import Picture
 from fer.data.pack import PACK_VERSION, Pack, Progress
 from fer.data.rows import Failures, fill_rows
 from fer.data.unfinished import Unfinished, unfinished
+from fer.data.workers import Pool
 from fer.errors import CallerError
 from fer.publish import write_json
 
@@ -103,8 +103,7 @@ def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
     if workers <= 1:
         yield from map(fill_rows, chunks)
         return
-    # Not forked: the parent may hold threads (torch), which a forked child would wait for.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with Pool(workers) as pool:
         tasks = [pool.submit(fill_rows, chunk) for chunk in chunks]
         try:
             for task in as_completed(tasks):

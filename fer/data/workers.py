@@ -2,11 +2,26 @@
 
 import multiprocessing
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+from fer.safe_path import safe_children
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+class Pool(ProcessPoolExecutor):
+    """Processes of their own, not forked: the caller may hold threads and CUDA."""
+
+    def __init__(self, workers: int) -> None:
+        with safe_children():
+            super().__init__(workers, multiprocessing.get_context("spawn"))
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":
+        """Start processes, where there are too few, and have one call a function."""
+        with safe_children():
+            return super().submit(fn, *args, **kwargs)
 
 
 def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
@@ -18,6 +33,5 @@ def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers
     if workers == 1:
         yield from map(function, jobs)
         return
-    # spawn: the caller may hold threads and CUDA, which a fork would break
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with Pool(workers) as pool:
         yield from pool.map(function, jobs)

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from fer.config.places import REPOSITORY
+from fer.safe_path import python
 
 LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # ask a search to save and leave
 PREFIX = "fer-ray-"
@@ -51,7 +52,7 @@ def ray_here(cpus: int, gpus: int) -> Iterator[None]:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Ray opens the folder that it is given to everybody, but not the one around it
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=FOLDERS)
-    watcher = subprocess.Popen([sys.executable, "-m", "fer.search.watch", folder],
+    watcher = subprocess.Popen(python("-m", "fer.search.watch", folder),
                                stdin=subprocess.PIPE, cwd=REPOSITORY, start_new_session=True)
     try:
         with unheard_by_children():

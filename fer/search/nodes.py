@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from fer.cluster.machine import cores, count_gpus
 from fer.cluster.ranks import free_port_from, job_port
 from fer.publish import write_json
+from fer.safe_path import python
 from fer.search.here import FOLDERS, OBJECT_STORE, PREFIX, settings
 from fer.study.jobs import restart_of_process
 
@@ -74,9 +74,9 @@ def ray_node(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
     own = [f"--temp-dir={folder}/r", "--include-dashboard=false"] if "--head" in arguments else []
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *own, "--block",
-             f"--num-cpus={cores()}", f"--num-gpus={count_gpus()}",
-             f"--object-store-memory={OBJECT_STORE}", "--disable-usage-stats", *ANY_PORTS],
+            python("-m", "ray.scripts.scripts", "start", *arguments, *own, "--block",
+                   f"--num-cpus={cores()}", f"--num-gpus={count_gpus()}",
+                   f"--object-store-memory={OBJECT_STORE}", "--disable-usage-stats", *ANY_PORTS),
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True)  # what asks this task to leave is not for the trials in there
     try:

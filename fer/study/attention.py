@@ -4,7 +4,6 @@ What is drawn of them lies in `attention/` of the run folder. `fer.engine.attent
 """
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from fer.config.study import Study
 from fer.data.splits import original_of
 from fer.errors import CallerError
 from fer.publish import read_json
+from fer.safe_path import python
 from fer.study.folder import StudyFolder
 from fer.study.store import RunFolder, Store
 
@@ -92,7 +92,7 @@ def draw_in_process(study: StudyFolder, store: Store) -> str:
         return ""
     if not not_drawn(best_runs(study, store), splits):
         return ""
-    done = subprocess.run([sys.executable, "-m", "fer.engine.attention", study.study.study],
+    done = subprocess.run(python("-m", "fer.engine.attention", study.study.study),
                           cwd=REPOSITORY, capture_output=True, text=True)
     last = (done.stderr.strip().splitlines() or ["no word"])[-1]
     return f"where models look was not drawn: {last}" if done.returncode else ""

@@ -20,6 +20,7 @@ from fer.config.places import REPOSITORY
 from fer.config.schema import RunConfig
 from fer.errors import CallerError
 from fer.publish import read_json, write_json
+from fer.safe_path import python
 from fer.transfer.phases import check_recipe
 
 RECORD = "anatomy.json"
@@ -87,8 +88,8 @@ def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
         from fer.models.anatomy import answer
 
         return [dict(one) for one in answer([dict(question) for question in questions])]
-    done = subprocess.run([sys.executable, "-m", "fer.models.anatomy"], capture_output=True,
-                          text=True, input=json.dumps(questions), cwd=REPOSITORY)
+    done = subprocess.run(python("-m", "fer.models.anatomy"), capture_output=True, text=True,
+                          input=json.dumps(questions), cwd=REPOSITORY)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise CallerError(f"the backbones cannot be looked at: {last}")

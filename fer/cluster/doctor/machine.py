@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.safe_path import python
 
 LEAST_PYTHON = (3, 10)
 LEAST_TORCH = (2, 10)  # first in which weights_only=True holds
@@ -37,7 +38,7 @@ def check_machine() -> Iterator[Finding]:
 
 
 def _torch() -> dict[str, Any] | None:
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
+    done = subprocess.run(python("-c", PROBE), capture_output=True, text=True)
     return dict(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
