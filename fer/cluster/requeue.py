@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from fer import CODE_GONE
 from fer.study.failure import kept_failure, publish_failure
 from fer.study.jobs import restart_of_process
 from fer.study.store import RunFolder, Status
@@ -118,10 +119,14 @@ def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
     if job is not None and job.ended_by in ("nobody", "time limit"):
         print(f"tasks ended with {code}, without a word on: "
               f"{', '.join(folder.name for folder in left)}", flush=True)
+        said = tail(log)
+        gone = next((line for line in said.splitlines() if line.endswith(CODE_GONE)), "")
         for folder in left:
-            folder.say(replace(folder.status(), state="lost", traceback=tail(log),
-                               error=f"its processes ended with code {code} without a word"))
-        requeue(left, job)
+            folder.say(replace(folder.status(), state="lost", traceback="" if gone else said,
+                               error=gone or f"its processes ended with code {code} without a word"
+                               ))
+        if not gone:  # the launcher submits it again, with a new copy of the code
+            requeue(left, job)
     elif job is not None and job.ended_by == "somebody":
         say_ended(left, job)
     return code

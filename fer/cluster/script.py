@@ -8,8 +8,10 @@ from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
+from fer import CODE_GONE
 from fer.cluster.arrays import JobArray, Ref, Shape
 from fer.config.profile import Profile
+from fer.study.snapshot import import_folder
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
@@ -43,7 +45,7 @@ def array_script(
         comment: by which the launcher finds the job again.
         ids: array number -> job id, or what stands for one that is not known yet.
     """
-    command = f"{site.python} -u -m fer.cluster.task {shlex.quote(str(folder))}"
+    command = f"{_python(site)} -m fer.cluster.task {shlex.quote(str(folder))}"
     parameters = {
         "array": f"{array.indices}%{min(len(array.jobs), profile.array_parallelism)}",
         "signal": f"USR2@{profile.signal_delay}",  # to the tasks, not to the shell
@@ -60,7 +62,7 @@ def array_script(
 
 def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str) -> str:
     """Return the script of the job that makes the report when all others have ended, in any way."""
-    command = f"{site.python} -u launch/report.py {shlex.quote(site.study)} --after-jobs"
+    command = f"{_python(site)} launch/report.py {shlex.quote(site.study)} --after-jobs"
     parameters: dict[str, Any] = {"dependency": f"afterany:{after}"} if after else {}
     if profile.report_partition:
         parameters["partition"] = profile.report_partition
@@ -75,7 +77,7 @@ def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, si
     Args:
         folder: of the submission, with what was asked for in it; logs go there too.
     """
-    command = f"{site.python} -u -m fer.search.task {shlex.quote(str(folder))}"
+    command = f"{_python(site)} -m fer.search.task {shlex.quote(str(folder))}"
     parameters: dict[str, Any] = {"signal": f"USR2@{profile.signal_delay}"}
     if shape.nodes > 1:
         parameters["exclusive"] = True  # a Ray takes ports and cores of its nodes
@@ -142,7 +144,7 @@ def _srun(shape: Shape, profile: Profile) -> list[str]:
 
 def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
     exports = {
-        **profile.environment, **site.places, "PYTHONPATH": str(site.code),
+        **profile.environment, **site.places, "PYTHONPATH": str(import_folder(site.code)),
         "OMP_NUM_THREADS": str(shape.threads), "FER_MAX_RESTARTS": str(profile.max_restarts)}
     if profile.network_interface:
         exports |= {name: profile.network_interface
@@ -154,8 +156,15 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
              for name, value in exports.items()]
     # the signal that asks to leave is for Python: the shell has to outlive it
     several = shape.nodes * shape.ranks > 1
-    return ["trap : TERM", *profile.setup, *lines, f"cd {shlex.quote(str(site.code))}",
-            *([f"export FER_PORT=$({site.python} -m fer.cluster.ranks)"] if several else [])]
+    gone = f"{site.code}: {CODE_GONE}"
+    return ["trap : TERM", *profile.setup, *lines,
+            f"cd {shlex.quote(str(site.code))} || {{ echo {shlex.quote(gone)} >&2; exit 1; }}",
+            *([f"export FER_PORT=$({_python(site)} -m fer.cluster.ranks)"] if several else [])]
+
+
+def _python(site: Site) -> str:
+    """Return what starts Python with the snapshot's `fer`, and with nothing else of a folder."""
+    return f"{site.python} -u {shlex.quote(str(site.code / 'fer/safe_path.py'))}"
 
 
 def quoted(value: str) -> str:

@@ -1,109 +1,188 @@
 """A copy of the code that jobs run, so that editing after submission changes nothing in the queue.
 
 Tracked files and untracked ones that are not ignored, with the commit and what differs from it.
-Works without git too, by the lines of `.gitignore`. Not for data: large folders are refused.
+Works without git too, by `.gitignore`. The name has the digest of the content, and a folder that
+was there before is used only where both agree. Not for data: large folders are refused.
 """
 
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import xxhash
+from pathspec import GitIgnoreSpec
 
 from fer.errors import CallerError
 from fer.publish import building_folder, read_json, write_json
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"
+IMPORTED = ".path"  # folder of a snapshot that is on `sys.path`: nothing but `fer` is in there
+BYTECODE = "__pycache__"
 MOST_BYTES = 100e6  # code is a few MB; more is data that somebody forgot to ignore
+MOST_COPIES = 3  # of code that somebody edits meanwhile
+# what runs read from there is in their config.yaml, whole: no part of the code
+NO_CODE = ("sweeps", "configs", "slurm", "docs", "tests", "benchmarks")
+# of another repository, as inside a hook of git
+LOCAL_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
 def snapshot(repository: Path, place: Path) -> Path:
     """Copy the code below `place` and return the folder; the same code is copied once.
 
     Raises:
-        CallerError: more than 100 MB would be copied.
+        CallerError: more than 100 MB would be copied, or the code changes all the time.
     """
-    folder = snapshot_folder(repository, place)
-    if not folder.is_dir():
+    for _ in range(MOST_COPIES):
         files = code_files(repository)
         _refuse_data(repository, files)
-        with building_folder(folder) as building:
-            for name in files:
-                target = building / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(repository / name, target, follow_symlinks=False)
-            state = git_state(repository)
-            if state["dirty"]:
-                (building / DIFF).write_text(_diff(repository), encoding="utf-8")
-            write_json(building / RECORD, {"git": state, "files": len(files)})
-    return folder
+        digest = _digest(repository, files)
+        folder = _folder_of(digest, place)
+        if not folder.is_dir():
+            with building_folder(folder) as building:
+                _copy(repository, files, building)
+        if _intact(folder, digest):
+            for bytecode in folder.rglob(BYTECODE):  # Python would trust what is in there
+                shutil.rmtree(bytecode, ignore_errors=True)
+            return folder
+    raise CallerError(f"{repository}: the code changed while it was copied; try again")
 
 
 def snapshot_folder(repository: Path, place: Path) -> Path:
     """Return where the snapshot of the present code lies, or will lie."""
-    return place / f"code-{_digest(repository, code_files(repository))}"
+    return _folder_of(_digest(repository, code_files(repository)), place)
+
+
+def import_folder(snapshot: Path) -> Path:
+    """Return what jobs that run a snapshot have on `sys.path`.
+
+    Not the snapshot itself, in which there may be a `torch.py` of somebody.
+    """
+    return snapshot / IMPORTED
 
 
 def code_files(repository: Path) -> list[str]:
     """Return the files of a snapshot, relative to the repository, sorted."""
     try:
-        listed = _git(repository, "ls-files", "-co", "--exclude-standard", "-z").split("\0")
+        tracked = _git(repository, "ls-files", "-z").split("\0")
+        others = _git(repository, "ls-files", "-o", "--exclude-standard", "-z").split("\0")
     except (OSError, subprocess.CalledProcessError):
-        listed = list(_walk(repository, _ignored_names(repository)))
-    return sorted(name for name in listed
-                  if name and name not in (RECORD, DIFF) and (repository / name).is_file())
+        tracked = others = []
+    # a tarball unpacked inside somebody's repository is not known to that
+    listed = [*tracked, *others] if any(tracked) else _walk(repository)
+    return sorted({name for name in listed if name and not _added(name)
+                   and (repository / name).is_file()})
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Return the commit and whether files differ from it; nulls where there is no git.
+    """Return the commit and whether the code differs from it; nulls where there is no git.
 
-    A snapshot says of which commit it is.
+    A snapshot says of which commit it is. Files that are no code are not looked at (`NO_CODE`).
     """
     record = folder / RECORD
     if record.is_file():
         return dict(read_json(record)["git"])
     try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain").strip())}
+        if not _git(folder, "ls-files"):  # the code lies in another repository
+            return {"commit": None, "dirty": None}
+        others = [f":(exclude){name}" for name in NO_CODE]
+        changes = _git(folder, "status", "--porcelain", "--", ".", *others)
+        return {"commit": _git(folder, "rev-parse", "HEAD").strip(), "dirty": bool(changes.strip())}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
+
+
+def _folder_of(digest: str, place: Path) -> Path:
+    """Return the first folder of that name that is whole or not there.
+
+    One that is damaged, or that somebody made beforehand, is left alone: jobs may run in it.
+    """
+    folders = (place / f"code-{digest}{f'-{number}' if number else ''}" for number in count())
+    return next(folder for folder in folders
+                if not os.path.lexists(folder) or _intact(folder, digest))
+
+
+def _intact(folder: Path, digest: str) -> bool:
+    """Whether a snapshot holds exactly the files of its digest, and what was added to them."""
+    try:
+        record = read_json(folder / RECORD)
+        files = sorted(name for name in _all_files(folder) if not _added(name)
+                       and f"/{BYTECODE}/" not in f"/{name}")
+        link = import_folder(folder) / "fer"
+        return (isinstance(record["git"], dict) and _digest(folder, files) == digest
+                and not any((folder / name).is_symlink() for name in files)
+                and os.listdir(link.parent) == ["fer"] and os.readlink(link) == "../fer")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _added(name: str) -> bool:
+    """Whether a file of a snapshot is not one of the code."""
+    return name in (RECORD, DIFF) or name.startswith(f"{IMPORTED}/")
+
+
+def _all_files(folder: Path) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (os.path.relpath(os.path.join(place, name), folder) for name in files + links)
+
+
+def _copy(repository: Path, files: list[str], building: Path) -> None:
+    """Fill a snapshot; links become what they point at, which may be edited."""
+    for name in files:
+        target = building / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(repository / name, target)
+    import_folder(building).mkdir()
+    (import_folder(building) / "fer").symlink_to("../fer")
+    state = git_state(repository)
+    if state["dirty"]:
+        (building / DIFF).write_text(_diff(repository), "utf-8", "surrogateescape")
+    write_json(building / RECORD, {"git": state, "files": len(files)})
 
 
 def _diff(repository: Path) -> str:
     """Return what differs from the commit; a snapshot of a snapshot has kept it."""
     if (repository / DIFF).is_file():
-        return (repository / DIFF).read_text(encoding="utf-8")
+        return (repository / DIFF).read_text("utf-8", "surrogateescape")
     return _git(repository, "diff", "HEAD")
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True,
-                          check=True).stdout
+    own = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True,
+                          env=own, encoding="utf-8", errors="surrogateescape").stdout
 
 
-def _ignored_names(repository: Path) -> list[str]:
-    """Return the patterns of `.gitignore`, as names of files and folders."""
-    file = repository / ".gitignore"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [".git", *(line.strip().strip("/") for line in lines
-                      if line.strip() and not line.startswith("#"))]
+def _walk(repository: Path) -> Iterator[str]:
+    """Yield the files that `.gitignore`, also one of a folder, leaves, as git reads it."""
+    specs: dict[str, GitIgnoreSpec] = {}  # folder -> its .gitignore
 
-
-def _walk(repository: Path, ignored: list[str]) -> Iterator[str]:
-    def kept(folder: Path, name: str) -> bool:
-        relative = str((folder / name).relative_to(repository))
-        return not any(fnmatch(name, pattern) or fnmatch(relative, pattern) for pattern in ignored)
+    def ignored(name: str, slash: str = "") -> bool:
+        """Whether the last word on a name says so; that of the nearest folder counts."""
+        parts = name.split("/")
+        for depth in range(len(parts) - 1, -1, -1):
+            folder = "/".join(parts[:depth])
+            inside = "/".join(parts[depth:]) + slash
+            if folder in specs and (found := specs[folder].check_file(inside)).include is not None:
+                return bool(found.include)
+        return False
 
     for place, folders, files in os.walk(repository):
-        folders[:] = [name for name in folders if kept(Path(place), name)]
-        for name in files:
-            if kept(Path(place), name):
-                yield str((Path(place) / name).relative_to(repository))
+        here = os.path.relpath(place, repository) if place != str(repository) else ""
+        file = os.path.join(place, ".gitignore")
+        if os.path.isfile(file):
+            with open(file, encoding="utf-8-sig", errors="surrogateescape") as handle:
+                specs[here] = GitIgnoreSpec.from_lines(handle.read().splitlines())
+        folders[:] = [name for name in folders if name != ".git"
+                      and not os.path.lexists(os.path.join(place, name, ".git"))  # another's
+                      and not ignored(os.path.join(here, name), "/")]
+        yield from (name for name in (os.path.join(here, file) for file in files if file != ".git")
+                    if not ignored(name))
 
 
 def _refuse_data(repository: Path, files: list[str]) -> None:
@@ -118,6 +197,6 @@ def _digest(repository: Path, files: list[str]) -> str:
     state = xxhash.xxh3_128()
     for name in files:
         content = (repository / name).read_bytes()
-        state.update(f"{name}\0{len(content)}\0".encode())
+        state.update(os.fsencode(name) + f"\0{len(content)}\0".encode())
         state.update(content)
     return state.hexdigest()[:12]

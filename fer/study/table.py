@@ -4,6 +4,7 @@ Not for printing them (`fer.study.show`).
 """
 
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from fer import CODE_GONE
 from fer.study.folder import Entry, StudyFolder
 from fer.study.jobs import Job, Jobs, read_accounting, read_queue
 from fer.study.state import FINAL, Seen, judge
 from fer.study.store import RunFolder, State, Status, Store, parse_status
 from fer.study.submission import Submission
 from fer.study.texts import Texts
+
+LAST_BYTES = 4000  # of a log
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,19 @@ def _row(read: _Read, job: Job | None, queue: Jobs, parents: Sequence[State],
         job.id if job else status.job_id, (job.nodes if job else "") or status.node,
         now - status.heartbeat if status.heartbeat and running else None,
         time_left(status, folder.path) if running else None, job.time_left if job else "",
-        status.error or (judged.note if judged.state == "lost" else ""), status.traceback, log)
+        status.error or (_how_lost(judged.note, log) if judged.state == "lost" else ""),
+        status.traceback, log)
+
+
+def _how_lost(note: str, log: str) -> str:
+    """Return how a job ended, with what its log says where there was no code to run."""
+    try:
+        with open(log, "rb") as handle:
+            handle.seek(max(0, os.path.getsize(log) - LAST_BYTES))
+            lines = handle.read().decode(errors="replace").splitlines()
+    except OSError:
+        return note
+    return next((f"{note}: {line}" for line in lines if line.endswith(CODE_GONE)), note)
 
 
 def time_left(status: Status, folder: Path) -> float | None:

@@ -27,18 +27,18 @@ conda activate fer
 export FER_HOME=/shared/fer
 export FER_DATA=/shared/data
 export FER_CACHE=/shared/cache
-export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab
+export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab/.path
 export OMP_NUM_THREADS=1
 export FER_MAX_RESTARTS=100
-cd /shared/fer/studies/paper/slurm/code-0123456789ab
-export FER_PORT=$(/home/me/venv/bin/python -m fer.cluster.ranks)
+cd /shared/fer/studies/paper/slurm/code-0123456789ab || { echo 'the code of this job cannot be entered: /shared/fer/studies/paper/slurm/code-0123456789ab; the same command submits it again' >&2; exit 1; }
+export FER_PORT=$(/home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.ranks)
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=6 --kill-on-bad-exit=1 --mpi=none /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002
+srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=6 --kill-on-bad-exit=1 --mpi=none /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.task /shared/fer/studies/paper/slurm/002
 
 
 # teardown
 code=$?
-[ "$code" -eq 0 ] || /home/me/venv/bin/python -u -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
+[ "$code" -eq 0 ] || /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
 exit "$code"
