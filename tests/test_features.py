@@ -163,3 +163,36 @@ def test_files_that_were_used_longest_ago_make_room(
 def test_views_of_a_phase_that_trains_more_are_refused_in_one_line(places: Path) -> None:
     said_in_one_line(launch("train", "configs/drawn.yaml", *toy_arguments(
         recipe__phases="[{name: a, train: all, views: 2}]")), "views", "head alone")
+
+
+def test_the_same_pictures_under_another_name_have_augmented_features_of_their_own(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(**PROBE)
+    first = {path.name: path.read_bytes() for path in feature_files(places)}
+    other = trained(**PROBE, train_on="people", seed=5)  # the folder of lfw
+    kept = {path.name for path in feature_files(places)}
+    assert len(kept - first.keys()) == 1  # the plain ones of the validation split are shared
+    assert {name: (places.parent / "cache/features" / name).read_bytes() for name in first} == first
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "an empty cache"))
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
+    alone = trained(**PROBE, train_on="people", seed=5)
+    assert epochs(alone) == epochs(other)
+    assert all(torch.equal(tensor, weights(alone)[key]) for key, tensor in weights(other).items())
+
+
+def test_features_of_plain_pictures_keep_the_names_that_they_had(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    dumps = json.dumps
+
+    def noting(content: Any, **how: Any) -> str:
+        if isinstance(content, dict) and "views" in content:
+            asked.append(tuple(content))
+        return dumps(content, **how)
+
+    monkeypatch.setattr(features.json, "dumps", noting)
+    trained(**PROBE)
+    before = ("version", "numerics", "body", "backbone", "packs", "views", "compute", "device")
+    assert set(asked) == {before, (*before, "augment", "masks", "uids")}

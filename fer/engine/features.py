@@ -106,7 +106,9 @@ class Body:
             content["determinism"] = self.config.compute.determinism
         if views > 1:
             masks = scientific(train.masks) if train.masks is not None else None
-            content |= {"augment": train.augment, "masks": masks}
+            # what augmentation is derived from: the same pictures under another name have others
+            uids = xxhash.xxh3_128(b"".join(pack.uids.tobytes() for pack in source.packs))
+            content |= {"augment": train.augment, "masks": masks, "uids": uids.hexdigest()}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
