@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import launch, write_toy_set
+from conftest import CLASSES, launch, write_toy_set
 from PIL import Image
 from test_mistakes import said_in_one_line
 
+from fer.data.facts import read_facts
+from fer.data.layout import scan
+from fer.data.masks.faces import Faces
 from fer.data.masks.landmarks import COLUMNS
+from fer.data.masks.twin import Twin, write_twin
 
 
 @pytest.fixture
@@ -95,6 +99,23 @@ def test_a_twin_keeps_what_is_known_of_people_whatever_classes_are_called(root: 
     assert files(root / "MANY") == files(root / "MINE")
     with open(root / "MANY/pictures.csv", newline="") as handle:
         assert {row["file"]: row["identity"] for row in csv.DictReader(handle)}[first] == "Ann"
+
+
+@pytest.mark.parametrize("name", ["Negative", "NEGATIVE", "negative"])
+@pytest.mark.parametrize("known", ["train/negative", "train/Negative", "TRAIN/NEGATIVE"])
+def test_mask_types_and_people_reach_the_pictures_whatever_the_case_of_a_class_folder(
+    name: str, known: str, root: Path
+) -> None:
+    (root / "MINE/train/negative").rename(root / "MINE/train/other")
+    (root / "MINE/train/other").rename(root / "MINE/train" / name)
+    first = sorted(path.name for path in (root / "MINE/train" / name).iterdir())[0]
+    (root / "MINE/pictures.csv").write_text(f"file,identity\n{known}/{first},Ann\n")
+    twin = Twin(root / "MINE", ("cloth",), 0, Faces(template="cropped"), "cropped")
+    assert write_twin(twin, root / "MANY") is not None
+    pictures = scan("many", root / "MANY", CLASSES)["train"]
+    assert {picture.identity for picture in pictures if picture.path.name == first} == {"Ann"}
+    facts = read_facts(root / "MANY")
+    assert {facts[picture.relative].mask_type for picture in pictures} == {"cloth"}
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_said(root: Path) -> None:

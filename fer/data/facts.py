@@ -1,13 +1,13 @@
 """What a data set says of its pictures beside their labels: `pictures.csv` at its top.
 
 Optional; one row a picture that has something to say. Columns: `file` (split/class/name, as in
-sample ids), and any of `identity`, `mask_type`, `pose`, `annotator`. Not for labels: those are the
-class folders.
+sample ids, the folders in any case), and any of `identity`, `mask_type`, `pose`, `annotator`. Not
+for labels: those are the class folders.
 """
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +38,29 @@ class Facts:
 COLUMNS = tuple(field.name for field in fields(Facts))
 
 
+class _ByFile(Mapping[str, Facts]):
+    """Facts by file, found whatever the case of split and class, as their folders are."""
+
+    def __init__(self, facts: Mapping[str, Facts]) -> None:
+        self._facts = facts
+        self._names = {_any_case(file): file for file in facts}
+
+    def __getitem__(self, file: str) -> Facts:
+        found = self._facts.get(file)
+        return self._facts[self._names[_any_case(file)]] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+
+def _any_case(file: str) -> str:
+    folder, slash, name = file.rpartition("/")
+    return folder.lower() + slash + name
+
+
 def read_facts(top: Path) -> Mapping[str, Facts]:
     """Return the facts by file of the set at `top`, the folder that holds the split folders.
 
@@ -61,8 +84,8 @@ def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
     rows = csv.DictReader(io.StringIO(text))
     if "file" not in (rows.fieldnames or ()):
         raise CallerError(f"{file}: no column 'file'; columns are file, {', '.join(COLUMNS)}")
-    return {row["file"]: Facts(*((row.get(name) or "").strip() for name in COLUMNS))
-            for row in rows}
+    return _ByFile({row["file"]: Facts(*((row.get(name) or "").strip() for name in COLUMNS))
+                    for row in rows})
 
 
 def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
