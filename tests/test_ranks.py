@@ -119,6 +119,30 @@ def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill
     assert min(after) == (1, 0)  # it went on from the checkpoint, not from the start
 
 
+def test_ranks_go_on_from_the_checkpoint_that_the_first_one_sees(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks(2, "samples", run_folder, tmp_path / "whole")
+    whole = steps_seen(tmp_path / "whole", 2)
+    metrics = (run_folder / "metrics.jsonl").read_bytes()
+    clear(run_folder)
+    ranks(2, "samples", run_folder, tmp_path / "first", len(whole) // 2 + 2, expect=9)
+    monkeypatch.setenv("LAGGING_RANK", "1")
+    ranks(2, "samples", run_folder, tmp_path / "rest")
+    after = steps_seen(tmp_path / "rest", 2)
+    assert min(after) == (1, 0) and after == {step: whole[step] for step in after}
+    assert (run_folder / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_a_rank_that_does_not_see_a_run_as_trained_does_not_train_it_alone(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks(1, "samples", run_folder, tmp_path / "one")
+    monkeypatch.setenv("LAGGING_RANK", "1")
+    ranks(2, "samples", run_folder, tmp_path / "again")
+    assert not steps_seen(tmp_path / "again", 2)
+
+
 def test_cpu_ranks_keep_batch_norm_local_and_the_log_says_so(run_folder: Path) -> None:
     ranks(2, "samples", run_folder, run_folder.parent / "record")
     notes = json.loads((run_folder / "status.json").read_text())["notes"]

@@ -98,7 +98,7 @@ def _predict_validation(folder: RunFolder, session: Session, journal: Journal,
     """
     split = f"{folder.config.train_on}/val"
     path, pictures, why = folder.predictions(split), None, ""
-    if not session.agree(not path.is_file())[0]:
+    if session.from_first(path.is_file):
         return
     try:
         pictures = training_source(folder.config, "val", session)

@@ -7,6 +7,7 @@ A checkpoint serves only if every file has the size and checksum of the manifest
 
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,15 @@ from safetensors.torch import load_file, save_file
 
 from fer.checksums import xxh3_of
 from fer.engine.controllers import Progress
+from fer.engine.session import Session
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
 
 TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
+PATIENCE_S = 180.0  # with a disk that lags; one over a network remembers for a minute what it had
+POLL_S = 0.2
 
 
 class Damaged(CallerError):
@@ -164,6 +168,53 @@ class Checkpoints:
             write_json(folder / "manifest.json", manifest, durable=True)
             for path in optimizer:
                 path.unlink(missing_ok=True)
+
+
+def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Progress] | None:
+    """Return the newest whole checkpoint that the first rank sees, when this one sees it too."""
+    found = session.from_first(lambda: _told(checkpoints.newest()))
+    if found is None:
+        return None
+    (folder, progress), manifest = found
+    return _wait_for(folder, manifest, session), progress
+
+
+def best_of_all(run_folder: Path, session: Session) -> Path:
+    """Return the best checkpoint of a run that the first rank sees, when this one sees it too.
+
+    Raises:
+        Damaged: it is, or there is none.
+    """
+    checkpoints = Checkpoints(run_folder / "checkpoints", keep=2)
+    found = session.from_first(lambda: _told((checkpoints.best(), None)))
+    assert found is not None
+    (folder, _), manifest = found
+    return _wait_for(folder, manifest, session)
+
+
+def _told(found: tuple[Path, Any] | None) -> tuple[tuple[Path, Any], str] | None:
+    return found and (found, (found[0] / "manifest.json").read_text())
+
+
+def _wait_for(folder: Path, manifest: str, session: Session) -> Path:
+    """Return the folder when this rank sees in it what the first one does.
+
+    Raises:
+        Damaged: it does not within `PATIENCE_S`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not session.first:
+        try:
+            if (folder / "manifest.json").read_text() != manifest:
+                raise Damaged(f"{folder}: the first rank sees another manifest")
+            verify(folder)
+            break
+        except (Damaged, OSError) as error:
+            if time.monotonic() > deadline:
+                raise Damaged(f"rank {session.rank} does not see what the first rank does, for "
+                              f"{PATIENCE_S:.0f} s: {error}") from None
+            time.sleep(POLL_S)
+    return folder
 
 
 def _seal(folder: Path) -> None:

@@ -186,10 +186,11 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
     config = folder.config
     journal = Journal(folder, config, session.first, terms.listen, terms.max_stalls)
     with disk_refusals_named(folder.path), contextlib.closing(journal):
-        if not folder.trained:
+        if not session.from_first(lambda: folder.trained):
             _train(folder, session, journal, terms)
-        missing = {s: d for s, d in task.evaluate.items() if not folder.evaluated(s, d)}
-        session.wait()  # all ranks have looked before the first one writes
+        missing = session.from_first(lambda: {
+            split: digest for split, digest in task.evaluate.items()
+            if not folder.evaluated(split, digest)})
         if missing:
             assess(folder, session, journal, missing, task.data or config.data, terms.stop)
         journal.say(replace(journal.status, state="done"))

@@ -14,7 +14,7 @@ from fer.data.pack import ensure_pack
 from fer.data.scratch import on_this_node
 from fer.data.source import Source
 from fer.engine.average import State, copy_of
-from fer.engine.checkpoint import Checkpoints, load_weights
+from fer.engine.checkpoint import Checkpoints, best_of_all, load_weights
 from fer.engine.course import final_facts
 from fer.engine.facts import environment
 from fer.engine.journal import Journal
@@ -49,7 +49,7 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
         left_out = [pack.left_out(f"{name}/{part}")
                     for part, packed in (("train", train), ("val", val))
                     for name, pack in zip(config.train_sets, packed.packs, strict=True)]
-        started = _initialise(folder, config, model, journal)
+        started = _initialise(folder, config, model, journal, session)
         notes = [line for line in (note, *left_out, *started) if line]
     else:
         train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
@@ -66,7 +66,7 @@ def member_states(folder: RunFolder, session: Session) -> list[State]:
     """Return weights and buffers of the runs that a run combines, in the recipe's order."""
     config = folder.config
     assert config.recipe.combine is not None and config.inputs is not None
-    parents = [parent_folder(folder, config.inputs.parents[f"member{number}"])
+    parents = [parent_folder(folder, config.inputs.parents[f"member{number}"], session)
                for number in range(len(config.recipe.combine.of))]
     return [copy_of(trained_model(parent, session)) for parent in parents]
 
@@ -85,14 +85,14 @@ def _teacher(folder: RunFolder, session: Session) -> Classifier | None:
     if folder.config.recipe.teacher is None:
         return None
     assert folder.config.inputs is not None
-    parent = parent_folder(folder, folder.config.inputs.parents["teacher"])
+    parent = parent_folder(folder, folder.config.inputs.parents["teacher"], session)
     return trained_model(parent, session).requires_grad_(False)
 
 
 def trained_model(folder: RunFolder, session: Session) -> Classifier:
     """Return the best checkpoint's model of a trained run, on the session's device."""
     model, _ = new_model(folder.config, session)
-    load_weights(Checkpoints(folder.path / "checkpoints", keep=2).best(), model)
+    load_weights(best_of_all(folder.path, session), model)
     return model.eval()
 
 
@@ -128,8 +128,8 @@ def source(
     return Source(packs, session.device)
 
 
-def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal
-                ) -> list[str]:
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal,
+                session: Session) -> list[str]:
     """Fill the weights of a run that starts from others; return lines for its status.
 
     The log gets every key that was left out.
@@ -139,8 +139,8 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal
         return []
     if "init" in config.parents:
         assert config.inputs is not None
-        parent = parent_folder(folder, config.inputs.parents["init"])
-        best = Checkpoints(parent.path / "checkpoints", keep=2).best()
+        parent = parent_folder(folder, config.inputs.parents["init"], session)
+        best = best_of_all(parent.path, session)
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
         return _started(parent.name, report, journal)
     assert pretrained is not None and pretrained.file is not None
@@ -158,13 +158,14 @@ def _started(source: str, report: LoadReport, journal: Journal) -> list[str]:
     return [f"starts from {source}: {report}"]
 
 
-def parent_folder(folder: RunFolder, parent_id: str) -> RunFolder:
+def parent_folder(folder: RunFolder, parent_id: str, session: Session) -> RunFolder:
     """Return the folder of a parent, which lies beside its child's.
 
     Raises:
-        CallerError: it is not there or not trained.
+        CallerError: it is not there or not trained, as the first rank sees it.
     """
-    for path in folder.path.parent.glob(f"*-{parent_id}"):
-        if RunFolder(path).trained:
-            return RunFolder(path)
+    found = session.from_first(lambda: [
+        path for path in folder.path.parent.glob(f"*-{parent_id}") if RunFolder(path).trained])
+    if found:
+        return RunFolder(found[0])
     raise CallerError(f"{folder.name}: its parent {parent_id} is not trained; train that first")

@@ -7,13 +7,14 @@ gathering. What it does not: order, learning rate, random numbers, checkpoints.
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from fer.config.schema import Compute
@@ -21,6 +22,8 @@ from fer.errors import CallerError
 
 # looked at by Accelerate before WORLD_SIZE on CPU nodes, and left over by some MPI installations
 MPI_VARIABLES = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+
+Found = TypeVar("Found")
 
 
 class Session:
@@ -50,6 +53,17 @@ class Session:
             return flags
         counts = self.total(torch.tensor(flags, dtype=torch.int32, device=self.device))
         return tuple(bool(count) for count in counts.tolist())
+
+    def from_first(self, ask: Callable[[], Found]) -> Found:
+        """Return what the first rank finds, on every rank; the others do not look.
+
+        For what is on a disk, which may lag behind on another node. Every rank must call it.
+        """
+        if self.world == 1:
+            return ask()
+        found = [ask() if self.first else None]
+        broadcast_object_list(found)
+        return cast(Found, found[0])
 
     def concatenate(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
         """Return the ranks' rows (own count x C) one after another, on every rank.

@@ -17,6 +17,7 @@ from fer.engine.checkpoint import (
     load_optimizer,
     load_training,
     load_weights,
+    newest_of_all,
 )
 from fer.engine.course import end_epoch, epoch_facts, rate, selection_score
 from fer.engine.feed import Feed, feed_of
@@ -42,7 +43,7 @@ def train(run: Training) -> None:
     if run.session.first:
         run.checkpoints.remove_unfinished()
     run.session.wait()
-    resumed = run.checkpoints.newest()
+    resumed = newest_of_all(run.checkpoints, run.session)
     if resumed is not None:
         folder, run.progress = resumed
         load_weights(folder, run.model)
