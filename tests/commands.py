@@ -24,7 +24,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import submitit
+
+from fer.cluster.local_executor import LocalExecutor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ALONE = {"tune", "board"}
@@ -102,7 +103,7 @@ def _own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterat
 
 
 class InlineExecutor:
-    """Stands for `submitit.LocalExecutor`: a job of one rank is carried out where it is submitted.
+    """Stands for `LocalExecutor`: a job of one rank is carried out where it is submitted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,7 +117,7 @@ class InlineExecutor:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run the tasks of a job; returns what the queue asks of one that has ended."""
         if self.parameters.get("tasks_per_node", 1) > 1:
-            real = submitit.LocalExecutor(self.folder)
+            real = LocalExecutor(self.folder)
             real.update_parameters(**self.parameters)
             return real.submit(function, *arguments)
         from fer.config.schema import Data
@@ -140,8 +141,7 @@ def jobs_in_this_process() -> Iterator[None]:
     from fer.cluster import local
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "submitit", SimpleNamespace(
-            LocalExecutor=InlineExecutor, Job=submitit.Job))
+        patch.setattr(local, "LocalExecutor", InlineExecutor)
         yield
 
 
