@@ -8,7 +8,7 @@ import pytest
 from fer.cluster.ranks import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
 from fer.cluster.requeue import JobNow, parse_job
 from fer.study import jobs as slurm
-from fer.study.jobs import FIELDS, Job, Jobs, parse_sacct, parse_squeue
+from fer.study.jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
 from fer.study.lease import Lease, LeaseTaken, Owner
 from fer.study.state import Judged, Seen, judge
 from fer.study.store import Status
@@ -17,6 +17,9 @@ ENVIRONMENT = {
     "SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
     "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": "17", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
     "CUDA_VISIBLE_DEVICES": "0,1"}
+
+
+ONE = JobIdentity("1", "c", "ann", "fer:1")
 
 
 def squeue_line(**cells: str) -> str:
@@ -33,8 +36,8 @@ def test_a_line_of_squeue_is_cut_at_its_columns_also_where_cells_are_empty_or_ha
 
 
 def test_sacct_says_who_cancelled_a_job_and_that_is_left_out() -> None:
-    found = parse_sacct("5_0|CANCELLED by 1000|None|n1\n5_1|COMPLETED|None|n[1-2]\n"
-                        "5_2|CANCELLED|DependencyNeverSatisfied|\n")
+    found = parse_sacct("5_0|CANCELLED by 1000|None|n1|ann|\n5_1|COMPLETED|None|n[1-2]|ann|a|b\n"
+                        "5_2|CANCELLED|DependencyNeverSatisfied|||\n")
     assert found["5_0"].state == "CANCELLED" and found["5_1"].nodes == "n[1-2]"
     assert found["5_0"].cancelled and not found["5_2"].cancelled  # SLURM did, for a failed parent
 
@@ -42,7 +45,7 @@ def test_sacct_says_who_cancelled_a_job_and_that_is_left_out() -> None:
 def test_where_squeue_does_not_answer_every_job_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "ask", lambda command: None)
     queue = slurm.read_queue()
-    assert not queue.answered and queue.may_live("1_0") and queue.may_work("1_0", 0)
+    assert not queue.answered and queue.find(ONE).may_live and queue.may_work(ONE, 0)
 
 
 @pytest.mark.parametrize(("job", "restart", "alive"), [
@@ -56,7 +59,7 @@ def test_where_squeue_does_not_answer_every_job_may_live(monkeypatch: pytest.Mon
 def test_a_process_lives_no_longer_than_its_start_of_its_job(
     job: Job, restart: int, alive: bool
 ) -> None:
-    assert Jobs({job.id: job}).may_work("1", restart) == alive
+    assert Jobs({job.id: job}, cluster="c").may_work(ONE, restart) == alive
 
 
 def test_a_lease_of_a_finished_job_on_another_host_is_free_and_of_a_running_one_is_not(
@@ -67,9 +70,11 @@ def test_a_lease_of_a_finished_job_on_another_host_is_free_and_of_a_running_one_
 
     elsewhere = Owner("node7", "boot", 5, "1", job="9_0", restart=0)
     for state, taken in (("RUNNING", True), ("COMPLETED", False)):
-        queue = Jobs({"9_0": Job("9_0", state)})
+        queue = Jobs({"9_0": Job("9_0", state)}, cluster="c")
         monkeypatch.setattr("fer.study.lease.read_queue", lambda queue=queue: queue)
         (tmp_path / "lease").write_text(json.dumps(asdict(elsewhere)))
+        (tmp_path / "lease.owner.json").write_text(json.dumps({"owners": [
+            {"owner": asdict(elsewhere), "cluster": "c", "user": "ann", "comment": "fer:1"}]}))
         if taken:
             with pytest.raises(LeaseTaken, match=r"job 9_0 on node7"):
                 Lease(tmp_path / "lease").take()
@@ -82,16 +87,33 @@ def test_a_requeued_job_takes_over_from_its_own_earlier_start_without_asking(
 ) -> None:
     monkeypatch.setenv("FER_JOB", "9_0")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "c")
+    monkeypatch.setenv("FER_COMMENT", "fer:1")
     monkeypatch.setattr("fer.study.lease.read_queue", lambda: pytest.fail("squeue was asked"))
+    before, job = Owner("node7", "boot", 5, "1", job="9_0"), JobIdentity("9_0", "c", "", "fer:1")
+    assert not before.alive(known=job) and replace(before, restart=1).alive(known=job)
+
+
+@pytest.mark.parametrize("other", [
+    JobIdentity("9_0", "other", "", "fer:1"), JobIdentity("9_0", "c", "", "fer:2"),
+    JobIdentity("9_0")], ids=["of another cluster", "of another submission", "of before"])
+def test_a_requeued_job_takes_nothing_from_another_job_of_its_number(
+    other: JobIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FER_JOB", "9_0"), ("SLURM_RESTART_COUNT", "1"),
+                        ("SLURM_CLUSTER_NAME", "c"), ("FER_COMMENT", "fer:1")):
+        monkeypatch.setenv(name, value)
+    queue = Jobs({"9_0": Job("9_0", "RUNNING", restarts=1, comment="fer:1"),
+                  "9_1": Job("9_1", "RUNNING")}, cluster="c")
     before = Owner("node7", "boot", 5, "1", job="9_0", restart=0)
-    assert not before.alive() and replace(before, restart=1).alive()
+    assert before.alive(queue, other) == (other.comment != "fer:2")  # that one is over, and known
 
 
 def seen(status: Status, job: Job | None = None, **changes: object) -> Seen:
     live = job is not None and job.live
     whole: dict[str, object] = {
         "status": status, "sent": True, "cancel_asked": False, "parents": [], "job": job,
-        "job_live": live, "answered": True, "alive": lambda: False, **changes}
+        "job_live": live, "alive": lambda: False, **changes}
     return Seen(**whole)  # type: ignore[arg-type]
 
 
@@ -115,7 +137,11 @@ BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:5
      Judged("blocked", "a parent of it failed or was cancelled")),
     (seen(WORKED, Job("1_0", "OUT_OF_MEMORY")), Judged("lost", "job 1_0 ended OUT_OF_MEMORY")),
     (seen(WORKED, Job("1_0", "")), Judged("lost", "job 1_0 ended and SLURM has forgotten how")),
-    (seen(WORKED, Job("1_0", ""), answered=False), Judged("running", "SLURM does not answer")),
+    (seen(WORKED, Job("1_0", UNKNOWN, "SLURM does not answer")),
+     Judged("running", "SLURM does not answer")),
+    (seen(Status(), Job("1_0", UNKNOWN, "on c2")), Judged("queued", "on c2")),
+    (seen(ENDED, Job("1_0", UNKNOWN, "on c2")), Judged("queued", "on c2")),
+    (seen(WORKED, Job("1_0", UNKNOWN, "on c2"), alive=lambda: True), Judged("running", "on c2")),
     (seen(Status(), WAITS, cancel_asked=True), Judged("cancelled")),
     (seen(Status(), Job("1_0", "CANCELLED"), parents=["cancelled"]),
      Judged("blocked", "a parent of it failed or was cancelled")),

@@ -25,7 +25,7 @@ def sent(home: Path, runs: int = 3) -> tuple[Submission, list[RunFolder]]:
         folder.path.mkdir(parents=True)
         (folder.path / "submit.json").write_text(json.dumps(
             {"submission": "studies/toy/slurm/001", "index": index}))
-    submission.set_job("7")
+    submission.set_job("7", cluster="c", user="ann")
     return submission, folders
 
 
@@ -38,7 +38,7 @@ def test_a_child_whose_parent_failed_is_not_remembered_as_cancelled(tmp_path: Pa
     submission, _ = sent(tmp_path)
     submission.record_ends(Jobs({
         "7_0": Job("7_0", "FAILED"), "7_1": Job("7_1", "CANCELLED", "None"),
-        "7_2": Job("7_2", "CANCELLED", NEVER_SATISFIED)}))
+        "7_2": Job("7_2", "CANCELLED", NEVER_SATISFIED)}, cluster="c"))
     assert submission.ends == {"7_0": "FAILED", "7_1": "CANCELLED"}
 
 
@@ -54,7 +54,7 @@ def test_accounting_is_asked_once_for_all_jobs_that_the_queue_has_forgotten(
 
     monkeypatch.setattr(looking, "read_accounting", accounting)
     (submission.folder / "ended.json").write_text('{"7_2": "TIMEOUT"}')
-    queue = Queue(tmp_path, Jobs({"7_0": Job("7_0", "RUNNING")}))
+    queue = Queue(tmp_path, Jobs({"7_0": Job("7_0", "RUNNING")}, cluster="c"))
     queue.recall(folders)
     assert asked == [{"7_1"}]
     found = [queue.job_of(folder) for folder in folders]

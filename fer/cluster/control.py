@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from fer.errors import CallerError
 from fer.study.folder import StudyFolder
-from fer.study.jobs import read_queue
+from fer.study.jobs import Job, read_queue, user_name
 from fer.study.lease import LeaseTaken
 from fer.study.look import Queue
 from fer.study.store import RunFolder, Store
+from fer.study.submission import Submission
 from fer.study.table import Row, matching
 
 CONFIRM_ABOVE = 10  # runs; more than that are only touched when somebody says yes
@@ -28,27 +29,62 @@ def choose(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
     return chosen
 
 
-def ask_to_stop(store: Store, rows: Iterable[Row]) -> list[str]:
-    """Ask runs that are not finished to stop, and return their names.
+def ask_to_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[str], list[str]]:
+    """Ask runs that are not finished to stop.
 
     One that runs saves and stops within seconds; a job that has nothing left to do is taken out of
-    the queue.
+    the queue. What somebody else submitted or works on, and what may be somebody else's, is left
+    alone.
+
+    Returns:
+        the names of the runs that were asked, and a line for each that was not: whom to ask.
     """
-    folders = [RunFolder(store.runs / row.run) for row in rows if row.state != "done"]
-    for folder in folders:
+    queue = Queue(store.home, read_queue())
+    folders, others = [], []
+    for row in rows:
+        folder = RunFolder(store.runs / row.run)
+        if row.state == "done":
+            continue
+        if line := _not_mine(queue, folder, study):
+            others.append(line)
+            continue
         folder.path.mkdir(parents=True, exist_ok=True)
         (folder.path / "cancel").touch()
-    cancel_idle_jobs(store, folders)
-    return [folder.name for folder in folders]
+        folders.append(folder)
+    cancel_idle_jobs(store, folders, queue)
+    return [folder.name for folder in folders], others
 
 
-def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder]) -> None:
-    """Take jobs out of the queue whose runs were all asked to stop before the job began."""
-    queue = Queue(store.home, read_queue())
+def _not_mine(queue: Queue, folder: RunFolder, study: str) -> str:
+    """Return why a run is not this user's to stop; empty where it is."""
+    job = queue.job_of(folder)
+    job = job if job is not None and job.may_live else None
+    if job is not None and job.user:
+        if job.user == user_name():
+            return ""
+        return (f"left alone: {folder.name}: {job.user} submitted its job {job.id}; to ask "
+                f"{job.user} for: scancel {job.id}")
+    if job is not None:
+        return f"left alone: {folder.name}: {job.reason or f'nobody knows whose job {job.id} is'}"
+    worker = folder.lease.owner()
+    user = folder.lease.job_of(worker).user if worker else ""
+    if worker is None or user in ("", user_name()) or not folder.lease.held(queue.known):
+        return ""
+    return (f"left alone: {folder.name}: {user} works on it (process {worker.pid} on "
+            f"{worker.host}); to ask {user} for: python launch/status.py {study} --cancel "
+            f"'{folder.name}'")
+
+
+def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder], queue: Queue) -> None:
+    """Take jobs out of the queue whose runs were all asked to stop before the job began.
+
+    Only jobs that are known to be of this submission, by this user on this cluster.
+    """
     idle: set[str] = set()
     for folder in folders:
-        found, job = queue.submission_of(folder), queue.job_of(folder)
-        if found is None or job is None or not job.waiting:
+        found = queue.submission_of(folder)
+        job = queue.job(*found) if found else None
+        if found is None or job is None or not (job.waiting and _is_mine(job, *found)):
             continue
         submission, index = found
         others = [RunFolder(store.runs / name) for name, _ in submission.work_of(index).runs]
@@ -59,13 +95,17 @@ def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder]) -> None:
         subprocess.run(["scancel", *ids[start : start + MOST_IDS]], check=False)
 
 
+def _is_mine(job: Job, submission: Submission, index: int) -> bool:
+    return job.is_surely(submission.identity(index)) and job.user == user_name() != ""
+
+
 def retried(store: Store, rows: Iterable[Row]) -> list[RunFolder]:
     """Return the folders of the runs that did not end well."""
     return [RunFolder(store.runs / row.run) for row in rows if row.state in RETRIED]
 
 
 def reopen(store: Store, folders: Iterable[RunFolder]) -> tuple[list[str], list[str]]:
-    """Let runs be tried again; returns the names of those, and of those that are still ending.
+    """Let runs be tried again; returns the names of those, and a line for each that cannot be yet.
 
     A run that a job in the queue has still to do stays with that job.
     """
@@ -75,20 +115,17 @@ def reopen(store: Store, folders: Iterable[RunFolder]) -> tuple[list[str], list[
     opened, ending = [], []
     for folder in there:
         job = queue.job_of(folder)
+        if job is not None and job.unknown:
+            ending.append(f"left alone: {folder.name}: {job.reason}")
+            continue
         try:
             if job is not None and job.state == "COMPLETING":
                 raise LeaseTaken(job.id)
-            folder.reopen(queued=job is not None and queue.may_live(job))
+            folder.reopen(queued=job is not None and job.live)
             opened.append(folder.name)
         except LeaseTaken:
-            ending.append(folder.name)
+            ending.append(f"not yet: {folder.name} is still ending; --retry again in a moment")
     return opened, ending
-
-
-def say_ending(names: Sequence[str]) -> None:
-    """Say which runs cannot be tried again yet."""
-    for name in names:
-        print(f"not yet: {name} is still ending; --retry again in a moment")
 
 
 def cluster_of(study: StudyFolder, store: Store) -> str:

@@ -138,8 +138,7 @@ def _elsewhere(folder: RunFolder) -> bool:
     A process of this job that outlived its step daemon does not count: the next start takes the
     lease from it, and it ends when it notices.
     """
-    owner = folder.lease.owner()
-    return owner is not None and owner.job != os.environ.get("FER_JOB") and owner.alive()
+    return not folder.lease.of_this_job() and folder.lease.held()
 
 
 def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:

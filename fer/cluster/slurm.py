@@ -27,6 +27,7 @@ from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
 from fer.errors import CallerError
 from fer.study.jobs import Jobs, read_queue
+from fer.study.lease import LeaseTaken
 from fer.study.look import Queue, look
 from fer.study.plan import UNFINISHED, Step, plan
 from fer.study.progress import StudyProgress
@@ -136,9 +137,15 @@ class OnSlurm:
             if self.attempts[step.run.id] < MAX_ATTEMPTS:
                 continue
             folder = self.store.folder(step.run)
-            folder.say(replace(folder.status(), state="failed", error=(
-                f"its job ended without a word, {MAX_ATTEMPTS} times; the logs are below "
-                f"{self.store.study(self.work.study.study) / 'slurm'}")))
+            try:
+                folder.lease.take()
+            except LeaseTaken:  # somebody works on it after all, and says how it goes
+                continue
+            if not folder.gave_up and folder.status().state != "done":
+                folder.say(replace(folder.status(), state="failed", error=(
+                    f"its job ended without a word, {MAX_ATTEMPTS} times; the logs are below "
+                    f"{self.store.study(self.work.study.study) / 'slurm'}")))
+            folder.lease.release()
 
 
 def left_lines(made: Dispatch) -> list[str]:

@@ -13,19 +13,20 @@ from fer.cluster.control import (
     cluster_of,
     reopen,
     retried,
-    say_ending,
 )
 from fer.cluster.profile import LOCAL
 from fer.config.places import home
 from fer.errors import CallerError
 from fer.study.folder import StudyFolder, read_study
+from fer.study.look import Queue
+from fer.study.orphans import orphaned_rows
 from fer.study.show import counts, print_failures, print_rows, table_lines
 from fer.study.store import State, Store
 from fer.study.table import Row, rows_of
 
 WATCH_SECONDS = 5.0
 ORDER: tuple[State, ...] = ("running", "preempted", "requeued", "failed", "lost", "blocked",
-                            "cancelled", "queued", "stopped", "pending", "done")
+                            "cancelled", "orphaned", "queued", "stopped", "pending", "done")
 
 
 @dataclass
@@ -38,8 +39,8 @@ class Standing:
 
     @property
     def all_done(self) -> bool:
-        """Whether every run is done."""
-        return all(row.state == "done" for row in self.rows)
+        """Whether every run of the study is done."""
+        return all(row.state in ("done", "orphaned") for row in self.rows)
 
     def print(self) -> None:
         """Print the table."""
@@ -63,7 +64,7 @@ class Standing:
                 if self.all_done:
                     break
                 time.sleep(WATCH_SECONDS)
-                self.rows = rows_of(self.study, self.store)
+                self.rows = _rows(self.study, self.store)
         self.print()
 
     def _screen(self, width: int, height: int) -> list[str]:
@@ -79,8 +80,9 @@ class Standing:
         """Ask runs to stop, by state or name pattern."""
         chosen = choose(self.rows, pattern, self.study.study.study)
         _confirm("cancel", chosen, sure)
-        names = ask_to_stop(self.store, chosen)
-        print("\n".join([*names, f"asked {len(names)} runs to stop; --retry takes them up again"]))
+        names, others = ask_to_stop(self.store, chosen, self.study.study.study)
+        print("\n".join([*names, *others,
+                         f"asked {len(names)} runs to stop; --retry takes them up again"]))
 
     def retry(self, pattern: str, sure: bool) -> int:
         """Try runs again, on the cluster they were sent to; returns the exit code."""
@@ -89,7 +91,7 @@ class Standing:
         place = cluster_of(self.study, self.store)
         names, ending = reopen(self.store, retried(self.store, chosen))
         print("\n".join([*names, f"{len(names)} runs can be tried again"]))
-        say_ending(ending)
+        print("".join(f"{line}\n" for line in ending), end="")
         file = str(self.study.path / "study.yaml")
         if place == LOCAL:
             print(f"python launch/sweep.py {file} runs them on this machine")
@@ -104,7 +106,12 @@ def look_at(study: str) -> Standing:
     """Return how a study stands now, by the name of one that was started or by its file."""
     store = Store(home())
     found = read_study(store, study)
-    return Standing(found, store, rows_of(found, store))
+    return Standing(found, store, _rows(found, store))
+
+
+def _rows(study: StudyFolder, store: Store) -> list[Row]:
+    queue = Queue(store.home)
+    return rows_of(study, store, queue=queue) + orphaned_rows(study, store, queue)
 
 
 def _confirm(verb: str, rows: Sequence[Row], sure: bool) -> None:

@@ -25,7 +25,7 @@ from fer.config.places import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.schema import Data
 from fer.errors import CallerError, choices
-from fer.study.jobs import Jobs, ask, read_queue
+from fer.study.jobs import Jobs, ask, cluster_name, read_queue, user_name
 from fer.study.plan import Step
 from fer.study.store import Store
 from fer.study.submission import Submission, next_number
@@ -116,15 +116,16 @@ class Submitter:
 
 
 def sbatch(submission: Submission, place: str, lock: int) -> str:
-    """Submit the script of a submission and return the job's id.
+    """Submit the script of a submission and return what SLURM calls the job.
 
     Raises:
         CallerError: SLURM refused it.
     """
+    submission.claim(cluster_name(), user_name())
     done = subprocess.run(["sbatch", "--parsable", str(submission.script)], capture_output=True,
                           text=True, env=outside(), pass_fds=(lock,))
     if done.returncode == 0:
-        return done.stdout.strip().split(";")[0]
+        return done.stdout.strip()
     # it answered too late, but took the job
     taken = [job for job in read_queue().with_comment(submission.comment) if job.live]
     if taken:
@@ -153,8 +154,8 @@ def report_is_queued(scripts: Path, jobs: Jobs) -> bool:
     newest = max(folders, key=lambda path: int(path.name.split("-")[0]), default=None)
     if newest is None or not newest.name.endswith("-report"):
         return False
-    job = Submission(newest).adopt(jobs)
-    return bool(job) and jobs.may_live(job)
+    submission = Submission(newest)
+    return bool(submission.adopt(jobs)) and jobs.find(submission.identity()).may_live
 
 
 def site_of(study: str, code: Path, profile: Profile) -> Site:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer.cluster.control import reopen, say_ending
+from fer.cluster.control import reopen
 from fer.cluster.dry_run import counts, print_plan
 from fer.cluster.local import LocalQueue, slots_of_machine
 from fer.cluster.request import Expanded, Request, expanded
@@ -21,7 +21,7 @@ from fer.study.contents import build_pack, packs_of
 from fer.study.expand import Run
 from fer.study.folder import read_study, write_study
 from fer.study.look import look
-from fer.study.plan import UNFINISHED, Step, plan
+from fer.study.plan import UNFINISHED, Step, doubts, plan
 from fer.study.progress import StudyProgress
 from fer.study.room import LEAST_FREE, check_room
 from fer.study.store import Store
@@ -48,6 +48,8 @@ def sweep(request: Request) -> int:
         reopen_failed(store, work.runs)
     before = plan(work.runs, look(store, work.runs, work.splits))
     console.print(counts(before))
+    for line in doubts(before):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     for step in before:
         if step.action in UNFINISHED:
             store.folder(step.run).refuse_other_version()
@@ -94,7 +96,7 @@ def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
     found = look(store, runs, {})
     _, ending = reopen(store, [folder for run in runs if (folder := store.folder(run)).gave_up
                                or found[run.id].failed])
-    say_ending(ending)
+    print("".join(f"{line}\n" for line in ending), end="")
 
 
 def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:

@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> int:
     submission = Submission(Path(arguments[0]))
     array, index = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
     restart = restart_of_process()
-    os.environ |= {"FER_JOB": f"{array}_{index}", "FER_START": f"{array}_{index}.{restart}"}
+    os.environ |= {"FER_JOB": f"{array}_{index}", "FER_START": f"{array}_{index}.{restart}",
+                   "FER_COMMENT": submission.comment}
     work = submission.work_of(int(index))
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
     if arguments[1:2] == ["--ended"]:

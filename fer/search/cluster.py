@@ -28,6 +28,7 @@ from fer.errors import CallerError
 from fer.publish import write_json, write_yaml
 from fer.search.asked import Asked
 from fer.study.jobs import read_queue
+from fer.study.look import Queue
 from fer.study.snapshot import snapshot
 from fer.study.store import Store
 from fer.study.submission import Submission, next_number
@@ -56,10 +57,15 @@ def submit_search(search: Search, asked: Asked, configs: list[RunConfig], store:
     scripts = store.study(search.search) / SCRIPTS
     with submitting(store) as lock:
         jobs = read_queue()
+        queue = Queue(store.home, jobs)
         for path in sorted(scripts.glob("[0-9]*")):
-            job = Submission(path).adopt(jobs)
-            if job and jobs.may_live(job):
-                console.print(f"search {search.search} is job {job} already; log: {path}")
+            submission = Submission(path)
+            submission.adopt(jobs)
+            job = queue.job(submission)
+            if job is not None and job.may_live:
+                doubt = f": {job.reason}" if job.unknown else ""
+                console.print(f"search {search.search} is job {job.id} already{doubt}; log: {path}",
+                              soft_wrap=True)
                 return 0
         submission = Submission(scripts / f"{next_number(scripts):03}")
         submission.folder.mkdir(parents=True)

@@ -67,7 +67,7 @@ class AsJob:
         self._looked = time.monotonic()
         queue = Queue(self.folder.path.parents[1])
         job = queue.job_of(self.folder)
-        if not queue.known.answered or (job is not None and queue.may_live(job)):
+        if not queue.known.answered or (job is not None and job.may_live):
             self._gone_since = None
             return False
         self._gone_since = self._gone_since or time.monotonic()

@@ -14,6 +14,7 @@ from fer.publish import read_json
 from fer.search.asked import Asked
 from fer.search.here import LEAVING
 from fer.study.jobs import restart_of_process
+from fer.study.submission import Submission
 
 
 class Latch:
@@ -37,7 +38,8 @@ def main(arguments: list[str]) -> int:
     job = os.environ["SLURM_JOB_ID"]
     print(f"job {job}, start {restart_of_process()}: task {os.environ['SLURM_PROCID']} of {nodes} "
           f"on {os.environ.get('SLURMD_NODENAME')}", flush=True)
-    os.environ |= {"FER_JOB": job, "FER_START": f"{job}.{restart_of_process()}"}
+    os.environ |= {"FER_JOB": job, "FER_START": f"{job}.{restart_of_process()}",
+                   "FER_COMMENT": Submission(folder).comment}
     if os.environ["SLURM_PROCID"] != "0":
         from fer.search.nodes import serve
 

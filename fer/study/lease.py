@@ -3,6 +3,9 @@
 The lease is one file that is never removed; an empty one is free. Reading, judging and writing
 happen under an advisory lock on that file, so two launchers cannot both find a dead owner and
 take over. No clock is asked: a paused process keeps its lease.
+
+What tells the owner's job from others of the same number lies beside it, in `lease.owner.json`:
+programs of before read a lease with more in it as free.
 """
 
 import contextlib
@@ -10,14 +13,24 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from fer.boot import boot_id
-from fer.study.jobs import Jobs, job_of_process, read_queue
+from fer.publish import read_json, write_json
+from fer.study.jobs import (
+    JobIdentity,
+    Jobs,
+    identity_of_process,
+    job_of_process,
+    read_queue,
+    restart_of_process,
+)
 
 
 class LeaseLost(RuntimeError):
@@ -49,7 +62,7 @@ class Owner:
         return Owner(socket.gethostname(), boot_id(), os.getpid(),
                      _start_time(os.getpid()) or "", job, restart)
 
-    def alive(self, jobs: Jobs | None = None) -> bool:
+    def alive(self, jobs: Jobs | None = None, known: JobIdentity | None = None) -> bool:
         """Say whether the process may still exist.
 
         One on this host is looked for; one in a job lives no longer than the job's start, and of
@@ -57,18 +70,24 @@ class Owner:
 
         Args:
             jobs: the queue, where the caller has just read it; None reads it where it matters.
+            known: what tells the owner's job from others; without its cluster it counts as alive.
         """
-        if self.host == socket.gethostname() and not self._in_process_table():
+        here = self.host == socket.gethostname()
+        if here and not self._in_process_table():
             return False
-        if not self.job:
+        known = known or JobIdentity(self.job)
+        if self.job and known.same_job(identity_of_process()):
+            # an earlier start of this very job is over, and so is ours where there is a later one:
+            # our node was lost
+            return self.restart >= restart_of_process()
+        if here or not self.job:  # whatever squeue says: the process is there
             return True
-        here = job_of_process()
-        if here and here[0] == self.job:  # an earlier start of this very job is over, and so is
-            return self.restart >= here[1]  # ours where there is a later one: our node was lost
-        return (read_queue() if jobs is None else jobs).may_work(self.job, self.restart)
+        return (read_queue() if jobs is None else jobs).may_work(known, self.restart)
 
     def _in_process_table(self) -> bool:
-        return self.boot == boot_id() and self.started == _start_time(self.pid)
+        if self.boot != boot_id():
+            return False
+        return self.started == _start_time(self.pid) or _is_hidden(self.pid)
 
 
 def _start_time(pid: int) -> str | None:
@@ -86,11 +105,29 @@ def _start_time(pid: int) -> str | None:
         return None
 
 
-class Lease:
-    """The lease of one run folder, seen from this process."""
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process of another user that this system does not show (hidepid)."""
+    if Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+
+class Lease:
+    """The lease of one run folder, seen from this process.
+
+    Args:
+        sent: returns the job that the run was sent to; it is asked where nothing was noted of the
+            owner's job.
+    """
+
+    def __init__(self, path: Path, sent: Callable[[], JobIdentity | None] = lambda: None) -> None:
+        self.path, self._sent = path, sent
 
     def take(self) -> None:
         """Make this process the owner.
@@ -101,8 +138,10 @@ class Lease:
         me = Owner.myself()
         with self._locked() as handle:
             owner = _read(handle)
-            if owner is not None and owner != me and owner.alive():
+            if owner is not None and owner != me and owner.alive(known=self.job_of(owner)):
                 raise LeaseTaken(f"{self.path}: {_called(owner)} works on it")
+            # before the lease: an owner of whom nothing is noted could not be known to be dead
+            self._note(me, identity_of_process(), keep=owner)
             _write(handle, json.dumps(asdict(me)))
 
     def mine(self) -> bool:
@@ -125,10 +164,14 @@ class Lease:
         """Free the lease for who knows that its owner is dead, as of an actor on another node."""
         with self._locked() as handle:
             owner = _read(handle)
-            here = job_of_process()
-            if (owner is not None and here is not None and owner.job == here[0]
-                    and owner.restart <= here[1]):
+            if owner is not None and self.of_this_job() and owner.restart <= restart_of_process():
                 _write(handle, "")
+
+    def of_this_job(self) -> bool:
+        """Whether the owner, dead or alive, belongs to the job of this process."""
+        owner = self.owner()
+        return (owner is not None and bool(owner.job)
+                and self.job_of(owner).same_job(identity_of_process()))
 
     def owner(self) -> Owner | None:
         """Return who has the lease, dead or alive."""
@@ -141,7 +184,43 @@ class Lease:
     def held(self, jobs: Jobs | None = None) -> bool:
         """Say whether a live process has the lease; `jobs` as for `Owner.alive`."""
         owner = self.owner()
-        return owner is not None and owner.alive(jobs)
+        return owner is not None and owner.alive(jobs, self.job_of(owner))
+
+    def job_of(self, owner: Owner) -> JobIdentity:
+        """Return the job and the user of an owner of this lease, as far as they are known."""
+        for entry in self._noted():
+            if entry.get("owner") == asdict(owner):
+                return JobIdentity(owner.job, *(str(entry.get(key, ""))
+                                                for key in ("cluster", "user", "comment")))
+        sent = self._sent() if owner.job else None
+        return sent if sent is not None and sent.id == owner.job else JobIdentity(owner.job)
+
+    def keep_sender(self) -> None:
+        """Note what is known of the owner's job before the run is sent somewhere else."""
+        owner = self.owner()
+        if owner is None or not owner.job or self.job_of(owner) == JobIdentity(owner.job):
+            return
+        with self._locked() as handle:
+            owner = _read(handle)
+            if owner and not any(one.get("owner") == asdict(owner) for one in self._noted()):
+                self._note(owner, self.job_of(owner))
+
+    def _noted(self) -> list[dict[str, Any]]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return [dict(entry) for entry in read_json(self._note_file)["owners"]]
+        return []
+
+    def _note(self, owner: Owner, known: JobIdentity, keep: Owner | None = None) -> None:
+        """Note the job and the user of an owner, beside those of the one before."""
+        kept = [one for one in self._noted() if keep is not None
+                and one.get("owner") == asdict(keep) != asdict(owner)]
+        entry = {"owner": asdict(owner), "cluster": known.cluster, "user": known.user,
+                 "comment": known.comment}
+        write_json(self._note_file, {"owners": [entry, *kept]})
+
+    @property
+    def _note_file(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.owner.json")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:

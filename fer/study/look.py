@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fer.study.expand import Run
-from fer.study.jobs import Job, Jobs, read_accounting, read_queue
+from fer.study.jobs import Job, Jobs, read_accounting, read_queue, unknown
 from fer.study.plan import OnDisk
 from fer.study.store import RunFolder, Status, Store
 from fer.study.submission import Submission
@@ -27,49 +27,80 @@ class Queue:
     home: Path
     jobs: Jobs | None = None
     _submissions: dict[str, Submission] = field(default_factory=dict)
-    _past: dict[str, Job] = field(default_factory=dict)
+    _past: Jobs = field(default_factory=Jobs)
 
     @cached_property
     def known(self) -> Jobs:
         """The queue, read once."""
         return read_queue() if self.jobs is None else self.jobs
 
+    def submission(self, name: str) -> Submission:
+        """Return a submission by its folder below `home`, with the job that it was given."""
+        if name not in self._submissions:
+            submission = self._submissions[name] = Submission(self.home / name)
+            submission.adopt(self.known)
+        return self._submissions[name]
+
     def submission_of(self, folder: RunFolder) -> tuple[Submission, int] | None:
         """Return the submission of a run and its index in there, if it was sent to SLURM."""
         sent = folder.submitted
         name = sent.get("submission")
-        if name is None:
-            return None
-        if name not in self._submissions:
-            submission = self._submissions[name] = Submission(self.home / name)
-            submission.adopt(self.known)
-        return self._submissions[name], int(sent["index"])
+        return None if name is None else (self.submission(name), int(sent["index"]))
 
     def job_of(self, folder: RunFolder) -> Job | None:
-        """Return the job of a run; its state is empty where nobody remembers the job."""
+        """Return the job of a run: see `job`."""
         found = self.submission_of(folder)
-        if found is None or not found[0].job:
-            return None
-        job_id = _id_of(*found)
-        ended = found[0].ends.get(job_id, "")
-        return (self.known.by_id.get(job_id) or (Job(job_id, ended) if ended else None)
-                or self._past.get(job_id) or Job(job_id, ""))
+        return self.job(*found) if found else None
+
+    def job(self, submission: Submission, index: int | None = None) -> Job | None:
+        """Return the job of a submission, or of one index of it, if it was given to SLURM.
+
+        Its state is empty where it is over and nobody remembers how, and UNKNOWN where it cannot be
+        known from here whether it lives.
+        """
+        wanted = submission.identity(index)
+        if not wanted.id:
+            elsewhere = wanted.cluster not in ("", self.known.cluster) and self.known.answered
+            return unknown(wanted, f"it was being submitted on cluster {wanted.cluster}"
+                           ) if elsewhere else None
+        job = self.known.find(wanted)
+        if (job.state and not job.unknown) or not self.known.answered:
+            return job
+        if ended := submission.ends.get(wanted.id):
+            return Job(wanted.id, ended, user=wanted.user)
+        if wanted.cluster not in ("", self.known.cluster):
+            return job
+        if not self._past.answered and self.known.accounting:
+            return unknown(wanted, "sacct does not answer, and squeue has forgotten its job "
+                                   f"{wanted.id}")
+        past = self._past.by_id.get(wanted.id) or self._past.by_id.get(_unbegun(wanted.id))
+        past = replace(past, id=wanted.id) if past else None
+        if past is None or not (past.is_job(wanted) if wanted.cluster else past.is_surely(wanted)):
+            return job
+        return past if not past.live else unknown(
+            wanted, f"sacct says {past.state} of its job {wanted.id}, which squeue does not list")
 
     def recall(self, folders: Iterable[RunFolder]) -> None:
         """Ask accounting, in one call, for jobs that the queue has forgotten."""
-        sent = [found for folder in folders if (found := self.submission_of(folder))]
-        ids = {_id_of(submission, index) for submission, index in sent if submission.job
-               and _id_of(submission, index) not in submission.ends}
-        if self.known.answered and (forgotten := ids - self.known.by_id.keys()):
-            self._past = dict(read_accounting(forgotten).by_id)
+        self.recall_jobs(found for folder in folders if (found := self.submission_of(folder)))
 
-    def may_live(self, job: Job) -> bool:
-        """Whether a job is waiting or working; where SLURM does not answer, it may be."""
-        return self.known.may_live(job.id)
+    def recall_jobs(self, sent: Iterable[tuple[Submission, int]]) -> None:
+        """Ask accounting, in one call, for jobs by their submissions and indices."""
+        forgotten = set()
+        for submission, index in sent if self.known.answered else ():
+            wanted = submission.identity(index)
+            here = wanted.cluster in ("", self.known.cluster)
+            job = self.known.find(wanted)
+            if (wanted.id and here and (job.unknown or not job.state)
+                    and wanted.id not in submission.ends):
+                forgotten.add(wanted.id)
+        if forgotten:
+            self._past = read_accounting(forgotten)
 
 
-def _id_of(submission: Submission, index: int) -> str:
-    return f"{submission.job}_{index}"
+def _unbegun(job_id: str) -> str:
+    """Return the id under which accounting has what of an array has not begun."""
+    return job_id.rpartition("_")[0] + "_"
 
 
 def look(
@@ -91,7 +122,9 @@ def look(
         if folder.name in present and (found[run.id].missing or not found[run.id].trained):
             unfinished[run.id] = folder
     queue.recall(unfinished.values())
-    return found | {run_id: _with_queue(found[run_id], folder, queue)
+    wanted = {run.id for run in runs if run.wanted}
+    return found | {run_id: _with_queue(found[run_id], folder, queue,
+                                        splits if run_id in wanted else {})
                     for run_id, folder in unfinished.items()}
 
 
@@ -103,13 +136,17 @@ def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> OnDis
     return OnDisk(trained, missing=missing)
 
 
-def _with_queue(found: OnDisk, folder: RunFolder, queue: Queue) -> OnDisk:
+def _with_queue(found: OnDisk, folder: RunFolder, queue: Queue, splits: Mapping[str, str]
+                ) -> OnDisk:
     """Add what its processes and the queue say of a run that is not finished."""
     job = queue.job_of(folder)
-    waiting = job if job and queue.may_live(job) else None
     held = folder.lease.held(queue.known if job else queue.jobs)
+    if job is not None and not held and not job.may_live:  # it may have finished since we looked
+        found = _files(folder, splits, present=True)
     failed = folder.gave_up or (job is not None and stays_away(folder.status(), job))
-    return replace(found, failed=failed, held=held, job=waiting.id if waiting else "")
+    doubt = job.reason if job and job.unknown and not failed else ""
+    return replace(found, failed=failed, held=held or bool(doubt),
+                   job=job.id if job and job.live else "", doubt=doubt)
 
 
 def stays_away(status: Status, job: Job) -> bool:

@@ -26,16 +26,18 @@ class OnDisk:
     held: bool = False
     missing: tuple[str, ...] = ()
     job: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to do with one run, and on which splits to evaluate it."""
+    """What to do with one run, and on which splits to evaluate it; `doubt` as in `OnDisk`."""
 
     run: Run
     action: Action
     evaluate: tuple[str, ...] = ()
     job: str = ""
+    doubt: str = ""
 
 
 def plan(runs: Sequence[Run], on_disk: Mapping[str, OnDisk]) -> list[Step]:
@@ -50,8 +52,13 @@ def plan(runs: Sequence[Run], on_disk: Mapping[str, OnDisk]) -> list[Step]:
         state = on_disk.get(run.id, OnDisk())
         action = _action(run, state, on_disk, actions)
         actions[run.id] = action
-        steps.append(Step(run, action, state.missing, state.job))
+        steps.append(Step(run, action, state.missing, state.job, state.doubt))
     return steps
+
+
+def doubts(steps: Sequence[Step]) -> list[str]:
+    """Return a line for each run that waits because it cannot be known whether its job lives."""
+    return [f"waits: {step.run.name}: {step.doubt}" for step in steps if step.doubt]
 
 
 def _action(

@@ -10,9 +10,10 @@ from fer.study.store import State
 from fer.study.table import Row
 
 COLOURS: dict[State, int] = {"done": 32, "failed": 31, "lost": 31, "blocked": 31, "running": 36,
-                             "cancelled": 33, "requeued": 33, "preempted": 33}
-HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "node")
-LEFT = ("run", "state", "job", "node")  # the others are numbers, set right
+                             "cancelled": 33, "requeued": 33, "preempted": 33, "orphaned": 33}
+HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "owner",
+         "node")
+LEFT = ("run", "state", "job", "owner", "node")  # the others are numbers, set right
 DROPPED = ("node", "job", "step", "restarts")  # from a narrow screen, in this order
 LEAST_NAME = 30
 URGENT: tuple[State, ...] = ("requeued", "lost", "blocked", "preempted")
@@ -82,8 +83,14 @@ def _cells(row: Row) -> dict[str, str]:
         "run": row.run, "state": row.state, "epoch": _part(row.epoch, row.epochs),
         "step": _part(row.step, row.steps),
         "val": "" if row.metric is None else f"{row.metric:.3f}",
-        "restarts": str(row.restarts or ""), "heard": span(row.heartbeat_age),
-        "left": span(row.time_left), "job": row.job_id, "node": row.node}
+        "restarts": str(row.restarts or ""), "heard": _heard(row),
+        "left": span(row.time_left), "job": row.job_id, "owner": row.owner,
+        "node": row.node}
+
+
+def _heard(row: Row) -> str:
+    """Return the age of the last word; `?` where clocks disagree on it."""
+    return "?" if row.state == "running" and row.heartbeat_age is None else span(row.heartbeat_age)
 
 
 def _part(done: int, total: int) -> str:

@@ -33,7 +33,6 @@ class Seen:
         parents: the states of the runs it starts from.
         job: its job on SLURM; None where it was not sent there.
         job_live: whether that job is waiting or working.
-        answered: whether SLURM answered.
         alive: asks whether a live process works on the run.
     """
 
@@ -43,7 +42,6 @@ class Seen:
     parents: Sequence[State]
     job: Job | None
     job_live: bool
-    answered: bool
     alive: Callable[[], bool]
 
 
@@ -51,13 +49,13 @@ def judge(seen: Seen) -> Judged:
     """Return the state of a run."""
     if seen.status.state in FINAL:
         return Judged(seen.status.state)
+    doubt = seen.job.reason if seen.job is not None and seen.job.unknown else ""
     if seen.status.state == "running" and seen.alive():
-        return Judged("running", "" if seen.answered else "SLURM does not answer")
+        return Judged("running", doubt)
     if seen.cancel_asked:
         return Judged("cancelled")
-    if seen.job is not None and not seen.answered:
-        return Judged(seen.status.state if seen.status.heartbeat else "queued",
-                      "SLURM does not answer")
+    if doubt:
+        return Judged(seen.status.state if seen.status.heartbeat else "queued", doubt)
     if seen.job is not None and seen.job_live:
         return _in_queue(seen.status, seen.job)
     if any(parent in BAD for parent in seen.parents):

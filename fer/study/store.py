@@ -19,10 +19,12 @@ from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.publish import read_json, write_json, write_yaml
 from fer.study.expand import Run
+from fer.study.jobs import JobIdentity
 from fer.study.lease import Lease
+from fer.study.submission import Submission
 
 State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
-                "lost", "done", "failed", "cancelled"]
+                "lost", "done", "failed", "cancelled", "orphaned"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lease = Lease(path / "lease")
+        self.lease = Lease(path / "lease", self.sent_to)
 
     @property
     def name(self) -> str:
@@ -129,6 +131,14 @@ class RunFolder:
             return dict(read_json(self.path / "submit.json"))
         except (FileNotFoundError, ValueError):
             return {}
+
+    def sent_to(self) -> JobIdentity | None:
+        """Return the job of SLURM that the run was sent to last; None where it was not."""
+        sent = self.submitted
+        if "submission" not in sent:
+            return None
+        home = self.path.parents[1]
+        return Submission(home / sent["submission"]).identity(int(sent["index"]))
 
     @property
     def trained(self) -> bool:
@@ -208,6 +218,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file() or self._read_config() != run.config:  # only labels have changed
             write_yaml(file, dump(run.config))
+        self.lease.keep_sender()
         submit = {"run_id": run.id, "config_id": run.config_id, "time": time.time(), **submit}
         write_json(self.path / "submit.json", submit)
 

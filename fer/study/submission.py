@@ -1,7 +1,8 @@
 """What was handed to SLURM: one folder a job, `studies/<study>/slurm/<number>/`.
 
 The launcher writes `jobs.json` before it calls `sbatch`, and `job.json` with the job id after; one
-that died in between finds its job again by the comment that the job carries. Run folders name their
+that died in between finds its job again by the comment that the job carries. `job.json` also names
+the cluster and the user, from before the call on: an id alone names no job. Run folders name their
 submission and index, so a thousand runs cost one small file more. Not for making scripts or calling
 `sbatch` (`fer.cluster`).
 """
@@ -19,7 +20,7 @@ from fer.config.load import dump
 from fer.config.schema import Data
 from fer.config.validate import validate
 from fer.publish import read_json, write_json
-from fer.study.jobs import NEVER_SATISFIED, Jobs
+from fer.study.jobs import NEVER_SATISFIED, JobIdentity, Jobs
 from fer.study.plan import Step
 
 SCHEMA = 1
@@ -51,11 +52,13 @@ class Submission:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._job = ""  # once known it does not change, and a thousand runs ask for it
+        self._noted: dict[str, str] = {}  # an id does not change, and a thousand runs ask for it
 
     @property
     def comment(self) -> str:
-        """What the job carries as its comment: a function of where the folder is."""
+        """What the job carries as its comment: a function of where its launcher saw the folder."""
+        if noted := self.noted.get("comment"):
+            return noted
         place = xxhash.xxh3_64_hexdigest(str(self.folder).encode())
         return f"fer:{self.folder.name}:{place}"  # short: squeue cuts what is long
 
@@ -97,30 +100,65 @@ class Submission:
         """Indices of the array's jobs."""
         return [int(index) for index in self._content["jobs"]]
 
-    def set_job(self, job_id: str) -> None:
-        """Record the id that SLURM gave to the array."""
-        write_json(self.folder / "job.json", {"job": job_id}, durable=True)
-        self._job = job_id
+    def claim(self, cluster: str, user: str) -> None:
+        """Record who is about to submit it where: a launcher on another cluster has to know."""
+        self._note({"job": "", "cluster": cluster, "user": user})
+
+    def set_job(self, job_id: str, **facts: str) -> None:
+        """Record the id that SLURM gave to the job.
+
+        Args:
+            job_id: as `sbatch --parsable` prints it: `7`, or `7;cluster`.
+            facts: `cluster` and `user`, where they are known better than before.
+        """
+        job_id, _, cluster = job_id.partition(";")
+        if cluster:
+            facts["cluster"] = cluster
+        self._note({**self.noted, **facts, "job": job_id})
+
+    def _note(self, facts: dict[str, str]) -> None:
+        self._noted = {key: value for key, value in {"comment": self.comment, **facts}.items()
+                       if value or key == "job"}
+        write_json(self.folder / "job.json", self._noted, durable=True)
+
+    @property
+    def noted(self) -> Mapping[str, str]:
+        """What is noted of the job: `job` (its id), `cluster`, `user`, `comment`."""
+        if not self._noted.get("job"):
+            with suppress(FileNotFoundError):
+                content = read_json(self.folder / "job.json")
+                self._noted = {key: str(value) for key, value in content.items()}
+        return self._noted
 
     @property
     def job(self) -> str:
         """The array's job id; empty where nothing is known to be submitted."""
-        if not self._job:
-            with suppress(FileNotFoundError):
-                self._job = str(read_json(self.folder / "job.json")["job"])
-        return self._job
+        return self.noted.get("job", "")
+
+    def identity(self, index: int | None = None) -> JobIdentity:
+        """Return what tells the job from all others; of an array, that of one index."""
+        job_id = self.job if index is None or not self.job else f"{self.job}_{index}"
+        return JobIdentity(job_id, self.noted.get("cluster", ""), self.noted.get("user", ""),
+                           self.comment)
 
     def adopt(self, jobs: Jobs) -> str:
         """Return the array's job id, found by its comment where the launcher died before noting it.
 
         A folder that was removed and made again has the comment of the first one: the newest job
-        counts, and taking one that has ended only means that it is submitted again.
+        counts, and taking one that has ended only means that it is submitted again. What was noted
+        before clusters and users were is completed.
         """
-        if not self.job:
-            found = jobs.with_comment(self.comment)
-            if found:
+        cluster, user = self.noted.get("cluster", ""), self.noted.get("user", "")
+        if (self.job and cluster) or cluster not in ("", jobs.cluster):
+            return self.job
+        found = {job.id.split("_")[0]: job.user for job in jobs.with_comment(self.comment)
+                 if user in ("", job.user)}
+        newest = self.job or max(found, key=int, default="")
+        if newest in found:
+            # who only looks may not be allowed to write here, and knows it all the same
+            with suppress(PermissionError):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self.set_job(max((job.id.split("_")[0] for job in found), key=int))
+                self.set_job(newest, cluster=jobs.cluster, user=found[newest])
         return self.job
 
     def log(self, index: int, job_id: str, rank: int = 0) -> Path:
@@ -129,16 +167,17 @@ class Submission:
 
     def record_ends(self, jobs: Jobs) -> None:
         """Keep how jobs ended, for when SLURM has forgotten it and there is no accounting."""
-        known = self.ends
-        ended = {job.id: job.state for index in self.indices
-                 if (job := jobs.by_id.get(f"{self.job}_{index}")) and not job.live
+        self.adopt(jobs)
+        found = [jobs.find(self.identity(index)) for index in self.indices]
+        ended = {job.id: job.state for job in found if job.state and not job.may_live
                  and job.reason != NEVER_SATISFIED}  # whose run is to wait, not to stay away
-        if ended.items() - known.items():
-            write_json(self.folder / "ended.json", {**known, **ended})
+        if ended.items() - self.ends.items():
+            write_json(self.folder / "ended.json", {**self.ends, **ended})
+            del self.ends
 
-    @property
+    @cached_property
     def ends(self) -> dict[str, str]:
-        """Job id -> SLURM's state of jobs that are known to have ended."""
+        """Job id -> SLURM's state of jobs that are known to have ended; read once."""
         try:
             return dict(read_json(self.folder / "ended.json"))
         except FileNotFoundError:

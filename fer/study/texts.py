@@ -39,6 +39,11 @@ class Texts:
         self.changed = True
         return text
 
+    def changed_at(self, path: str) -> float:
+        """Return when a file that was read was written, in seconds since 1970; 0 for none."""
+        entry = self.known.get(path)
+        return entry[0][1] / 1e9 if entry else 0.0
+
     def save(self, keep: Iterable[str]) -> None:
         """Write the memory, with the files of `keep` only, if something in it is new."""
         if not self.changed:

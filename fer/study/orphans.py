@@ -1,0 +1,68 @@
+"""Jobs in the queue for runs that no study wants any more: it was edited after they were submitted.
+
+Reads only; `fer.cluster.control` cancels them.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from fer.publish import read_json
+from fer.study.folder import StudyFolder
+from fer.study.jobs import Job, user_name
+from fer.study.look import Queue
+from fer.study.store import RunFolder, Store
+from fer.study.submission import Submission
+from fer.study.table import Row
+
+SCRIPTS = "slurm"  # folder of a study for what was submitted
+
+
+def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:
+    """Return a row for each run that a job of the study has still to do and no study wants.
+
+    The queue is asked only where there may be such a run.
+    """
+    own = {entry.run for entry in study.entries}
+    sent = [(Submission(path.parent), index, name)
+            for path in sorted((study.path / SCRIPTS).glob("[0-9]*/jobs.json"))
+            for index, name in _runs_of(path) if name not in own]
+    if not sent:
+        return []
+    wanted = _wanted_elsewhere(store, study.path)
+    rows: dict[str, Row] = {}
+    for submission, index, name in sent:
+        folder = RunFolder(store.runs / name)
+        if name in wanted or folder.status().state == "done":
+            continue
+        known = queue.submission(str(submission.folder.relative_to(store.home)))
+        job = queue.job(known, index)
+        if job is not None and job.may_live:
+            rows[name] = _row(folder, job, str(known.log(index, known.job)))
+    return list(rows.values())
+
+
+def _row(folder: RunFolder, job: Job, log: str) -> Row:
+    status = folder.status()
+    note = f"not in the study any more; {job.reason if job.unknown else job.state.lower()}"
+    return Row(folder.name, "orphaned", note, status.phase, status.epoch, status.epochs,
+               status.step, status.steps, status.metric, status.restarts, job.id,
+               job.nodes or status.node, None, None, job.time_left, "", "", log,
+               "" if job.user == user_name() else job.user)
+
+
+def _runs_of(file: Path) -> list[tuple[int, str]]:
+    """Return (index, run's folder name) of all that a submission has to do."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return [(int(index), str(name)) for index, runs in read_json(file)["jobs"].items()
+                for name, _ in runs]
+    return []
+
+
+def _wanted_elsewhere(store: Store, but: Path) -> set[str]:
+    """Return the runs of all other studies."""
+    found: set[str] = set()
+    for file in store.home.glob("studies/*/index.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if file.parent != but:
+                found |= {str(entry["run"]) for entry in read_json(file)["runs"]}
+    return found
