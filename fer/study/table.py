@@ -116,7 +116,8 @@ class _Table:
         now = self._read(read.entry, read.folder)
         if now == read:
             return row
-        if (now.submission, now.index) == (read.submission, read.index):
+        if now.status.state == "done" or (
+                (now.submission, now.index) == (read.submission, read.index)):
             return self._row(now, parents)
         return self._row(now, parents, Judged("queued", "submitted a moment ago"))
 

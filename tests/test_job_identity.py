@@ -1,0 +1,361 @@
+"""Which job is meant, and what cannot be known of it: no daemons."""
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from test_submission import sent
+
+from fer.cluster.control import ask_to_stop, reopen
+from fer.config.schema import Data
+from fer.publish import read_json
+from fer.study import jobs as slurm
+from fer.study import look as looking
+from fer.study import submission as submissions
+from fer.study.folder import Entry, StudyFolder
+from fer.study.jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
+from fer.study.lease import Lease, Owner
+from fer.study.look import Queue
+from fer.study.store import RunFolder, Status, Store
+from fer.study.submission import Submission
+from fer.study.table import Row, rows_of
+
+ME = user_name()
+WANTED = JobIdentity("7_0", "c", "ann", "fer:1")
+LISTED = Job("7_0", "RUNNING", comment="fer:1", user="ann")
+
+
+@pytest.mark.parametrize(("wanted", "listed", "state"), [
+    (WANTED, LISTED, "RUNNING"),
+    (WANTED, replace(LISTED, comment="fer:2"), ""),  # numbers began anew: ours is over
+    (WANTED, replace(LISTED, user="bob"), ""),
+    (WANTED, replace(LISTED, user="1001"), "RUNNING"),  # a user without a name here
+    (WANTED, replace(LISTED, comment=""), "RUNNING"),  # a site that takes comments away
+    (replace(WANTED, cluster="d"), LISTED, "UNKNOWN"),
+    (replace(WANTED, cluster="d"), None, "UNKNOWN"),
+    (replace(WANTED, cluster="", user=""), LISTED, "RUNNING"),  # by its comment
+    (replace(WANTED, cluster="", user=""), replace(LISTED, comment=""), "UNKNOWN"),
+    (replace(WANTED, cluster="", user=""), replace(LISTED, comment="fer:2"), "UNKNOWN"),
+    (replace(WANTED, cluster="", user=""), None, "UNKNOWN"),
+    (JobIdentity("7_0"), LISTED, "UNKNOWN"),
+    (WANTED, None, ""),
+])
+def test_a_job_is_believed_by_cluster_user_and_comment(
+    wanted: JobIdentity, listed: Job | None, state: str
+) -> None:
+    queue = Jobs({"7_0": listed} if listed else {}, cluster="c")
+    assert queue.find(wanted).state == state
+
+
+def test_where_slurm_hides_the_jobs_of_others_theirs_are_unknown_and_ones_own_are_not() -> None:
+    queue = Jobs(cluster="c", private=True)
+    assert queue.find(WANTED).unknown and not queue.find(replace(WANTED, user=ME)).unknown
+
+
+def test_a_site_that_takes_comments_away_has_no_job_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission, folders = sent(tmp_path)
+    submission.set_job("7", cluster="c", user=ME)
+    monkeypatch.setattr("fer.cluster.control.read_queue", lambda: Jobs(
+        {"7_0": Job("7_0", "PENDING", user=ME),
+         "7_1": Job("7_1", "PENDING", user=ME, comment=submission.comment)}, cluster="c"))
+    called: list[list[str]] = []
+    monkeypatch.setattr("subprocess.run", lambda command, **_: called.append(command))
+    names, others = ask_to_stop(Store(tmp_path), [row(folder) for folder in folders[:2]], "toy")
+    assert called == [["scancel", "7_1"]] and (names, others) == (["r0", "r1"], [])
+
+
+def row(folder: RunFolder) -> Row:
+    return Row(folder.name, "queued", "", "", 0, 0, 0, 0, None, 0, "", "", None, None, "", "", "",
+               "")
+
+
+@pytest.mark.parametrize(("queue", "said"), [
+    (Jobs(cluster="d"), "its job 7_0 is on cluster c"),
+    (Jobs({}, answered=False), "SLURM does not answer"),
+])
+def test_a_run_whose_job_is_unknown_waits_and_is_not_opened_again(
+    queue: Jobs, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = sent(tmp_path)
+    folders[0].say(Status(state="failed"))
+    monkeypatch.setattr(looking, "read_queue", lambda: queue)
+    opened, lines = reopen(Store(tmp_path), folders[:1])
+    assert not opened and lines == [f"left alone: r0: {said}"]
+    assert folders[0].status().state == "failed" and folders[0].submitted
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_sacct_that_does_not_answer_is_not_taken_for_having_forgotten(
+    accounting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = sent(tmp_path)
+    monkeypatch.setattr(looking, "read_accounting", lambda ids: Jobs({}, answered=False))
+    queue = Queue(tmp_path, Jobs(cluster="c", accounting=accounting))
+    queue.recall(folders)
+    job = queue.job_of(folders[0])
+    assert job is not None and job.may_live == accounting  # a cluster without it has none to ask
+    assert not accounting or "sacct does not answer" in job.reason
+
+
+@pytest.mark.parametrize(("line", "state"), [
+    ("7_0|RUNNING|None|n1|ann|", "UNKNOWN"), ("7_[0-2%2]|PENDING|None||ann|", "UNKNOWN"),
+    ("7_0|COMPLETED|None|n1|ann|", "COMPLETED"), ("7_0|COMPLETED|None|n1|bob|", ""),
+    ("7_0|COMPLETED|None|n1|ann|fer:other", ""),
+])
+def test_what_sacct_says_runs_has_not_ended_and_of_a_foreign_job_it_says_nothing(
+    line: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = sent(tmp_path)
+    monkeypatch.setattr(looking, "read_accounting", lambda ids: Jobs(parse_sacct(line)))
+    queue = Queue(tmp_path, Jobs(cluster="c", accounting=True))
+    queue.recall(folders)
+    job = queue.job_of(folders[0])
+    assert job is not None and job.state == state
+
+
+def test_the_ends_of_jobs_are_read_once_a_submission_and_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission, folders = sent(tmp_path, runs=50)
+    (submission.folder / "ended.json").write_text('{"7_2": "TIMEOUT"}')
+    reads: list[str] = []
+
+    def counted(path: Path) -> object:
+        reads.append(path.name)
+        return read_json(path)
+
+    monkeypatch.setattr(submissions, "read_json", counted)
+    monkeypatch.setattr(looking, "read_accounting", lambda ids: Jobs())
+    for looks in (1, 2):
+        queue = Queue(tmp_path, Jobs(cluster="c"))
+        queue.recall(folders)
+        assert [queue.job_of(folder) for folder in folders][2] == Job("7_2", "TIMEOUT", user="ann")
+        assert reads.count("ended.json") == looks
+
+
+def test_the_end_of_a_foreign_job_of_ones_number_is_not_recorded(tmp_path: Path) -> None:
+    submission, _ = sent(tmp_path)
+    submission.record_ends(Jobs({"7_0": Job("7_0", "FAILED", comment="fer:2"),
+                                 "7_1": Job("7_1", "FAILED", comment=submission.comment)},
+                                cluster="c"))
+    assert submission.ends == {"7_1": "FAILED"}
+    submission.record_ends(Jobs({"7_2": Job("7_2", "FAILED")}, cluster="d"))
+    assert submission.ends == {"7_1": "FAILED"}
+
+
+def test_who_may_not_write_still_finds_a_job_by_its_comment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission, _ = sent(tmp_path)
+    (submission.folder / "job.json").unlink()
+    found = Submission(submission.folder)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(submissions, "write_json", refused)
+    assert found.adopt(Jobs({"8_0": Job("8_0", "RUNNING", comment=found.comment, user="bob")},
+                            cluster="c")) == "8"
+    assert found.identity(0) == JobIdentity("8_0", "c", "bob", found.comment)
+
+
+def test_a_submission_seen_under_another_path_keeps_its_comment(tmp_path: Path) -> None:
+    submission, _ = sent(tmp_path / "here")
+    (tmp_path / "there").symlink_to(tmp_path / "here")
+    again = Submission(tmp_path / "there" / submission.folder.relative_to(tmp_path / "here"))
+    assert again.comment == submission.comment
+
+
+def lease_of(folder: Path, owner: Owner, known: JobIdentity | None = None) -> Lease:
+    """Write a lease, and what is noted beside it, where anything is."""
+    (folder / "lease").write_text(json.dumps(asdict(owner)))
+    if known:
+        (folder / "lease.owner.json").write_text(json.dumps({"owners": [{
+            "owner": asdict(owner), "cluster": known.cluster, "user": known.user,
+            "comment": known.comment}]}))
+    return Lease(folder / "lease")
+
+
+AWAY = Owner("node7", "boot", 5, "1", job="7_0")
+GONE = Jobs(cluster="c")
+
+
+@pytest.mark.parametrize(("known", "queue", "held"), [
+    (WANTED, GONE, False),
+    (WANTED, Jobs({"7_0": LISTED}, cluster="c"), True),
+    (WANTED, Jobs({"7_0": replace(LISTED, comment="fer:2")}, cluster="c"), False),
+    (replace(WANTED, cluster="d"), GONE, True),
+    (replace(WANTED, cluster="d"), Jobs({"7_0": replace(LISTED, state="FAILED")}, cluster="c"),
+     True),
+    (None, GONE, True),
+    (None, Jobs({"7_0": replace(LISTED, state="COMPLETED")}, cluster="c"), True),
+    (WANTED, Jobs({}, answered=False), True),
+])
+def test_the_queue_of_a_cluster_judges_its_own_jobs_only(
+    known: JobIdentity | None, queue: Jobs, held: bool, tmp_path: Path
+) -> None:
+    assert lease_of(tmp_path, AWAY, known).held(queue) == held
+
+
+def test_a_live_process_of_this_host_is_never_dead_whatever_squeue_says(tmp_path: Path) -> None:
+    here = replace(Owner.myself(), job="7_0")
+    assert lease_of(tmp_path, here, WANTED).held(GONE)
+
+
+def test_a_process_that_the_system_hides_from_others_is_alive(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refused)
+    assert replace(Owner.myself(), pid=2**30).alive()
+    assert not replace(Owner.myself(), pid=2**30, boot="another").alive()
+
+
+def test_a_lease_of_old_code_is_known_by_the_submission_of_its_run(tmp_path: Path) -> None:
+    _, folders = sent(tmp_path)
+    lease_of(folders[0].path, AWAY)
+    assert not folders[0].lease.held(GONE)
+    lease_of(folders[1].path, AWAY)  # of 7_0, and the run was sent as 7_1
+    assert folders[1].lease.held(GONE)
+
+
+def test_what_is_known_of_a_dead_owner_outlives_the_next_submission(tmp_path: Path) -> None:
+    _, folders = sent(tmp_path)
+    lease_of(folders[0].path, AWAY)
+    folders[0].lease.keep_sender()
+    (folders[0].path / "submit.json").unlink()
+    assert not RunFolder(folders[0].path).lease.held(GONE)
+
+
+def test_a_lease_is_as_old_code_reads_it_and_the_owners_job_is_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FER_JOB", "7_0"), ("SLURM_CLUSTER_NAME", "c"), ("FER_COMMENT", "fer:1"),
+                        ("SLURM_JOB_USER", "ann")):
+        monkeypatch.setenv(name, value)
+    lease = Lease(tmp_path / "lease")
+    lease.take()
+    content = json.loads((tmp_path / "lease").read_text())
+    assert list(content) == ["host", "boot", "pid", "started", "job", "restart"]
+    assert lease.job_of(Owner(**content)) == WANTED
+
+
+def test_a_death_between_note_and_lease_leaves_the_owner_before_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = lease_of(tmp_path, AWAY, WANTED)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fer.study.lease.read_queue", lambda: GONE)
+    monkeypatch.setattr("fer.study.lease._write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        lease.take()
+    assert lease.job_of(AWAY) == WANTED
+
+
+def study_of(home: Path, folders: list[RunFolder]) -> StudyFolder:
+    from fer.config.load import load_study
+
+    (home / "studies/toy").mkdir(parents=True, exist_ok=True)
+    entries = [Entry(folder.name, folder.name, "", "", "", "", 0, {}, True, [])
+               for folder in folders]
+    return StudyFolder(home / "studies/toy", load_study("sweeps/demo.yaml"), Data(), entries)
+
+
+@pytest.mark.parametrize("said", ["done", "failed"])
+def test_a_run_that_ended_while_slurm_was_asked_does_not_look_lost(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = sent(tmp_path, runs=1)
+    folders[0].say(Status(state="running", heartbeat=1.0))
+
+    def asked() -> Jobs:
+        folders[0].say(Status(state=said))  # type: ignore[arg-type]
+        return Jobs(cluster="c")
+
+    monkeypatch.setattr(looking, "read_queue", asked)
+    (shown,) = rows_of(study_of(tmp_path, folders), Store(tmp_path))
+    assert shown.state == said
+
+
+def test_a_run_submitted_while_slurm_was_asked_does_not_look_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folders = sent(tmp_path, runs=1)
+
+    def asked() -> Jobs:
+        (folders[0].path / "submit.json").write_text(json.dumps(
+            {"submission": "studies/toy/slurm/002", "index": 0}))
+        return Jobs(cluster="c")
+
+    monkeypatch.setattr(looking, "read_queue", asked)
+    (shown,) = rows_of(study_of(tmp_path, folders), Store(tmp_path))
+    assert (shown.state, shown.note) == ("queued", "submitted a moment ago")
+
+
+@pytest.mark.parametrize(("ahead", "age"), [(7200, 60.0), (-7200, 60.0), (0, 60.0)])
+def test_the_age_of_a_heartbeat_is_by_the_disks_clock_whatever_the_nodes_says(
+    ahead: float, age: float, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "runs/r0")
+    folder.path.mkdir(parents=True)
+    folder.lease.take()
+    folder.say(Status(state="running", heartbeat=time.time() + ahead))
+    os.utime(folder.path / "status.json", (1e9, 1e9))
+    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path), now=1e9 + 60)
+    assert shown.heartbeat_age == age
+    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path), now=1e9 - 7200)
+    assert shown.heartbeat_age is None  # never below nought
+
+
+def test_the_disk_is_asked_for_its_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "runs/r0")
+    folder.path.mkdir(parents=True)
+    folder.lease.take()
+    folder.say(Status(state="running", heartbeat=1.0))
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock is decades behind
+    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
+    assert shown.heartbeat_age is not None and 0 <= shown.heartbeat_age < 60
+
+
+def test_a_colleague_who_works_on_a_run_here_is_named_and_not_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "runs/r0")
+    folder.path.mkdir(parents=True)
+    folder.say(Status(state="running", heartbeat=1.0))
+    lease_of(folder.path, Owner.myself(), JobIdentity("", user="bob"))
+    monkeypatch.setattr("fer.cluster.control.read_queue", lambda: Jobs({}, answered=False))
+    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
+    assert (shown.state, shown.owner) == ("running", "bob")
+    names, others = ask_to_stop(Store(tmp_path), [shown], "toy")
+    assert not names and not folder.cancel_asked
+    assert others == [f"left alone: r0: bob works on it (process {os.getpid()} on "
+                      f"{socket.gethostname()}); to ask bob for: python launch/status.py toy "
+                      "--cancel 'r0'"]
+
+
+def test_jobs_of_others_are_not_asked_for_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    others = "".join(f"{number}|bob|x|(null)\n" for number in range(50_000))
+    says = {"scontrol": "ClusterName             = c\nPrivateData             = jobs,nodes\n",
+            slurm.OVERVIEW: f"{others}77|bob|fer-toy|fer:1\n"}
+
+    def answer(command: list[str]) -> str:
+        asked.append(command)
+        return next((text for key, text in says.items() if key in " ".join(command)), "")
+
+    monkeypatch.setattr(slurm, "ask", answer)
+    queue = slurm.read_queue()
+    assert queue.answered and queue.cluster == "c" and queue.private and not queue.accounting
+    assert "--jobs=77,77" in asked[-1]  # twice: asked for one that is gone alone, squeue fails
