@@ -8,14 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from test_submission import sent
 
 from fer.cluster.control import ask_to_stop, reopen
+from fer.cluster.slurm import OnSlurm
+from fer.config.profile import Profile
 from fer.config.schema import Data
 from fer.publish import read_json
 from fer.study import jobs as slurm
 from fer.study import look as looking
 from fer.study import submission as submissions
+from fer.study.failure import keep_failure, kept_failure
 from fer.study.folder import Entry, StudyFolder
 from fer.study.jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
 from fer.study.lease import Lease, Owner
@@ -359,3 +363,40 @@ def test_jobs_of_others_are_not_asked_for_in_full(monkeypatch: pytest.MonkeyPatc
     queue = slurm.read_queue()
     assert queue.answered and queue.cluster == "c" and queue.private and not queue.accounting
     assert "--jobs=77,77" in asked[-1]  # twice: asked for one that is gone alone, squeue fails
+
+
+def test_a_failure_that_a_foreign_job_of_ones_number_kept_is_not_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    for name, value in (("FER_JOB", "7_0"), ("FER_START", "7_0.0"), ("SLURM_CLUSTER_NAME", "c")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FER_COMMENT", "fer:1")
+    keep_failure(folder, "its own", "")
+    keep_failure(folder, "of a later rank", "")
+    assert kept_failure(folder) == ("its own", "")
+    monkeypatch.setenv("FER_COMMENT", "fer:2")
+    assert kept_failure(folder) is None
+    keep_failure(folder, "of the next", "")
+    assert kept_failure(folder) == ("of the next", "")
+
+
+def test_a_launcher_that_gives_a_run_up_leaves_it_to_who_holds_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    run = SimpleNamespace(id="r0", name="r0")
+    store = Store(tmp_path)
+    folder = RunFolder(tmp_path / "runs/r0")
+    folder.path.mkdir(parents=True)
+    monkeypatch.setattr("fer.study.lease.read_queue", lambda: Jobs({}, answered=False))
+    work = SimpleNamespace(study=SimpleNamespace(study="toy"))
+    launcher = OnSlurm(store, work, "", Profile(), Console())  # type: ignore[arg-type]
+    launcher.attempts["r0"] = 3
+    lease_of(folder.path, AWAY, WANTED)
+    launcher._give_up_on([SimpleNamespace(run=run)])  # type: ignore[list-item]
+    assert folder.status().state == "pending"
+    (folder.path / "lease").write_text("")
+    launcher._give_up_on([SimpleNamespace(run=run)])  # type: ignore[list-item]
+    assert folder.status().state == "failed" and folder.lease.owner() is None

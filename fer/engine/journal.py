@@ -86,7 +86,7 @@ class Journal:
         job, _ = job_of_process() or (str(os.getpid()), 0)
         self.status = replace(self.before, state="running", node=node_name(), error="",
                               traceback="", job_id=job, begun=False, ended=False)
-        self._opened = time.monotonic()
+        self._opened, self._said = time.monotonic(), float("-inf")
         self._cancel = Seldom(lambda: folder.cancel_asked)
         self._stop = Seldom(lambda: folder.stop_asked)
         self._events: Events | None = None
@@ -125,7 +125,7 @@ class Journal:
         Raises:
             LeaseLost: another process took the run over; its status is not written over.
         """
-        if self.writes and time.time() - self.status.heartbeat > HEARTBEAT_SECONDS:
+        if self.writes and time.monotonic() - self._said > HEARTBEAT_SECONDS:
             self.check_lease()
             self.say(self.status_at(progress))
         elif self.listen is not None:
@@ -151,8 +151,9 @@ class Journal:
         """Publish a status with the present time as its heartbeat; new notes go to the log."""
         for note in status.notes if status.notes != self.status.notes else []:
             self.log(note)
+        self._said = time.monotonic()  # not by the wall clock, which may be set back
         self.status = replace(status, heartbeat=time.time(), seconds=self.before.seconds
-                              + time.monotonic() - self._opened)
+                              + self._said - self._opened)
         if self.writes:
             self.folder.say(self.status)
         if self.listen is not None:
