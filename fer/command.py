@@ -1,21 +1,21 @@
 """What the scripts in `launch/` share: exit codes, one line for a caller's mistake, fast help."""
 
+import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than the rest of --help
 
 import typer
 
-from fer.errors import CallerError
+from fer.errors import CallerError, Interrupted
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
-INTERRUPTED = 130
 
 # click's UsageError; by this way, because newer typers carry a click of their own
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -34,7 +34,7 @@ def run(*functions: Callable[..., None]) -> None:
         app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
             _answering(function))
     try:
-        with safe_children() if HAS_SAFE_PATH else nullcontext():
+        with safe_children() if HAS_SAFE_PATH else contextlib.nullcontext():
             code = app(standalone_mode=False)
     except _UsageError as error:
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
@@ -60,9 +60,13 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
                 raise
             _say(line)
             raise typer.Exit(MISTAKE) from None
-        except KeyboardInterrupt:
-            _say("interrupted; run the command again to go on")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as stop:
+            number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
+            name = signal.Signals(number).name
+            how = "interrupted" if number == signal.SIGINT else f"ended by {name}"
+            with contextlib.suppress(OSError):  # a terminal that hung up
+                _say(f"{how}; run the command again to go on")
+            raise typer.Exit(128 + number) from None
 
     return answer
 

@@ -1,5 +1,6 @@
-"""The one exception for a caller's mistake; what the code promised itself is an `assert`."""
+"""What ends a command: a caller's mistake, or a signal. What the code promised is an `assert`."""
 
+import signal
 from collections.abc import Iterable
 
 
@@ -8,6 +9,17 @@ class CallerError(ValueError):
 
     Scripts in `launch/` print the line and end with exit code 2, without a traceback.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command: Ctrl-C, or what a log-out and systemd send.
+
+    Scripts in `launch/` end with the exit code that a shell gives it, 128 + its number.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def choices(valid: Iterable[object]) -> str:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,16 +53,42 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path; when the block ends well, rename it to `path`, else remove it.
 
     Args:
-        path: the file to publish; its folder is made when it is missing.
+        path: the file to publish; its folder is made when it is missing. Its mode is what the umask
+            leaves of 0666, whatever a library that writes it makes of that.
         durable: fsync the file and its folder, for what would cost work to lose.
+    """
+    with _publishing(path, durable) as (temporary, _):
+        yield temporary
+
+
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Publish `text` (UTF-8) at `path`."""
+    with (_publishing(path, durable) as (_, handle),
+          open(handle, "w", encoding="utf-8", closefd=False) as file):
+        file.write(text)
+
+
+@contextmanager
+def _publishing(path: Path, durable: bool) -> Iterator[tuple[Path, int]]:
+    """Yield a temporary path and the descriptor of the empty file that was created there.
+
+    Where others may write in the folder, one of them may have put a link there: none is followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        yield temporary
+        temporary.unlink(missing_ok=True)  # of a process that had our pid and died
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        try:
+            yield temporary, handle
+            asked, written = os.fstat(handle).st_mode, os.lstat(temporary).st_mode
+        finally:
+            os.close(handle)
+        if stat.S_ISREG(written) and written != asked:  # safetensors puts a file of its own there
+            os.chmod(temporary, stat.S_IMODE(asked))
         if durable:
-            with open(temporary, "rb") as handle:
-                os.fsync(handle.fileno())
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -69,12 +96,6 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         raise
     if durable:
         sync_folder(path.parent)
-
-
-def write_text(path: Path, text: str, durable: bool = False) -> None:
-    """Publish `text` (UTF-8) at `path`."""
-    with replacing(path, durable) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any, durable: bool = False) -> None:

@@ -70,9 +70,9 @@ def test_a_file_system_without_locks_is_a_failure(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(disk.fcntl, "flock", refuse)
+    monkeypatch.setattr("fer.locks.fcntl.flock", refuse)
     found = {one.what: one for one in check_disk("FER_HOME", tmp_path)}
-    assert found["FER_HOME locks"].level == "failure" and "flock" in found["FER_HOME locks"].mend
+    assert found["FER_HOME locks"].level == "failure" and "flock" in found["FER_HOME locks"].found
 
 
 @pytest.mark.parametrize(("driver", "cuda", "level"), [

@@ -11,7 +11,7 @@ ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "engine", 
 """A package imports packages to its left only, and none of `FORBIDDEN`."""
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "engine"}}
-BASE = ("errors", "publish", "command", "progress", "boot", "checksums", "safe_path",
+BASE = ("errors", "publish", "command", "progress", "boot", "checksums", "locks", "safe_path",
         "CODE_GONE")
 
 

@@ -186,7 +186,7 @@ def test_a_run_of_two_ranks_works_on_one_machine_as_on_a_cluster(
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = places.glob("runs/*")
     assert json.loads((run / "env.json").read_text())["world_size"] == 2
-    assert not list(places.glob("studies/toy/jobs/*.pkl"))
+    assert not list(places.glob("studies/toy/jobs/**/*.pkl"))
 
 
 def test_a_rank_that_raises_fails_its_run_once_with_its_own_error(

@@ -2,36 +2,36 @@
 
 The local executor alone would start everything at once. The queue plans anew whenever a job ends,
 so parents come first, children of a failed parent are blocked, and what another launcher works on
-is waited for.
+is waited for. Interrupted, it has its jobs save and leave.
 """
 
+import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import submitit
-
 from fer.cluster.arrays import most_alike
-from fer.cluster.job import do_runs
-from fer.cluster.local_executor import LocalExecutor
+from fer.cluster.local_job import LocalJob, start_job
 from fer.cluster.machine import cores, visible_gpus
+from fer.cluster.outlook import Outlook
+from fer.cluster.signals import Noted, noted_signals
 from fer.config.alike import kind_of
 from fer.config.load import dump
 from fer.config.schema import Data
 from fer.errors import CallerError
 from fer.study.expand import Run
 from fer.study.lease import LeaseTaken
-from fer.study.look import Queue, look
-from fer.study.plan import Step, plan
+from fer.study.plan import Step
 from fer.study.store import Store
 
 POLL_SECONDS = 0.25
-QUEUE_SECONDS = 15.0
-MAX_ATTEMPTS = 3  # how often a run may take its process down before it counts as failed
-NO_TIME_LIMIT = 60 * 24 * 365  # minutes
+MAX_ATTEMPTS = 3  # how often a run's job may end without a word before the run counts as failed
+GRACE_SECONDS = 60.0  # to save and leave; systemd kills 90 s after it asked
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,6 @@ def slots_of_machine(threads: int, device: str, asked: int = 0, ranks: int = 1) 
     return Slots(asked or len(gpus) // ranks, gpus, ranks)
 
 
-@dataclass
-class _Running:
-    """A job in a slot."""
-
-    job: submitit.Job
-    slot: int
-    runs: list[Run]
-
-
 class LocalQueue:
     """Carries out the plan of a study on this machine.
 
@@ -90,7 +81,7 @@ class LocalQueue:
         runs: all runs of the study, parents first.
         splits: `{split: digest}` to evaluate every wanted run on.
         data: the data sets in which those splits are.
-        logs: folder for the jobs' logs.
+        jobs: folder for the jobs' pickles and logs, private to this user.
         slots: of this machine.
         runs_per_job: the most runs that one process does one after another.
         show: called with the present plan several times a second.
@@ -102,101 +93,149 @@ class LocalQueue:
         runs: Sequence[Run],
         splits: Mapping[str, str],
         data: Data,
-        logs: Path,
+        jobs: Path,
         slots: Slots,
         runs_per_job: int,
         show: Callable[[list[Step]], None],
     ) -> None:
         self.store, self.runs, self.splits, self.data = store, runs, splits, data
-        self.logs, self.slots, self.runs_per_job, self.show = logs, slots, runs_per_job, show
+        self.jobs, self.slots, self.runs_per_job, self.show = jobs, slots, runs_per_job, show
         self.waiting_for = Counter(parent for run in runs for parent in run.parents)
-        self.running: list[_Running] = []
-        self.attempts: dict[str, int] = {}
-        self.queue, self.asked = Queue(store.home), time.monotonic()
+        self.running: list[LocalJob] = []
+        self.attempts: Counter[str] = Counter()
+        self.outlook = Outlook(store, runs, splits)
 
     def work(self) -> list[Step]:
-        """Run until nothing more can be done and return the last plan."""
-        try:
-            while True:
-                self._reap()
-                steps = plan(self.runs, look(self.store, self.runs, self.splits, self._slurm()))
-                self._start(steps)
-                self.show(steps)
-                foreign = any(step.action in ("running", "queued") for step in steps)
-                if not self.running and not foreign:
-                    return steps
-                time.sleep(POLL_SECONDS)
-        finally:
-            self._stop()
+        """Run until nothing more can be done and return the last plan.
 
-    def _slurm(self) -> Queue:
-        """Return SLURM's queue, asked seldom: some runs may have been sent there."""
-        if time.monotonic() - self.asked > QUEUE_SECONDS:
-            self.queue, self.asked = Queue(self.store.home), time.monotonic()
-        return self.queue
+        Raises:
+            Interrupted: a signal asked for the end; all jobs have left.
+        """
+        steps: list[Step] = []
+        with noted_signals() as noted:
+            try:
+                while not noted:
+                    ended = self._take_ended()
+                    busy = [run for job in self.running for run in job.runs]
+                    if self.outlook.due(busy) or ended:
+                        steps = self.outlook.look()
+                        if self._judge(ended, steps):
+                            steps = self.outlook.look()
+                        self._start(steps)
+                    self.show(steps)
+                    foreign = any(step.action in ("running", "queued") for step in steps)
+                    if not self.running and not foreign:
+                        return steps
+                    time.sleep(POLL_SECONDS)
+                raise noted.interruption()
+            finally:
+                self._leave(noted)
 
     def _start(self, steps: Sequence[Step]) -> None:
         """Fill free slots with what can start now."""
-        busy = {run.id for entry in self.running for run in entry.runs}
+        busy = {run.id for job in self.running for run in job.runs}
         ready = [s for s in steps if s.action in ("train", "evaluate") and s.run.id not in busy]
         ready.sort(key=lambda step: -self.waiting_for[step.run.id])  # stable: else study order
-        free = [n for n in range(self.slots.count) if n not in {e.slot for e in self.running}]
+        free = [n for n in range(self.slots.count) if n not in {job.slot for job in self.running}]
         while ready and free:
-            share = -(-len(ready) // self.slots.count)  # leave something for the other slots
-            chosen = _first_of(ready, min(share, self.runs_per_job),
-                               most_alike(self.runs_per_job, self.slots.ranks))
+            chosen = self._choose(ready)
             self._submit(chosen, free.pop(0))
             taken = {step.run.id for step in chosen}
             ready = [step for step in ready if step.run.id not in taken]
 
+    def _choose(self, ready: Sequence[Step]) -> list[Step]:
+        """Return the steps of the next job; a run that took one down gets a job of its own."""
+        if self.attempts[ready[0].run.id]:
+            return [ready[0]]
+        unsuspected = [step for step in ready if not self.attempts[step.run.id]]
+        share = -(-len(ready) // self.slots.count)  # leave something for the other slots
+        return _first_of(unsuspected, min(share, self.runs_per_job),
+                         most_alike(self.runs_per_job, self.slots.ranks))
+
     def _submit(self, steps: Sequence[Step], slot: int) -> None:
-        executor = LocalExecutor(folder=self.logs)
-        gpus = self.slots.gpus_of(slot)
-        gpu = {"gpus_per_node": len(gpus), "visible_gpus": gpus} if gpus else {}
-        executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True,
-                                   tasks_per_node=self.slots.ranks, **gpu)
         tasks = [{"folder": str(self.store.folder(step.run).path), "data": dump(self.data),
                   "evaluate": {split: self.splits[split] for split in step.evaluate}}
                  for step in steps]
         for step in steps:
             self.store.folder(step.run).notice(step.run, {"cluster": "local", "slot": slot})
-        job = executor.submit(do_runs, tasks, free_port() if self.slots.ranks > 1 else 0)
-        self.running.append(_Running(job, slot, [step.run for step in steps]))
+        runs = [step.run for step in steps]
+        before = {run.id: self.store.folder(run).status() for run in runs}
+        ranks = self.slots.ranks
+        job = start_job(self.jobs, tasks, ranks, self.slots.gpus_of(slot),
+                        free_port() if ranks > 1 else 0)
+        self.running.append(LocalJob(job, slot, runs, before))
 
-    def _reap(self) -> None:
-        """Take finished jobs off their slots; a run whose process vanished counts an attempt."""
-        for entry in [entry for entry in self.running if entry.job.done()]:
-            self.running.remove(entry)
-            died = not entry.job.paths.result_pickle.exists()
-            for run in entry.runs if died else []:
-                folder = self.store.folder(run)
-                if folder.status().state == "running" and not folder.lease.held():
-                    self._count_attempt(run, entry)
-            _tidy(entry.job)
+    def _take_ended(self) -> list[LocalJob]:
+        """Take the jobs off their slots that have ended, and return them."""
+        ended = [job for job in self.running if job.over]
+        self.running = [job for job in self.running if job not in ended]
+        return ended
 
-    def _count_attempt(self, run: Run, entry: _Running) -> None:
-        self.attempts[run.id] = self.attempts.get(run.id, 0) + 1
-        if self.attempts[run.id] < MAX_ATTEMPTS:
-            return
+    def _judge(self, ended: Sequence[LocalJob], steps: Sequence[Step]) -> bool:
+        """Count the attempts of runs whose job ended without a word; says whether one failed.
+
+        Args:
+            steps: the plan since they ended.
+        """
+        again = {step.run.id for step in steps if step.action in ("train", "evaluate")}
+        failed = False
+        for job in ended:
+            for run in [] if job.ended_well else self._suspects(job, again):
+                self.attempts[run.id] += 1
+                failed |= self.attempts[run.id] >= MAX_ATTEMPTS and self._give_up(run, job)
+            job.tidy()
+        return failed
+
+    def _suspects(self, job: LocalJob, again: set[str]) -> list[Run]:
+        """Return the runs that may have taken a job down: what it worked on, else what was next.
+
+        Args:
+            again: ids of the runs that would now be started again.
+        """
+        left = [run for run in job.runs if run.id in again]
+        status = {run.id: self.store.folder(run).status() for run in left}
+        begun = [run for run in left if status[run.id].state == "running"
+                 and status[run.id] != job.before[run.id]]
+        return begun or left[:1]
+
+    def _give_up(self, run: Run, job: LocalJob) -> bool:
+        """Call a run failed, with the end of its job's log; says whether that was done."""
         folder = self.store.folder(run)
+        status = folder.status()
+        when = "without a word" if status != job.before[run.id] else "before the run began"
+        error = f"its job ended {when}, {MAX_ATTEMPTS} times; log: {job.log}"
+        failed = replace(status, state="failed", error=error, traceback=job.tail())
         try:
             folder.lease.take()
         except LeaseTaken:
-            return
-        tail = (entry.job.stdout() or "").splitlines()[-5:]
-        folder.say(replace(folder.status(), state="failed", traceback="\n".join(tail),
-                           error=f"its process ended without a word, {MAX_ATTEMPTS} times; "
-                                 f"log: {entry.job.paths.stdout}"))
+            return False
+        except (CallerError, OSError):  # that is what its jobs died of: nobody can have the lease
+            folder.say(failed)
+            return True
+        folder.say(failed)
         folder.lease.release()
+        return True
 
-    def _stop(self) -> None:
-        """End what this launcher started, when it is interrupted."""
-        for entry in self.running:
-            entry.job.cancel(check=False)
-        for entry in self.running:
-            while not entry.job.done():
-                time.sleep(0.05)
-            _tidy(entry.job)
+    def _leave(self, noted: Noted) -> None:
+        """Have the jobs save and leave; kill those that do not, or when told a second time."""
+        if self.running:
+            with suppress(OSError):  # a terminal that hung up
+                print(f"{len(self.running)} jobs save and leave; again (Ctrl-C) to kill them",
+                      file=sys.stderr)
+        begun, told = time.monotonic(), len(noted.numbers)
+        asked = 0.0
+        while left := [job for job in self.running if not job.over]:
+            now = time.monotonic()
+            if now - begun > GRACE_SECONDS or noted.numbers[told:].count(signal.SIGINT):
+                for job in left:
+                    job.kill()
+            elif now - asked > 1:
+                for job in left:
+                    job.ask_to_leave()
+                asked = now
+            time.sleep(0.05)
+        for job in self.running:
+            job.tidy()
 
 
 def _first_of(steps: Sequence[Step], size: int, alike: int) -> list[Step]:
@@ -213,10 +252,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _tidy(job: submitit.Job) -> None:
-    """Keep a job's log and remove its pickles."""
-    results = job.paths.folder.glob(f"{job.job_id}_*_result.pkl")
-    for path in (job.paths.submitted_pickle, *results):
-        path.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ leaves nothing double. The lock is inherited by `sbatch`: while an orphaned call
 else submits.
 """
 
-import fcntl
 import os
 import re
 import shlex
@@ -25,6 +24,7 @@ from fer.config.places import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.schema import Data
 from fer.errors import CallerError, choices
+from fer.locks import locked
 from fer.study.jobs import Jobs, ask, cluster_name, read_queue, user_name
 from fer.study.plan import Step
 from fer.study.store import Store
@@ -40,12 +40,8 @@ def submitting(store: Store) -> Iterator[int]:
     """Let one launcher at a time look and submit; yields the lock's file, for `sbatch` to inherit.
     """
     store.home.mkdir(parents=True, exist_ok=True)
-    handle = os.open(store.home / ".submitting.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(store.home / ".submitting.lock", content=False) as handle:
         yield handle
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True)

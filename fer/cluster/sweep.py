@@ -1,5 +1,6 @@
 """What `launch/sweep.py` does, in order: expand, plan, prepare the data, run, report."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from fer.cluster.request import Expanded, Request, expanded
 from fer.cluster.slurm import OnSlurm
 from fer.cluster.tensorboard import beside
 from fer.config.places import home
+from fer.locks import check_locks, user_called
 from fer.progress import shown
 from fer.safe_path import python
 from fer.study.attention import draw_in_process
@@ -43,6 +45,7 @@ def sweep(request: Request) -> int:
     work = expanded(request.study(), console)
     store = Store(home())
     check_room(store.home, "FER_HOME", LEAST_FREE)
+    check_locks(store.home, "FER_HOME")
     folder = write_study(store, work.study, work.runs, work.data)
     if request.retry:
         reopen_failed(store, work.runs)
@@ -116,7 +119,8 @@ def _run_here(work: Expanded, store: Store, folder: Path, slots: int) -> list[St
     machine = slots_of_machine(max(compute.threads for compute in computes), device, slots,
                                resources.ranks)
     with StudyProgress(store, console) as progress:
-        queue = LocalQueue(store, work.runs, work.splits, work.data, folder / "jobs", machine,
+        queue = LocalQueue(store, work.runs, work.splits, work.data,
+                           folder / "jobs" / user_called(os.geteuid()), machine,
                            resources.runs_per_job, progress.show)
         return queue.work()
 

@@ -26,6 +26,7 @@ from fer.config.schema import Data
 from fer.data.digest import split_digest
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
+from fer.locks import open_lock
 from fer.publish import read_json, temporary_name
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
         wait: until the lock is free; else it is yielded whether it is held.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    handle = open_lock(folder.with_name(f".{folder.name}.lock"), content=False)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -24,7 +24,7 @@ from fer.engine.session import Session
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
-from fer.publish import building_folder, read_json, sync_folder, write_json, write_text
+from fer.publish import building_folder, read_json, replacing, sync_folder, write_json, write_text
 
 TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
 PATIENCE_S = 180.0  # with a disk that lags; one over a network remembers for a minute what it had
@@ -85,11 +85,11 @@ class Checkpoints:
                          durable=False)
             if optimizer is not None:
                 tensors, groups = _flatten(optimizer.state_dict())
-                save_file(tensors, folder / "optimizer.safetensors")
+                _save(tensors, folder / "optimizer.safetensors")
                 write_json(folder / "optimizer.json", groups)
             if training is not None:
-                save_file({key: tensor.cpu().contiguous() for key, tensor in training.items()},
-                          folder / TRAINING)
+                _save({key: tensor.cpu().contiguous() for key, tensor in training.items()},
+                      folder / TRAINING)
             write_json(folder / "state.json", asdict(progress))
             _seal(folder)
         sync_folder(self.folder)
@@ -250,6 +250,11 @@ def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
     """Load a checkpoint's optimiser state, with tensors and numbers as they were."""
     groups = read_json(folder / "optimizer.json")
     optimizer.load_state_dict(_unflatten(load_file(folder / "optimizer.safetensors"), groups))
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    with replacing(path) as temporary:  # for its mode: safetensors writes for its user alone
+        save_file(tensors, temporary)
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

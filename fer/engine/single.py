@@ -19,6 +19,7 @@ from fer.config.tree import parse_overrides
 from fer.engine.job import Listen, Task, Terms, execute
 from fer.engine.session import Session, leave_group, open_session
 from fer.errors import CallerError
+from fer.locks import check_locks
 from fer.publish import read_json
 from fer.study.contents import Contents, draw_missing_faces
 from fer.study.expand import Run, identify
@@ -48,6 +49,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         config = shortened(config)
     store = Store(home() / "debug" if debug else home())
     check_room(store.home, "FER_HOME", LEAST_FREE)
+    check_locks(store.home, "FER_HOME")
     check_room(cache(), "FER_CACHE")
     refuse_misfits([config], cache())
     with open_session(config.compute) as session:

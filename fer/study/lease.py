@@ -8,12 +8,10 @@ What tells the owner's job from others of the same number lies beside it, in `le
 programs of before read a lease with more in it as free.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import psutil
 
 from fer.boot import boot_id
+from fer.locks import locked
 from fer.publish import read_json, write_json
 from fer.study.jobs import (
     JobIdentity,
@@ -136,7 +135,7 @@ class Lease:
             LeaseTaken: a live process has it.
         """
         me = Owner.myself()
-        with self._locked() as handle:
+        with locked(self.path) as handle:
             owner = _read(handle)
             if owner is not None and owner != me and owner.alive(known=self.job_of(owner)):
                 raise LeaseTaken(f"{self.path}: {_called(owner)} works on it")
@@ -156,13 +155,13 @@ class Lease:
 
     def release(self) -> None:
         """Free the lease if this process has it."""
-        with self._locked() as handle:
+        with locked(self.path) as handle:
             if _read(handle) == Owner.myself():
                 _write(handle, "")
 
     def free_after_death(self) -> None:
         """Free the lease for who knows that its owner is dead, as of an actor on another node."""
-        with self._locked() as handle:
+        with locked(self.path) as handle:
             owner = _read(handle)
             if owner is not None and self.of_this_job() and owner.restart <= restart_of_process():
                 _write(handle, "")
@@ -200,7 +199,7 @@ class Lease:
         owner = self.owner()
         if owner is None or not owner.job or self.job_of(owner) == JobIdentity(owner.job):
             return
-        with self._locked() as handle:
+        with locked(self.path) as handle:
             owner = _read(handle)
             if owner and not any(one.get("owner") == asdict(owner) for one in self._noted()):
                 self._note(owner, self.job_of(owner))
@@ -221,15 +220,6 @@ class Lease:
     @property
     def _note_file(self) -> Path:
         return self.path.with_name(f"{self.path.name}.owner.json")
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle
-        finally:
-            os.close(handle)  # which unlocks
 
 
 def _called(owner: Owner) -> str:

@@ -1,7 +1,5 @@
 """The places of runs and caches: room, rename, fsync, locks and speed of the file systems."""
 
-import errno
-import fcntl
 import os
 import shutil
 import time
@@ -9,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.locks import lock_refusal
 
 LITTLE_ROOM = 5e9  # bytes; some checkpoints of a full-size backbone
 FEW_FILES = 20_000
@@ -71,14 +70,8 @@ def _rename(name: str, probe: Path) -> Finding:
 
 
 def _locks(name: str, probe: Path) -> Finding:
-    with open(probe / "lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            return failure(f"{name} locks", f"flock: {error.strerror}; two launchers could take "
-                           "one run", "mount with -o flock (Lustre), or another file system")
+    if reason := lock_refusal(probe):
+        return failure(f"{name} locks", reason, f"export {name}=/another/file/system")
     return ok(f"{name} locks", "flock works")
 
 

@@ -1,0 +1,134 @@
+"""One job on this machine: submitit starts it, in a folder that is private to its user.
+
+Which runs a job has, and what follows when it ends, is `fer.cluster.local`.
+"""
+
+import os
+import pickle
+import signal
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import submitit
+
+from fer.cluster.job import do_runs
+from fer.cluster.local_executor import LocalExecutor
+from fer.errors import CallerError
+from fer.locks import user_called
+from fer.study.expand import Run
+from fer.study.store import Status
+
+NO_TIME_LIMIT = 60 * 24 * 365  # minutes
+TAIL_LINES = 30  # of a log: a traceback through torch has about twenty
+LAUNCHER_ONLY = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all its processes
+
+
+@dataclass(frozen=True, eq=False)
+class LocalJob:
+    """A job in a slot.
+
+    Attributes:
+        before: what the runs said of themselves when it was started.
+    """
+
+    job: submitit.Job[list[str]]
+    slot: int
+    runs: list[Run]
+    before: dict[str, Status]
+
+    @property
+    def over(self) -> bool:
+        """Whether its processes have ended."""
+        return self.job.done()
+
+    @property
+    def log(self) -> Path:
+        """Where the output of its first rank is."""
+        return self.job.paths.stdout
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it came to the end of its runs; each has said what became of it."""
+        with suppress(OSError, EOFError, pickle.UnpicklingError), \
+                open(self.job.paths.result_pickle, "rb") as handle:
+            return bool(pickle.load(handle)[0] == "success")
+        return False
+
+    def tail(self) -> str:
+        """Return the end of its log, which is its traceback where it had the time for one."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            lines = []
+        return "\n".join(lines[-TAIL_LINES:]) or f"nothing is in its log, {self.log}"
+
+    def ask_to_leave(self) -> None:
+        """Have its ranks save and leave. To be repeated: a process that begins may not hear it."""
+        with suppress(ProcessLookupError):
+            os.kill(int(self.job.job_id), signal.SIGTERM)  # its controller hands it on
+
+    def kill(self) -> None:
+        """End all its processes at once."""
+        with suppress(psutil.NoSuchProcess):
+            controller = psutil.Process(int(self.job.job_id))
+            for process in [*controller.children(recursive=True), controller]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    def tidy(self) -> None:
+        """Keep its log and remove its pickles."""
+        results = self.job.paths.folder.glob(f"{self.job.job_id}_*_result.pkl")
+        for path in (self.job.paths.submitted_pickle, *results):
+            path.unlink(missing_ok=True)
+
+
+def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus: Sequence[int],
+              port: int) -> submitit.Job[list[str]]:
+    """Start a job of `ranks` processes that does `tasks` (`fer.cluster.job.do_runs`).
+
+    Args:
+        folder: for its pickles and logs; made private to this user.
+        gpus: those that its processes see.
+        port: at which several ranks find each other.
+
+    Raises:
+        CallerError: the folder is not this user's alone.
+    """
+    make_private(folder)
+    executor = LocalExecutor(folder=folder)
+    gpu = {"gpus_per_node": len(gpus), "visible_gpus": tuple(gpus)} if gpus else {}
+    executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True,
+                               tasks_per_node=ranks, **gpu)
+    # its processes inherit the mask: Ctrl-C is the launcher's, which asks them to save and leave
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LAUNCHER_ONLY)
+    try:
+        job = executor.submit(do_runs, tasks, port)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for stale in folder.glob(f"{job.job_id}_*_result.pkl"):  # of a job that had this process id
+        stale.unlink()
+    return job
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else can enter.
+
+    What lies there is run by who finds it: a pickle is code.
+
+    Raises:
+        CallerError: there is something else, or it is another's, or open to others.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found, me = os.lstat(folder), os.geteuid()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == me and not found.st_mode & 0o077:
+        return
+    raise CallerError(f"{folder}: jobs find their code there, so it has to be a folder of "
+                      f"{user_called(me)} alone (mode 700); this is {user_called(found.st_uid)}'s, "
+                      f"{stat.filemode(found.st_mode)}: move it away")
