@@ -17,6 +17,7 @@ import checkpoint
 import cluster_side
 import evaluation
 import gpu
+import idle_queue
 import input_pipeline
 import packs
 import precision
@@ -81,6 +82,7 @@ def main() -> int:
              *start_up.measure(options.quick), *precision.measure(options.quick),
              *evaluation.measure(options.quick), *report_side.measure_report(options.quick),
              *checkpoint.measure(options.quick), *cluster_side.measure(options.quick),
+             *idle_queue.measure(options.quick),
              *search_side.measure(options.quick), *gpu.measure(options.quick)]
     about = machine()
     print_table(found, about)

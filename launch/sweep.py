@@ -26,9 +26,9 @@ def sweep(
 ) -> None:
     """Run what is missing of a study, on this machine or on SLURM, evaluate it and report.
 
-    Killed or interrupted, the same command goes on where it stood; jobs on SLURM need nobody to
-    follow them. Exit code 0 when every run is there, 1 when some failed, 2 for a mistake in
-    what was asked.
+    Killed or interrupted, the same command goes on where it stood: jobs on this machine save and
+    leave first, jobs on SLURM need nobody to follow them. Exit code 0 when every run is there, 1
+    when some failed, 2 for a mistake in what was asked.
     """
     from fer.cluster import sweep as study_sweep
     from fer.cluster.request import Request

@@ -286,3 +286,41 @@ def test_an_unfinished_pack_that_cannot_be_trusted_is_begun_anew(
     assert len(read) == len(pictures) - (4 if change == "cut" else 0)  # two chunks are whole
     monkeypatch.undo()
     assert np.array_equal(made.pixels, built(pictures, tmp_path / "whole").pixels)
+
+
+@pytest.mark.parametrize("name", ["pixels", "labels", "uids"])
+def test_a_pack_in_which_another_array_was_put_is_noticed_and_built_anew(
+    name: str, data: Data, tmp_path: Path
+) -> None:
+    made = ensured(data, tmp_path)
+    assert made.intact
+    file = made.folder / f"{name}.npy"
+    other = np.load(file)
+    other[:] = other[::-1].copy()
+    file.unlink()  # as another user would who may write in the folder
+    np.save(file, other)
+    changed = Pack.open(made.folder)
+    assert not changed.intact
+    again = ensure_pack("lfw/eval", data, tmp_path, SIZE, tmp_path / "cache", made.digest,
+                        intact=True)
+    assert again.intact and np.array_equal(getattr(again, name), getattr(made, name))
+
+
+def test_a_pack_of_an_early_version_is_used_as_it_is(data: Data, tmp_path: Path) -> None:
+    made = ensured(data, tmp_path)
+    meta = json.loads((made.folder / "meta.json").read_text())
+    del meta["contents"]
+    (made.folder / "meta.json").write_text(json.dumps(meta))
+    before = (made.folder / "pixels.npy").stat().st_ino
+    again = ensure_pack("lfw/eval", data, tmp_path, SIZE, tmp_path / "cache", made.digest,
+                        intact=True)
+    assert again.intact and (made.folder / "pixels.npy").stat().st_ino == before
+
+
+def test_a_pack_is_read_whole_once_a_process(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ensured(data, tmp_path)
+    assert made.intact
+    monkeypatch.setattr(pack, "digest_of", lambda array: pytest.fail("read again"))
+    assert Pack.open(made.folder).intact

@@ -44,3 +44,12 @@ def test_without_room_the_pack_itself_is_used(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: usage(10, 10, 0))
     assert on_this_node(pack, tmp_path / "node") is pack
+
+
+def test_a_copy_in_which_somebody_put_other_labels_is_made_anew(
+    pack: Pack, tmp_path: Path
+) -> None:
+    copy = on_this_node(pack, tmp_path / "node")
+    np.save(copy.folder / "labels.npy", np.zeros_like(pack.labels))
+    again = on_this_node(pack, tmp_path / "node")
+    assert again.folder == copy.folder and np.array_equal(again.labels, pack.labels)

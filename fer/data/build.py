@@ -16,7 +16,7 @@ from numpy.lib.format import open_memmap
 
 from fer.data.hashing import text_word
 from fer.data.layout import Picture
-from fer.data.pack import PACK_VERSION, Pack, Progress
+from fer.data.pack import PACK_VERSION, Pack, Progress, digest_of
 from fer.data.rows import Failures, fill_rows
 from fer.data.unfinished import Unfinished, unfinished
 from fer.data.workers import Pool
@@ -64,7 +64,9 @@ def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int,
                           for row in sorted(failures)]
             write_json(temporary / "meta.json", {
                 "version": PACK_VERSION, "n": len(good), "size": size, "digest": digest,
-                "classes": list(classes), "class_counts": counts, "quarantine": quarantine})
+                "classes": list(classes), "class_counts": counts, "quarantine": quarantine,
+                "contents": {name: digest_of(np.load(temporary / f"{name}.npy", mmap_mode="r"))
+                             for name in ("pixels", "labels", "uids")}})
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

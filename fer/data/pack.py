@@ -15,11 +15,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from fer.config.schema import Data
@@ -64,6 +65,8 @@ class Pack:
         pixels: uint8 (n, size, size, 3), memory-mapped, RGB.
         labels: uint8 (n,), memory-mapped.
         uids: uint64 (n,), memory-mapped; what randomness of a sample is derived from.
+        contents: name of an array -> its digest when it was built; packs of early versions have
+            none.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class Pack:
     pixels: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     uids: NDArray[np.uint64]
+    contents: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     def open(folder: Path) -> "Pack":
@@ -95,10 +99,17 @@ class Pack:
                 pixels=_map(folder / "pixels.npy", np.uint8, (n, size, size, 3)),
                 labels=_map(folder / "labels.npy", np.uint8, (n,)),
                 uids=_map(folder / "uids.npy", np.uint64, (n,)),
+                contents=tuple(sorted(meta.get("contents", {}).items())),
             )
         except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, KeyError,
                 TypeError) as error:
             raise DamagedPack(f"{folder} is no usable pack: {error}") from error
+
+    @property
+    def intact(self) -> bool:
+        """Whether pixels, labels and uids are those that were built: read whole, once a process."""
+        return all(_digest_of_file(self.folder / f"{name}.npy", *_identity(self.folder, name))
+                   == digest for name, digest in self.contents)
 
     def left_out(self, split: str) -> str:
         """Return a line that counts the quarantined pictures; empty where there are none."""
@@ -123,7 +134,8 @@ class Pack:
 
 
 def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
-                digest: str | None = None, progress: Progress | None = None) -> Pack:
+                digest: str | None = None, progress: Progress | None = None,
+                intact: bool = False) -> Pack:
     """Open the pack of a split, building it first where there is no good one.
 
     One process on a machine or file system builds, the others wait for it.
@@ -137,12 +149,13 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
         digest: of the split where it is known already: an existing pack is then opened without
             a look at the pictures, in constant time.
         progress: called while building.
+        intact: read a pack whole that is there, and build it anew if its content has changed.
 
     Raises:
         CallerError: what `pictures_of` and `build_pack` refuse, or the pictures on disk are not
             those of `digest`.
     """
-    known = _open_if_good(pack_folder(split, size, cache, digest), digest) if digest else None
+    known = digest and _open_if_good(pack_folder(split, size, cache, digest), digest, intact)
     if known:
         return known
     pictures = pictures_of(split, data, root)
@@ -151,16 +164,16 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
         raise CallerError(f"the pictures of '{split}' are not those this was planned with (digest "
                           f"{actual[:12]} instead of {digest[:12]}); plan again")
     folder = pack_folder(split, size, cache, actual)
-    pack = _open_if_good(folder, actual)
+    pack = _open_if_good(folder, actual, intact)
     if pack:
         return pack
     from fer.data.build import build_pack  # Pillow is needed for building only
 
     with only_builder(folder):
-        pack = _open_if_good(folder, actual)  # by another process, while this one waited
+        pack = _open_if_good(folder, actual, intact)  # by another process, while this one waited
         if pack:
             return pack
-        _set_aside(folder)
+        set_aside(folder)
         return build_pack(pictures, data.classes, size, folder, actual, progress=progress)
 
 
@@ -169,12 +182,28 @@ def pack_folder(split: str, size: int, cache: Path, digest: str) -> Path:
     return cache / "packs" / f"{split.replace('/', '-')}-{size}-{digest[:12]}"
 
 
-def _open_if_good(folder: Path, digest: str) -> Pack | None:
+def _open_if_good(folder: Path, digest: str, intact: bool) -> Pack | None:
     try:
         pack = Pack.open(folder)
     except DamagedPack:
         return None
-    return pack if pack.digest == digest else None
+    return pack if pack.digest == digest and (pack.intact or not intact) else None
+
+
+def digest_of(array: NDArray[Any]) -> str:
+    """Return the XXH3-128 of an array's bytes."""
+    return xxhash.xxh3_128(array.reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def _identity(folder: Path, name: str) -> tuple[int, int, int]:
+    status = (folder / f"{name}.npy").stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@cache
+def _digest_of_file(path: Path, *identity: int) -> str:
+    """Return the digest of an array's file, read once as long as it is the same file."""
+    return digest_of(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -213,7 +242,7 @@ def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
         os.close(handle)
 
 
-def _set_aside(folder: Path) -> None:
+def set_aside(folder: Path) -> None:
     """Remove a damaged pack; processes that have it open keep their maps."""
     if folder.exists():
         grave = temporary_name(folder)

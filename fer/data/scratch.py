@@ -33,10 +33,14 @@ def on_this_node(pack: Pack, scratch: Path | None) -> Pack:
         with building_folder(copy) as building:
             for file in pack.folder.iterdir():
                 shutil.copyfile(file, building / file.name)
-    return Pack.open(copy)
+        copied = Pack.open(copy)
+        if not copied.intact:  # nor is what was copied
+            shutil.rmtree(copy)
+            return pack
+    return copied
 
 
 def _same(copy: Pack, pack: Pack) -> Pack:
-    if copy.digest != pack.digest:
+    if (copy.digest, copy.contents) != (pack.digest, pack.contents) or not copy.intact:
         raise DamagedPack(f"{copy.folder} is another pack")
     return copy

@@ -10,7 +10,7 @@ from fer.checksums import xxh3_of
 from fer.config.lengths import all_epochs
 from fer.config.places import cache, data_root, scratch
 from fer.config.schema import Data, RunConfig
-from fer.data.pack import ensure_pack
+from fer.data.pack import Pack, ensure_pack
 from fer.data.scratch import on_this_node
 from fer.data.source import Source
 from fer.engine.average import State, copy_of
@@ -123,9 +123,17 @@ def source(
         CallerError: the pictures on disk are not those of the digest.
     """
     size = config.backbone.input_size
-    packs = [on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
-             for split, digest in splits.items()]
-    return Source(packs, session.device)
+    return Source([_intact_pack(split, data, size, digest) for split, digest in splits.items()],
+                  session.device)
+
+
+def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
+    """Return a pack that holds what was built; one in which somebody changed that is built anew."""
+    pack = on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
+    if pack.intact:
+        return pack
+    return on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest, intact=True),
+                        scratch())
 
 
 def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal,

@@ -1,4 +1,4 @@
-"""Faults for the tests on SLURM, put into the Python of a job by its PYTHONPATH.
+"""Faults for the tests, put into the Python of a job by its PYTHONPATH.
 
 FER_INJECT names them, separated by spaces, each with arguments after colons:
     slow:SECONDS            every training step takes at least so long
@@ -7,11 +7,18 @@ FER_INJECT names them, separated by spaces, each with arguments after colons:
     weights:FOLDER          each rank writes a digest of its weights after the last step
     exit:STEP               the process vanishes at a step of its own start, without a word
     plain                   reports have no figures: no fault, but quick
+    die                     every process of a job of this machine is killed as it begins
+    memory:BYTES            what a rank of a job of this machine may map
+    unlocked:WHERE          `flock` is not there, as on some disks: in `all` processes or in a `job`
 """
 
+import errno
+import fcntl
 import importlib.abc
 import importlib.util
 import os
+import resource
+import signal
 import sys
 import time
 
@@ -88,5 +95,20 @@ class Hook(importlib.abc.MetaPathFinder):
         return spec
 
 
+def begin() -> None:
+    asked, rank = faults(), "SUBMITIT_LOCAL_JOB_ID" in os.environ
+    if "die" in asked and os.environ.get("SUBMITIT_EXECUTOR") == "local":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "memory" in asked and rank:
+        most = int(asked["memory"][0])
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if "unlocked" in asked and (rank or asked["unlocked"] == ["all"]):
+        def flock(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        fcntl.flock = flock
+
+
 if os.environ.get("FER_INJECT"):
+    begin()
     sys.meta_path.insert(0, Hook())

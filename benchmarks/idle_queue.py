@@ -1,0 +1,72 @@
+"""What the queue of this machine costs while it waits for somebody else's run."""
+
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster_side import RUNS, digests, grid
+from rich.console import Console
+from timing import Comparison
+
+from fer.cluster.local import LocalQueue, Slots
+from fer.study.expand import expand
+from fer.study.plan import Step
+from fer.study.progress import StudyProgress
+from fer.study.store import Status, Store
+
+IDLE_SECONDS, QUICK_IDLE_SECONDS = 70, 25
+WINDOW_SECONDS = 8  # as long as the longest pause between two looks
+
+
+class _Enough(Exception):
+    """The queue was watched for long enough."""
+
+
+def measure(quick: bool = False) -> list[Comparison]:
+    """Return the share of a core that a queue on this machine takes while it waits.
+
+    All its runs are finished but one, which another process works on: this one, as it seems.
+    """
+    runs = expand(grid(2 * RUNS), digests)[:RUNS]
+    watched: list[tuple[float, float]] = []  # wall, CPU
+    with tempfile.TemporaryDirectory() as place:
+        store = Store(Path(place))
+        for run in runs:
+            store.folder(run).path.mkdir(parents=True)
+            (store.folder(run).path / "train.json").write_text("{}")
+        last = store.folder(runs[-1])
+        (last.path / "train.json").unlink()
+        last.lease.take()
+        last.say(Status(state="running", step=1, steps=100))
+        progress = StudyProgress(store, Console(file=io.StringIO(), force_terminal=True))
+
+        def show(steps: list[Step]) -> None:
+            progress.show(steps)
+            watched.append((time.perf_counter(), time.process_time()))
+            if watched[-1][0] - watched[0][0] > (QUICK_IDLE_SECONDS if quick else IDLE_SECONDS):
+                raise _Enough
+
+        queue = LocalQueue(store, runs, {}, runs[0].config.data, Path(place) / "jobs", Slots(1), 1,
+                           show)
+        with contextlib.suppress(_Enough):
+            queue.work()
+    shares = [(later[1] - earlier[1]) / (later[0] - earlier[0])
+              for earlier, later in windows(watched)]
+    middle = statistics.median(shares)
+    return [Comparison(f"an idle queue of {len(runs):,} runs on this machine (share of a core)",
+                       middle * 100, None, "%", middle, min(shares), max(shares), 0.01)]
+
+
+def windows(watched: list[tuple[float, float]]
+            ) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
+    """Yield the ends of pieces of `WINDOW_SECONDS`, without the first, in which it settles."""
+    begun = 0
+    for number, (wall, _) in enumerate(watched):
+        if wall - watched[begun][0] >= WINDOW_SECONDS:
+            if begun:
+                yield watched[begun], watched[number]
+            begun = number
