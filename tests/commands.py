@@ -12,12 +12,13 @@ import contextlib
 import gc
 import io
 import os
+import pickle
 import runpy
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from fer.cluster.local_executor import LocalExecutor
+from fer.cluster import local_job
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ALONE = {"tune", "board"}
@@ -102,37 +103,24 @@ def _own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterat
                 signal.signal(number, handler)
 
 
-class InlineExecutor:
-    """Stands for `LocalExecutor`: a job of one rank is carried out where it is submitted.
-    """
+def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int,
+                        gpus: Sequence[int], port: int) -> Any:
+    """Stand for `fer.cluster.local_job.start_job`: a job of one rank is done before it returns."""
+    if ranks > 1:
+        return local_job.start_job(folder, tasks, ranks, gpus, port)
+    from fer.config.schema import Data
+    from fer.engine.job import Task, work
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.parameters: dict[str, Any] = {}
-
-    def update_parameters(self, **parameters: Any) -> None:
-        """Take what a job asks for."""
-        self.parameters |= parameters
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run the tasks of a job; returns what the queue asks of one that has ended."""
-        if self.parameters.get("tasks_per_node", 1) > 1:
-            real = LocalExecutor(self.folder)
-            real.update_parameters(**self.parameters)
-            return real.submit(function, *arguments)
-        from fer.config.schema import Data
-        from fer.engine.job import Task, work
-
-        number = next(_numbers)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FER_START", f"local-{number}")
-            work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
-                  for task in arguments[0]])
-        return SimpleNamespace(
-            job_id=str(number), done=lambda: True, cancel=lambda check=True: None,
-            stdout=lambda: "", paths=SimpleNamespace(
-                folder=self.folder, submitted_pickle=self.folder / "none",
-                result_pickle=Path(__file__), stdout=self.folder / "none"))
+    number = next(_numbers)
+    local_job.make_private(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_START", f"local-{number}")
+        work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
+              for task in tasks])
+    result = folder / f"{number}_0_result.pkl"
+    result.write_bytes(pickle.dumps(("success", None)))
+    return SimpleNamespace(job_id=str(number), done=lambda: True, paths=SimpleNamespace(
+        folder=folder, submitted_pickle=result, result_pickle=result, stdout=folder / "none"))
 
 
 @contextlib.contextmanager
@@ -141,7 +129,7 @@ def jobs_in_this_process() -> Iterator[None]:
     from fer.cluster import local
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalExecutor", InlineExecutor)
+        patch.setattr(local, "start_job", job_in_this_process)
         yield
 
 
