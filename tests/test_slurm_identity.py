@@ -20,11 +20,12 @@ HOLD = {"sbatch": {"hold": True}}
 pytestmark = pytest.mark.slurm
 
 
-def short(toy_study: Write, grid: dict[str, object] = GRID, name: str = "toy") -> Path:
-    """Write a study of runs of one epoch."""
+def short(toy_study: Write, grid: dict[str, object] = GRID, name: str = "toy", epochs: int = 1
+          ) -> Path:
+    """Write a study of runs of one epoch, or some."""
     settings = {key: value for key, value in TOY.items() if key not in grid}
     return toy_study(grid, name=name, evaluate_on=["lfw/eval"], gap=None,
-                     set={**settings, "train.epochs": 1, "keep.tensorboard": False})
+                     set={**settings, "train.epochs": epochs, "keep.tensorboard": False})
 
 
 def pending(cluster: TestCluster) -> list[str]:
@@ -247,3 +248,21 @@ def test_a_colleagues_jobs_are_seen_named_and_left_alone(bob: Bob, toy_study: Wr
         cluster.command("scontrol", "release", "1")
         cluster.wait_for_state("done")
         assert "nothing to train" in cluster.launch("sweep", study, "--cluster", "test").stdout
+
+
+def test_a_running_orphan_saves_and_stops(
+    tmp_path: Path, toy_data: Path, toy_study: Write
+) -> None:
+    with brought_up(tmp_path, toy_data, "slow:0.5") as cluster:
+        cluster.submit(short(toy_study, epochs=99))
+        cluster.wait_for_step(1)
+        held = short(toy_study, {**GRID, "seed": [9]})
+        cluster.write_profile(**HOLD)
+        cluster.submit(held)
+        shown = json.loads(cluster.launch("status", held, "--json").stdout)
+        assert [row["state"] for row in shown] == ["queued", "orphaned", "orphaned"]
+        cluster.launch("status", "toy", "--cancel", "orphaned")
+        wait_until(lambda: len(pending(cluster)) == 1, message=cluster.logs)
+        stopped = [json.loads((run / "status.json").read_text())["state"] for run in cluster.runs()
+                   if (run / "status.json").exists()]
+        assert stopped == ["cancelled", "cancelled"]

@@ -100,3 +100,9 @@ def test_a_damaged_memory_is_made_anew(content: bytes, tmp_path: Path) -> None:
     assert texts.read(str(tmp_path / "a")) == "x"
     texts.save([str(tmp_path / "a")])
     assert Texts(tmp_path / "cache.parquet").known[str(tmp_path / "a")][1] == "x"
+
+
+def test_the_owner_is_shown_where_it_is_somebody_else_and_a_disputed_age_as_unknown() -> None:
+    assert "owner" not in table_lines([row()], None, colour=False)[0]
+    head, line = table_lines([row(owner="bob", heartbeat_age=None)], None, colour=False)
+    assert line[head.index("owner"):].startswith("bob") and " ? " in line
