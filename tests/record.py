@@ -45,7 +45,7 @@ import yaml
 from record_world import DRAWN, LARGE, RECIPES, SMALL, write_world
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-MOST_LINES = 20  # of a difference that are printed
+MOST_LINES = 12  # of a difference that are printed
 MOST_SECONDS = 3600  # of one command, on a busy machine
 TABLES = ("results.csv", "summary.csv", "gap.csv", "recall.csv")
 JSON_FILES = ("train.json", "env.json", "status.json", "submit.json")
@@ -108,11 +108,10 @@ class Side:
 
     def files(self, pattern: str, names: Sequence[str]) -> list[Path]:
         """Return the files of this pattern in the checkout, or those of these names."""
-        found = sorted(self.checkout.glob(pattern))
-        return [path for path in found if not names or path.stem in names]
-
-
-# ----- what is recorded
+        found = {path.stem: path for path in sorted(self.checkout.glob(pattern))}
+        if unknown := set(names) - set(found):
+            raise SystemExit(f"no {', '.join(unknown)} in {pattern}; there are {', '.join(found)}")
+        return [path for name, path in found.items() if not names or name in names]
 
 
 def record(side: Side, limits: Limits) -> Record:
@@ -123,10 +122,10 @@ def record(side: Side, limits: Limits) -> Record:
     studies = {file.name: run_names(side, file, *drawn_overrides(side, file))
                for file in side.files("sweeps/*.yaml", limits.studies)
                if "search" not in yaml.safe_load(file.read_text())}
-    large = side.study(LARGE)
     profiles = [path.stem for path in side.files("slurm/profiles/*.yaml", limits.profiles)]
-    sbatch = {name: side.lines(scripts_in(side.run("launch/sweep.py", large, "--dry-run",
-                                                   "--cluster", name))) for name in profiles}
+    sbatch = {name: side.lines(scripts_in(side.run("launch/sweep.py", side.study(LARGE),
+                                                   "--dry-run", "--cluster", name)))
+              for name in profiles}
     small = side.study(SMALL)
     names = [path.stem for path in side.files("configs/recipes/*.yaml", limits.recipes)]
     recipes = side.study({**RECIPES, "grid": {**RECIPES["grid"], "recipe": names}})
@@ -176,8 +175,7 @@ def scripts_in(printed: str) -> str:
 
 def labelled(study: str, names: Iterable[str]) -> dict[str, str]:
     """Return names of run folders by what they are called without their ids, numbered if alike."""
-    seen: Counter[str] = Counter()
-    found = {}
+    seen, found = Counter[str](), dict[str, str]()
     for name in names:
         label = " ".join(filter(None, (study, name.rpartition("-")[0])))
         seen[label] += 1
@@ -228,9 +226,6 @@ def digests(data: Path) -> dict[str, list[str]]:
         for path in paths)).hexdigest()] for name, paths in files.items()}
 
 
-# ----- comparing
-
-
 def compare(one: Record, two: Record) -> list[str]:
     """Return what differs between two records: for each item what it is, and its changed lines."""
     found = []
@@ -240,12 +235,20 @@ def compare(one: Record, two: Record) -> list[str]:
             if item not in before or item not in after:
                 found.append(f"{part}: {item}: only in the "
                              f"{'first' if item in before else 'second'}")
-            elif before[item] != after[item]:
-                changed = list(difflib.unified_diff(before[item], after[item], n=0))
-                lines = [line for line in changed[2:] if not line.startswith("@@")]
-                more = [f"... {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-                found.append("\n    ".join([f"{part}: {item}:", *lines[:MOST_LINES], *more]))
+            elif lines := changed_lines(before[item], after[item]):
+                found.append("\n    ".join([f"{part}: {item}:", *lines]))
     return found
+
+
+def changed_lines(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Return the lines that went and came; of very many the first of each."""
+    changed = [line for line in list(difflib.unified_diff(before, after, n=0))[2:]
+               if not line.startswith("@@")]
+    if len(changed) <= MOST_LINES:
+        return changed
+    first = [line for sign in "-+" for line in
+             [line for line in changed if line.startswith(sign)][:MOST_LINES // 2]]
+    return [*first, f"... {len(changed) - len(first)} more"]
 
 
 @contextmanager
@@ -279,8 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", metavar="REV", help="record and compare this commit")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two records")
     for kind in ("study", "recipe", "profile"):
-        parser.add_argument(f"--{kind}", action="append", default=[],
-                            help="only this one; repeatable")
+        parser.add_argument(f"--{kind}", action="append", default=[], help="only it; repeatable")
     said = parser.parse_args(arguments)
     if sum(map(bool, (said.out, said.against, said.compare))) != 1:
         parser.error("give one of OUT.json, --against and --compare")
@@ -288,9 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if said.out:
         said.out.write_text(json.dumps(records("", limits)[0], indent=1) + "\n")
         return 0
-    both = ([json.loads(path.read_text()) for path in said.compare] if said.compare
-            else records(said.against, limits))
-    found = compare(*both)
+    found = compare(*([json.loads(path.read_text()) for path in said.compare] if said.compare
+                      else records(said.against, limits)))
     print("\n".join(found) or "no difference")
     return 1 if found else 0
 

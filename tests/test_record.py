@@ -74,6 +74,13 @@ def test_a_line_that_begins_like_a_header_of_a_diff_is_shown() -> None:
     assert said == "tables: a:\n    ---\n    +++"
 
 
+def test_of_many_changed_lines_the_first_gone_and_come_are_shown() -> None:
+    one, two = ([f"{side}{number}" for number in range(50)] for side in "ab")
+    (said,) = compare({"tables": {"a": one}}, {"tables": {"a": two}})
+    assert "-a0\n" in said and "+b0\n" in said and "b40" not in said
+    assert said.endswith("... 88 more")
+
+
 SCRIPT_TEXT = f"""#SBATCH --comment=fer:001:0123456789abcdef
 #SBATCH --output={HOME}/studies/small/slurm/001/%A_%a_0.log
 export PYTHONPATH={HOME}/studies/small/slurm/code-0123456789ab
@@ -148,6 +155,12 @@ def test_the_exit_code_says_whether_two_records_differ(
 def test_what_is_asked_has_to_be_one_thing(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
+
+
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").touch()
+    with pytest.raises(SystemExit, match=r"no demp in \*.yaml; there are demo"):
+        Side(tmp_path, tmp_path).files("*.yaml", ["demp"])
 
 
 def test_a_command_that_fails_ends_the_recording_with_what_it_said(tmp_path: Path) -> None:
