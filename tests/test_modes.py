@@ -18,6 +18,7 @@ from conftest import REPOSITORY, launch, toy_arguments
 from test_mistakes import said_in_one_line
 from test_resume import numbers
 
+from fer.cluster.local_job import make_private
 from fer.errors import CallerError
 from fer.locks import locked
 from fer.publish import replacing, write_text
@@ -80,6 +81,29 @@ def test_a_folder_in_place_of_a_lease_is_said_in_one_line(tmp_path: Path) -> Non
     (tmp_path / "lease").mkdir()
     with pytest.raises(CallerError, match="lease: Is a directory"):
         Lease(tmp_path / "lease").take()
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda folder: folder.mkdir(parents=True, mode=0o755),
+    lambda folder: (folder.parent.mkdir(), folder.write_text("")),
+    lambda folder: (folder.parent.mkdir(), folder.symlink_to("/tmp")),
+    lambda folder: (folder.mkdir(parents=True, mode=0o700), os.chown(folder, 65534, -1)),
+], ids=["open to others", "a file", "a link", "another's"])
+def test_a_folder_for_pickles_that_others_may_write_is_refused(
+    spoil: Callable[[Path], None], tmp_path: Path
+) -> None:
+    try:
+        spoil(tmp_path / "jobs/me")
+    except PermissionError:
+        pytest.skip("needs root, to give a folder to another user")
+    with pytest.raises(CallerError, match="mode 700"):
+        make_private(tmp_path / "jobs/me")
+
+
+def test_the_folder_for_pickles_is_private_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+    make_private(tmp_path / "jobs/me")
+    make_private(tmp_path / "jobs/me")
+    assert mode(tmp_path / "jobs/me") & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("umask", [0o002, 0o077], indirect=True, ids=oct)

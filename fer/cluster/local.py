@@ -128,6 +128,10 @@ class LocalQueue:
                         return steps
                     time.sleep(POLL_SECONDS)
                 raise noted.interruption()
+            except OSError:
+                if noted:  # it was the terminal, which hung up
+                    raise noted.interruption() from None
+                raise
             finally:
                 self._leave(noted)
 

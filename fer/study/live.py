@@ -1,6 +1,7 @@
 """A live table while a block runs, where there is a terminal to show it."""
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -26,4 +27,5 @@ class Shown:
         traceback: TracebackType | None,
     ) -> None:
         if self.live:
-            self.live.stop()
+            with suppress(OSError):  # of a terminal that hung up
+                self.live.stop()
