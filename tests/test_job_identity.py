@@ -1,36 +1,28 @@
 """Which job is meant, and what cannot be known of it: no daemons."""
 
-import json
-import os
-import socket
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from test_lease_identity import AWAY, LISTED, WANTED, lease_of
 from test_submission import sent
 
 from fer.cluster.control import ask_to_stop, reopen
 from fer.cluster.slurm import OnSlurm
 from fer.config.profile import Profile
-from fer.config.schema import Data
 from fer.publish import read_json
 from fer.study import jobs as slurm
 from fer.study import look as looking
 from fer.study import submission as submissions
 from fer.study.failure import keep_failure, kept_failure
-from fer.study.folder import Entry, StudyFolder
 from fer.study.jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
-from fer.study.lease import Lease, Owner
 from fer.study.look import Queue
 from fer.study.store import RunFolder, Status, Store
 from fer.study.submission import Submission
-from fer.study.table import Row, rows_of
+from fer.study.table import Row
 
 ME = user_name()
-WANTED = JobIdentity("7_0", "c", "ann", "fer:1")
-LISTED = Job("7_0", "RUNNING", comment="fer:1", user="ann")
 
 
 @pytest.mark.parametrize(("wanted", "listed", "state"), [
@@ -174,179 +166,6 @@ def test_a_submission_seen_under_another_path_keeps_its_comment(tmp_path: Path) 
     (tmp_path / "there").symlink_to(tmp_path / "here")
     again = Submission(tmp_path / "there" / submission.folder.relative_to(tmp_path / "here"))
     assert again.comment == submission.comment
-
-
-def lease_of(folder: Path, owner: Owner, known: JobIdentity | None = None) -> Lease:
-    """Write a lease, and what is noted beside it, where anything is."""
-    (folder / "lease").write_text(json.dumps(asdict(owner)))
-    if known:
-        (folder / "lease.owner.json").write_text(json.dumps({"owners": [{
-            "owner": asdict(owner), "cluster": known.cluster, "user": known.user,
-            "comment": known.comment}]}))
-    return Lease(folder / "lease")
-
-
-AWAY = Owner("node7", "boot", 5, "1", job="7_0")
-GONE = Jobs(cluster="c")
-
-
-@pytest.mark.parametrize(("known", "queue", "held"), [
-    (WANTED, GONE, False),
-    (WANTED, Jobs({"7_0": LISTED}, cluster="c"), True),
-    (WANTED, Jobs({"7_0": replace(LISTED, comment="fer:2")}, cluster="c"), False),
-    (replace(WANTED, cluster="d"), GONE, True),
-    (replace(WANTED, cluster="d"), Jobs({"7_0": replace(LISTED, state="FAILED")}, cluster="c"),
-     True),
-    (None, GONE, True),
-    (None, Jobs({"7_0": replace(LISTED, state="COMPLETED")}, cluster="c"), True),
-    (WANTED, Jobs({}, answered=False), True),
-])
-def test_the_queue_of_a_cluster_judges_its_own_jobs_only(
-    known: JobIdentity | None, queue: Jobs, held: bool, tmp_path: Path
-) -> None:
-    assert lease_of(tmp_path, AWAY, known).held(queue) == held
-
-
-def test_a_live_process_of_this_host_is_never_dead_whatever_squeue_says(tmp_path: Path) -> None:
-    here = replace(Owner.myself(), job="7_0")
-    assert lease_of(tmp_path, here, WANTED).held(GONE)
-
-
-def test_a_process_that_the_system_hides_from_others_is_alive(
-    monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(pid: int, number: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refused)
-    assert replace(Owner.myself(), pid=2**30).alive()
-    assert not replace(Owner.myself(), pid=2**30, boot="another").alive()
-
-
-def test_a_lease_of_old_code_is_known_by_the_submission_of_its_run(tmp_path: Path) -> None:
-    _, folders = sent(tmp_path)
-    lease_of(folders[0].path, AWAY)
-    assert not folders[0].lease.held(GONE)
-    lease_of(folders[1].path, AWAY)  # of 7_0, and the run was sent as 7_1
-    assert folders[1].lease.held(GONE)
-
-
-def test_what_is_known_of_a_dead_owner_outlives_the_next_submission(tmp_path: Path) -> None:
-    _, folders = sent(tmp_path)
-    lease_of(folders[0].path, AWAY)
-    folders[0].lease.keep_sender()
-    (folders[0].path / "submit.json").unlink()
-    assert not RunFolder(folders[0].path).lease.held(GONE)
-
-
-def test_a_lease_is_as_old_code_reads_it_and_the_owners_job_is_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (("FER_JOB", "7_0"), ("SLURM_CLUSTER_NAME", "c"), ("FER_COMMENT", "fer:1"),
-                        ("SLURM_JOB_USER", "ann")):
-        monkeypatch.setenv(name, value)
-    lease = Lease(tmp_path / "lease")
-    lease.take()
-    content = json.loads((tmp_path / "lease").read_text())
-    assert list(content) == ["host", "boot", "pid", "started", "job", "restart"]
-    assert lease.job_of(Owner(**content)) == WANTED
-
-
-def test_a_death_between_note_and_lease_leaves_the_owner_before_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lease = lease_of(tmp_path, AWAY, WANTED)
-
-    def dies(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fer.study.lease.read_queue", lambda: GONE)
-    monkeypatch.setattr("fer.study.lease._write", dies)
-    with pytest.raises(KeyboardInterrupt):
-        lease.take()
-    assert lease.job_of(AWAY) == WANTED
-
-
-def study_of(home: Path, folders: list[RunFolder]) -> StudyFolder:
-    from fer.config.load import load_study
-
-    (home / "studies/toy").mkdir(parents=True, exist_ok=True)
-    entries = [Entry(folder.name, folder.name, "", "", "", "", 0, {}, True, [])
-               for folder in folders]
-    return StudyFolder(home / "studies/toy", load_study("sweeps/demo.yaml"), Data(), entries)
-
-
-@pytest.mark.parametrize("said", ["done", "failed"])
-def test_a_run_that_ended_while_slurm_was_asked_does_not_look_lost(
-    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, folders = sent(tmp_path, runs=1)
-    folders[0].say(Status(state="running", heartbeat=1.0))
-
-    def asked() -> Jobs:
-        folders[0].say(Status(state=said))  # type: ignore[arg-type]
-        return Jobs(cluster="c")
-
-    monkeypatch.setattr(looking, "read_queue", asked)
-    (shown,) = rows_of(study_of(tmp_path, folders), Store(tmp_path))
-    assert shown.state == said
-
-
-def test_a_run_submitted_while_slurm_was_asked_does_not_look_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, folders = sent(tmp_path, runs=1)
-
-    def asked() -> Jobs:
-        (folders[0].path / "submit.json").write_text(json.dumps(
-            {"submission": "studies/toy/slurm/002", "index": 0}))
-        return Jobs(cluster="c")
-
-    monkeypatch.setattr(looking, "read_queue", asked)
-    (shown,) = rows_of(study_of(tmp_path, folders), Store(tmp_path))
-    assert (shown.state, shown.note) == ("queued", "submitted a moment ago")
-
-
-@pytest.mark.parametrize(("ahead", "age"), [(7200, 60.0), (-7200, 60.0), (0, 60.0)])
-def test_the_age_of_a_heartbeat_is_by_the_disks_clock_whatever_the_nodes_says(
-    ahead: float, age: float, tmp_path: Path
-) -> None:
-    folder = RunFolder(tmp_path / "runs/r0")
-    folder.path.mkdir(parents=True)
-    folder.lease.take()
-    folder.say(Status(state="running", heartbeat=time.time() + ahead))
-    os.utime(folder.path / "status.json", (1e9, 1e9))
-    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path), now=1e9 + 60)
-    assert shown.heartbeat_age == age
-    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path), now=1e9 - 7200)
-    assert shown.heartbeat_age is None  # never below nought
-
-
-def test_the_disk_is_asked_for_its_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder(tmp_path / "runs/r0")
-    folder.path.mkdir(parents=True)
-    folder.lease.take()
-    folder.say(Status(state="running", heartbeat=1.0))
-    monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock is decades behind
-    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
-    assert shown.heartbeat_age is not None and 0 <= shown.heartbeat_age < 60
-
-
-def test_a_colleague_who_works_on_a_run_here_is_named_and_not_asked_to_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = RunFolder(tmp_path / "runs/r0")
-    folder.path.mkdir(parents=True)
-    folder.say(Status(state="running", heartbeat=1.0))
-    lease_of(folder.path, Owner.myself(), JobIdentity("", user="bob"))
-    monkeypatch.setattr("fer.cluster.control.read_queue", lambda: Jobs({}, answered=False))
-    (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
-    assert (shown.state, shown.owner) == ("running", "bob")
-    names, others = ask_to_stop(Store(tmp_path), [shown], "toy")
-    assert not names and not folder.cancel_asked
-    assert others == [f"left alone: r0: bob works on it (process {os.getpid()} on "
-                      f"{socket.gethostname()}); to ask bob for: python launch/status.py toy "
-                      "--cancel 'r0'"]
 
 
 def test_jobs_of_others_are_not_asked_for_in_full(monkeypatch: pytest.MonkeyPatch) -> None:

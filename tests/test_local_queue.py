@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from conftest import REPOSITORY
 
 from fer.cluster import local_job
 from fer.cluster.local import LocalQueue, Slots
-from fer.cluster.outlook import Outlook
 from fer.config.load import load_study
 from fer.config.schema import RunConfig
 from fer.errors import CallerError, Interrupted
@@ -42,10 +40,6 @@ def runs_of(seeds: int, **more: object) -> list[Run]:
         "grid.backbone": ["cbam_tiny"], "grid.recipe": ["scratch"], "grid.train_on": ["lfw"],
         "grid.seed": list(range(seeds)), "exclude": [], **more})
     return expand(study, digests)
-
-
-def seed_of(run: Run) -> int:
-    return run.config.seed
 
 
 @pytest.fixture
@@ -267,34 +261,6 @@ def test_the_jobs_leave_when_the_launcher_fails(
     assert len(list(tmp_path.glob("left-*"))) == 1
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda folder: folder.mkdir(parents=True, mode=0o755),
-    lambda folder: (folder.parent.mkdir(), folder.write_text("")),
-    lambda folder: (folder.parent.mkdir(), folder.symlink_to("/tmp")),
-    lambda folder: (folder.mkdir(parents=True, mode=0o700), os.chown(folder, 65534, -1)),
-], ids=["open to others", "a file", "a link", "another's"])
-def test_a_folder_for_pickles_that_others_may_write_is_refused(
-    spoil: Callable[[Path], None], tmp_path: Path
-) -> None:
-    try:
-        spoil(tmp_path / "jobs/me")
-    except PermissionError:
-        pytest.skip("needs root, to give a folder to another user")
-    with pytest.raises(CallerError, match="mode 700"):
-        local_job.make_private(tmp_path / "jobs/me")
-
-
-@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
-def test_the_folder_for_pickles_is_private_whatever_the_umask(umask: int, tmp_path: Path) -> None:
-    before = os.umask(umask)
-    try:
-        local_job.make_private(tmp_path / "jobs/me")
-        local_job.make_private(tmp_path / "jobs/me")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "jobs/me").stat().st_mode & 0o777 == 0o700
-
-
 @pytest.fixture
 def worker() -> Iterator[Callable[[Path], None]]:
     """Return a function that has another live process take a lease."""
@@ -311,73 +277,6 @@ def worker() -> Iterator[Callable[[Path], None]]:
     for process in processes:
         process.kill()
         process.wait()
-
-
-def finished(store: Store, runs: list[Run]) -> None:
-    for run in runs:
-        folder = store.folder(run).path
-        folder.mkdir(parents=True)
-        (folder / "train.json").write_text("{}")
-
-
-def opened_below(folder: Path, look: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return how many run folders are looked into."""
-    from fer.study import store
-
-    seen = set()
-    original = store.RunFolder.trained.fget
-
-    def trained(self: Any) -> bool:
-        seen.add(self.path)
-        return original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store.RunFolder, "trained", property(trained))
-        look()
-    return len(seen)
-
-
-def test_finished_runs_are_read_once_and_again_where_their_folder_has_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, runs = Store(tmp_path), runs_of(6)
-    finished(store, runs[:5])
-    outlook = Outlook(store, runs, {})
-    outlook.look()
-    assert opened_below(tmp_path, outlook.look, monkeypatch) == 0
-    (store.folder(runs[0]).path / "train.json").unlink()
-    store.folder(runs[0]).path.rmdir()
-    assert [step.action for step in outlook.look()] == ["train", *["done"] * 4, "train"]
-
-
-def test_a_queue_that_waits_looks_ever_more_seldom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outlook = Outlook(Store(tmp_path), runs_of(2), {})
-    now = [1000.0]
-    monkeypatch.setattr("fer.cluster.outlook.time.monotonic", lambda: now[0])
-    looks = []
-    while now[0] < 1100:
-        if outlook.due([]):
-            looks.append(now[0])
-            outlook.look()
-        now[0] += 0.25
-    pauses = [later - earlier for earlier, later in pairwise(looks)]
-    assert pauses == sorted(pauses) and pauses[0] <= 1 and pauses[-1] == 8
-
-
-def test_a_run_of_ours_that_begins_or_is_trained_is_looked_at_at_once(tmp_path: Path) -> None:
-    store, runs = Store(tmp_path), runs_of(2)
-    outlook = Outlook(store, runs, {})
-    outlook.due(runs)
-    outlook.look()
-    assert not outlook.due(runs)
-    folder = store.folder(runs[0])
-    folder.path.mkdir(parents=True)
-    folder.lease.take()
-    assert outlook.due(runs) and not outlook.due(runs)
-    (folder.path / "train.json").write_text("{}")
-    assert outlook.due(runs)
 
 
 def test_a_job_of_another_is_waited_for_and_its_end_is_seen(

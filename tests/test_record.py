@@ -170,6 +170,7 @@ def test_a_command_that_fails_ends_the_recording_with_what_it_said(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_this_checkout_recorded_twice_is_equal_and_every_part_has_something(tmp_path: Path) -> None:
     records = []
     for name in ("a.json", "b.json"):

@@ -144,7 +144,7 @@ class Jobs:
     def find(self, wanted: JobIdentity) -> Job:
         """Return a job as the queue has it: state empty where it is over and forgotten."""
         job = self.by_id.get(wanted.id)
-        here = bool(wanted.cluster) and wanted.cluster == self.cluster
+        here = wanted.cluster == self.cluster != ""
         if not self.answered:
             return unknown(wanted, "SLURM does not answer")
         if wanted.cluster and not here:
@@ -152,8 +152,7 @@ class Jobs:
         if job is not None and (job.is_job(wanted) if here else job.is_surely(wanted)):
             return job
         if not here:
-            return unknown(wanted, f"its job {wanted.id} is not known here, nor on which cluster "
-                                   "it was")
+            return unknown(wanted, f"its job {wanted.id} is not known here, nor its cluster")
         if self.private and wanted.user != user_name():
             return unknown(wanted, f"SLURM hides the jobs of {wanted.user or 'others'}")
         return Job(wanted.id, "", user=wanted.user)
@@ -178,7 +177,7 @@ class Jobs:
 
 
 def unknown(wanted: JobIdentity, why: str) -> Job:
-    """Return the job of which it cannot be known whether it lives."""
+    """Return a job of which it cannot be known whether it lives."""
     return Job(wanted.id, UNKNOWN, why, comment=wanted.comment, user=wanted.user)
 
 
