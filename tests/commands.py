@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -87,7 +88,9 @@ def _own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterat
     """Give a block what a process has for itself, and take back what it changed of that."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before, collecting, folder = dict(os.environ), gc.isenabled(), Path.cwd()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = _print_warning
         patch.setattr(sys, "argv", list(command))
         patch.setattr(sys, "path", [str(Path(command[0]).parent), *sys.path])
         os.environ.update(env)
@@ -101,6 +104,11 @@ def _own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterat
             (gc.enable if collecting else gc.disable)()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _print_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
+                   file: object = None, line: str | None = None) -> None:
+    print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr)
 
 
 def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int,

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import launch
+from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
@@ -21,6 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 __all__ = ["launch"]
 CLASSES = ("negative", "neutral", "positive")
 os.environ["OMP_NUM_THREADS"] = "1"
+# a suite in the background of a shell, or under nohup, ignores them, and so would what it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+settings.register_profile("loaded machine", deadline=None)  # other tests have the cores too
+settings.load_profile("loaded machine")
 
 
 @cache

@@ -127,9 +127,7 @@ class TestCluster:
         return subprocess.Popen(
             [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
-            env={**os.environ, **self.env}, start_new_session=True,
-            # a suite that runs in the background of a shell would hand on that Ctrl-C is ignored
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            env={**os.environ, **self.env}, start_new_session=True)
 
     def submit(self, study: Path, *arguments: object) -> str:
         """Submit a study and come back; returns what was printed."""

@@ -58,9 +58,10 @@ def test_csv_files_are_the_same_bytes_whatever_the_order_of_runs(
     finished: Simulated, tmp_path: Path
 ) -> None:
     names = ["results.csv", "recall.csv", "summary.csv", "gap.csv", "report.md", "tables.tex"]
-    build(finished, runs=finished.runs[::-1], out=tmp_path)
-    assert [(finished.out / name).read_bytes() for name in names] == [
-        (tmp_path / name).read_bytes() for name in names]
+    build(finished, out=tmp_path / "one")
+    build(finished, runs=finished.runs[::-1], out=tmp_path / "other")
+    assert [(tmp_path / "one" / name).read_bytes() for name in names] == [
+        (tmp_path / "other" / name).read_bytes() for name in names]
 
 
 def test_summary_mean_is_that_of_the_seeds(finished: Simulated) -> None:

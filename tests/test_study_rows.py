@@ -1,4 +1,4 @@
-"""The status table while things change under it: late ends, other clocks, colleagues. No daemons."""
+"""The status table while things change under it: late ends, other clocks, colleagues."""
 
 import json
 import os

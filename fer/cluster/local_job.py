@@ -24,7 +24,7 @@ from fer.study.expand import Run
 from fer.study.store import Status
 
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
-TAIL_LINES = 30  # of a log: a traceback through torch has about twenty
+TAIL_LINES = 60  # of a log: a traceback through runpy and torch has about forty
 LAUNCHER_ONLY = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all its processes
 
 

@@ -33,7 +33,7 @@ export FER_MAX_RESTARTS=20
 export NCCL_SOCKET_IFNAME=ib0
 export GLOO_SOCKET_IFNAME=ib0
 export FER_SCRATCH="$TMPDIR"
-cd /shared/fer/studies/paper/slurm/code-0123456789ab || { echo 'the code of this job cannot be entered: /shared/fer/studies/paper/slurm/code-0123456789ab; the same command submits it again' >&2; exit 1; }
+cd /shared/fer/studies/paper/slurm/code-0123456789ab || { echo '/shared/fer/studies/paper/slurm/code-0123456789ab: the code is not there or not whole; the same command makes a new copy' >&2; exit 1; }
 export FER_PORT=$(/home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.ranks)
 
 # command
