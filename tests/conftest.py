@@ -62,6 +62,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler | 
     return Scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+def pytest_sessionfinish() -> None:
+    """End the SLURM of this worker."""
+    if "slurm_cluster" in sys.modules:
+        sys.modules["slurm_cluster"].take_down_all()
+
+
 def write_toy_set(folder: Path, split: str, people: int, size: int = 64, mask: bool = False,
                   first: int = 0) -> None:
     """Write toy pictures (a bright bar whose height is the class) in the layout of LFW-FER."""

@@ -4,7 +4,6 @@ Tests of one worker share a cluster, one after another, each with its own store.
 where a test wants other settings, or has ended a daemon.
 """
 
-import atexit
 import json
 import os
 import shutil
@@ -292,7 +291,7 @@ def _emptied(cluster: TestCluster, patience: float = 40.0) -> bool:
     return False
 
 
-@atexit.register
-def _take_down_all() -> None:
-    for cluster in _warm.values():
-        daemons.take_down(cluster.folder)
+def take_down_all() -> None:
+    """End the clusters that are kept for further tests."""
+    while _warm:
+        daemons.take_down(_warm.popitem()[1].folder)

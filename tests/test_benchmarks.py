@@ -24,8 +24,10 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     import run
 
     monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--json", str(tmp_path / "out.json")])
-    assert run.main() in (0, 1)  # 1: this busy machine missed a target
+    code = run.main()
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    # a busy machine may miss a target, and then the exit code says so
+    assert code == (0 if all(row["met"] for row in rows) else 1)
     names = " ".join(row["name"] for row in rows)
     for part in ("training loop", "input", "packing", "first batch", "probe", "forward passes",
                  "first step", "bf16", "checkpoint", "planning", "status", "idle queue", "makespan",
