@@ -55,6 +55,7 @@ def test_faces_are_chosen_by_name_so_every_model_is_shown_on_the_same(
     assert [one["sample_id"] for one in first] == [one["sample_id"] for one in second]
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_not_drawn_again(drawn: dict[str, str]) -> None:
     (path, *_) = sorted(Path(drawn["FER_HOME"]).glob("runs/*/attention/index.json"))
     before = path.stat().st_mtime_ns

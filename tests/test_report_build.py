@@ -129,6 +129,7 @@ def test_page_has_no_id_twice_outside_of_definitions(finished: Simulated) -> Non
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_each_time(finished: Simulated, tmp_path: Path) -> None:
     build(finished, out=tmp_path, figures=True)
     files = sorted((finished.out / "figures").iterdir())
@@ -136,6 +137,7 @@ def test_figures_are_the_same_bytes_each_time(finished: Simulated, tmp_path: Pat
                          for path in files)
 
 
+@pytest.mark.slow
 def test_every_figure_says_how_many_pictures_it_is_of(tmp_path: Path) -> None:
     study = simulate(tmp_path)
     for run in study.runs:

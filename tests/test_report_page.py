@@ -76,8 +76,9 @@ def opened(browser: WebDriver, report: Simulated, width: int = 1440,
 
 
 @browsing
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "scheme"), [
+    (390, "light"), (1440, "dark"), pytest.param(390, "dark", marks=pytest.mark.slow),
+    pytest.param(1440, "light", marks=pytest.mark.slow)])
 def test_page_has_no_errors_no_lost_pictures_and_does_not_scroll_sideways(
     browser: WebDriver, report: Simulated, width: int, scheme: str
 ) -> None:
