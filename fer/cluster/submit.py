@@ -28,11 +28,10 @@ from fer.locks import locked
 from fer.study.jobs import Jobs, ask, cluster_name, read_queue, user_name
 from fer.study.plan import Step
 from fer.study.store import Store
-from fer.study.submission import Submission, next_number
+from fer.study.submission import SCRIPTS, Submission, next_number
 
 DEFAULT_MAX_ARRAY = 1001
 MANY = 1000  # nodes of which sinfo says a rounded number
-SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
 
 
 @contextmanager

@@ -11,10 +11,8 @@ from fer.study.folder import StudyFolder
 from fer.study.jobs import Job, user_name
 from fer.study.look import Queue
 from fer.study.store import RunFolder, Store
-from fer.study.submission import Submission
+from fer.study.submission import SCRIPTS, Submission
 from fer.study.table import Row
-
-SCRIPTS = "slurm"  # folder of a study for what was submitted
 
 
 def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:

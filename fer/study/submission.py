@@ -24,6 +24,7 @@ from fer.study.jobs import NEVER_SATISFIED, JobIdentity, Jobs
 from fer.study.plan import Step
 
 SCHEMA = 1
+SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
 
 
 @dataclass(frozen=True)
