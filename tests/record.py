@@ -202,7 +202,7 @@ def file_names(folder: Path) -> list[str]:
              if path.is_symlink() or not path.is_dir()}
     names = {re.sub(r"\.tfevents\.\d+\..+\.\d+\.\d+(?=$|\.[a-z])", ".tfevents.<writer>", name)
              for name in names}
-    return sorted({re.sub(r"^jobs/\d+_", "jobs/<process>_", name) for name in names})
+    return sorted({re.sub(r"^(jobs/(?:[^/]+/)?)\d+_", r"\1<process>_", name) for name in names})
 
 
 def keys_of(value: object, above: str = "") -> Iterator[str]:

@@ -238,16 +238,17 @@ _warm: dict[str, cluster_files.Cluster] = {}
 
 @contextmanager
 def brought_up(root: Path, data: Path, inject: str = "", profile: dict[str, object] | None = None,
-               **settings: object) -> Iterator[TestCluster]:
+               new: bool = False, **settings: object) -> Iterator[TestCluster]:
     """Yield a cluster that has no jobs; one of the same settings that is up serves again.
 
     Args:
         root: of the test, for its store.
+        new: one that nobody had before or gets after: its first job has the number 1.
         settings: of `cluster_files.Cluster` beside `SHARED`.
     """
     require_slurm(bool(settings.get("accounting")))
     key = json.dumps(settings, sort_keys=True)
-    cluster = _warm.pop(key, None) or _start({**SHARED, **settings})
+    cluster = (None if new else _warm.pop(key, None)) or _start({**SHARED, **settings})
     made = TestCluster(cluster, root, data, inject, profile or {})
     clean = False
     try:
@@ -256,7 +257,7 @@ def brought_up(root: Path, data: Path, inject: str = "", profile: dict[str, obje
         made.first_job = 1 + max([0, *map(int, made.jobs())])
         made.write_profile()
         yield made
-        clean = not made.daemons_ended
+        clean = not new and not made.daemons_ended
     finally:
         if clean and _emptied(made):
             _warm[key] = cluster

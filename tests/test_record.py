@@ -121,13 +121,15 @@ def test_names_of_files_are_without_times_hosts_and_processes(tmp_path: Path) ->
         folder = tmp_path / str(side)
         for name in (f"tb/events.out.tfevents.{when}.{host}.{process}.{side}",
                      f"tb/events.out.tfevents.{when}.{host}.{process}.{side + 3}.hparams",
-                     f"jobs/{process}_0_log.out", "checkpoints/step-00000024/state.json"):
+                     f"jobs/{process}_0_log.out", f"jobs/ann/{process}_0_log.out",
+                     "checkpoints/step-00000024/state.json"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
         (folder / "tb/run").symlink_to(tmp_path)
     assert file_names(tmp_path / "0") == file_names(tmp_path / "1") == [
         "checkpoints/step-00000024/state.json", "jobs/<process>_0_log.out",
-        "tb/events.out.tfevents.<writer>", "tb/events.out.tfevents.<writer>.hparams", "tb/run"]
+        "jobs/ann/<process>_0_log.out", "tb/events.out.tfevents.<writer>",
+        "tb/events.out.tfevents.<writer>.hparams", "tb/run"]
 
 
 def test_keys_are_those_of_inner_objects_too() -> None:

@@ -49,14 +49,14 @@ def written_by_old_code(cluster: TestCluster) -> None:
 @pytest.fixture
 def cluster(tmp_path: Path, toy_data: Path) -> Iterator[TestCluster]:
     """A cluster whose jobs are held."""
-    with brought_up(tmp_path, toy_data, profile=HOLD) as made:
+    with brought_up(tmp_path, toy_data, profile=HOLD, new=True) as made:
         yield made
 
 
 @pytest.fixture
 def other(cluster: TestCluster) -> Iterator[TestCluster]:
     """Another cluster on the store of the first, whose numbers begin at 1 too."""
-    with brought_up(cluster.root, cluster.data, profile=HOLD) as made:
+    with brought_up(cluster.root, cluster.data, profile=HOLD, new=True) as made:
         yield made
 
 
@@ -90,12 +90,12 @@ def test_after_numbers_began_anew_no_foreign_job_is_believed_cancelled_or_rememb
     old: bool, tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
     study, foreign = short(toy_study), short(toy_study, {**GRID, "seed": [7, 8]}, name="foreign")
-    with brought_up(tmp_path, toy_data, profile=HOLD) as cluster:
+    with brought_up(tmp_path, toy_data, profile=HOLD, new=True) as cluster:
         port = cluster.settings.first_port
         cluster.submit(study)
         if old:
             written_by_old_code(cluster)
-    with brought_up(tmp_path, toy_data, profile=HOLD, first_port=port) as cluster:
+    with brought_up(tmp_path, toy_data, profile=HOLD, first_port=port, new=True) as cluster:
         cluster.submit(foreign)
         assert pending(cluster) == ["1_0", "1_1"]
         cluster.launch("status", "toy", "--cancel", "*")
@@ -234,7 +234,8 @@ def bob(toy_data: Path) -> Iterator[Bob]:
 def test_a_colleagues_jobs_are_seen_named_and_left_alone(bob: Bob, toy_study: Write) -> None:
     python = " ".join(["env", 'PYTHONPATH="$PYTHONPATH":' + bob.python[1].partition(":")[2],
                        bob.python[2]])
-    with brought_up(bob.store, bob.data, profile={**HOLD, "python": python}) as cluster:
+    with brought_up(bob.store, bob.data, profile={**HOLD, "python": python},
+                    new=True) as cluster:
         study = Path(shutil.copy(short(toy_study), bob.store / "toy.yaml"))
         bob.types(cluster, "sweep", study, "--cluster", "test", "--detach")
         assert pending(cluster) == ["1_0", "1_1"]
