@@ -12,12 +12,12 @@ import torch
 from timing import Comparison, side_by_side  # first: it pins the threads
 
 from fer.config.load import load_run
-from fer.config.places import home
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.controllers import Progress
-from fer.engine.optimizers import make_optimizer
+from fer.config.paths import home
 from fer.models.classifier import Classifier
 from fer.models.registry import build
+from fer.train.checkpoint import Checkpoints
+from fer.train.optimizers import make_optimizer
+from fer.train.train_state import Progress
 from fer.transfer.phases import param_groups
 
 ROUNDS, QUICK_ROUNDS = 9, 3

@@ -21,20 +21,20 @@ import numpy as np
 from rich.console import Console
 from timing import Comparison, seconds  # first: it pins the threads
 
+from fer.atomic_io import write_json
 from fer.cluster.arrays import make_arrays
-from fer.cluster.estimate import makespan
 from fer.cluster.request import Expanded
-from fer.cluster.slurm import OnSlurm
+from fer.cluster.slurm_queue import OnSlurm
+from fer.cluster.time_estimate import makespan
 from fer.config.load import load_study
 from fer.config.profile import Profile
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
 from fer.config.study import Resources, Study
-from fer.publish import write_json
 from fer.study.expand import Run, expand
-from fer.study.folder import write_study
-from fer.study.look import look
 from fer.study.plan import plan
-from fer.study.store import State, Status, Store
+from fer.study.queue_view import look
+from fer.study.run_folder import State, Status, Store
+from fer.study.study_folder import write_study
 from fer.study.submission import Submission
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -15,13 +15,13 @@ from PIL import Image
 from timing import Comparison, side_by_side  # first: it pins the threads
 
 from fer.config.load import load_run
-from fer.config.schema import Compute
+from fer.config.run import Compute
 from fer.data.pack import ensure_pack
-from fer.data.source import Source
-from fer.engine.predict import laid_out, predict_logits
-from fer.engine.session import open_session
+from fer.data.pixels import Source
 from fer.models.classifier import Classifier
 from fer.models.registry import build
+from fer.train.distributed import open_session
+from fer.train.predict import laid_out, predict_logits
 
 PEOPLE, QUICK_PEOPLE = 45, 4  # three pictures each: 135, as the masked faces of the 2021 study
 SIZE, QUICK_SIZE = 224, 48

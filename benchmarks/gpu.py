@@ -20,12 +20,12 @@ from timing import Comparison, side_by_side  # first: it pins the threads
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer.config.load import load_run
-from fer.config.schema import RunConfig
-from fer.data.source import Source
-from fer.engine.optimizers import make_optimizer
-from fer.engine.session import open_session
-from fer.engine.training import new_model
+from fer.config.run import RunConfig
+from fer.data.pixels import Source
 from fer.models.classifier import Classifier
+from fer.train.distributed import open_session
+from fer.train.optimizers import make_optimizer
+from fer.train.training import new_model
 from fer.transfer.phases import param_groups
 
 BACKBONES, SIZE, BATCH, ROUNDS = ("resmasking_dropout1", "cbam_resnet50"), 224, 48, 7

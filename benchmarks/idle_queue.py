@@ -12,11 +12,11 @@ from cluster_side import RUNS, digests, grid
 from rich.console import Console
 from timing import Comparison
 
-from fer.cluster.local import LocalQueue, Slots
+from fer.cluster.local_queue import LocalQueue, Slots
 from fer.study.expand import expand
 from fer.study.plan import Step
-from fer.study.progress import StudyProgress
-from fer.study.store import Status, Store
+from fer.study.progress_table import StudyProgress
+from fer.study.run_folder import Status, Store
 
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 70, 25
 WINDOW_SECONDS = 8  # as long as the longest pause between two looks

@@ -31,12 +31,12 @@ from torchvision import transforms as tv
 from torchvision.datasets import ImageFolder
 
 from fer.data.batches import EvalBatches, TrainBatches
-from fer.data.build import build_pack
 from fer.data.layout import scan
 from fer.data.masks.atlas import Atlas, MaskAugmentation, make_atlas
 from fer.data.masks.styles import named
 from fer.data.pack import Pack
-from fer.data.source import Source
+from fer.data.pack_builder import build_pack
+from fer.data.pixels import Source
 
 CLASSES = ("negative", "neutral", "positive")
 SIDE, SIZE, BATCH = 250, 224, 48

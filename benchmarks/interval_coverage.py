@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm, trim_mean
 
 from fer.evaluate.bootstrap import difference, draw, tabulate
-from fer.evaluate.interval import Interval, interval, interval_of
+from fer.evaluate.intervals import Interval, interval, interval_of
 from fer.evaluate.predictions import Predictions
 from fer.evaluate.significance import improvement, middle_mean
 

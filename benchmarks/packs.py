@@ -36,7 +36,7 @@ SMALL_SIDE = 32  # pixels of the pictures in the packs that are compared with ea
 
 def build(pictures: Sequence[Picture], size: int, folder: Path) -> "Pack":
     """Return a new pack in `folder`, built by two processes."""
-    from fer.data.build import build_pack
+    from fer.data.pack_builder import build_pack
 
     return build_pack(pictures, CLASSES, size, folder, "0" * 32, WORKERS)
 
@@ -75,7 +75,7 @@ def growth(root: Path, few: int, lots: int, rounds: int) -> list[Comparison]:
     """Return what a pack with many pictures costs beside one with few."""
     from fer.data.batches import TrainBatches
     from fer.data.pack import Pack
-    from fer.data.source import Source
+    from fer.data.pixels import Source
 
     files = scan("made", root, CLASSES)["train"]
     packs = {n: build(many(files, n), SMALL_SIDE, root / f"of{n}") for n in (few, lots)}
@@ -123,7 +123,7 @@ def _work_and_say_memory(what: str, place: Path, count: int) -> None:
     if what == "train":
         from fer.data.batches import TrainBatches
         from fer.data.pack import Pack
-        from fer.data.source import Source
+        from fer.data.pixels import Source
 
         batches = TrainBatches(Source([Pack.open(place)]), 0, "light", BATCH)
         for number in range(50):

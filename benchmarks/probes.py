@@ -1,6 +1,6 @@
 """Twelve rates of a linear probe: as one problem on kept features, and one run after another.
 
-Both are runs with folders, checkpoints and metrics, trained by `fer.engine.job.work`, on the same
+Both are runs with folders, checkpoints and metrics, trained by `fer.train.worker.work`, on the same
 pictures and from the same weights; equal validation scores are asserted. Alone, each run shows its
 pictures to the body again in every epoch, as without a cache.
 """
@@ -20,13 +20,13 @@ from PIL import Image
 from timing import Comparison  # first: it pins the threads
 
 from fer.config.load import load_run
-from fer.config.places import cache, data_root, home
-from fer.engine.features import Body
-from fer.engine.job import Task, work
+from fer.config.paths import cache, data_root, home
 from fer.models.classifier import Classifier
-from fer.study.contents import Contents
 from fer.study.expand import identify
-from fer.study.store import RunFolder, Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import RunFolder, Store
+from fer.train.features import Body
+from fer.train.worker import Task, work
 
 RATES = [round(10 ** (-4.5 + number * 2 / 11), 7) for number in range(12)]
 EPOCHS = 10

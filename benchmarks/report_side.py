@@ -19,9 +19,9 @@ from fer.config.study import Study
 from fer.evaluate.bootstrap import draw, tabulate, weights
 from fer.evaluate.metrics import measure
 from fer.evaluate.predictions import Predictions
-from fer.report.read.collect import Gathered, ReportRun, gather_results
-from fer.report.read.memory import Memory
-from fer.report.tables import write_results
+from fer.report.csv_tables import write_results
+from fer.report.read.load import Gathered, ReportRun, gather_results
+from fer.report.read.report_cache import Memory
 
 SPLITS = ("lfw/eval", "mlfw/eval", "real/test")
 CLASSES = ("negative", "neutral", "positive")
@@ -60,8 +60,8 @@ def write_events(run: ReportRun) -> None:
     """Write the event files that a run of forty epochs leaves, with its pictures of 48 px."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from fer.data.source import Source
-    from fer.engine.events import Events
+    from fer.data.pixels import Source
+    from fer.train.tensorboard import Events
 
     class Grey:
         def gather(self, indices: np.ndarray) -> torch.Tensor:

@@ -21,9 +21,9 @@ import numpy as np
 from timing import Comparison  # first: it pins the threads
 
 from fer.config.load import load_search
-from fer.config.places import REPOSITORY
+from fer.config.paths import REPOSITORY
 from fer.config.search import Scheduler
-from fer.search.record import Entry, Record
+from fer.search.trial_record import Entry, Record
 
 ORDERS, SLOTS = 20, 4
 WITHIN = 0.01  # of the best score of all
@@ -129,13 +129,13 @@ COMMON = """
 import json, sys, time
 from pathlib import Path
 from fer.config.load import load_search
-from fer.config.places import cache, data_root, home
-from fer.search.here import ray_here
-from fer.search.record import Record
-from fer.search.slots import Slots
-from fer.search.trials import Maker
-from fer.study.contents import Contents
-from fer.study.store import Store
+from fer.config.paths import cache, data_root, home
+from fer.search.ray_local import ray_here
+from fer.search.trial_record import Record
+from fer.search.trial_resources import Slots
+from fer.search.trial_runs import Maker
+from fer.study.inputs import Contents
+from fer.study.run_folder import Store
 folder = Path(sys.argv[1]) / "studies/recorded"
 search = load_search(str(folder / "search.yaml"))
 entries = Record(folder).searched
@@ -143,7 +143,7 @@ entries = Record(folder).searched
 OURS = COMMON + """
 with ray_here(2, 0):
     from fer.search.sources import Listed
-    from fer.search.tuning import Tuning
+    from fer.search.runner import Tuning
     place = folder.with_name("again"); place.mkdir(exist_ok=True)
     maker = Maker(search, Contents(data_root(), cache()))
     tuning = Tuning(search, maker, Store(home()), place, Record(place), Slots(1, 0),
@@ -160,7 +160,7 @@ with ray_here(2, 0):
         if name.startswith("TUNE_"):
             del os.environ[name]
     from ray import tune
-    from fer.search.trial import RunTrial
+    from fer.search.trainable import RunTrial
     configs = [{"number": entry.number, "seed": None, "params": entry.params, "over": False,
                 "folder": tempfile.mkdtemp(dir=home()), "job": False, "metric": search.metric,
                 "select": search.set["train.select"],

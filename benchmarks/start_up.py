@@ -18,16 +18,16 @@ from pathlib import Path
 from timing import Comparison  # first: it pins the threads
 
 from fer.config.load import load_run
-from fer.config.places import cache, data_root, home
-from fer.study.contents import Contents
+from fer.config.paths import cache, data_root, home
 from fer.study.expand import identify
-from fer.study.store import Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import Store
 
 BACKBONE = "resmasking_tiny"
 OURS = """
 import sys, time
 from pathlib import Path
-from fer.engine.job import Task, Terms, work
+from fer.train.worker import Task, Terms, work
 def stop():
     print(time.time(), flush=True)
     return True

@@ -16,20 +16,20 @@ from PIL import Image
 from timing import Comparison, side_by_side  # first: it pins the threads
 
 from fer.config.load import load_run
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
 from fer.data.batches import TrainBatches
-from fer.data.build import build_pack
 from fer.data.layout import scan
-from fer.data.source import Source
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.feed import feed_of
-from fer.engine.journal import Journal
-from fer.engine.optimizers import make_optimizer
-from fer.engine.session import Session, open_session
-from fer.engine.train import train_epoch
-from fer.engine.training import Training, new_model
+from fer.data.pack_builder import build_pack
+from fer.data.pixels import Source
 from fer.models.classifier import Classifier
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
+from fer.train.checkpoint import Checkpoints
+from fer.train.distributed import Session, open_session
+from fer.train.optimizers import make_optimizer
+from fer.train.phase_data import feed_of
+from fer.train.run_logger import Journal
+from fer.train.trainer import train_epoch
+from fer.train.training import Training, new_model
 from fer.transfer.phases import param_groups
 
 PICTURES = 480

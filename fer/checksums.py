@@ -9,8 +9,8 @@ from typing import Any
 
 import xxhash
 
+from fer.atomic_io import write_text
 from fer.errors import CallerError
-from fer.publish import write_text
 
 CHUNK = 1 << 22  # bytes
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def board(
@@ -17,10 +17,10 @@ def board(
     On a login node it prints the ssh line that makes a tunnel to it. Ends with Ctrl-C.
     """
     from fer.cluster.profile import use_places_of
-    from fer.cluster.tensorboard import serve
-    from fer.config.places import home
-    from fer.study.folder import read_study
-    from fer.study.store import Store
+    from fer.commands.board import serve
+    from fer.config.paths import home
+    from fer.study.run_folder import Store
+    from fer.study.study_folder import read_study
 
     use_places_of(cluster)
     serve(read_study(Store(home()), study).path, port)

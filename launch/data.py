@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def add(
@@ -25,8 +25,8 @@ def add(
     """Bring a data set into the layout below FER_DATA, whole or not at all."""
     from pathlib import Path
 
-    from fer.config.places import data_root
-    from fer.data.intake.add import Wish, add
+    from fer.config.paths import data_root
+    from fer.data.ingest.add import Wish, add
     from fer.progress import shown
 
     wish = Wish(Path(source), name, split, tuple(classes.split(",")), labels, link, any_hash)
@@ -46,10 +46,10 @@ def mask(
     seed: Annotated[int, typer.Option(help="Another one gives other masks.")] = 1,
 ) -> None:
     """Write a twin of a data set with a synthetic mask in every picture, same file names."""
-    from fer.config.places import cache, data_root
-    from fer.data.intake.add import set_folder
+    from fer.config.paths import cache, data_root
+    from fer.data.ingest.add import set_folder
     from fer.data.masks.faces import find_faces
-    from fer.data.masks.twin import Twin, write_twin
+    from fer.data.masks.masked_copy import Twin, write_twin
     from fer.progress import shown
 
     faces = find_faces(landmarks, cache())
@@ -74,11 +74,11 @@ def verify(
     """
     from pathlib import Path
 
-    from fer.config.places import data_root
-    from fer.data.check.page import page
-    from fer.data.check.verify import data_of, lines, verify
+    from fer.atomic_io import write_text
+    from fer.config.paths import data_root
+    from fer.data.verify.page import page
+    from fer.data.verify.verify import data_of, lines, verify
     from fer.progress import shown
-    from fer.publish import write_text
 
     data = data_of(config, names or [], data_root())
     with shown("looking at pictures") as progress:
@@ -103,9 +103,9 @@ def list_sets(
 
     And the packs in FER_CACHE that were made of them, those of other pictures than now by name.
     """
-    from fer.config.places import cache, data_root
-    from fer.data.check.packs import lines_about, stored_packs
-    from fer.data.check.verify import data_of, lines, pictures_on_disk
+    from fer.config.paths import cache, data_root
+    from fer.data.verify.packs import lines_about, stored_packs
+    from fer.data.verify.verify import data_of, lines, pictures_on_disk
 
     data = data_of(config, names or [], data_root())
     sets = lines(data, data_root(), pictures_on_disk(data, data_root()))
@@ -125,8 +125,8 @@ def sheet(
     """Write a contact sheet: mask styles on faces, or what an augmentation preset does."""
     from pathlib import Path
 
-    from fer.config.places import cache, data_root
-    from fer.data.sheets import sheet
+    from fer.config.paths import cache, data_root
+    from fer.data.contact_sheet import sheet
 
     size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out),
                  cache())

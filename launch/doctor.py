@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def doctor(
@@ -16,8 +16,8 @@ def doctor(
     Looks at Python, torch, driver and GPUs; at SLURM, with a submission that is only tested; at the
     file systems of FER_HOME and FER_CACHE; and at what a study needs. Exit code 1 on a failure.
     """
-    from fer.cluster.doctor.examine import examine
     from fer.cluster.doctor.finding import print_findings
+    from fer.commands.doctor import examine
 
     raise typer.Exit(0 if print_findings(examine(study, cluster)) else 1)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def evaluate(
@@ -30,8 +30,8 @@ def evaluate(
 
     What is there already for the present content of a split is not computed again.
     """
-    from fer.engine.assess import Variant
-    from fer.engine.measure import Request, measure_models
+    from fer.commands.evaluate import Request, measure_models
+    from fer.train.evaluate_run import Variant
 
     measure_models(Request(runs, study, split, data, Variant(checkpoint, tta), show, save))
 

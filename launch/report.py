@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def report(
@@ -25,31 +25,31 @@ def report(
     from rich.console import Console
 
     from fer.cluster.profile import use_places_of
-    from fer.config.places import home
+    from fer.config.paths import home
     from fer.errors import CallerError
-    from fer.report.study import report_study
-    from fer.study.folder import read_study
-    from fer.study.store import Store
+    from fer.report.study_report import report_study
+    from fer.study.run_folder import Store
+    from fer.study.study_folder import read_study
 
     use_places_of(cluster)
     store = Store(home())
     if name and len(study) == 1:
         raise CallerError("--as names a report on several studies; one study's report has its name")
     if attention:
-        from fer.study.attention import draw_in_process
+        from fer.study.grad_cam_runs import draw_in_process
 
         for one in study:
             if line := draw_in_process(read_study(store, one), store):
                 print(line)
     if len(study) > 1:
-        from fer.report.together import report_studies
+        from fer.report.multi_study import report_studies
 
         complete = report_studies([read_study(store, one) for one in study], name, store, Console())
         raise typer.Exit(0 if complete else 1)
     found = read_study(store, study[0])
     if after_jobs:  # called by the last job of a study on SLURM
         found.record_ends()
-        from fer.study.attention import draw_in_process
+        from fer.study.grad_cam_runs import draw_in_process
 
         if line := draw_in_process(found, store):
             print(line)

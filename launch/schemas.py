@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def schemas(
@@ -16,7 +16,7 @@ def schemas(
     In VS Code or any editor with yaml-language-server, name one in the first line of a file:
     # yaml-language-server: $schema=schemas/run.json
     """
-    from fer.config.editor_schemas import write_editor_schemas
+    from fer.commands.schemas import write_editor_schemas
 
     for path in write_editor_schemas(folder):
         print(path)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def status(
@@ -30,7 +30,7 @@ def status(
     States come from the runs' own files, squeue and sacct; it works without accounting. Exit
     code 0 when every run is done, 1 when not.
     """
-    from fer.search.standing import look_at
+    from fer.search.search_status import look_at
 
     standing = look_at(study, cluster)
     if cancel:

@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from fer.command import divide, run
+from fer.cli import divide, run
 
 
 def sweep(
@@ -30,8 +30,8 @@ def sweep(
     leave first, jobs on SLURM need nobody to follow them. Exit code 0 when every run is there, 1
     when some failed, 2 for a mistake in what was asked.
     """
-    from fer.cluster import sweep as study_sweep
     from fer.cluster.request import Request
+    from fer.commands import sweep as study_sweep
 
     names, overrides = divide(arguments or [])
     request = Request(tuple(names), tuple(overrides), cluster, retry, slots,

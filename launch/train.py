@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def train(
@@ -28,13 +28,13 @@ def train(
         from rich.console import Console
 
         from fer.config.load import load_run
-        from fer.config.tree import parse_overrides
+        from fer.config.yaml_io import parse_overrides
         from fer.transfer.explain import explain
 
         for part in explain(load_run(config, parse_overrides(overrides or []))):
             Console().print(part, markup=False, highlight=False)
         return
-    from fer.engine.single import train_single
+    from fer.commands.train import train_single
 
     train_single(config, overrides or [], debug)
 

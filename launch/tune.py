@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fer.command import divide, run
+from fer.cli import divide, run
 
 
 def tune(
@@ -25,9 +25,9 @@ def tune(
     Killed or interrupted, the same command goes on where it stood. Exit code 0 when every trial
     is accounted for and there is a best one, 1 when not, 2 for a mistake in what was asked.
     """
+    from fer.commands.tune import tune as search
     from fer.errors import CallerError
-    from fer.search.asked import Asked
-    from fer.search.drive import tune as search
+    from fer.search.options import Asked
 
     names, overrides = divide(arguments)
     if len(names) != 1:

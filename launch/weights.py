@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 
 def list_backbones() -> None:
     """List the backbones: input size, parameters, stages, and whether their weights are there."""
     from rich.console import Console
 
-    from fer.config.places import cache
+    from fer.config.paths import cache
     from fer.models.overview import entries, table_of
 
     Console().print(table_of(entries(cache())))
@@ -27,10 +27,10 @@ def fetch(
 
     What is there stays, and is compared with its checksum.
     """
-    from fer.config.places import cache
+    from fer.config.paths import cache
     from fer.models.fetch import provide
     from fer.progress import shown
-    from fer.study.backbones import files_of
+    from fer.study.weights_files import files_of
 
     found = files_of(names)
     if not found:
@@ -55,7 +55,7 @@ def convert(
     from pathlib import Path
 
     from fer.config.load import load_backbone
-    from fer.config.places import cache
+    from fer.config.paths import cache
     from fer.models.convert import convert
 
     file = f"{name or Path(source).stem}.safetensors"
@@ -77,7 +77,7 @@ def export(
     """Write the best checkpoint of a run for others, compared with the model before it counts."""
     from pathlib import Path
 
-    from fer.engine.export import export_run
+    from fer.train.export import export_run
 
     model, apart = export_run(name, Path(out))
     side = model.backbone.input_size

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import typer
 
-from fer.command import run
+from fer.cli import run
 
 DEFAULT_FOLDER = Path("/tmp/fer-devcluster")  # short: a socket's path may have 107 bytes
 Folder = Annotated[Path, typer.Option(help="Holds everything of this SLURM.")]

@@ -116,8 +116,8 @@ def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks:
     """Stand for `fer.cluster.local_job.start_job`: a job of one rank is done before it returns."""
     if ranks > 1:
         return local_job.start_job(folder, tasks, ranks, gpus, port)
-    from fer.config.schema import Data
-    from fer.engine.job import Task, work
+    from fer.config.run import Data
+    from fer.train.worker import Task, work
 
     number = next(_numbers)
     local_job.make_private(folder)
@@ -134,7 +134,7 @@ def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks:
 @contextlib.contextmanager
 def jobs_in_this_process() -> Iterator[None]:
     """Have the local queue carry its jobs out in this process, those of one rank."""
-    from fer.cluster import local
+    from fer.cluster import local_queue as local
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "start_job", job_in_this_process)
@@ -144,7 +144,7 @@ def jobs_in_this_process() -> Iterator[None]:
 @contextlib.contextmanager
 def reports_without_figures() -> Iterator[None]:
     """Leave the figures of reports out."""
-    from fer.report import build
+    from fer.report import build_report as build
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "_figures", lambda *_: {})

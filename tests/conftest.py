@@ -124,7 +124,7 @@ def warm_cache_beside(data: Path) -> Path:
     """Return an FER_CACHE with what is known by content: packs, digests, what networks look like.
     """
     from fer.config.load import load_run
-    from fer.transfer.anatomy import anatomies
+    from fer.transfer.model_inspection import anatomies
 
     root = data.with_name("warm cache")
     with once(root) as building:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer.config.schema import Data, DataSet
+from fer.config.run import Data, DataSet
 
 CLASSES = ("negative", "neutral", "positive")
 

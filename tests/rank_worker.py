@@ -17,16 +17,16 @@ import torch
 from torch import nn
 
 from fer.config.recipe import Pair
-from fer.config.schema import Compute, Loss
+from fer.config.run import Compute, Loss
 from fer.data.batches import Batch, TrainBatches
-from fer.data.order import share
-from fer.engine import checkpoint
-from fer.engine.job import Task, execute
-from fer.engine.loss import Objective, WeightedCrossEntropy, backward, class_weights
-from fer.engine.pairing import BothViews, Distillation
-from fer.engine.session import average_batch_norm, leave_group, open_session
+from fer.data.sampler import share
 from fer.study.lease import Lease
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
+from fer.train import checkpoint
+from fer.train.distributed import average_batch_norm, leave_group, open_session
+from fer.train.losses import Objective, WeightedCrossEntropy, backward, class_weights
+from fer.train.paired_losses import BothViews, Distillation
+from fer.train.worker import Task, execute
 
 
 def lag() -> None:

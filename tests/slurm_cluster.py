@@ -27,9 +27,9 @@ sys.path.insert(0, str(REPOSITORY / "slurm"))
 import cluster_files
 import daemons
 
-from fer.study.folder import read_study
-from fer.study.store import Store
-from fer.study.table import rows_of
+from fer.study.run_folder import Store
+from fer.study.status import rows_of
+from fer.study.study_folder import read_study
 
 SCRIPT = REPOSITORY / "slurm/devcluster.py"
 INJECT = REPOSITORY / "tests/inject"

@@ -12,16 +12,16 @@ from test_mistakes import said_in_one_line
 
 from fer.checksums import beside, check_beside, write_beside
 from fer.config.load import load_backbone, load_run
-from fer.config.places import cache, data_root, home
-from fer.engine.job import Task, work
+from fer.config.paths import cache, data_root, home
 from fer.errors import CallerError
 from fer.models.registry import build
 from fer.models.weights import load_model, save_weights
-from fer.study.backbones import files_of
-from fer.study.contents import Contents
 from fer.study.expand import Run, identify
-from fer.study.store import Store
-from fer.transfer import anatomy
+from fer.study.inputs import Contents
+from fer.study.run_folder import Store
+from fer.study.weights_files import files_of
+from fer.train.worker import Task, work
+from fer.transfer import model_inspection as anatomy
 
 Write = Callable[..., Path]
 CLASSES = ("negative", "neutral", "positive")

@@ -10,11 +10,11 @@ from conftest import finished_study, launch
 from PIL import Image
 from simulated_study import SMALL, Simulated, build, simulate
 
+from fer.atomic_io import read_json, write_json
 from fer.config.load import load_run
-from fer.engine.attention import last_map, look
 from fer.models.classifier import Classifier
 from fer.models.registry import build as build_model
-from fer.publish import read_json, write_json
+from fer.train.grad_cam import last_map, look
 
 TINY = ["resmasking_tiny", "cbam_tiny"]
 

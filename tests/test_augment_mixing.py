@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from fer.config.schema import Mix
+from fer.config.run import Mix
 from fer.data.augment.mixing import label_shares, mixed, mixture, partners
-from fer.data.augment.samples import Samples
-from fer.engine.loss import WeightedCrossEntropy
+from fer.data.augment.random_numbers import Samples
+from fer.train.losses import WeightedCrossEntropy
 
 SIDE = 32
 

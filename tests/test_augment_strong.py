@@ -12,11 +12,11 @@ from scipy.stats import kstest
 from torchvision.transforms import functional as theirs
 from torchvision.transforms.functional import InterpolationMode
 
+from fer.data.augment.geometric import Motion, move_all, move_each
 from fer.data.augment.jpeg import compress_all
-from fer.data.augment.motion import Motion, move_all, move_each
-from fer.data.augment.photo import REACH, Photo, develop
+from fer.data.augment.photometric import REACH, Photo, develop
 from fer.data.augment.presets import PRESETS, all_at_once, one_by_one
-from fer.data.augment.samples import Samples
+from fer.data.augment.random_numbers import Samples
 from fer.data.buffers import Buffers
 
 SIDE = 224

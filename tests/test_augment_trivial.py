@@ -9,10 +9,10 @@ from torchvision.transforms import TrivialAugmentWide
 from torchvision.transforms import functional as theirs
 from torchvision.transforms.functional import InterpolationMode
 
-from fer.data.augment import trivial
+from fer.data.augment import trivial_augment as trivial
 from fer.data.augment.presets import PRESETS
-from fer.data.augment.samples import Samples
-from fer.data.augment.trivial import BINS, MAGNITUDES, MOVES, OPERATIONS, matrices, operate
+from fer.data.augment.random_numbers import Samples
+from fer.data.augment.trivial_augment import BINS, MAGNITUDES, MOVES, OPERATIONS, matrices, operate
 
 SIDE = 64
 

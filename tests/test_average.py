@@ -15,13 +15,13 @@ from test_training import epochs, trained
 from test_transfer import tiny
 
 from fer.config.recipe import Average
-from fer.config.schema import Compute
-from fer.engine import train as engine
-from fer.engine.average import Mean, copy_of, put
-from fer.engine.job import Task, Terms, work
-from fer.engine.norms import estimate_norms
-from fer.engine.session import open_session
-from fer.engine.training import new_model
+from fer.config.run import Compute
+from fer.train import trainer as engine
+from fer.train.distributed import open_session
+from fer.train.ema import Mean, copy_of, put
+from fer.train.training import new_model
+from fer.train.update_batch_norm import estimate_norms
+from fer.train.worker import Task, Terms, work
 
 FULL: dict[str, Any] = {"name": "full", "train": "all"}
 
@@ -120,7 +120,7 @@ def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
     own = {"recipe__phases": [{**FULL, "average": {"how": how}}]}
     calm = trained(**own)
     monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
-    monkeypatch.setattr("fer.engine.predict.POLL", 1)
+    monkeypatch.setattr("fer.train.predict.POLL", 1)
     asked: list[bool] = []
     original = Mean.in_place
 

@@ -14,7 +14,7 @@ from conftest import TOY, launch
 from test_mistakes import said_in_one_line
 from test_resume import Start
 
-from fer.cluster.tensorboard import lines
+from fer.commands.board import lines
 
 Write = Callable[..., Path]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fer.cluster.ranks import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
+from fer.cluster.dist_env import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
 from fer.cluster.requeue import JobNow, parse_job
-from fer.study import jobs as slurm
-from fer.study.jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
+from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
-from fer.study.state import Judged, Seen, judge
-from fer.study.store import Status
+from fer.study.run_folder import Status
+from fer.study.run_state import Judged, Seen, judge
+from fer.study.slurm_jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
 
 ENVIRONMENT = {
     "SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",

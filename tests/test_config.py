@@ -7,14 +7,14 @@ import pytest
 import yaml
 from conftest import REPOSITORY, launch
 
-from fer.config.editor_schemas import editor_schemas
+from fer.atomic_io import write_yaml
+from fer.commands.schemas import editor_schemas
 from fer.config.load import block_names, dump, load_run, load_search, load_study
-from fer.config.schema import RunConfig
-from fer.config.tree import parse_overrides, parse_yaml, read_tree
+from fer.config.run import RunConfig
+from fer.config.yaml_io import parse_overrides, parse_yaml, read_tree
 from fer.errors import CallerError
-from fer.publish import write_yaml
-from fer.search.trials import Maker
-from fer.study.contents import Contents
+from fer.search.trial_runs import Maker
+from fer.study.inputs import Contents
 
 DRAWN = "configs/drawn.yaml"
 

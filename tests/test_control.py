@@ -14,7 +14,7 @@ from simulated_study import SETS, SKILL, build, make_study, simulate, write_run
 from fer.config.load import load_study
 from fer.errors import CallerError
 from fer.evaluate.bootstrap import difference, draw, tabulate
-from fer.evaluate.interval import interval_of
+from fer.evaluate.intervals import interval_of
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
 
 CONTROL = {"synthetic": "lfw/eval", "real": "real/unmasked"}

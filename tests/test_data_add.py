@@ -16,7 +16,7 @@ from conftest import CLASSES, REPOSITORY, launch, write_toy_set
 from PIL import Image
 from test_mistakes import said_in_one_line
 
-from fer.config.schema import Data, DataSet
+from fer.config.run import Data, DataSet
 from fer.data.splits import pictures_of
 
 
@@ -271,9 +271,9 @@ def test_no_room_is_said_before_anything_is_written(
 ) -> None:
     from collections import namedtuple
 
-    from fer.data.intake import incoming
-    from fer.data.intake.add import Wish
-    from fer.data.intake.add import add as add_here
+    from fer.data.ingest import dataset_writer as incoming
+    from fer.data.ingest.add import Wish
+    from fer.data.ingest.add import add as add_here
     from fer.errors import CallerError
 
     usage = namedtuple("usage", "total used free")

@@ -8,8 +8,8 @@ import pytest
 from picture_sets import smooth
 from PIL import Image
 
-from fer.data import audit
-from fer.data.audit import examine
+from fer.data import decode as audit
+from fer.data.decode import examine
 
 
 def jpeg(path: Path, side: int = 64) -> bytes:

@@ -13,9 +13,9 @@ from torchvision.transforms import RandomAffine, RandomRotation
 from torchvision.transforms.functional import InterpolationMode, rotate, to_tensor
 
 from fer.data.augment import noise
-from fer.data.augment.motion import Motion, move_all, move_each
+from fer.data.augment.geometric import Motion, move_all, move_each
 from fer.data.augment.presets import PRESETS, Change, all_at_once, one_by_one
-from fer.data.augment.samples import Samples, uniform
+from fer.data.augment.random_numbers import Samples, uniform
 from fer.data.buffers import KEPT, Buffers
 
 SIDE = 224

@@ -7,13 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from picture_sets import CLASSES, write_set
 
-from fer.config.schema import Mix
+from fer.config.run import Mix
 from fer.data.batches import BLOCK, EvalBatches, TrainBatches
-from fer.data.build import build_pack
 from fer.data.layout import scan
-from fer.data.order import Order
 from fer.data.pack import Pack
-from fer.data.source import Source, _Resident
+from fer.data.pack_builder import build_pack
+from fer.data.pixels import Source, _Resident
+from fer.data.sampler import Order
 
 SIZE = 24
 

@@ -11,11 +11,11 @@ from conftest import CLASSES, launch, write_toy_set
 from PIL import Image
 from test_mistakes import said_in_one_line
 
-from fer.data.facts import read_facts
 from fer.data.layout import scan
 from fer.data.masks.faces import Faces
 from fer.data.masks.landmarks import COLUMNS
-from fer.data.masks.twin import Twin, write_twin
+from fer.data.masks.masked_copy import Twin, write_twin
+from fer.data.metadata import read_facts
 
 
 @pytest.fixture

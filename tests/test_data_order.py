@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from fer.data.order import Order, batch_bounds, batch_count, share
+from fer.data.sampler import Order, batch_bounds, batch_count, share
 
 SIZES = st.integers(1, 5000)
 

@@ -14,11 +14,12 @@ from picture_sets import CLASSES, data_of, smooth, write_set
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from fer.config.schema import Data
-from fer.data import build, pack, rows
-from fer.data.build import build_pack
+from fer.config.run import Data
+from fer.data import pack, rows
+from fer.data import pack_builder as build
 from fer.data.layout import Picture, scan
 from fer.data.pack import DamagedPack, Pack, ensure_pack
+from fer.data.pack_builder import build_pack
 from fer.data.rows import fit
 from fer.errors import CallerError
 
@@ -212,7 +213,7 @@ def test_an_unreadable_picture_is_not_quarantined(pictures: list[Picture], tmp_p
 
 
 def test_two_builders_at_once_make_one_pack(data: Data, tmp_path: Path) -> None:
-    code = ("import sys; from pathlib import Path; from fer.config.schema import Data; "
+    code = ("import sys; from pathlib import Path; from fer.config.run import Data; "
             "from fer.data.pack import ensure_pack; root = Path(sys.argv[1]); "
             "data = Data.model_validate_json(sys.argv[2]); "
             f"print(ensure_pack('lfw/eval', data, root, {SIZE}, root / 'cache').n)")
@@ -223,8 +224,9 @@ def test_two_builders_at_once_make_one_pack(data: Data, tmp_path: Path) -> None:
 
 
 def test_data_modules_of_the_login_node_do_not_import_torch() -> None:
-    code = ("import fer.data.layout, fer.data.splits, fer.data.digest, fer.data.audit, "
-            "fer.data.pack, fer.data.build, fer.data.order, sys; print('torch' in sys.modules)")
+    code = ("import fer.data.layout, fer.data.splits, fer.data.digest, fer.data.decode, "
+            "fer.data.pack, fer.data.pack_builder, fer.data.sampler, sys; "
+            "print('torch' in sys.modules)")
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 

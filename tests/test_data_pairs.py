@@ -10,11 +10,11 @@ from picture_sets import CLASSES, write_set
 from PIL import Image
 
 from fer.data.batches import TrainBatches
-from fer.data.build import build_pack
 from fer.data.layout import scan
 from fer.data.masks.atlas import MaskAugmentation, make_atlas
-from fer.data.pairs import PairedBatches, partners_in
-from fer.data.source import Source
+from fer.data.pack_builder import build_pack
+from fer.data.paired_batches import PairedBatches, partners_in
+from fer.data.pixels import Source
 from fer.errors import CallerError
 
 SIZE = 32

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from picture_sets import data_of, write_set
 
-from fer.data import scratch
+from fer.data import node_cache as scratch
+from fer.data.node_cache import on_this_node
 from fer.data.pack import Pack, ensure_pack
-from fer.data.scratch import on_this_node
 
 
 @pytest.fixture

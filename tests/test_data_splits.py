@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picture_sets import write_set
 
-from fer.config.schema import Data, DataSet, Resplit
+from fer.config.run import Data, DataSet, Resplit
 from fer.data import layout
-from fer.data.carve import carve, deal
+from fer.data.identity_split import carve, deal
 from fer.data.layout import Picture
 from fer.data.splits import pictures_of, split_names
 from fer.errors import CallerError

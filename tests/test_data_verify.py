@@ -11,15 +11,15 @@ from picture_sets import CLASSES, smooth
 from PIL import Image
 from test_mistakes import said_in_one_line
 
-from fer.config.schema import Data, DataSet
-from fer.data.check import findings as check
-from fer.data.check.findings import Finding
-from fer.data.check.page import page
-from fer.data.check.pictures import look_at
-from fer.data.check.verify import Verdict, verify
-from fer.data.intake.known import EXPECTED
+from fer.config.run import Data, DataSet
+from fer.data.ingest.known import EXPECTED
 from fer.data.layout import Picture
 from fer.data.pack import ensure_pack
+from fer.data.verify import findings as check
+from fer.data.verify.findings import Finding
+from fer.data.verify.inspection import look_at
+from fer.data.verify.page import page
+from fer.data.verify.verify import Verdict, verify
 
 DATA = Data(sets={"lfw": DataSet(folder="LFW"), "mlfw": DataSet(folder="MLFW", twin_of="lfw"),
                   "real": DataSet(folder="REAL")})
@@ -202,8 +202,8 @@ def test_many_pictures_are_looked_at_by_several_processes_with_the_same_result(
 ) -> None:
     pictures = [p for found in verify(DATA, root).splits.values() for p in found]
     alone = look_at(pictures)
-    monkeypatch.setattr("fer.data.check.pictures.MANY", 1)
-    monkeypatch.setattr("fer.data.check.pictures.JOB_PICTURES", 10)
+    monkeypatch.setattr("fer.data.verify.inspection.MANY", 1)
+    monkeypatch.setattr("fer.data.verify.inspection.JOB_PICTURES", 10)
     counts: list[tuple[int, int]] = []
     together = look_at(pictures, lambda done, total: counts.append((done, total)))
     assert together.digests == alone.digests and np.array_equal(together.prints, alone.prints)

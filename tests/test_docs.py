@@ -7,7 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 from fer.config.profile import Profile
-from fer.study.store import State
+from fer.study.run_folder import State
 
 README = (REPOSITORY / "README.md").read_text()
 CLUSTER = (REPOSITORY / "docs/cluster.md").read_text()

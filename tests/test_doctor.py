@@ -9,9 +9,10 @@ import pytest
 from conftest import launch
 from test_mistakes import fill, said_in_one_line, small_disk  # noqa: F401 - a fixture
 
-from fer.cluster.doctor import disk, machine
-from fer.cluster.doctor.disk import check_disk
-from fer.cluster.doctor.machine import check_machine, driver_finding
+from fer.cluster.doctor import file_systems as disk
+from fer.cluster.doctor import hardware as machine
+from fer.cluster.doctor.file_systems import check_disk
+from fer.cluster.doctor.hardware import check_machine, driver_finding
 from fer.cluster.profile import default_cluster
 from fer.errors import CallerError
 

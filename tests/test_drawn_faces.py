@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.config.schema import MOST_DRAWINGS, Data, DataSet
-from fer.data import drawn_sets
-from fer.data.drawn_face import SIZE, draw, draw_twins
-from fer.data.drawn_sets import (
+from fer.config.run import MOST_DRAWINGS, Data, DataSet
+from fer.data.layout import scan
+from fer.data.metadata import read_facts
+from fer.data.synthetic import sets as drawn_sets
+from fer.data.synthetic.face import SIZE, draw, draw_twins
+from fer.data.synthetic.sets import (
     MARKER,
     ORIENTATIONS,
     README,
@@ -25,10 +27,8 @@ from fer.data.drawn_sets import (
     sample_face,
     write_drawn_sets,
 )
-from fer.data.facts import read_facts
-from fer.data.layout import scan
 from fer.errors import CallerError
-from fer.study.contents import draw_missing_faces
+from fer.study.inputs import draw_missing_faces
 
 TINY = DrawnFaces(seed=7, lfw_train=25, lfw_eval=25, real_test=9, people_train=9)
 FOLDERS = {

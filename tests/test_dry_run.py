@@ -48,12 +48,12 @@ def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
 def test_a_configuration_that_was_measured_is_expected_to_take_what_it_took(
     places: Path, toy_study: Write
 ) -> None:
-    from fer.cluster.estimate import History
+    from fer.cluster.time_estimate import History
     from fer.config.load import load_run
-    from fer.config.places import cache, data_root, home
-    from fer.study.contents import Contents
+    from fer.config.paths import cache, data_root, home
     from fer.study.expand import identify
-    from fer.study.store import Store
+    from fer.study.inputs import Contents
+    from fer.study.run_folder import Store
 
     assert launch("train", "configs/drawn.yaml", *toy_arguments(seed=3)).returncode == 0
     contents = Contents(data_root(), cache())

@@ -23,7 +23,7 @@ from interval_coverage import (
 )
 
 from fer.evaluate.bootstrap import average, difference, draw, tabulate, weights
-from fer.evaluate.interval import (
+from fer.evaluate.intervals import (
     SEEDS_AND_TEST,
     TEST_SAMPLING,
     Interval,

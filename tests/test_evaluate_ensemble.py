@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from test_evaluate_metrics import table
 
-from fer.evaluate.ensemble import greedy, hold_probabilities, mean_of
+from fer.evaluate.ensembles import greedy, hold_probabilities, mean_of
 from fer.evaluate.metrics import log_probabilities
 from fer.evaluate.predictions import Predictions
 

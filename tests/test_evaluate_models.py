@@ -21,16 +21,16 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from test_mistakes import said_in_one_line
 
+from fer.atomic_io import read_json
 from fer.config.load import load_run
 from fer.data.augment.turns import COUNT, turns
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.mistakes import Answers, common_mistakes
-from fer.engine.plots import reliability_picture
 from fer.errors import CallerError
 from fer.evaluate.calibration import reliability
 from fer.evaluate.metrics import log_probabilities
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
-from fer.publish import read_json
+from fer.train.checkpoint import Checkpoints
+from fer.train.error_analysis import Answers, common_mistakes
+from fer.train.plots import reliability_picture
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 from test_evaluate_bootstrap import simulate
 
-from fer.evaluate.agreement import between_configs, fleiss, kappas
 from fer.evaluate.bootstrap import Draws, draw, tabulate
-from fer.evaluate.interval import SEEDS_AND_TEST, TEST_SAMPLING
+from fer.evaluate.effective_robustness import effective_robustness, fit_line
+from fer.evaluate.intervals import SEEDS_AND_TEST, TEST_SAMPLING
+from fer.evaluate.kappa import between_configs, fleiss, kappas
 from fer.evaluate.power import pictures_needed
-from fer.evaluate.robustness import effective_robustness, fit_line
 from fer.evaluate.significance import cochran_q, improvement, mcnemar, middle_mean
 
 RNG = np.random.default_rng(7)

@@ -15,13 +15,13 @@ from test_mistakes import said_in_one_line
 from test_training import epochs, trained
 
 from fer.config.load import load_backbone
-from fer.engine import features
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.features import Body
 from fer.evaluate.predictions import read_predictions
 from fer.models.classifier import Classifier
 from fer.models.registry import build
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
+from fer.train import features
+from fer.train.checkpoint import Checkpoints
+from fer.train.features import Body
 
 PROBE: dict[str, Any] = {"recipe": "linear_probe", "train__epochs": 3}
 

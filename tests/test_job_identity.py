@@ -8,19 +8,19 @@ from rich.console import Console
 from test_lease_identity import AWAY, LISTED, WANTED, lease_of
 from test_submission import sent
 
-from fer.cluster.control import ask_to_stop, reopen
-from fer.cluster.slurm import OnSlurm
+from fer.atomic_io import read_json
+from fer.cluster.cancel import ask_to_stop, reopen
+from fer.cluster.slurm_queue import OnSlurm
 from fer.config.profile import Profile
-from fer.publish import read_json
-from fer.study import jobs as slurm
-from fer.study import look as looking
+from fer.study import queue_view as looking
+from fer.study import slurm_jobs as slurm
 from fer.study import submission as submissions
 from fer.study.failure import keep_failure, kept_failure
-from fer.study.jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
-from fer.study.look import Queue
-from fer.study.store import RunFolder, Status, Store
+from fer.study.queue_view import Queue
+from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
+from fer.study.status import Row
 from fer.study.submission import Submission
-from fer.study.table import Row
 
 ME = user_name()
 
@@ -57,7 +57,7 @@ def test_a_site_that_takes_comments_away_has_no_job_cancelled(
 ) -> None:
     submission, folders = sent(tmp_path)
     submission.set_job("7", cluster="c", user=ME)
-    monkeypatch.setattr("fer.cluster.control.read_queue", lambda: Jobs(
+    monkeypatch.setattr("fer.cluster.cancel.read_queue", lambda: Jobs(
         {"7_0": Job("7_0", "PENDING", user=ME),
          "7_1": Job("7_1", "PENDING", user=ME, comment=submission.comment)}, cluster="c"))
     called: list[list[str]] = []

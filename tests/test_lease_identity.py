@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_submission import sent
 
-from fer.study.jobs import Job, JobIdentity, Jobs
 from fer.study.lease import Lease, Owner
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
+from fer.study.slurm_jobs import Job, JobIdentity, Jobs
 
 WANTED = JobIdentity("7_0", "c", "ann", "fer:1")
 LISTED = Job("7_0", "RUNNING", comment="fer:1", user="ann")

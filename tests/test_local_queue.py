@@ -17,14 +17,14 @@ import pytest
 from conftest import REPOSITORY
 
 from fer.cluster import local_job
-from fer.cluster.local import LocalQueue, Slots
+from fer.cluster.local_queue import LocalQueue, Slots
 from fer.config.load import load_study
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
 from fer.errors import CallerError, Interrupted
 from fer.study.expand import Run, expand
 from fer.study.lease import Lease
 from fer.study.plan import Step
-from fer.study.store import Status, Store
+from fer.study.run_folder import Status, Store
 
 Work = Callable[[list[dict[str, Any]], int], list[str]]
 
@@ -283,7 +283,7 @@ def test_a_job_of_another_is_waited_for_and_its_end_is_seen(
     queue: Callable[..., LocalQueue], tmp_path: Path, worker: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.cluster.outlook.LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr("fer.cluster.poll_interval.LONGEST_PAUSE", 0.5)
     store, (run,) = Store(tmp_path), runs_of(1)
     folder = store.folder(run)
     folder.path.mkdir(parents=True)

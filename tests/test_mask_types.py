@@ -14,22 +14,22 @@ from conftest import TOY, launch, toy_arguments
 from test_features import weights
 from test_training import epochs, trained
 
-from fer.config.identity import run_id
 from fer.config.load import load_run
-from fer.config.places import cache, data_root
-from fer.config.schema import Inputs, Mix, RunConfig
+from fer.config.paths import cache, data_root
+from fer.config.run import Inputs, Mix, RunConfig
+from fer.config.run_id import run_id
 from fer.data.batches import TrainBatches
-from fer.data.facts import Facts, read_facts, write_facts
 from fer.data.mask_types import type_weights, types_digest
+from fer.data.metadata import Facts, read_facts, write_facts
 from fer.data.pack import ensure_pack
-from fer.data.source import Source
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.job import Task, Terms, work
-from fer.engine.loss import Objective, WeightedCrossEntropy, backward
-from fer.engine.session import open_session
-from fer.engine.training import sample_weights
+from fer.data.pixels import Source
 from fer.errors import CallerError
-from fer.study.contents import Contents
+from fer.study.inputs import Contents
+from fer.train.checkpoint import Checkpoints
+from fer.train.distributed import open_session
+from fer.train.losses import Objective, WeightedCrossEntropy, backward
+from fer.train.training import sample_weights
+from fer.train.worker import Task, Terms, work
 
 BALANCED = {"loss__mask_type_weights": "balanced", "train_on": "lfw+mlfw"}
 

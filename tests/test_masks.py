@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer.config.schema import Masks, MaskStyle
-from fer.data.augment.samples import Samples
-from fer.data.drawn_face import draw, landmarks
-from fer.data.drawn_sets import plan_shots, sample_face
+from fer.config.run import Masks, MaskStyle
+from fer.data.augment.random_numbers import Samples
 from fer.data.masks.atlas import (
     ATLAS_VERSION,
     Atlas,
@@ -22,11 +20,13 @@ from fer.data.masks.atlas import (
     wear_all,
 )
 from fer.data.masks.detect import MESH, detect, require_detector
-from fer.data.masks.head import camera_of
+from fer.data.masks.geometry import camera_of
 from fer.data.masks.landmarks import COLUMNS, TEMPLATES, Points, read_landmarks, template
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.sheet import Fit
 from fer.data.masks.styles import STYLES, WELL_WORN, named, sample
+from fer.data.synthetic.face import draw, landmarks
+from fer.data.synthetic.sets import plan_shots, sample_face
 from fer.errors import CallerError
 
 SIDE = 112

@@ -12,7 +12,7 @@ import yaml
 from conftest import launch
 
 from fer.config.load import load_run
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 

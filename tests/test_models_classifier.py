@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.models import registry
 from fer.models.classifier import Classifier
 
@@ -121,7 +121,7 @@ def test_a_grey_backbone_sees_the_brightness_in_every_channel(preprocessing):
 
 
 def test_grey_joins_the_run_id_only_where_it_is_asked_for():
-    from fer.config.identity import scientific
+    from fer.config.run_id import scientific
 
     assert "grey" not in scientific(tiny().backbone)
     assert scientific(tiny(grey=True).backbone)["grey"] is True

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.models import registry
+from fer.models.checkpoint_import import read_foreign, to_original
 from fer.models.convert import convert
 from fer.models.export import export
-from fer.models.foreign import read_foreign, to_original
 from fer.models.weights import load_model, load_state
 
 REFERENCE = json.loads((Path(__file__).parent / "fixtures/reference_logits.json").read_text())

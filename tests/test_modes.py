@@ -18,10 +18,10 @@ from conftest import REPOSITORY, launch, toy_arguments
 from test_mistakes import said_in_one_line
 from test_resume import numbers
 
+from fer.atomic_io import replacing, write_text
 from fer.cluster.local_job import make_private
 from fer.errors import CallerError
 from fer.locks import locked
-from fer.publish import replacing, write_text
 from fer.study.lease import Lease
 
 Write = Callable[..., Path]
@@ -61,7 +61,7 @@ def test_published_files_and_locks_follow_the_umask(umask: int, tmp_path: Path) 
 def test_a_link_in_place_of_a_temporary_file_is_not_followed(
     write: Callable[[Path], object], tmp_path: Path
 ) -> None:
-    from fer.publish import temporary_name
+    from fer.atomic_io import temporary_name
 
     victim = tmp_path / "victim"
     victim.write_text("theirs")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from test_local_queue import runs_of
 
-from fer.cluster.outlook import Outlook
+from fer.cluster.poll_interval import Outlook
 from fer.study.expand import Run
-from fer.study.store import Store
+from fer.study.run_folder import Store
 
 
 def finished(store: Store, runs: list[Run]) -> None:
@@ -22,7 +22,7 @@ def finished(store: Store, runs: list[Run]) -> None:
 
 def opened_below(folder: Path, look: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
     """Return how many run folders are looked into."""
-    from fer.study import store
+    from fer.study import run_folder as store
 
     seen = set()
     original = store.RunFolder.trained.fget
@@ -55,7 +55,7 @@ def test_a_queue_that_waits_looks_ever_more_seldom(
 ) -> None:
     outlook = Outlook(Store(tmp_path), runs_of(2), {})
     now = [1000.0]
-    monkeypatch.setattr("fer.cluster.outlook.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fer.cluster.poll_interval.time.monotonic", lambda: now[0])
     looks = []
     while now[0] < 1100:
         if outlook.due([]):

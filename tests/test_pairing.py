@@ -18,12 +18,12 @@ from torch import nn
 
 from fer.config.load import load_run
 from fer.config.recipe import Pair
-from fer.config.schema import Compute
+from fer.config.run import Compute
 from fer.data.batches import Batch
-from fer.engine.loss import Objective, WeightedCrossEntropy, backward
-from fer.engine.pairing import BothViews, Distillation, divergence
-from fer.engine.session import open_session
-from fer.study.store import Store
+from fer.study.run_folder import Store
+from fer.train.distributed import open_session
+from fer.train.losses import Objective, WeightedCrossEntropy, backward
+from fer.train.paired_losses import BothViews, Distillation, divergence
 
 WEIGHTS = np.array([4.0, 0.9, 0.6])
 

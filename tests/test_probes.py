@@ -15,16 +15,16 @@ from test_training import epochs
 
 from fer.checksums import xxh3_of
 from fer.config.load import load_backbone, load_run
-from fer.config.places import cache, data_root, home
+from fer.config.paths import cache, data_root, home
 from fer.data.splits import pictures_of
-from fer.engine import together
-from fer.engine.job import Task, Terms, work
-from fer.engine.probes import linear_of
 from fer.models import registry
 from fer.models.registry import build
-from fer.study.contents import Contents
 from fer.study.expand import Run, identify
-from fer.study.store import RunFolder, Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import RunFolder, Store
+from fer.train import probe_runs as together
+from fer.train.stacked_probes import linear_of
+from fer.train.worker import Task, Terms, work
 
 __all__ = ["shown"]  # a fixture
 
@@ -114,7 +114,7 @@ def test_a_head_with_dropout_drops_what_it_would_alone(
         model.net.output = torch.nn.Sequential(torch.nn.Dropout(0.5), model.net.output)
         return model
 
-    monkeypatch.setattr("fer.engine.training.build", with_dropout)
+    monkeypatch.setattr("fer.train.training.build", with_dropout)
     grid = [{"optim__lr": lr} for lr in (1e-3, 1e-2)]
     tasks, folders = probes(grid, **wide)
     assert work(tasks) == ["done"] * 2 and len(together_seen[0]) == 2
@@ -179,7 +179,7 @@ def test_cancelled_while_it_trains_it_is_dropped_and_the_others_go_on(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, folders = probes(GRID)
-    monkeypatch.setattr("fer.engine.journal.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("fer.train.run_logger.HEARTBEAT_SECONDS", 0.0)
     original = together.train_probes
 
     def cancelling(*arguments: Any) -> Any:

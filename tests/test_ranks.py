@@ -12,10 +12,10 @@ import pytest
 from conftest import REPOSITORY, TOY, launch
 
 from fer.config.load import load_run
-from fer.config.places import cache, data_root, home
-from fer.study.contents import Contents
+from fer.config.paths import cache, data_root, home
 from fer.study.expand import identify
-from fer.study.store import Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import Store
 
 WORKER = REPOSITORY / "tests" / "rank_worker.py"
 

@@ -7,13 +7,13 @@ from conftest import REPOSITORY, launch, toy_arguments
 from test_mistakes import said_in_one_line
 from test_transfer import STAGES, phase, recipe, same, tensors, tiny
 
-from fer.config.identity import scientific
 from fer.config.load import block_names, load_backbone, load_run
 from fer.config.recipe import Phase, Span
-from fer.config.schema import Optim
+from fer.config.run import Optim
+from fer.config.run_id import scientific
 from fer.errors import CallerError
 from fer.models.registry import stage_names
-from fer.transfer.anchor import Anchor, start_of
+from fer.transfer.l2sp import Anchor, start_of
 from fer.transfer.phases import check_recipe, freeze, multiplier, param_groups, trained_stages
 
 RECIPES = block_names("recipe")

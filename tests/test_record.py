@@ -84,13 +84,13 @@ def test_of_many_changed_lines_the_first_gone_and_come_are_shown() -> None:
 SCRIPT_TEXT = f"""#SBATCH --comment=fer:001:0123456789abcdef
 #SBATCH --output={HOME}/studies/small/slurm/001/%A_%a_0.log
 export PYTHONPATH={HOME}/studies/small/slurm/code-0123456789ab
-srun --unbuffered /venv/bin/python -u -m fer.cluster.task {HOME}/studies/small/slurm/001
+srun --unbuffered /venv/bin/python -u -m fer.cluster.worker {HOME}/studies/small/slurm/001
 """
 
 
 def test_equal_scripts_of_two_checkouts_have_one_text() -> None:
     other = (SCRIPT_TEXT.replace("side-1", "side-2").replace("0123456789ab", "ba9876543210")
-             .replace("fer.cluster.task", "fer.cluster.worker.main").replace("/venv", "/other"))
+             .replace("fer.cluster.worker", "fer.cluster.worker.main").replace("/venv", "/other"))
     places = {"FER_HOME": HOME.replace("side-1", "side-2"), "python": "/other/bin/python",
               "checkout": "/home/me/fer"}
     assert normalised(SCRIPT_TEXT, PLACES) == normalised(other, places)
@@ -100,7 +100,7 @@ def test_equal_scripts_of_two_checkouts_have_one_text() -> None:
 @pytest.mark.parametrize(("before", "after"), [
     ("#SBATCH --comment=fer:001", "#SBATCH --comment=fer:002"),
     ("_0.log", ".log"), ("%A_%a_0", "%A_%a_1"), ("slurm/001/%A", "slurm/002/%A"),
-    ("-u -m", "-m"), ("--unbuffered ", ""), ("-m fer.cluster.task", "launch/report.py"),
+    ("-u -m", "-m"), ("--unbuffered ", ""), ("-m fer.cluster.worker", "launch/report.py"),
     ("export PYTHONPATH", "export PYTHONHOME"), ("/code-", "/copy-"),
     (f"{HOME}/studies", "/elsewhere/studies"),
 ])

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
-from fer.evaluate.interval import Interval
+from fer.atomic_io import read_json
+from fer.evaluate.intervals import Interval
 from fer.evaluate.predictions import predictions_path, write_predictions
-from fer.publish import read_json
-from fer.report.answer import DRAWINGS, UNLIKE, _gap_words
+from fer.report.summary import DRAWINGS, UNLIKE, _gap_words
 from fer.report.terminal import print_summary
 
 COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
@@ -222,9 +222,9 @@ def test_terminal_table_fits(finished: Simulated, width: int, tmp_path: Path) ->
 
 
 def test_importing_the_report_imports_neither_torch_nor_drawing() -> None:
-    code = ("import sys, fer.report.build, fer.report.terminal;"
+    code = ("import sys, fer.report.build_report, fer.report.terminal;"
             "print([m for m in ('torch', 'matplotlib', 'pandas', 'sklearn', 'statsmodels', "
-            "'jinja2', 'fer.engine') if m in sys.modules])")
+            "'jinja2', 'fer.train') if m in sys.modules])")
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (found.returncode, found.stdout.strip()) == (0, "[]")
 
@@ -232,7 +232,7 @@ def test_importing_the_report_imports_neither_torch_nor_drawing() -> None:
 def test_building_a_report_does_not_import_torch(small: Simulated) -> None:
     code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r});"
             "from pathlib import Path; from simulated_study import simulate;"
-            "from fer.report.build import About, build_report;"
+            "from fer.report.build_report import About, build_report;"
             f"s = simulate(Path({str(small.root / 'again')!r}), 1, "
             "sizes={'real/test': ('b', 40)});"
             "build_report(s.study, s.runs, s.out, About(lambda name: None));"

@@ -21,8 +21,8 @@ from simulated_study import (
     write_run,
 )
 
+from fer.atomic_io import read_json, write_json
 from fer.evaluate.predictions import Predictions
-from fer.publish import read_json, write_json
 
 
 @pytest.fixture()

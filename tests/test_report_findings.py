@@ -31,29 +31,29 @@ from sklearn.metrics import (
     log_loss,
 )
 
+from fer.atomic_io import read_json, write_json
 from fer.config.load import load_run
 from fer.config.study import Study
-from fer.data.facts import Facts as PictureFacts
-from fer.data.facts import write_facts
+from fer.data.metadata import Facts as PictureFacts
+from fer.data.metadata import write_facts
 from fer.evaluate.bootstrap import draw
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
-from fer.publish import read_json, write_json
-from fer.report.across import BELOW, BEST, TIED, across
-from fer.report.analyse import AT_PRIOR, Analysis, analyse, configurations
-from fer.report.answer import OF_RUNS, answer
-from fer.report.build import About, find
-from fer.report.compare import compare
+from fer.report.analysis import AT_PRIOR, Analysis, analyse, configurations
+from fer.report.build_report import About, find
+from fer.report.comparisons import compare
 from fer.report.figures.canvas import MARKERS, OKABE_ITO, cycle, fitted, shown_rows
-from fer.report.figures.plan import planned
+from fer.report.figures.catalogue import planned
 from fer.report.figures.reliability import confidences
-from fer.report.groups import PER_PERSON
-from fer.report.listings import comparisons, results
+from fer.report.overall import BELOW, BEST, TIED, across
 from fer.report.page.gallery import disputed
-from fer.report.read.collect import Gathered, Measured, ReportRun, gather
-from fer.report.read.curves import read_curve
-from fer.report.read.memory import Memory
-from fer.report.study import facts_of
+from fer.report.read.curve_file import read_curve
+from fer.report.read.load import Gathered, Measured, ReportRun, gather
+from fer.report.read.report_cache import Memory
+from fer.report.report_tables import comparisons, results
+from fer.report.study_report import facts_of
+from fer.report.subgroups import PER_PERSON
+from fer.report.summary import OF_RUNS, answer
 from fer.report.terminal import print_summary
 
 
@@ -107,8 +107,8 @@ def one_family(rng: np.random.Generator, skills: Mapping[str, float], seeds: int
 def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
     seeds: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.analyse.draw", partial(draw, resamples=300))
-    monkeypatch.setattr("fer.report.compare.pool", lambda *_: [])  # no rank is claimed there
+    monkeypatch.setattr("fer.report.analysis.draw", partial(draw, resamples=300))
+    monkeypatch.setattr("fer.report.comparisons.pool", lambda *_: [])  # no rank is claimed there
     rng, claimed, ranked, families = np.random.default_rng(seeds), 0, 0, 100
     for _ in range(families):
         study, analysis = one_family(rng, dict.fromkeys("abcd", 0.5), seeds, spread=spread)
@@ -289,7 +289,7 @@ def test_a_damaged_record_of_the_machine_is_left_out(small: Simulated, content: 
 def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(
     small: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.contents.MATRICES_SHOWN", 3)
+    monkeypatch.setattr("fer.report.view_model.MATRICES_SHOWN", 3)
     build(small)
     found = [row for row in rows(small.out / "confusion.csv") if not row["fact"]]
     configs = {run.config_id for run in small.runs}
@@ -556,7 +556,7 @@ def test_a_study_of_which_some_runs_are_done_has_a_report_that_says_so(small: Si
 def test_above_what_fits_the_best_rows_are_shown_and_it_is_said(
     small: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.listing.MOST_ROWS", 3)
+    monkeypatch.setattr("fer.report.table_model.MOST_ROWS", 3)
     monkeypatch.setattr("fer.report.figures.canvas.MOST_SHOWN", 3)
     said = build(small).said
     results = said.listings["results"]
@@ -819,7 +819,7 @@ def test_curves_of_runs_that_still_train_say_how_many_pictures_validate(small: S
 def test_the_terminal_and_the_markdown_of_a_large_study_have_what_fits(
     small: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.listing.MOST_ROWS", 3)
+    monkeypatch.setattr("fer.report.table_model.MOST_ROWS", 3)
     monkeypatch.setattr("fer.report.terminal.MOST_ROWS", 3)
     summary, console = build(small), Console(width=120, record=True, file=StringIO())
     print_summary(summary, console)

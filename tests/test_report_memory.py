@@ -7,7 +7,7 @@ import pytest
 from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
 from fer.evaluate.predictions import read_predictions
-from fer.report.read import memory as module
+from fer.report.read import report_cache as module
 
 
 @pytest.fixture()

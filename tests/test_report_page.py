@@ -14,10 +14,10 @@ from PIL import Image
 from simulated_study import Simulated, build, simulate, write_run
 from test_attention import write_look
 
-from fer.report.analyse import analyse
+from fer.report.analysis import analyse
 from fer.report.latex import latex
-from fer.report.read.collect import gather
-from fer.report.read.memory import Memory
+from fer.report.read.load import gather
+from fer.report.read.report_cache import Memory
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
 from selenium import webdriver

@@ -11,8 +11,8 @@ from simulated_study import Simulated, build, make_study, rows, simulate
 from test_mistakes import said_in_one_line
 
 from fer.errors import CallerError
-from fer.report.together import _check, label, merge
-from fer.study.store import Store
+from fer.report.multi_study import _check, label, merge
+from fer.study.run_folder import Store
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 from conftest import REPOSITORY
 from pydantic import BaseModel
 
-from fer.config import identity
-from fer.config.identity import config_id, run_id, scientific
+from fer.config import run_id as identity
+from fer.config.base import Frozen, Label, Neutral
 from fer.config.load import dump, load_run
-from fer.config.marks import Frozen, Label, Neutral
-from fer.config.schema import Inputs, RunConfig
+from fer.config.run import Inputs, RunConfig
+from fer.config.run_id import config_id, run_id, scientific
 from fer.study.expand import identify
 
 INPUTS = Inputs(digests={"lfw/train": "a" * 32, "lfw/val": "b" * 32}, parents={"init": "c" * 10})

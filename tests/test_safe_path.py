@@ -113,8 +113,8 @@ import fer.safe_path
 fer.safe_path.HAS_SAFE_PATH = False  # as in Python 3.10, where the variable means nothing
 del os.environ["PYTHONSAFEPATH"]
 from pathlib import Path
-from fer.cluster.local_executor import LocalExecutor
-from fer.data.workers import in_processes
+from fer.cluster.executor import LocalExecutor
+from fer.data.process_map import in_processes
 assert sorted(in_processes(abs, [-1, -2], 2)) == [1, 2]
 executor = LocalExecutor(folder=sys.argv[1])
 executor.update_parameters(timeout_min=5)
@@ -132,8 +132,8 @@ def test_libraries_start_processes_without_the_folder_on_python_3_10_too(
 
 def test_no_other_file_starts_python() -> None:
     for word, home in ((r"\[[^\]]*sys\.executable", "fer/safe_path.py"),
-                       (r"submitit\.LocalExecutor", "fer/cluster/local_executor.py"),
-                       (r"ProcessPoolExecutor|get_context", "fer/data/workers.py")):
+                       (r"submitit\.LocalExecutor", "fer/cluster/executor.py"),
+                       (r"ProcessPoolExecutor|get_context", "fer/data/process_map.py")):
         said = [str(path.relative_to(REPOSITORY)) for folder in ("fer", "launch")
                 for path in (REPOSITORY / folder).rglob("*.py")
                 if re.search(word, path.read_text())]

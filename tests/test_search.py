@@ -25,11 +25,11 @@ from fer.cluster.request import expanded
 from fer.config.load import load_search, load_study
 from fer.config.search import Budget
 from fer.errors import CallerError
-from fer.search.here import PREFIX
-from fer.search.progress import SearchProgress
-from fer.search.record import Entry, Record
-from fer.search.slots import Slots
-from fer.study.store import RunFolder
+from fer.search.ray_local import PREFIX
+from fer.search.trial_record import Entry, Record
+from fer.search.trial_resources import Slots
+from fer.search.trial_table import SearchProgress
+from fer.study.run_folder import RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
 SPACE = {"optim.lr": {"loguniform": [1e-4, 1e-1]},

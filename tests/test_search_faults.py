@@ -25,11 +25,11 @@ from test_search import (
     write_search,
 )
 
-from fer.cluster.local import free_port
-from fer.cluster.ranks import free_port_from
-from fer.search.here import settings
-from fer.search.nodes import head_arguments, ray_node, takes_connections
-from fer.study.store import RunFolder
+from fer.cluster.dist_env import free_port_from
+from fer.cluster.local_queue import free_port
+from fer.search.ray_local import settings
+from fer.search.ray_slurm import head_arguments, ray_node, takes_connections
+from fer.study.run_folder import RunFolder
 
 INJECT = str(REPOSITORY / "tests/inject")
 Start = Callable[..., subprocess.Popen[str]]

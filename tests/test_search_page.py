@@ -9,11 +9,11 @@ import pytest
 
 from fer.config.search import Search
 from fer.search.best import best_of
-from fer.search.record import Entry, Record
-from fer.search.report.analyse import importances, neighbours, saved
-from fer.search.report.build import report_search
+from fer.search.report.importance import importances, neighbours, saved
+from fer.search.report.search_page import report_search
 from fer.search.space import draw
-from fer.search.trials import label
+from fer.search.trial_record import Entry, Record
+from fer.search.trial_runs import label
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
 from selenium.webdriver.common.by import By

@@ -221,7 +221,7 @@ def ranks(cluster: TestCluster) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
-            if "fer.cluster.task" in process.cmdline() and str(cluster.home) in " ".join(
+            if "fer.cluster.worker" in process.cmdline() and str(cluster.home) in " ".join(
                     process.cmdline()) and process.environ().get("SLURM_PROCID") == "1":
                 found.append(process)
     return found

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer.config.load import load_run, load_search
-from fer.config.places import data_root
+from fer.config.paths import data_root
 from fer.config.search import Domain, Search
 from fer.errors import CallerError
 from fer.search.best import nested
 from fer.search.space import configurations, draw
-from fer.search.trials import Maker
-from fer.study.contents import Contents
+from fer.search.trial_runs import Maker
 from fer.study.expand import identify
-from fer.study.store import Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import Store
 
 LR = {"loguniform": [1e-4, 1e-1]}
 

@@ -62,14 +62,14 @@ def code_of(cluster: TestCluster) -> Path:
 def test_jobs_of_a_checkout_without_git_run_all_of_its_code_and_nothing_beside_it(
     cluster: TestCluster, tarball: Path, toy_study: Write
 ) -> None:
-    for module in ("fer/data/batches.py", "fer/engine/train.py"):
+    for module in ("fer/data/batches.py", "fer/train/trainer.py"):
         with open(tarball / module, "a") as file:
             file.write(f"\nprint('{module}:', __file__)\n")
     submit_from(tarball, cluster, toy_study({"seed": [0]}, set=short({"seed": []})))
     cluster.wait_for_state("done", "failed", "lost")
     assert cluster.states() == ["done"], cluster.logs()
     said, code = cluster.logs(), code_of(cluster)
-    for module in ("fer/data/batches.py", "fer/engine/train.py"):
+    for module in ("fer/data/batches.py", "fer/train/trainer.py"):
         assert f"{module}: {code / module}\n" in said
 
 
@@ -90,7 +90,7 @@ def test_a_job_whose_code_is_gone_trains_nothing_and_status_says_so(
     assert again.returncode == 0, again.stdout + cluster.logs()
 
 
-@pytest.mark.parametrize("part", ["fer/data", "fer/engine/train.py", "fer/study/store.py"])
+@pytest.mark.parametrize("part", ["fer/data", "fer/train/trainer.py", "fer/study/run_folder.py"])
 def test_a_job_whose_code_is_not_whole_runs_no_other_code(
     part: str, cluster: TestCluster, toy_study: Write
 ) -> None:

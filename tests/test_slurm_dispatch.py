@@ -333,7 +333,7 @@ def test_editing_the_code_after_submission_changes_nothing_in_the_queue(
          "--detach"], capture_output=True, text=True,
         env={**os.environ, **cluster.env, "PYTHONPATH": str(mine)})
     assert done.returncode == 0, done.stderr
-    (mine / "fer/engine/train.py").write_text("raise RuntimeError('edited meanwhile')\n")
+    (mine / "fer/train/trainer.py").write_text("raise RuntimeError('edited meanwhile')\n")
     cluster.command("scontrol", "release", submitted(cluster)[0][0])
     (row,) = cluster.wait_for_state("done", "failed")
     assert row["state"] == "done", row

@@ -313,7 +313,7 @@ def test_a_rank_of_several_that_is_killed_is_no_failure(
     with brought_up(tmp_path, toy_data, SLOW) as cluster:
         cluster.submit(long_study(toy_study, resources={"nodes": 1, "gpus": 2}))
         cluster.wait_for_step(8)
-        ranks = [number for number in processes(f"fer.cluster.task.*{tmp_path.name}")
+        ranks = [number for number in processes(f"fer.cluster.worker.*{tmp_path.name}")
                  if b"SLURM_PROCID=1\0" in Path(f"/proc/{number}/environ").read_bytes()]
         os.kill(max(ranks), signal.SIGKILL)
         cluster.wait_for_state("done", "failed", patience=180)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer.config.load import load_run, load_study
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
 from fer.errors import CallerError
 from fer.study.expand import Run, cells, expand, idle_exclusions, parents_first
 from fer.study.plan import OnDisk, plan

@@ -10,14 +10,14 @@ import pytest
 from test_lease_identity import lease_of
 from test_submission import sent
 
-from fer.cluster.control import ask_to_stop
-from fer.config.schema import Data
-from fer.study import look as looking
-from fer.study.folder import Entry, StudyFolder
-from fer.study.jobs import JobIdentity, Jobs
+from fer.cluster.cancel import ask_to_stop
+from fer.config.run import Data
+from fer.study import queue_view as looking
 from fer.study.lease import Owner
-from fer.study.store import RunFolder, Status, Store
-from fer.study.table import rows_of
+from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.slurm_jobs import JobIdentity, Jobs
+from fer.study.status import rows_of
+from fer.study.study_folder import Entry, StudyFolder
 
 
 def study_of(home: Path, folders: list[RunFolder]) -> StudyFolder:
@@ -92,7 +92,7 @@ def test_a_colleague_who_works_on_a_run_here_is_named_and_not_asked_to_stop(
     folder.path.mkdir(parents=True)
     folder.say(Status(state="running", heartbeat=1.0))
     lease_of(folder.path, Owner.myself(), JobIdentity("", user="bob"))
-    monkeypatch.setattr("fer.cluster.control.read_queue", lambda: Jobs({}, answered=False))
+    monkeypatch.setattr("fer.cluster.cancel.read_queue", lambda: Jobs({}, answered=False))
     (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
     assert (shown.state, shown.owner) == ("running", "bob")
     names, others = ask_to_stop(Store(tmp_path), [shown], "toy")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fer.study.show import counts, log_tail, print_failures, table_lines
-from fer.study.table import Row, matching
-from fer.study.texts import Texts
+from fer.study.file_cache import Texts
+from fer.study.status import Row, matching
+from fer.study.status_view import counts, log_tail, print_failures, table_lines
 
 NAME = "resmasking_dropout1-lfw_then_target-lfw+mlfw-s1234-0123456789"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fer.config.schema import Data
-from fer.study import look as looking
-from fer.study.jobs import FIELDS, NEVER_SATISFIED, Job, Jobs
-from fer.study.look import Queue
-from fer.study.store import RunFolder
+from fer.config.run import Data
+from fer.study import queue_view as looking
+from fer.study.queue_view import Queue
+from fer.study.run_folder import RunFolder
+from fer.study.slurm_jobs import FIELDS, NEVER_SATISFIED, Job, Jobs
 from fer.study.submission import Submission
 
 

@@ -14,21 +14,21 @@ from conftest import TOY
 from safetensors.torch import load_file
 
 from fer.config.load import load_run
-from fer.config.places import cache, data_root, home
+from fer.config.paths import cache, data_root, home
 from fer.config.recipe import PhaseOptim, Schedule
-from fer.config.schema import Loss
+from fer.config.run import Loss
 from fer.data.hashing import key
-from fer.engine import train as engine
-from fer.engine.checkpoint import Checkpoints
-from fer.engine.controllers import Best, Plateau, Progress, learning_rate
-from fer.engine.job import Task, Terms, work
-from fer.engine.looks import Looks
-from fer.engine.loss import class_weights
-from fer.engine.seeding import seed_torch
 from fer.models.registry import build
-from fer.study.contents import Contents
 from fer.study.expand import identify
-from fer.study.store import RunFolder, Store
+from fer.study.inputs import Contents
+from fer.study.run_folder import RunFolder, Store
+from fer.train import trainer as engine
+from fer.train.checkpoint import Checkpoints
+from fer.train.losses import class_weights
+from fer.train.seeding import seed_torch
+from fer.train.sync_interval import Looks
+from fer.train.train_state import Best, Plateau, Progress, learning_rate
+from fer.train.worker import Task, Terms, work
 
 
 def trained(evaluate: tuple[str, ...] = (), expect: str = "done", terms: Terms | None = None,

@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from fer.config.recipe import Phase, Recipe
-from fer.config.schema import Backbone, Optim
+from fer.config.run import Backbone, Optim
 from fer.errors import CallerError
 from fer.models import registry
 from fer.transfer.phases import (

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models import registry
-from fer.models.foreign import read_foreign, to_original
+from fer.models.checkpoint_import import read_foreign, to_original
 from fer.models.weights import (
     describe_weights,
     load_model,

@@ -11,8 +11,8 @@ from test_weights import CLASSES, SEVEN, pictures, tiny
 
 from fer.errors import CallerError
 from fer.models import export as exporting
+from fer.models.checkpoint_import import read_foreign
 from fer.models.export import FORMATS, NAME, export
-from fer.models.foreign import read_foreign
 from fer.models.weights import save_weights
 
 ARCHS = ["resmasking_tiny", "cbam_tiny"]

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from fer.config.load import load_run
-from fer.config.schema import Compute
-from fer.engine.predict import laid_out
-from fer.engine.session import open_session
-from fer.engine.winograd import WIDE, WinogradConv, is_wide, use_winograd
+from fer.config.run import Compute
 from fer.models.registry import build
+from fer.train.distributed import open_session
+from fer.train.predict import laid_out
+from fer.train.winograd import WIDE, WinogradConv, is_wide, use_winograd
 
 CLASSES = ("negative", "neutral", "positive")
 

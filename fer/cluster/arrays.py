@@ -1,7 +1,7 @@
 """From a plan to array jobs: which runs share a job, in which order, after which others. Pure.
 
 Jobs of one shape stand in one array, the longest way to the end first. A parent has a job to
-itself, because others wait for it. Not for the text of a script (`fer.cluster.script`).
+itself, because others wait for it. Not for the text of a script (`fer.cluster.sbatch`).
 """
 
 import heapq

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
-from fer.cluster.estimate import History, makespan
+from fer.cluster.disk_estimate import space
 from fer.cluster.request import Expanded
-from fer.cluster.script import array_script, report_script
-from fer.cluster.slurm import left_lines, refuse_impossible
-from fer.cluster.space import space
+from fer.cluster.sbatch import array_script, report_script
+from fer.cluster.slurm_queue import left_lines, refuse_impossible
 from fer.cluster.submit import (
     SCRIPTS,
     check_partitions,
@@ -20,13 +19,14 @@ from fer.cluster.submit import (
     site_of,
     submission_folders,
 )
-from fer.config.places import REPOSITORY, cache
+from fer.cluster.time_estimate import History, makespan
+from fer.config.paths import REPOSITORY, cache
 from fer.config.profile import Profile
 from fer.study.expand import Run
-from fer.study.look import look
 from fer.study.plan import Step, plan
+from fer.study.queue_view import look
+from fer.study.run_folder import Store
 from fer.study.snapshot import snapshot_folder
-from fer.study.store import Store
 
 
 def print_plan(

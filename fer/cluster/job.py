@@ -5,7 +5,7 @@ from typing import Any
 
 
 def do_runs(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
-    """Work on run folders one after another; returns an outcome each (see `fer.engine.job.work`).
+    """Work on run folders one after another; returns an outcome each (see `fer.train.worker.work`).
 
     Asked to end (SIGTERM), it saves and leaves.
 
@@ -20,15 +20,15 @@ def do_runs(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
 
     import submitit
 
-    from fer.cluster.ranks import local_ranks
-    from fer.cluster.task import StopFlag
-    from fer.config.schema import Data
+    from fer.cluster.dist_env import local_ranks
+    from fer.cluster.worker import StopFlag
+    from fer.config.run import Data
 
     stop = StopFlag()  # in place before the long imports begin
     job = submitit.JobEnvironment()
     os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"
-    from fer.engine.job import Task, Terms, work
+    from fer.train.worker import Task, Terms, work
 
     return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
                  for task in tasks], Terms(stop=stop))

@@ -1,6 +1,6 @@
 """One job on this machine: submitit starts it, in a folder that is private to its user.
 
-Which runs a job has, and what follows when it ends, is `fer.cluster.local`.
+Which runs a job has, and what follows when it ends, is `fer.cluster.local_queue`.
 """
 
 import os
@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 import submitit
 
+from fer.cluster.executor import LocalExecutor
 from fer.cluster.job import do_runs
-from fer.cluster.local_executor import LocalExecutor
 from fer.errors import CallerError
 from fer.locks import user_called
 from fer.study.expand import Run
-from fer.study.store import Status
+from fer.study.run_folder import Status
 
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 TAIL_LINES = 60  # of a log: a traceback through runpy and torch has about forty

@@ -1,16 +1,16 @@
 """The profiles of clusters: where their files are, which one is meant, and the places it names.
 
-Not for what is in them (`fer.config.profile`), nor for a script's text (`fer.cluster.script`).
+Not for what is in them (`fer.config.profile`), nor for a script's text (`fer.cluster.sbatch`).
 """
 
 import os
 import shutil
 from pathlib import Path
 
-from fer.config.places import REPOSITORY
+from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
-from fer.config.tree import read_tree
 from fer.config.validate import validate
+from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices
 
 DEFAULT = "default"  # names another profile; this user's own, not in the repository

@@ -1,6 +1,6 @@
 """What was asked for on the command line, resolved: the study, its runs, what they are tested on.
 
-Makes drawn faces where they are missing; trains and submits nothing (`fer.cluster.sweep`).
+Makes drawn faces where they are missing; trains and submits nothing (`fer.commands.sweep`).
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from rich.console import Console
 
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
-from fer.config.places import cache, data_root, home
+from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
-from fer.config.schema import Data
+from fer.config.run import Data
 from fer.config.study import Study
-from fer.config.tree import parse_overrides
 from fer.config.validate import validate
+from fer.config.yaml_io import parse_overrides
 from fer.errors import CallerError
 from fer.progress import shown
-from fer.study.contents import Contents, draw_missing_faces, require_sets
+from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions
-from fer.study.people import refuse_shared_people, shared_people
-from fer.study.room import check_room
+from fer.study.inputs import Contents, draw_missing_faces, require_sets
+from fer.study.leakage import refuse_shared_people, shared_people
 from fer.study.tuned import read_tuned
-from fer.transfer.anatomy import refuse_misfits
+from fer.transfer.model_inspection import refuse_misfits
 
 DEFAULT_STUDY = "sweeps/paper.yaml"
 

@@ -16,8 +16,8 @@ from typing import Literal
 
 from fer import CODE_GONE
 from fer.study.failure import kept_failure, publish_failure
-from fer.study.jobs import restart_of_process
-from fer.study.store import RunFolder, Status
+from fer.study.run_folder import RunFolder, Status
+from fer.study.slurm_jobs import restart_of_process
 
 PATIENCE_S = 60.0  # for a controller that is being restarted
 MAX_RESTARTS = 20

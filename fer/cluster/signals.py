@@ -1,6 +1,6 @@
 """Signals that end a launcher: noted where they come, acted upon where it suits.
 
-Not for jobs, which save and leave (`fer.cluster.task.StopFlag`).
+Not for jobs, which save and leave (`fer.cluster.worker.StopFlag`).
 """
 
 import signal

@@ -19,15 +19,15 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray
 from fer.cluster.profile import profile_file
-from fer.cluster.script import Site, array_script, report_script
-from fer.config.places import cache, data_root, home
+from fer.cluster.sbatch import Site, array_script, report_script
+from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
-from fer.config.schema import Data
+from fer.config.run import Data
 from fer.errors import CallerError, choices
 from fer.locks import locked
-from fer.study.jobs import Jobs, ask, cluster_name, read_queue, user_name
 from fer.study.plan import Step
-from fer.study.store import Store
+from fer.study.run_folder import Store
+from fer.study.slurm_jobs import Jobs, ask, cluster_name, read_queue, user_name
 from fer.study.submission import SCRIPTS, Submission, next_number
 
 DEFAULT_MAX_ARRAY = 1001

@@ -2,8 +2,8 @@
 
 import json
 
-from fer.config.identity import scientific
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
+from fer.config.run_id import scientific
 
 
 def kind_of(config: RunConfig) -> str | None:

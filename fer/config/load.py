@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fer.config.kin import refuse_other_pictures, refuse_strangers
-from fer.config.marks import Frozen
-from fer.config.places import REPOSITORY
-from fer.config.schema import Backbone, RunConfig
+from fer.config.base import Frozen
+from fer.config.compatibility import refuse_other_pictures, refuse_strangers
+from fer.config.paths import REPOSITORY
+from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
 from fer.config.study import Study
-from fer.config.tree import Tree, merge, read_tree, set_key
 from fer.config.validate import validate
+from fer.config.yaml_io import Tree, merge, read_tree, set_key
 from fer.errors import CallerError, choices
 
 BLOCK_FOLDERS = {"backbone": REPOSITORY / "configs" / "backbones",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fer.config.marks import Count, Frozen
+from fer.config.base import Count, Frozen
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 

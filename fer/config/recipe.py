@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from fer.config.marks import (
+from fer.config.base import (
     Count,
     Fraction,
     Frozen,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fer.config.marks import Count, Frozen, Positive
+from fer.config.base import Count, Frozen, Positive
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fer.config.marks import Count, Frozen
+from fer.config.base import Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # every run has them; seeds are not compared
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"

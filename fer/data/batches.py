@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.schema import Mix
+from fer.config.run import Mix
 from fer.data.augment.mixing import Mixture, as_unit, label_shares, mixed, mixture, partners
 from fer.data.augment.presets import PRESETS, Preset
-from fer.data.augment.samples import Samples
-from fer.data.order import Items, Order, batch_bounds, batch_count, share
-from fer.data.source import Indices, Source
+from fer.data.augment.random_numbers import Samples
+from fer.data.pixels import Indices, Source
+from fer.data.sampler import Items, Order, batch_bounds, batch_count, share
 
 if TYPE_CHECKING:
     from fer.data.masks.atlas import MaskAugmentation

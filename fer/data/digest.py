@@ -15,8 +15,8 @@ from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest
 
+from fer.atomic_io import write_json
 from fer.data.layout import Picture, identity_of
-from fer.publish import write_json
 
 READERS = 8  # threads; on a network file system the wait, not the hash, is what takes time
 SETTLED_NS = 2_000_000_000  # a file changed later than this could change again at the same time

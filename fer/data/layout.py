@@ -2,7 +2,7 @@
 
 Tolerates what unzipping leaves behind (a top folder twice, `__MACOSX`, other letter case, stray
 files) and refuses what would change labels silently. Not for opening pictures
-(`fer.data.audit`), and not for carving out validation (`fer.data.splits`).
+(`fer.data.decode`), and not for carving out validation (`fer.data.splits`).
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.facts import Facts, read_facts
+from fer.data.metadata import Facts, read_facts
 from fer.errors import CallerError
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")

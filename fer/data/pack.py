@@ -1,7 +1,7 @@
 """A split as decoded pixels in one memory-mapped file, shared by all that train on a node.
 
-This module opens packs and decides whether one must be built; `fer.data.build` builds. Not for
-augmentation and batches (`fer.data.batches`).
+This module opens packs and decides whether one must be built; `fer.data.pack_builder` builds.
+Not for augmentation and batches (`fer.data.batches`).
 
 A pack is a folder `<cache>/packs/<set>-<split>-<size>-<digest[:12]>/`:
 `pixels.npy` uint8 (n, size, size, 3); `labels.npy` uint8 (n,); `uids.npy` uint64 (n,), a hash of
@@ -23,12 +23,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from fer.config.schema import Data
+from fer.atomic_io import read_json, temporary_name
+from fer.config.run import Data
 from fer.data.digest import split_digest
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
 from fer.locks import open_lock
-from fer.publish import read_json, temporary_name
 
 if TYPE_CHECKING:
     import pyarrow
@@ -167,7 +167,7 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
     pack = _open_if_good(folder, actual, intact)
     if pack:
         return pack
-    from fer.data.build import build_pack  # Pillow is needed for building only
+    from fer.data.pack_builder import build_pack  # Pillow is needed for building only
 
     with only_builder(folder):
         pack = _open_if_good(folder, actual, intact)  # by another process, while this one waited

@@ -1,7 +1,7 @@
 """Pictures into the rows of a pack: what each process that builds one does.
 
 Imports little, because every such process begins with it. Not for the pack as a whole
-(`fer.data.build`).
+(`fer.data.pack_builder`).
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fer.data.audit import decode
+from fer.data.decode import decode
 
 Failures = dict[int, str]  # row -> reason
 

@@ -2,7 +2,7 @@
 
 A set and its twins (same pictures with masks over them) form a family: a person who validates in
 one member trains in none. Where the configuration asks for it, train and eval are dealt out anew,
-for the whole family. Who goes where is `fer.data.carve`; not for contents of files
+for the whole family. Who goes where is `fer.data.identity_split`; not for contents of files
 (`fer.data.digest`).
 """
 
@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from fer.config.schema import Data, Resplit
-from fer.data.carve import carve, deal
-from fer.data.facts import FILE
+from fer.config.run import Data, Resplit
+from fer.data.identity_split import carve, deal
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
+from fer.data.metadata import FILE
 from fer.errors import CallerError, choices
 
 DEALT = ("train", "val", "eval")

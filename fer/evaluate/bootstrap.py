@@ -7,7 +7,7 @@ who the people are: every model measured on the same people sees the same resamp
 differences are paired), and sets of different people are resampled independently.
 
 Letters in shapes: R resamples, S seeds, G people, C classes. Not for the plain metrics
-(`fer.evaluate.metrics`), nor for what the resamples say (`fer.evaluate.interval`).
+(`fer.evaluate.metrics`), nor for what the resamples say (`fer.evaluate.intervals`).
 """
 
 import hashlib

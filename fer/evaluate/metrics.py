@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fer.atomic_io import write_json
 from fer.evaluate.calibration import reliability
-from fer.publish import write_json
 
 RESULT_SCHEMA = 1
 

@@ -6,7 +6,7 @@ from math import ceil
 import numpy as np
 
 from fer.evaluate.bootstrap import SEEDS_NEEDED, Draws, difference
-from fer.evaluate.interval import LEVEL, interaction
+from fer.evaluate.intervals import LEVEL, interaction
 
 POWER = 0.8  # the usual chance to find a difference that is there (Cohen 1988)
 

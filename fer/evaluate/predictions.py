@@ -1,6 +1,6 @@
 """The predictions table of one run on one split: the one source of every number in a report.
 
-Writes and reads it. Not for making predictions (`fer.engine`), nor for what they are worth
+Writes and reads it. Not for making predictions (`fer.train`), nor for what they are worth
 (`fer.evaluate.metrics`).
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.publish import replacing
+from fer.atomic_io import replacing
 
 NOBODY = "picture:"  # begins what stands for the person of a picture of whom nothing is known
 LOGIT = "logit_"  # prefix of the logit columns; the classes are read off them, in order

@@ -2,7 +2,7 @@
 
 McNemar's and Cochran's tests take pictures for independent, which those of one person are not, and
 hold for the trained models at hand, seed by seed. What is claimed rests on the paired bootstrap
-(`fer.evaluate.interval`); these show whether a claim hangs on it.
+(`fer.evaluate.intervals`); these show whether a claim hangs on it.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.evaluate.bootstrap import SEEDS_NEEDED, Draws, generator
-from fer.evaluate.interval import (
+from fer.evaluate.intervals import (
     LEVEL,
     SEEDS_AND_TEST,
     TEST_SAMPLING,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 
 StageMap = Mapping[str, Sequence[str]]
 """Stage name -> paths of submodules, or of parameters that lie in no layer (the position embedding

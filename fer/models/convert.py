@@ -1,7 +1,7 @@
 """Checkpoints of others to weights files of ours, which say which model they are.
 
-Reading a stranger's file is `fer.models.foreign`; starting a run from a file of either kind is
-`fer.models.weights`.
+Reading a stranger's file is `fer.models.checkpoint_import`; starting a run from a file of either
+kind is `fer.models.weights`.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fer.checksums import sha_of
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models import registry
+from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
-from fer.models.foreign import read_foreign
 from fer.models.weights import LoadReport, load_state, save_weights
 
 KNOWN_CLASSES = {

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fer.atomic_io import replacing
 from fer.errors import CallerError, choices
+from fer.models.checkpoint_import import STATE_KEY, read_foreign, to_original
 from fer.models.classifier import Classifier
-from fer.models.foreign import STATE_KEY, read_foreign, to_original
 from fer.models.registry import build
 from fer.models.weights import identity_of, load_model, load_state, save_weights
-from fer.publish import replacing
 
 TOLERANCE = 1e-4  # of the largest logit: other kernels add in another order
 BATCH = torch.export.Dim("batch", min=1, max=4096)

@@ -14,11 +14,11 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from fer.atomic_io import replacing
 from fer.checksums import beside, check_beside, sha_of, write_beside
 from fer.config.load import block_names, load_backbone
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError
-from fer.publish import replacing
 
 CHUNK = 1 << 20  # bytes
 SECONDS = 30  # without an answer

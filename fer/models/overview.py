@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fer.checksums import check_beside
 from fer.config.load import block_names, load_backbone
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models.registry import build
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fer.config.schema import Backbone
+from fer.config.run import Backbone
 from fer.errors import CallerError, choices
 from fer.models import architectures
 from fer.models.classifier import Classifier, StageMap

@@ -1,7 +1,7 @@
 """Weights in and out: our files, which carry their preprocessing, and what loading left out.
 
-Not for checkpoints of a run in progress (`fer.engine`), and not for parsing what others wrote
-(`fer.models.foreign`).
+Not for checkpoints of a run in progress (`fer.train`), and not for parsing what others wrote
+(`fer.models.checkpoint_import`).
 """
 
 import json
@@ -16,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fer.config.schema import Backbone
+from fer.atomic_io import replacing
+from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models import registry
+from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
-from fer.models.foreign import read_foreign
-from fer.publish import replacing
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer"  # one key only: safetensors writes several in no fixed order

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fer.evaluate.bootstrap import Draws, draw, tabulate
-from fer.evaluate.ensemble import greedy, mean_of
-from fer.evaluate.interval import Interval, interval_of
+from fer.evaluate.ensembles import greedy, mean_of
+from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import Predictions
-from fer.report.analyse import Analysis, Config, gap_draws
-from fer.report.read.collect import Gathered, ReportRun
+from fer.report.analysis import Analysis, Config, gap_draws
+from fer.report.read.load import Gathered, ReportRun
 
 MOST_NAMED = 6  # runs, in a note
 SEEDS, ALL, GREEDY = "its seeds", "all runs", "greedy on validation"

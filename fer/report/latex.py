@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fer.evaluate.interval import Interval
-from fer.report.analyse import Analysis, Config
+from fer.evaluate.intervals import Interval
+from fer.report.analysis import Analysis, Config
 
 DRAWN = "The pictures are drawings, no evidence about people."
 LINES = 40  # of a table that fits on a page; more make several

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from fer.report.answer import DRAWINGS
-from fer.report.contents import Contents, Gallery
 from fer.report.failures import Failure
-from fer.report.listing import Field, Listing
+from fer.report.summary import DRAWINGS
+from fer.report.table_model import Field, Listing
+from fer.report.view_model import Contents, Gallery
 
 MOST_NAMED = 12  # pictures that are not here
 

@@ -5,8 +5,8 @@ from importlib.metadata import version
 from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED
 from fer.evaluate.calibration import CALIBRATION_BINS
 from fer.evaluate.power import POWER
-from fer.report.across import MOST_COMPARED
-from fer.report.analyse import FEW_PICTURES, Analysis
+from fer.report.analysis import FEW_PICTURES, Analysis
+from fer.report.overall import MOST_COMPARED
 from fer.report.read.provenance import Provenance
 
 COMPUTED_WITH = ("numpy", "scipy", "scikit-learn", "statsmodels")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fer.evaluate.bootstrap import Draws
-from fer.evaluate.interval import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.significance import improvement, middle_mean
-from fer.report.analyse import Cell
+from fer.report.analysis import Cell
 
 METRIC = "uar"
 

@@ -6,10 +6,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fer.report.answer import DRAWINGS
-from fer.report.build import ReportSummary
-from fer.report.contents import Contents
-from fer.report.words import count
+from fer.report.build_report import ReportSummary
+from fer.report.formatting import count
+from fer.report.summary import DRAWINGS
+from fer.report.view_model import Contents
 
 MOST_ROWS = 40  # configurations
 WIDE = 110  # columns from which value and interval fit on one line

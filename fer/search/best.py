@@ -12,10 +12,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from fer.atomic_io import write_json, write_text, yaml_text
 from fer.config.load import BLOCK_FOLDERS, apply
 from fer.config.search import Search
-from fer.publish import write_json, write_text, yaml_text
-from fer.search.record import Entry, Record, best_first
+from fer.search.trial_record import Entry, Record, best_first
 
 FILE = "best.yaml"
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fer.study.lease import LeaseTaken
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
 
 
 def say_stopped(folder: RunFolder) -> None:

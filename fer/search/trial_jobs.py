@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.cluster.arrays import make_arrays
-from fer.cluster.estimate import History
 from fer.cluster.submit import SCRIPTS, Submitter, max_array_size, submitting
-from fer.config.places import REPOSITORY
+from fer.cluster.time_estimate import History
+from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
 from fer.config.search import TrialResources
 from fer.config.study import Resources
-from fer.search.trials import Trial
-from fer.study.contents import Contents
-from fer.study.jobs import read_queue
-from fer.study.look import Queue, look
+from fer.search.trial_runs import Trial
+from fer.study.inputs import Contents
 from fer.study.plan import plan
+from fer.study.queue_view import Queue, look
+from fer.study.run_folder import Store
+from fer.study.slurm_jobs import read_queue
 from fer.study.snapshot import snapshot
-from fer.study.store import Store
 
 
 def wanted_by(trial: TrialResources) -> Resources:

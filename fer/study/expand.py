@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fer.config.identity import ids
 from fer.config.load import Resolved, apply, locate, read_based, resolve
-from fer.config.schema import Inputs, RunConfig
+from fer.config.run import Inputs, RunConfig
+from fer.config.run_id import ids
 from fer.config.study import Study
-from fer.config.tree import Tree
+from fer.config.yaml_io import Tree
 from fer.errors import CallerError
 from fer.study.collector import collector_paused
 

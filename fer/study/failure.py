@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fer.study.jobs import identity_of_process
-from fer.study.store import RunFolder
+from fer.study.run_folder import RunFolder
+from fer.study.slurm_jobs import identity_of_process
 
 
 def publish_failure(folder: RunFolder, error: str, trace: str = "") -> None:

@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 
+from fer.atomic_io import read_json, write_json
 from fer.boot import boot_id
 from fer.locks import locked
-from fer.publish import read_json, write_json
-from fer.study.jobs import (
+from fer.study.slurm_jobs import (
     JobIdentity,
     Jobs,
     identity_of_process,

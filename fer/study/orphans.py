@@ -1,18 +1,18 @@
 """Jobs in the queue for runs that no study wants any more: it was edited after they were submitted.
 
-Reads only; `fer.cluster.control` cancels them.
+Reads only; `fer.cluster.cancel` cancels them.
 """
 
 from contextlib import suppress
 from pathlib import Path
 
-from fer.publish import read_json
-from fer.study.folder import StudyFolder
-from fer.study.jobs import Job, user_name
-from fer.study.look import Queue
-from fer.study.store import RunFolder, Store
+from fer.atomic_io import read_json
+from fer.study.queue_view import Queue
+from fer.study.run_folder import RunFolder, Store
+from fer.study.slurm_jobs import Job, user_name
+from fer.study.status import Row
+from fer.study.study_folder import StudyFolder
 from fer.study.submission import SCRIPTS, Submission
-from fer.study.table import Row
 
 
 def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:

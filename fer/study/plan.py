@@ -1,6 +1,6 @@
 """What is left to do for each run of a study, given what is on disk. Pure.
 
-Reading the disk is `fer.study.look`, carrying the plan out is `fer.cluster`.
+Reading the disk is `fer.study.queue_view`, carrying the plan out is `fer.cluster`.
 """
 
 from collections.abc import Mapping, Sequence

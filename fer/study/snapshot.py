@@ -16,8 +16,8 @@ from typing import Any
 import xxhash
 from pathspec import GitIgnoreSpec
 
+from fer.atomic_io import building_folder, read_json, write_json
 from fer.errors import CallerError
-from fer.publish import building_folder, read_json, write_json
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"

@@ -16,12 +16,12 @@ from typing import Any
 
 import xxhash
 
+from fer.atomic_io import read_json, write_json
 from fer.config.load import dump
-from fer.config.schema import Data
+from fer.config.run import Data
 from fer.config.validate import validate
-from fer.publish import read_json, write_json
-from fer.study.jobs import NEVER_SATISFIED, JobIdentity, Jobs
 from fer.study.plan import Step
+from fer.study.slurm_jobs import NEVER_SATISFIED, JobIdentity, Jobs
 
 SCHEMA = 1
 SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fer.atomic_io import read_json
 from fer.errors import CallerError
-from fer.publish import read_json
 from fer.study.expand import Kind
 
 

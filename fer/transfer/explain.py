@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from rich.table import Table
 
-from fer.config import lengths
+from fer.config import epochs as lengths
 from fer.config.recipe import Phase
-from fer.config.schema import RunConfig
+from fer.config.run import RunConfig
 from fer.models.registry import build
 from fer.transfer.phases import check_recipe, describe_phase
 

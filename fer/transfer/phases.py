@@ -1,6 +1,6 @@
 """What trains in a phase of a recipe, and how fast.
 
-Not for how long or on which schedule: that is `fer.engine`. Nothing here imports torch when the
+Not for how long or on which schedule: that is `fer.train`. Nothing here imports torch when the
 module is loaded, so that recipes can be checked on a login node.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from fer.config.recipe import Phase, Recipe
-    from fer.config.schema import Optim
+    from fer.config.run import Optim
     from fer.models.classifier import Classifier
 
 

@@ -74,7 +74,7 @@ def leave_out_figures(build) -> None:
         build._figures = lambda *_: {}
 
 
-PATCHES = {"fer.engine.train": patch, "fer.report.build": leave_out_figures}
+PATCHES = {"fer.train.trainer": patch, "fer.report.build_report": leave_out_figures}
 
 
 class Hook(importlib.abc.MetaPathFinder):

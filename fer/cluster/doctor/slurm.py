@@ -10,11 +10,11 @@ from pathlib import Path
 from fer.cluster.arrays import JobArray, Shape
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
 from fer.cluster.profile import profile_file
-from fer.cluster.script import array_script
+from fer.cluster.sbatch import array_script
 from fer.cluster.submit import max_array_size, outside, site_of
 from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
-from fer.study.jobs import ask
+from fer.study.slurm_jobs import ask
 
 TOOLS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 SHORT_SIGNAL = 60  # seconds; a large checkpoint on a busy disk takes longer

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.schema import Mix
-from fer.data.augment.samples import Floats, Samples
+from fer.config.run import Mix
+from fer.data.augment.random_numbers import Floats, Samples
 from fer.data.hashing import splitmix_words
 
 TRIES = 64  # draws for one share: at alpha 2 one sample in 100,000 needs more, and is halved

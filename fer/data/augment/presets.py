@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.schema import PASSES
+from fer.config.run import PASSES
 from fer.data.augment import noise
-from fer.data.augment.motion import Motion, move_all, move_each
-from fer.data.augment.photo import Photo, develop
-from fer.data.augment.samples import Floats, Samples
-from fer.data.augment.trivial import one_of_many
+from fer.data.augment.geometric import Motion, move_all, move_each
+from fer.data.augment.photometric import Photo, develop
+from fer.data.augment.random_numbers import Floats, Samples
+from fer.data.augment.trivial_augment import one_of_many
 from fer.data.buffers import Buffers
 
 LIGHT_SHIFT = 0.08  # of the side

@@ -3,7 +3,7 @@
 The atlas is drawn once for a picture size, with some masks of each style in slightly different
 poses over a template's face. Which mask a sample gets, whether mirrored and how far moved is a
 function of (seed, epoch, uid, pass), as all augmentation is. For faces whose landmarks differ
-from picture to picture write a masked twin instead (`fer.data.masks.twin`).
+from picture to picture write a masked twin instead (`fer.data.masks.masked_copy`).
 """
 
 from dataclasses import dataclass, fields
@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.schema import Masks
-from fer.data.augment.samples import Samples
+from fer.atomic_io import replacing
+from fer.config.run import Masks
+from fer.data.augment.random_numbers import Samples
 from fer.data.hashing import key, text_word
 from fer.data.masks.landmarks import Points, template
 from fer.data.masks.render import (
@@ -30,7 +31,6 @@ from fer.data.masks.render import (
 )
 from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
-from fer.publish import replacing
 
 ATLAS_VERSION = 1  # raised when any mask looks different, with `Masks.drawing`
 PER_STYLE = 12

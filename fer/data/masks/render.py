@@ -1,7 +1,7 @@
 """Draw a mask for a face whose landmarks are known, and lay it over the picture.
 
 Drawn as small quadrilaterals from back to front at twice the size, then halved. Not for whole
-sets (`fer.data.masks.twin`) and not for batches (`fer.data.masks.atlas`).
+sets (`fer.data.masks.masked_copy`) and not for batches (`fer.data.masks.atlas`).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer.data.masks.head import EAR, Array, Camera, camera_of
+from fer.data.masks.geometry import EAR, Array, Camera, camera_of
 from fer.data.masks.landmarks import Points
 from fer.data.masks.sheet import brightness, normals, surface
 from fer.data.masks.styles import Mask

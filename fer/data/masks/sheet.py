@@ -1,7 +1,7 @@
 """The surface of a worn mask over a mean head, and how that is lit.
 
 A mask is a sheet with coordinates u from -1 (the viewer's left) to 1 and v from 0 (its upper edge)
-to 1 (its lower edge). Lengths are head units, see `fer.data.masks.head`. Not for colours
+to 1 (its lower edge). Lengths are head units, see `fer.data.masks.geometry`. Not for colours
 (`fer.data.masks.styles`), nor for pixels (`fer.data.masks.render`).
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.data.masks.head import Array, face_depth, half_width
+from fer.data.masks.geometry import Array, face_depth, half_width
 
 OFF_THE_SKIN = 0.03
 NOSE_BRIDGE_WIDTH, CLOTH_WIDTH = 0.17, 0.52

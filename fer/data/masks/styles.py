@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.data.masks.head import Array
+from fer.data.masks.geometry import Array
 from fer.data.masks.sheet import Cut, Fit
 from fer.data.masks.texture import RGB, line, mix, opaque, plain, spots, step
 from fer.errors import CallerError, choices

@@ -5,7 +5,7 @@ All work on arrays of points (...,) with colours (..., 3) in 0...255.
 
 import numpy as np
 
-from fer.data.masks.head import Array
+from fer.data.masks.geometry import Array
 
 RGB = tuple[int, int, int]
 

@@ -3,7 +3,7 @@
 Pham, Vu and Tran, "Facial Expression Recognition Using Residual Masking Network", ICPR 2020.
 State-dict keys are those of the original implementation (github.com/phamquiluan/
 ResidualMaskingNetwork) without its aliases, so that checkpoints move both ways:
-see `alias_of` and `fer.models.foreign`.
+see `alias_of` and `fer.models.checkpoint_import`.
 """
 
 import re

@@ -9,9 +9,9 @@ colours so that the figures follow its light and dark theme.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer.evaluate.interval import Interval
-from fer.report.analyse import Analysis, Config
-from fer.report.words import count
+from fer.evaluate.intervals import Interval
+from fer.report.analysis import Analysis, Config
+from fer.report.formatting import count
 
 if TYPE_CHECKING:  # matplotlib takes half a second: only those who draw pay for it
     from matplotlib.axes import Axes

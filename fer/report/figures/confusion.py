@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer.report.analyse import Analysis, Cell
+from fer.report.analysis import Analysis, Cell
 from fer.report.figures.canvas import INK, blank, fitted, paired
-from fer.report.words import count
+from fer.report.formatting import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer.publish import replacing, write_text
+from fer.atomic_io import replacing, write_text
 from fer.report.figures.canvas import INK, LINE, MUTED, OKABE_ITO, PAPER
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import numpy as np
 
 from fer.evaluate.calibration import Reliability, reliability
 from fer.evaluate.metrics import log_probabilities
-from fer.report.analyse import Analysis
-from fer.report.answer import comparable
+from fer.report.analysis import Analysis
 from fer.report.figures.canvas import INK, MARKERS, MUTED, OKABE_ITO, blank, cycle, paired, plain
-from fer.report.read.collect import Gathered
-from fer.report.words import count
+from fer.report.formatting import count
+from fer.report.read.load import Gathered
+from fer.report.summary import comparable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer.data.audit import thumbnail
+from fer.data.decode import thumbnail
 from fer.evaluate.predictions import Predictions
-from fer.report.read.collect import Measured
+from fer.report.read.load import Measured
 
 SHOWN = 24
 

@@ -1,15 +1,15 @@
 """Pages as one HTML file each: everything inside, so that they work offline and can be mailed.
 
-The looks are in the templates and in `page.css`; the sentences are in `fer.report.contents` and
-`fer.search.report.build`.
+The looks are in the templates and in `page.css`; the sentences are in `fer.report.view_model` and
+`fer.search.report.search_page`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer.report.answer import DRAWINGS
-from fer.report.contents import Contents
+from fer.report.summary import DRAWINGS
+from fer.report.view_model import Contents
 
 MOST_NOTES, MOST_ERRORS = 200, 40  # that are read on a page; report.md has all
 HERE = Path(__file__).parent

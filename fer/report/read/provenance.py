@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fer.report.read.collect import ReportRun
-from fer.report.read.memory import Memory
-from fer.report.read.settings import mapping, settings
-from fer.report.words import count
+from fer.report.formatting import count
+from fer.report.read.load import ReportRun
+from fer.report.read.report_cache import Memory
+from fer.report.read.run_settings import mapping, settings
 
 DIRTY = " with uncommitted changes"
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")

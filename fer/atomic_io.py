@@ -1,0 +1,140 @@
+"""Write files so that a reader sees the old content or the new one, never a part of it.
+
+For small files and for folders that become visible at once. Not for append-only files, which
+are cut back on resume instead (`fer.train.run_logger`).
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
+                    r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
+
+
+class _Dumper(_SafeDumper):
+    """Puts quotes around words that would be read as numbers, such as the run id `44e7700000`."""
+
+
+def know_floats(kind: Any) -> None:
+    """Have a loader or a dumper take for a float what YAML 1.2 does, so `1e-4` too."""
+    kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+know_floats(_Dumper)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside `path` that no other process on any node uses."""
+    return path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield a temporary path; when the block ends well, rename it to `path`, else remove it.
+
+    Args:
+        path: the file to publish; its folder is made when it is missing. Its mode is what the umask
+            leaves of 0666, whatever a library that writes it makes of that.
+        durable: fsync the file and its folder, for what would cost work to lose.
+    """
+    with _publishing(path, durable) as (temporary, _):
+        yield temporary
+
+
+def write_text(path: Path, text: str, durable: bool = False) -> None:
+    """Publish `text` (UTF-8) at `path`."""
+    with (_publishing(path, durable) as (_, handle),
+          open(handle, "w", encoding="utf-8", closefd=False) as file):
+        file.write(text)
+
+
+@contextmanager
+def _publishing(path: Path, durable: bool) -> Iterator[tuple[Path, int]]:
+    """Yield a temporary path and the descriptor of the empty file that was created there.
+
+    Where others may write in the folder, one of them may have put a link there: none is followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        temporary.unlink(missing_ok=True)  # of a process that had our pid and died
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        try:
+            yield temporary, handle
+            asked, written = os.fstat(handle).st_mode, os.lstat(temporary).st_mode
+        finally:
+            os.close(handle)
+        if stat.S_ISREG(written) and written != asked:  # safetensors puts a file of its own there
+            os.chmod(temporary, stat.S_IMODE(asked))
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any, durable: bool = False) -> None:
+    """Publish `content` as indented JSON; NaN is refused because no other reader accepts it."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", durable)
+
+
+def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
+    """Publish `content` as block-style YAML in the given key order."""
+    write_text(path, yaml_text(content, default_flow_style=None, width=100), durable)
+
+
+def yaml_text(content: Any, **style: Any) -> str:
+    """Return `content` as YAML that is read as what it was, in the given key order."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **style))
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def building_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes `path` when the block ends well.
+
+    Where another process published `path` meanwhile, its folder stays and ours is removed:
+    the content is a function of the name wherever this is used.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""The environment of one rank of several, from what SLURM or submitit says of it. Pure.
+
+It has to be there before anything of Accelerate is made. CUDA_VISIBLE_DEVICES is left as it is:
+every rank sees the job's GPUs on its node and takes the one of its local rank; where SLURM shows
+each task its own GPU only (`--gpus-per-task`), that is number 0.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from zlib import crc32
+
+from fer.study.slurm_jobs import restart_of_process
+
+FIRST_PORT, PORTS = 12_000, 20_000  # below 32768, where the ephemeral ports begin
+
+
+def slurm_ranks(
+    environment: Mapping[str, str], resolves: Callable[[str], bool] | None = None
+) -> dict[str, str]:
+    """Return the variables of torch.distributed for a task of `srun`; none for a single task.
+
+    Args:
+        environment: of the task.
+        resolves: whether a host name has an address; as the system says where None.
+    """
+    world = int(environment["SLURM_NTASKS"])
+    if world == 1:
+        return {}
+    nodes = int(environment["SLURM_JOB_NUM_NODES"])
+    first = _first_host(environment["SLURM_JOB_NODELIST"])
+    known = (resolves or _resolves)(first)
+    return {
+        "RANK": environment["SLURM_PROCID"], "LOCAL_RANK": _local_rank(environment),
+        "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world // nodes),
+        # the node's name need not resolve; where srun runs is the first node of the job
+        "MASTER_ADDR": first if known else environment["SLURM_LAUNCH_NODE_IPADDR"],
+        "MASTER_PORT": environment.get("FER_PORT") or str(job_port(environment)),
+    }
+
+
+def job_port(environment: Mapping[str, str]) -> int:
+    """Return the port that a start of a job tries first; no two starts near in time have one."""
+    restart = restart_of_process(environment)
+    cluster = crc32(environment.get("SLURM_CLUSTER_NAME", "").encode())
+    return FIRST_PORT + (cluster + int(environment["SLURM_JOB_ID"]) * 31 + restart) % PORTS
+
+
+def free_port_from(first: int) -> int:
+    """Return the first port from `first` on, in the range of jobs, that nobody here listens on."""
+    for step in range(PORTS):
+        port = FIRST_PORT + (first - FIRST_PORT + step) % PORTS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    return first
+
+
+def _local_rank(environment: Mapping[str, str]) -> str:
+    local = int(environment["SLURM_LOCALID"])
+    visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return str(local % len(visible) if visible else local)
+
+
+def _first_host(nodes: str) -> str:
+    """Return the first name of a node list such as `n[03-05,9],m1`."""
+    prefix, bracket, rest = nodes.partition("[")
+    if not bracket or "," in prefix:
+        return prefix.split(",")[0]
+    inside, _, suffix = rest.partition("]")
+    return prefix + inside.split(",")[0].split("-")[0] + suffix.split(",")[0]
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def local_ranks(rank: int, world: int, port: int) -> dict[str, str]:
+    """Return the same for one of several processes on this machine; none for a single one."""
+    if world == 1:
+        return {}
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+if __name__ == "__main__":  # asked by the batch script, which runs on the node of the first rank
+    print(free_port_from(job_port(os.environ)))

@@ -1,0 +1,181 @@
+"""The batch script of an array job, as text: what a run needs, as a profile wants it said. Pure."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from submitit.slurm.slurm import _make_sbatch_string
+
+from fer import CODE_GONE
+from fer.cluster.arrays import JobArray, Ref, Shape
+from fer.config.profile import Profile
+from fer.study.snapshot import import_folder
+
+ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
+JOB_LOG = "%j_%t.log"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where jobs find things; the same for all scripts of a submission.
+
+    Attributes:
+        study: name of the study.
+        code: the snapshot that jobs run.
+        python: command that starts Python on a node.
+        places: FER_HOME, FER_DATA and FER_CACHE.
+    """
+
+    study: str
+    code: Path
+    python: str
+    places: Mapping[str, str] = field(default_factory=dict)
+
+
+def array_script(
+    array: JobArray, folder: Path, comment: str, profile: Profile, site: Site,
+    ids: Mapping[int, str],
+) -> str:
+    """Return the batch script of an array job.
+
+    Args:
+        folder: of the submission; logs go there too.
+        comment: by which the launcher finds the job again.
+        ids: array number -> job id, or what stands for one that is not known yet.
+    """
+    command = f"{_python(site)} -m fer.cluster.worker {shlex.quote(str(folder))}"
+    parameters = {
+        "array": f"{array.indices}%{min(len(array.jobs), profile.array_parallelism)}",
+        "signal": f"USR2@{profile.signal_delay}",  # to the tasks, not to the shell
+        **_dependency(array, ids),
+    }
+    teardown = [
+        "code=$?",
+        # a rank that died without a word: has it to be started again?
+        f'[ "$code" -eq 0 ] || {command} --ended "$code"',
+        'exit "$code"']
+    return _text(f"fer-{site.study}", _pattern(folder, ARRAY_LOG), comment, array.shape, profile,
+                 site, command, parameters, teardown)
+
+
+def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str) -> str:
+    """Return the script of the job that makes the report when all others have ended, in any way."""
+    command = f"{_python(site)} launch/report.py {shlex.quote(site.study)} --after-jobs"
+    parameters: dict[str, Any] = {"dependency": f"afterany:{after}"} if after else {}
+    if profile.report_partition:
+        parameters["partition"] = profile.report_partition
+    shape = Shape(nodes=1, ranks=1, gpus=False, threads=1, minutes=60)
+    return _text(f"fer-{site.study}-report", _pattern(folder, JOB_LOG), comment, shape, profile,
+                 site, command, parameters, [])
+
+
+def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
+    """Return the script of a job in which a search runs: one task on each node.
+
+    Args:
+        folder: of the submission, with what was asked for in it; logs go there too.
+    """
+    command = f"{_python(site)} -m fer.search.search_worker {shlex.quote(str(folder))}"
+    parameters: dict[str, Any] = {"signal": f"USR2@{profile.signal_delay}"}
+    if shape.nodes > 1:
+        parameters["exclusive"] = True  # a Ray takes ports and cores of its nodes
+    return _text(f"fer-{site.study}", _pattern(folder, JOB_LOG), comment, shape, profile, site,
+                 command, parameters, ["exit $?"])
+
+
+def _pattern(folder: Path, name: str) -> str:
+    """Return a log's path as SLURM takes it, in which a percent sign of a folder is doubled."""
+    return f"{str(folder).replace('%', '%%')}/{name}"
+
+
+def _of_first_rank(log: str) -> str:
+    """Return the log of the batch script, which is that of the first rank; `%t` is its rank."""
+    folder, _, name = log.rpartition("/")
+    return f"{folder}/{name.replace('%t', '0')}"
+
+
+def _text(
+    name: str, log: str, comment: str, shape: Shape, profile: Profile, site: Site, command: str,
+    parameters: Mapping[str, Any], teardown: list[str],
+) -> str:
+    more: dict[str, Any] = {
+        "requeue": True, "kill-on-invalid-dep": "yes", "output": _of_first_rank(log),
+        **_gpus(shape, profile), **profile.sbatch, **parameters}
+    if profile.reservation:
+        more["reservation"] = profile.reservation
+    srun = shlex.join(["srun", "--unbuffered", f"--output={log}", *_srun(shape, profile)])
+    return str(_make_sbatch_string(
+        command=f"{srun} {command}", use_srun=False, folder=site.code, job_name=name,
+        comment=comment, wckey=None,  # type: ignore[arg-type]
+        time=shape.minutes, nodes=shape.nodes, ntasks_per_node=shape.ranks,
+        cpus_per_task=_cores(shape, profile), partition=profile.partition,
+        account=profile.account, qos=profile.qos, constraint=profile.constraint,
+        exclude=profile.exclude, mem=_memory(shape, profile), stderr_to_stdout=True,
+        additional_parameters=more, setup=_setup(shape, profile, site), teardown=teardown or None))
+
+
+def _cores(shape: Shape, profile: Profile) -> int:
+    return max(shape.threads, profile.cpus_per_gpu * shape.gpus_a_rank if shape.gpus else 1)
+
+
+def _memory(shape: Shape, profile: Profile) -> str | None:
+    if profile.memory or not profile.memory_per_gpu:
+        return profile.memory
+    gpus = shape.ranks * shape.gpus_a_rank
+    return f"{int(profile.memory_per_gpu[:-1]) * gpus}{profile.memory_per_gpu[-1]}"
+
+
+def _gpus(shape: Shape, profile: Profile) -> dict[str, str]:
+    if not shape.gpus or profile.gpu_request == "none":
+        return {}
+    kind = f"{profile.gpu_type}:" if profile.gpu_type else ""
+    gpus = shape.ranks * shape.gpus_a_rank
+    return {"gpus_per_node": {"gpus-per-node": f"{kind}{gpus}"},
+            "gres": {"gres": f"gpu:{kind}{gpus}"},
+            "gpus_per_task": {"gpus-per-task": f"{kind}{shape.gpus_a_rank}"}}[profile.gpu_request]
+
+
+def _srun(shape: Shape, profile: Profile) -> list[str]:
+    # srun does not inherit the cores; a rank that dies must end the others
+    return [f"--cpus-per-task={_cores(shape, profile)}", "--kill-on-bad-exit=1", *profile.srun]
+
+
+def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
+    exports = {
+        **profile.environment, **site.places, "PYTHONPATH": str(import_folder(site.code)),
+        "OMP_NUM_THREADS": str(shape.threads), "FER_MAX_RESTARTS": str(profile.max_restarts)}
+    if profile.network_interface:
+        exports |= {name: profile.network_interface
+                    for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")}
+    if profile.scratch:
+        exports["FER_SCRATCH"] = profile.scratch
+    lines = [f"export {name}={quoted(value)}" if name in (*profile.environment, "FER_SCRATCH")
+             and name not in site.places else f"export {name}={shlex.quote(value)}"
+             for name, value in exports.items()]
+    # the signal that asks to leave is for Python: the shell has to outlive it
+    several = shape.nodes * shape.ranks > 1
+    gone = f"{site.code}: {CODE_GONE}"
+    return ["trap : TERM", *profile.setup, *lines,
+            f"cd {shlex.quote(str(site.code))} || {{ echo {shlex.quote(gone)} >&2; exit 1; }}",
+            *([f"export FER_PORT=$({_python(site)} -m fer.cluster.dist_env)"] if several else [])]
+
+
+def _python(site: Site) -> str:
+    """Return what starts Python with the snapshot's `fer`, and with nothing else of a folder."""
+    return f"{site.python} -u {shlex.quote(str(site.code / 'fer/safe_path.py'))}"
+
+
+def quoted(value: str) -> str:
+    """Return a value of a profile for the shell: variables in it are those of the node."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
+    return f'"{escaped}"'
+
+
+def _dependency(array: JobArray, ids: Mapping[int, str]) -> dict[str, str]:
+    if array.corresponds is not None:
+        return {"dependency": f"aftercorr:{ids[array.corresponds]}"}
+    names = [f"{ids[ref.array]}_{ref.index}" if isinstance(ref, Ref) else ref
+             for ref in array.after]
+    return {"dependency": "afterok:" + ":".join(names)} if names else {}

@@ -1,0 +1,127 @@
+"""How long runs will take, from runs of the same backbone and size that were measured before.
+
+Where nothing was measured it says so: no guess. A simulated schedule turns the runs' times into the
+time until the last one ends.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from statistics import median
+
+from fer.atomic_io import read_json
+from fer.cluster.arrays import JobArray
+from fer.config.epochs import trained_epochs
+from fer.config.run import PASSES, RunConfig
+from fer.study.expand import Run
+from fer.study.inputs import Contents
+from fer.study.run_folder import RunFolder, Store
+
+MOST_READ = 8  # measured runs looked at for one backbone, the first by name
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished run: how many seconds a step took, and what it was."""
+
+    config: RunConfig
+    config_id: str
+    seconds: float
+    steps: int
+    ranks: int
+
+
+class History:
+    """What earlier runs in a store took on as many ranks."""
+
+    def __init__(self, store: Store, contents: Contents, ranks: int = 1) -> None:
+        self.store, self.contents, self.ranks = store, contents, ranks
+        self._by_backbone: dict[str, list[Measured]] = {}
+
+    def seconds(self, run: Run) -> float | None:
+        """Return how many seconds a run will take; None where nothing like it was measured."""
+        found = self.like(run)
+        if not found:
+            return None
+        same = [one.seconds for one in found if one.config_id == run.config_id]
+        if same:
+            return median(same)
+        return median(one.seconds / one.steps for one in found) * self.steps(run.config)
+
+    def like(self, run: Run) -> list[Measured]:
+        """Return measured runs of the same backbone, size, batch, precision and ranks."""
+        return [one for one in self._measured(run.config.backbone.name)
+                if one.ranks == self.ranks and _kind(one.config) == _kind(run.config)]
+
+    def steps(self, config: RunConfig) -> int:
+        """Return the optimiser steps of a run that nothing stops early."""
+        pictures = sum(self.contents.pictures(f"{name}/train", config.data)
+                       for name in config.train_sets)
+        epochs = trained_epochs(config)
+        return epochs * ceil(pictures * PASSES[config.train.augment] / config.train.batch_size)
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self.store.names):
+            found[name.split("-")[0]].append(name)
+        return found
+
+    def _measured(self, backbone: str) -> list[Measured]:
+        if backbone not in self._by_backbone:
+            names = [name for name in self._names[backbone.split("-")[0]]
+                     if name.startswith(f"{backbone}-")]
+            folders = (RunFolder(self.store.runs / name) for name in names)
+            done = (one for folder in folders if (one := _read(folder)) is not None)
+            self._by_backbone[backbone] = [
+                one for _, one in zip(range(MOST_READ), done, strict=False)]
+        return self._by_backbone[backbone]
+
+
+def _read(folder: RunFolder) -> Measured | None:
+    status = folder.status()
+    if status.state != "done" or status.seconds <= 0 or status.step <= 0:
+        return None
+    try:
+        ranks = int(read_json(folder.path / "env.json")["world_size"])
+    except (OSError, ValueError, KeyError):
+        return None
+    if folder.config.recipe.combine is not None:  # its steps are other steps
+        return None
+    return Measured(folder.config, str(folder.submitted.get("config_id", "")), status.seconds,
+                    status.step, ranks)
+
+
+def _kind(config: RunConfig) -> tuple[object, ...]:
+    """Return what the time of a step depends on most."""
+    backbone, compute = config.backbone, config.compute
+    return (backbone.arch, str(backbone.options), backbone.input_size, config.train.batch_size,
+            config.train.micro_batch, compute.precision, compute.device)
+
+
+def makespan(arrays: Sequence[JobArray], seconds: Callable[[Run], float], slots: int) -> float:
+    """Return when the last job ends if `slots` jobs run at a time, in seconds.
+
+    Jobs start in the order of submission, each when a slot is free and what it waits for has
+    ended, as SLURM does for jobs of one priority.
+    """
+    ended: dict[tuple[int, int], float] = {}
+    free = [0.0] * slots
+    heapq.heapify(free)
+    for array in arrays:
+        for index in sorted(array.jobs):
+            ready = max((ended[other] for other in _before(array, index)), default=0.0)
+            start = max(ready, heapq.heappop(free))
+            ended[array.number, index] = start + sum(
+                seconds(step.run) for step in array.jobs[index])
+            heapq.heappush(free, ended[array.number, index])
+    return max(ended.values(), default=0.0)
+
+
+def _before(array: JobArray, index: int) -> list[tuple[int, int]]:
+    if array.corresponds is not None:
+        return [(array.corresponds, index)]
+    return [(ref.array, ref.index) for ref in array.after if not isinstance(ref, str)]

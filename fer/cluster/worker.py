@@ -1,0 +1,96 @@
+"""What a job of SLURM runs: one task, that is one rank, of one job of an array.
+
+    srun ... python -u -m fer.cluster.worker SUBMISSION                   on every rank
+    python -u -m fer.cluster.worker SUBMISSION --ended CODE      once, when srun did not end with 0
+
+A signal sets a flag; the training loop sees it, all ranks save and leave together, and the first
+one has the job requeued where SLURM does not do that by itself.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fer.cluster.dist_env import slurm_ranks
+from fer.cluster.requeue import go_on_or_give_up, job_now, leave, refuse_restart
+from fer.config.paths import home
+from fer.study.run_folder import RunFolder
+from fer.study.slurm_jobs import restart_of_process
+from fer.study.submission import Submission, Work
+
+MAX_STALLS = 3
+PREEMPTING = (signal.SIGUSR2, signal.SIGTERM)
+
+
+class StopFlag:
+    """Up once this process was sent a signal that asks it to leave, or has lost its step daemon.
+
+    Children made by `fork` inherit the handler; only the process that made the flag reacts. A
+    process that outlives its step daemon is out of SLURM's sight, and its job would never end.
+    """
+
+    def __init__(self) -> None:
+        self.raised = False
+        self._owner, self._parent = os.getpid(), os.getppid()
+        for number in PREEMPTING:
+            signal.signal(number, self._raise)
+        signal.signal(signal.SIGCONT, signal.SIG_IGN)
+
+    def __call__(self) -> bool:
+        return self.raised or os.getppid() != self._parent
+
+    def _raise(self, number: int, frame: object) -> None:
+        if os.getpid() == self._owner:
+            self.raised = True
+            # reentrant, unlike print
+            os.write(2, f"got {signal.Signals(number).name}: saving and leaving\n".encode())
+
+
+def main(arguments: list[str]) -> int:
+    """Do the work of this job, or judge how it ended; returns the exit code."""
+    submission = Submission(Path(arguments[0]))
+    array, index = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
+    restart = restart_of_process()
+    os.environ |= {"FER_JOB": f"{array}_{index}", "FER_START": f"{array}_{index}.{restart}",
+                   "FER_COMMENT": submission.comment}
+    work = submission.work_of(int(index))
+    folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
+    if arguments[1:2] == ["--ended"]:
+        return go_on_or_give_up(folders, int(arguments[2]), submission.log(int(index), array))
+    if refuse_restart(folders, restart, first=os.environ["SLURM_PROCID"] == "0"):
+        return 1
+    return _train(folders, work)
+
+
+def _train(folders: list[RunFolder], work: Work) -> int:
+    stop = StopFlag()
+    os.environ.update(slurm_ranks(os.environ))
+    print(_greeting(), flush=True)
+    # imported here: the handlers are in place before the long imports begin
+    from fer.train.worker import Task, Terms
+    from fer.train.worker import work as work_on
+
+    tasks = [Task(folder.path, {split: work.splits[split] for split in splits}, work.data)
+             for folder, (_, splits) in zip(folders, work.runs, strict=True)]
+    outcomes = work_on(tasks, Terms(stop=stop, max_stalls=MAX_STALLS))
+    print(", ".join(f"{folder.name}: {outcome}"
+                    for folder, outcome in zip(folders, outcomes, strict=False)), flush=True)
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # the first rank knows what is on the disk; a network disk may lag behind here
+    if "preempted" in outcomes:
+        # a job that does not come back must not look well ended to those that depend on it
+        return 0 if leave(folders, job_now()) else 1
+    return 0 if all(folder.trained and not folder.gave_up for folder in folders) else 1
+
+
+def _greeting() -> str:
+    ranks = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    return (f"job {os.environ['FER_JOB']}, start {restart_of_process()}: "
+            f"rank {ranks[0]} of {ranks[1]} on {os.environ.get('SLURMD_NODENAME')}, local rank "
+            f"{os.environ.get('LOCAL_RANK', '0')}, "
+            f"GPUs {os.environ.get('CUDA_VISIBLE_DEVICES', 'none')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

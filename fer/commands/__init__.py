@@ -1,0 +1,1 @@
+"""One file a script of `launch/`: what the command does, once its arguments are parsed."""

@@ -1,0 +1,39 @@
+"""All checks in their order: this machine, the cluster, the disks, the study."""
+
+from collections.abc import Iterator
+
+from fer.cluster.doctor.file_systems import check_disk
+from fer.cluster.doctor.finding import Finding, ok
+from fer.cluster.doctor.hardware import check_machine
+from fer.cluster.doctor.offline_files import check_study
+from fer.cluster.doctor.slurm import check_slurm
+from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
+from fer.config.load import load_study
+from fer.config.paths import cache, home
+from fer.config.study import Resources
+
+
+def examine(study_file: str, cluster: str) -> Iterator[Finding]:
+    """Yield what is found, as it is found.
+
+    Args:
+        study_file: a study whose needs are looked at; empty for none.
+        cluster: a profile, `local`, or empty for the default.
+
+    Raises:
+        CallerError: there is no such profile or study.
+    """
+    place = cluster or default_cluster()
+    profile = None if place == LOCAL else load_profile(place)
+    study = load_study(study_file) if study_file else None
+    if profile is not None:
+        use_places(profile)
+    yield from check_machine()
+    if profile is not None:
+        yield from check_slurm(place, profile, study.resources if study else Resources())
+    else:
+        yield ok("cluster", "local: this machine; --cluster NAME looks at a profile")
+    yield from check_disk("FER_HOME", home())
+    yield from check_disk("FER_CACHE", cache())
+    if study is not None:
+        yield from check_study(study)

@@ -1,0 +1,256 @@
+"""Any model on any split, any time later: what `launch/evaluate.py` does.
+
+Models are trained runs, or weights files such as `launch/weights.py convert` makes of original
+checkpoints. What is there already for the present content of a split is not computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from rich.console import Console
+
+from fer.checksums import xxh3_of
+from fer.config.load import load_run
+from fer.config.paths import cache, data_root, home
+from fer.config.run import Data, RunConfig
+from fer.data.pack import Pack
+from fer.data.splits import original_of
+from fer.errors import CallerError, choices
+from fer.evaluate.predictions import DamagedFile, predictions_path, read_predictions
+from fer.models.weights import describe_weights, load_model
+from fer.study.disk_space import check_room
+from fer.study.inputs import Contents, build_pack
+from fer.study.lease import LeaseTaken
+from fer.study.run_folder import RunFolder, Store
+from fer.study.study_folder import read_study
+from fer.train.distributed import Session, leave_group, open_session
+from fer.train.error_analysis import Answers, print_answers, save_answers
+from fer.train.evaluate_run import PLAIN, Variant, answers_of, model_at, publish
+from fer.train.rank_failure import rank_and_world
+from fer.train.setup import source
+from fer.train.worker import Task, execute
+
+console = Console()
+MOST_NAMED = 20
+DIGITS = 10  # of a weights file's checksum, in its name
+BASE = "configs/base.yaml"  # whose data sets a weights file is measured on
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured.
+
+    Attributes:
+        names: run folders, names, ids, patterns, or weights files.
+        studies: whose trained runs to take as well.
+        splits: such as `real/test`.
+        data_file: a configuration whose data sets are used; empty takes each run's own.
+        variant: which checkpoint, and whether over fixed views.
+        show: the most pictures to list.
+        save: a folder for matrices and pictures; None writes none.
+    """
+
+    names: Sequence[str]
+    studies: Sequence[str]
+    splits: Sequence[str]
+    data_file: str
+    variant: Variant
+    show: int
+    save: Path | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure, and the folder for what it says: a run's own, or one made for it."""
+
+    name: str
+    config: RunConfig
+    folder: Path
+    run: RunFolder | None = None
+    weights: Path | None = None
+
+
+def measure_models(asked: Request) -> None:
+    """Evaluate models on splits and print metrics, confusion matrices and common mistakes."""
+    subjects = find_subjects(Store(home()), asked)
+    contents = Contents(data_root(), cache())
+    check_room(cache(), "FER_CACHE")
+    for split in asked.splits:
+        found = [_measure(subject, split, asked, contents) for subject in subjects]
+        if rank_and_world()[0] == 0:
+            answers = [Answers(subject.name, table, line) for subject, (table, line)
+                       in zip(subjects, found, strict=True)]
+            print_answers(split + asked.variant.suffix, answers, asked.show, console)
+            if asked.save is not None:
+                save_answers(asked.save, split + asked.variant.suffix, answers,
+                             subjects[0].config.data, console)
+    leave_group()
+
+
+def find_subjects(store: Store, asked: Request) -> list[Subject]:
+    """Return the models that are named.
+
+    Raises:
+        CallerError: a name that fits no trained run and no weights file, or nothing is named.
+    """
+    override = load_run(asked.data_file) if asked.data_file else None
+    files = [Path(name) for name in asked.names if Path(name).is_file()]
+    runs = find_runs(store, [name for name in asked.names if not Path(name).is_file()])
+    for study in asked.studies:
+        runs += [folder for entry, folder in read_study(store, study).runs(store)
+                 if entry.wanted and folder.trained]
+    if files and asked.variant.checkpoint != PLAIN.checkpoint:
+        raise CallerError(f"{files[0]}: a weights file has no checkpoints; leave --checkpoint out")
+    found = [_of_run(run, override) for run in {run.path: run for run in runs}.values()]
+    found += [_of_file(store, path, override or load_run(BASE)) for path in files]
+    if not found:
+        raise CallerError("nothing to evaluate: name trained runs, --study, or a weights file")
+    return found
+
+
+def _of_run(run: RunFolder, override: RunConfig | None) -> Subject:
+    config = run.config
+    if override is not None:
+        data = override.data.model_copy(update={"resplit": config.data.resplit})
+        config = config.model_copy(update={"data": data})
+    return Subject(run.name, config, run.path, run=run)
+
+
+def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
+    """Return a weights file as a model to measure; its own preprocessing and classes hold."""
+    about = describe_weights(path)
+    if about.classes != config.data.classes:
+        raise CallerError(f"{path}: has classes {choices(about.classes)}, the data sets "
+                          f"{choices(config.data.classes)}; --data names a configuration with "
+                          "its own data.classes")
+    config = config.model_copy(update={"backbone": about.backbone})
+    name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have one name
+    return Subject(name, config, store.home / "evaluations" / name, weights=path)
+
+
+def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
+    """Return the trained runs that are named by path, name, id or pattern.
+
+    Raises:
+        CallerError: a name that fits no trained run.
+    """
+    trained = [folder for folder in store if folder.trained]
+    found: dict[Path, RunFolder] = {}
+    for name in names:
+        path = Path(name)
+        here = [RunFolder(path.absolute())] if (path / "train.json").is_file() else []
+        fits = here or [f for f in trained if f.run_id == name or fnmatch(f.name, name)]
+        if not fits:
+            some = choices(folder.name for folder in trained[:MOST_NAMED])
+            raise CallerError(f"no trained run '{name}' in {store.runs}; there are: "
+                              f"{some or 'none'}")
+        found.update({folder.path: folder for folder in fits})
+    return list(found.values())
+
+
+def _measure(subject: Subject, split: str, asked: Request,
+             contents: Contents) -> tuple[Path, str]:
+    """Bring predictions and metrics of one model on one split to disk.
+
+    Returns:
+        where the predictions are, and lines on what has to be known beside them.
+    """
+    data = subject.config.data
+    if subject.run is not None:
+        _refuse_another_deal(subject.run, split, data, contents)
+    digest = contents.split(split, data)
+    size = subject.config.backbone.input_size
+    pack = build_pack(split, data, size, digest, contents)
+    name = split + asked.variant.suffix
+    path = predictions_path(subject.folder, name)
+    done = RunFolder(subject.folder).evaluated(name, digest)
+    with open_session(subject.config.compute) as session:
+        stale = not done or (session.first and not _readable(path))
+        if not session.agree(stale)[0]:
+            return path, _notes(subject, split, digest, pack)
+        if subject.run is not None:
+            _take(subject.run, session)
+        try:
+            if subject.run is not None and asked.variant == PLAIN:
+                execute(Task(subject.folder, {split: digest}, data), session)
+            else:
+                _answer(subject, split, name, digest, asked.variant, session)
+        finally:
+            if subject.run is not None and session.first:
+                subject.run.lease.release()
+    return path, _notes(subject, split, digest, pack)
+
+
+def _notes(subject: Subject, split: str, digest: str, pack: Pack) -> str:
+    """Return what has to be known beside the numbers, a line each; empty if nothing."""
+    lines = [line] if (line := pack.left_out(split)) else []
+    inputs = subject.config.inputs
+    if inputs is not None and inputs.splits.get(split) == digest:
+        how = "chosen" if split.endswith("/val") else "trained"
+        lines.append(f"{subject.name} was {how} on {split}: its numbers there say nothing of new "
+                     "pictures")
+    return "\n".join(lines)
+
+
+def _readable(path: Path) -> bool:
+    """Whether predictions are whole; damaged ones go, so that they are computed again."""
+    try:
+        read_predictions(path)
+    except DamagedFile as error:
+        console.print(f"{error}: computed again", markup=False, highlight=False, soft_wrap=True)
+        path.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _answer(subject: Subject, split: str, name: str, digest: str, variant: Variant,
+            session: Session) -> None:
+    """Write what a weights file, another checkpoint or fixed views say of a split."""
+    config = subject.config
+    if subject.run is not None:
+        model = model_at(subject.run, session, variant.checkpoint)
+    else:
+        assert subject.weights is not None
+        model = load_model(subject.weights).to(session.device)
+    test = source(config, config.data, {split: digest}, session)
+    found = answers_of(session, model, test, config.train.batch_size, variant.turned)
+    if session.first:
+        if subject.run is not None:
+            subject.run.lease.check()
+        publish(subject.folder, name, digest, found)
+    session.wait()
+
+
+def _take(run: RunFolder, session: Session) -> None:
+    """Take the lease of a run on the first rank; all ranks end where it is taken."""
+    refusal = ""
+    if session.first:
+        try:
+            run.lease.take()
+        except LeaseTaken as taken:
+            refusal = str(taken)
+    if session.agree(bool(refusal))[0]:
+        raise CallerError(refusal or "the first rank could not take the run")
+
+
+def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: Contents) -> None:
+    """Refuse to deal people out for a run whose training pictures are not there as they were.
+
+    Its `eval` would have people whom it was trained on.
+    """
+    config = folder.config
+    if config.data.resplit is None or config.inputs is None:
+        return
+    for trained, digest in config.inputs.splits.items():
+        if (_kin(trained, data) == _kin(split, data)
+                and contents.split(trained, data) != digest):
+            raise CallerError(f"{folder.name} was trained on other pictures of {trained} than are "
+                              "there now, so the people of its fold cannot be told (data.resplit)")
+
+
+def _kin(split: str, data: Data) -> str:
+    """Return the set that a split's set descends from; its own name where that is unknown."""
+    name = split.split("/")[0]
+    return original_of(name, data) if name in data.sets else name

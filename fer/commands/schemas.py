@@ -1,0 +1,50 @@
+"""JSON schemas of the YAML files, so that editors complete and check them while one types."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fer.atomic_io import write_json
+from fer.config.load import BLOCK_FOLDERS, block_names
+from fer.config.profile import Profile
+from fer.config.recipe import Recipe
+from fer.config.run import Backbone, RunConfig
+from fer.config.study import Study
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def editor_schemas() -> dict[str, dict[str, Any]]:
+    """Return `{file name: JSON schema}` for runs, studies, profiles, backbones and recipes."""
+    run = _schema(RunConfig)
+    run["properties"]["base"] = {"type": "string", "description": "a file laid under this one"}
+    run["required"] = []  # what is missing may come from the base file
+    for key in BLOCK_FOLDERS:
+        run["properties"][key] = {"anyOf": [{"enum": block_names(key)}, run["properties"][key]]}
+    blocks = {"backbone": _schema(Backbone), "recipe": _schema(Recipe)}
+    for schema in blocks.values():
+        schema["required"] = [key for key in schema.get("required", []) if key != "name"]
+    return {"run.json": run, "study.json": _schema(Study), "profile.json": _schema(Profile),
+            **{f"{name}.json": schema for name, schema in blocks.items()}}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return {"$schema": DIALECT, **_own_definition(model.model_json_schema(by_alias=True))}
+
+
+def _own_definition(schema: dict[str, Any]) -> dict[str, Any]:
+    """Inline the top-level reference that pydantic writes for a model that contains itself."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return {**schema["$defs"][name], "$defs": schema["$defs"]}
+    return schema
+
+
+def write_editor_schemas(folder: Path) -> list[Path]:
+    """Write every schema into `folder` and return the paths."""
+    paths = []
+    for name, schema in editor_schemas().items():
+        write_json(folder / name, schema)
+        paths.append(folder / name)
+    return paths

@@ -1,0 +1,128 @@
+"""What `launch/status.py` does: look, show, keep looking, ask runs to stop, try them again."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fer.cluster.cancel import (
+    CONFIRM_ABOVE,
+    ask_to_stop,
+    choose,
+    cluster_of,
+    reopen,
+    retried,
+)
+from fer.cluster.profile import LOCAL
+from fer.config.paths import home
+from fer.errors import CallerError
+from fer.study.orphans import orphaned_rows
+from fer.study.queue_view import Queue
+from fer.study.run_folder import State, Store
+from fer.study.status import Row, rows_of
+from fer.study.status_view import counts, print_failures, print_rows, table_lines
+from fer.study.study_folder import StudyFolder, read_study
+
+WATCH_SECONDS = 5.0
+ORDER: tuple[State, ...] = ("running", "preempted", "requeued", "failed", "lost", "blocked",
+                            "cancelled", "orphaned", "queued", "stopped", "pending", "done")
+
+
+@dataclass
+class Standing:
+    """A study and the rows of its table."""
+
+    study: StudyFolder
+    store: Store
+    rows: list[Row]
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every run of the study is done."""
+        return all(row.state in ("done", "orphaned") for row in self.rows)
+
+    def print(self) -> None:
+        """Print the table."""
+        print_rows(self.rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+
+    def print_failures(self) -> None:
+        """Print what went wrong with each run that did not end well."""
+        print_failures(self.rows)
+
+    def watch(self) -> None:
+        """Show the table again and again until every run is done or somebody interrupts."""
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        console = Console()
+        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+            while True:
+                lines = self._screen(console.width, console.height)
+                live.update(Text.from_ansi("\n".join(lines)), refresh=True)
+                if self.all_done:
+                    break
+                time.sleep(WATCH_SECONDS)
+                self.rows = _rows(self.study, self.store)
+        self.print()
+
+    def _screen(self, width: int, height: int) -> list[str]:
+        """Return what fits on a screen: what runs first, what is done last."""
+        rows = sorted(self.rows, key=lambda row: ORDER.index(row.state))
+        lines = table_lines(rows, width, colour=True)
+        hidden = len(lines) - (height - 2)
+        if hidden > 0:
+            lines = [*lines[: height - 3], f"… and {hidden + 1} more"]
+        return [f"{counts(self.rows)} · {time.strftime('%H:%M:%S')}", *lines]
+
+    def cancel(self, pattern: str, sure: bool) -> None:
+        """Ask runs to stop, by state or name pattern."""
+        chosen = choose(self.rows, pattern, self.study.study.study)
+        _confirm("cancel", chosen, sure)
+        names, others = ask_to_stop(self.store, chosen, self.study.study.study)
+        print("\n".join([*names, *others,
+                         f"asked {len(names)} runs to stop; --retry takes them up again"]))
+
+    def retry(self, pattern: str, sure: bool) -> int:
+        """Try runs again, on the cluster they were sent to; returns the exit code."""
+        chosen = choose(self.rows, pattern, self.study.study.study)
+        _confirm("retry", chosen, sure)
+        place = cluster_of(self.study, self.store)
+        names, ending = reopen(self.store, retried(self.store, chosen))
+        print("\n".join([*names, f"{len(names)} runs can be tried again"]))
+        print("".join(f"{line}\n" for line in ending), end="")
+        file = str(self.study.path / "study.yaml")
+        if place == LOCAL:
+            print(f"python launch/sweep.py {file} runs them on this machine")
+            return 0
+        from fer.cluster.request import Request
+        from fer.commands.sweep import sweep
+
+        return sweep(Request((file,), cluster=place, follow=False))
+
+
+def look_at(study: str) -> Standing:
+    """Return how a study stands now, by the name of one that was started or by its file."""
+    store = Store(home())
+    found = read_study(store, study)
+    return Standing(found, store, _rows(found, store))
+
+
+def _rows(study: StudyFolder, store: Store) -> list[Row]:
+    queue = Queue(store.home)
+    return rows_of(study, store, queue=queue) + orphaned_rows(study, store, queue)
+
+
+def _confirm(verb: str, rows: Sequence[Row], sure: bool) -> None:
+    """Ask before many runs are touched.
+
+    Raises:
+        CallerError: nobody is there to answer, or the answer is no.
+    """
+    if sure or len(rows) <= CONFIRM_ABOVE:
+        return
+    if not sys.stdin.isatty():
+        raise CallerError(f"--{verb} means {len(rows)} runs; say --yes to do it without a question")
+    if input(f"{verb} {len(rows)} runs? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CallerError(f"nothing was done: {verb} of {len(rows)} runs was not confirmed")

@@ -1,0 +1,138 @@
+"""One run in this process, with what it starts from: what `launch/train.py` does.
+
+For debugging and for a first look at one's own pictures; a study does the same through a queue.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fer.atomic_io import read_json
+from fer.config.load import load_run
+from fer.config.paths import cache, data_root, home
+from fer.config.run import RunConfig
+from fer.config.yaml_io import parse_overrides
+from fer.errors import CallerError
+from fer.locks import check_locks
+from fer.study.disk_space import LEAST_FREE, check_room
+from fer.study.expand import Run, identify
+from fer.study.inputs import Contents, draw_missing_faces
+from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.lease import LeaseTaken
+from fer.study.run_folder import RunFolder, Status, Store
+from fer.train.distributed import Session, leave_group, open_session
+from fer.train.worker import Listen, Task, Terms, execute
+from fer.transfer.model_inspection import refuse_misfits
+
+DEBUG_BATCHES = 3
+console = Console(stderr=False)
+
+
+def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
+    """Train one configuration, and first what it starts from, and evaluate it.
+
+    Args:
+        file: a configuration, or a run folder's `config.yaml`.
+        overrides: `key=value` texts.
+        debug: a few batches an epoch, one epoch a phase, in a folder of its own.
+
+    Raises:
+        CallerError: a mistake in configuration or data, or another process works on the run.
+    """
+    config = load_run(file, parse_overrides(overrides))
+    if debug:
+        config = shortened(config)
+    store = Store(home() / "debug" if debug else home())
+    check_room(store.home, "FER_HOME", LEAST_FREE)
+    check_locks(store.home, "FER_HOME")
+    check_room(cache(), "FER_CACHE")
+    refuse_misfits([config], cache())
+    with open_session(config.compute) as session:
+        if session.first:
+            if debug:
+                shutil.rmtree(store.runs, ignore_errors=True)
+            draw_missing_faces(config.data, data_root(), config.needed_sets)
+        session.wait()
+        contents = Contents(data_root(), cache())
+        runs = identify(config, contents, ranks=session.world)
+        refuse_misfits([run.config for run in runs], cache())  # with their weights files, now
+        splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
+        shared = shared_people((run.config for run in runs), splits, config.data, contents)
+        for line in refuse_shared_people(shared, config.data.shared_people):
+            if session.first:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for run in runs:
+            _train_one(store, run, splits if run is runs[-1] else {}, session, debug)
+        if session.first:
+            _print_result(store.folder(runs[-1]), list(splits))
+    leave_group()
+
+
+def shortened(config: RunConfig) -> RunConfig:
+    """Return the configuration with one epoch a phase, its parents' too."""
+    phases = tuple(p.model_copy(update={"epochs": 1}) for p in config.recipe.phases)
+    return config.model_copy(update={
+        "recipe": config.recipe.model_copy(update={"phases": phases}),
+        "parents": {role: shortened(parent) for role, parent in config.parents.items()}})
+
+
+def _train_one(
+    store: Store, run: Run, splits: dict[str, str], session: Session, debug: bool
+) -> None:
+    folder = store.folder(run)
+    if session.first:
+        folder.notice(run, {"cluster": "this process", "pid": os.getpid()})
+        try:
+            folder.lease.take()
+        except LeaseTaken as taken:
+            raise CallerError(str(taken)) from None
+    session.wait()
+    try:
+        with _bar(folder, session.first) as listen:
+            execute(Task(folder.path, splits), session, Terms(
+                listen=listen if session.first else None,
+                limit_batches=DEBUG_BATCHES if debug else None))
+    finally:
+        if session.first:
+            folder.lease.release()
+
+
+@contextlib.contextmanager
+def _bar(folder: RunFolder, show: bool) -> Iterator[Listen]:
+    """Yield what shows a status as a progress bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not show) as bars:
+        bar = bars.add_task(folder.name, total=None)
+        said: set[str] = set()
+
+        def listen(status: Status) -> None:
+            for note in status.notes:
+                if note not in said:
+                    bars.console.print(note, markup=False, highlight=False)
+                    said.add(note)
+            metric = f"  val {status.metric:.3f}" if status.metric is not None else ""
+            bars.update(bar, completed=status.step, total=status.steps or None,
+                        description=f"{status.phase} epoch {status.epoch}{metric}")
+
+        yield listen
+
+
+def _print_result(folder: RunFolder, splits: Sequence[str]) -> None:
+    facts = read_json(folder.path / "train.json")
+    console.print(f"{folder.path}\nbest {facts['select']} on validation: "
+                  f"{facts['best_score']:.4f} in epoch {facts['best_epoch']}",
+                  markup=False, highlight=False, soft_wrap=True)
+    if not splits:
+        return
+    table = Table("split", "n", "UAR", "accuracy", "macro F1")
+    for split in splits:
+        result = read_json(folder.result(split))
+        table.add_row(split, str(result["n"]),
+                      *(f"{result[name]:.3f}" for name in ("uar", "accuracy", "macro_f1")))
+    console.print(table)

@@ -1,0 +1,38 @@
+"""What configuration models are made of: the frozen base, marks for the run id, kinds of numbers.
+
+Every field changes the numbers of a run and so joins its run id, unless it is marked `Label`. A
+field added later is marked `Neutral(value)` and stays out of the id while it has the value that
+reproduces the old behaviour. Hashing is `fer.config.run_id`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class Label:
+    """Marks a field that does not change the numbers: names, folders, workers, logging."""
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a field that stays out of the run id while it equals `value`."""
+
+    value: Any
+
+
+class Frozen(BaseModel):
+    """Base of all configuration models: immutable, unknown keys refused, no infinite numbers."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$"), Label()]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]

@@ -1,0 +1,63 @@
+"""Which runs may be combined: weights are mixed only where they come from one start.
+
+Means of weights of unrelated networks are no networks that work.
+"""
+
+import json
+from collections.abc import Sequence
+
+from fer.config.run import RunConfig
+from fer.config.run_id import scientific
+from fer.errors import CallerError
+
+
+def refuse_strangers(config: RunConfig, members: Sequence[RunConfig], place: str) -> None:
+    """Raise a CallerError where runs cannot be combined as the recipe of `config` says."""
+    combine = config.recipe.combine
+    assert combine is not None
+    for member in members:
+        if member.backbone != config.backbone or member.data.classes != config.data.classes:
+            raise CallerError(f"{place}: recipe.combine.of: all must be of backbone "
+                              f"{config.backbone.name} and the same classes")
+    if combine.how == "temperature":
+        return
+    if combine.how == "wise_ft" and _whole(members[0]) == _whole(members[1].parents.get("init")):
+        return  # from a run to what it was fine-tuned to
+    starts = [_start(member) for member in members]
+    for member, start in zip(members, starts, strict=True):
+        if start is None:
+            raise CallerError(f"{place}: recipe.combine.of: {member.recipe.name} starts from "
+                              "random weights; only weights that share their start are mixed")
+    if len(set(starts)) > 1:
+        names = " and ".join(dict.fromkeys(member.recipe.name for member in members))
+        raise CallerError(f"{place}: recipe.combine.of: {names} do not start from the same "
+                          "weights, so means of theirs would not work")
+
+
+def refuse_other_pictures(config: RunConfig, teacher: RunConfig, place: str) -> None:
+    """Raise a CallerError where a teacher looks at other pictures or knows other classes."""
+    if teacher.data.classes != config.data.classes:
+        raise CallerError(f"{place}: recipe.teacher: its classes are "
+                          f"{', '.join(teacher.data.classes)}; they must be the student's")
+    if teacher.backbone.input_size != config.backbone.input_size:
+        raise CallerError(f"{place}: recipe.teacher: its pictures have "
+                          f"{teacher.backbone.input_size} pixels a side, the student's "
+                          f"{config.backbone.input_size}; set backbone.input_size of one of them")
+
+
+def _start(member: RunConfig) -> str | None:
+    """Return what weights a run starts from, its head's included; None where they are random."""
+    init, pretrained = member.recipe.init, member.backbone.pretrained
+    if init.source == "scratch":
+        return None
+    head = None if init.keep_head else member.seed
+    parent = member.parents.get("init")
+    body = _whole(parent) if parent else pretrained.file if pretrained else None
+    return json.dumps([body, head], sort_keys=True)
+
+
+def _whole(config: RunConfig | None) -> object:
+    if config is None:
+        return None
+    parents = {role: _whole(parent) for role, parent in config.parents.items()}
+    return [scientific(config), config.train_on, parents]

@@ -1,0 +1,281 @@
+"""What one training run is: frozen models that refuse unknown keys.
+
+Which fields join the run id is marked as `fer.config.base` says. Reading files is
+`fer.config.load`; recipes are `fer.config.recipe`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fer.config.base import Count, Fraction, Frozen, Label, Name, Neutral, NotNegative, Positive
+from fer.config.recipe import OptimName, Phase, Recipe, Schedule
+
+PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # an epoch
+MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
+                    "bandana", "window", "sponge", "printed"]
+MOST_DRAWINGS = 20_000  # above it, invented names would repeat
+Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
+
+
+class Pretrained(Frozen):
+    """Where a backbone's starting weights come from.
+
+    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, trained once and shared
+    by every run that starts from it: the configuration `base` with the overrides `set`.
+    """
+
+    source: Literal["file", "run"]
+    file: str | None = None
+    base: str | None = None
+    set: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> "Pretrained":
+        if self.source == "file" and not self.file:
+            raise ValueError("source 'file' needs the key 'file'")
+        if self.source == "run" and not self.base:
+            raise ValueError("source 'run' needs the key 'base', a configuration file")
+        return self
+
+
+class Backbone(Frozen):
+    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`.
+
+    `grey` shows it the brightness of pictures in all three channels, as of FER2013's.
+    """
+
+    name: Name
+    arch: str
+    input_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    grey: Annotated[bool, Neutral(False)] = False
+    options: dict[str, bool | int | float | list[int]] = {}
+    pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
+
+
+class DrawnFaces(Frozen):
+    """Sizes of the drawn data sets (drawings, not people): pictures per set and split."""
+
+    seed: Annotated[int, Field(ge=0)] = 1234
+    lfw_train: Drawings = 1600
+    lfw_eval: Drawings = 800
+    real_test: Drawings = 360
+    people_train: Drawings = 800
+
+
+class DataSet(Frozen):
+    """One data set: `folder` is absolute or below the data root.
+
+    `twin_of` names the set whose pictures these are with something drawn over them; the
+    validation split is then carved for both together.
+    """
+
+    folder: str
+    twin_of: str | None = None
+
+
+class Resplit(Frozen):
+    """Train and eval dealt out anew by people, jointly over a set and its twins.
+
+    Sets of which no twin has an eval folder stay as they are: nobody is tested there.
+
+    The people are dealt into `of` folds by a hash of (seed, name), each class in its share; `fold`
+    is the one that is tested on. Validation is carved out of the others.
+    """
+
+    fold: Annotated[int, Field(ge=0)] = 0
+    of: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 1234
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> "Resplit":
+        if self.fold >= self.of:
+            raise ValueError(f"fold {self.fold} of {self.of}: folds count from 0 to {self.of - 1}")
+        return self
+
+
+class Data(Frozen):
+    """Which data sets there are and how validation is carved out of train."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("negative", "neutral", "positive")
+    sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
+    shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits in which that is accepted
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    val_seed: int = 1234
+    resplit: Annotated[Resplit | None, Neutral(None)] = None
+    drawn: Annotated[DrawnFaces | None, Label()] = None
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("two classes have one name")
+        return classes
+
+
+class Optim(Frozen):
+    """Optimiser; weight decay is decoupled, and not applied to biases and norms if said so."""
+
+    name: OptimName = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 1e-3
+    decay_norms_and_biases: bool = True
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    momentum: Fraction = 0.9
+    clip_norm: Positive | None = None
+
+
+class Loss(Frozen):
+    """Cross-entropy. `balanced` weights are N / classes / count over the training split.
+
+    So are those of mask types (N / types / count), which are multiplied with them: each type that
+    `pictures.csv` names, and the rest of each set.
+    """
+
+    class_weights: Literal["none", "balanced"] | tuple[Positive, ...] = "none"
+    mask_type_weights: Annotated[Literal["none", "balanced"], Neutral("none")] = "none"
+    label_smoothing: Fraction = 0.0
+
+
+class Masks(Frozen):
+    """Drawn masks over training pictures, another one in each epoch.
+
+    `template` says where the faces' features lie: `funnelled` as in LFW, `cropped` from ear to
+    ear, `drawn` for the project's drawings.
+    """
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    styles: Annotated[tuple[MaskStyle, ...], Field(min_length=1)] = ("all",)
+    template: Literal["funnelled", "cropped", "drawn"] = "funnelled"
+    drawing: Literal[1] = 1  # of which version: in the run id, raised with how masks look
+
+
+class Mix(Frozen):
+    """Pictures and labels of two samples in one: `mixup`, `cutmix`, or one of them by chance.
+
+    `alpha` is that of the Beta distribution of the shares: 0.2 is usual for mixup, 1 for cutmix.
+    """
+
+    how: Literal["mixup", "cutmix", "either"] = "mixup"
+    alpha: Annotated[float, Field(ge=0.01, le=2)] = 0.2
+    probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Train(Frozen):
+    """Length, batches, augmentation and what selects the best checkpoint.
+
+    `batch_size` is the global batch, whatever the number of GPUs; `micro_batch` is the most
+    samples in one forward pass on one GPU (gradients are accumulated over them).
+    """
+
+    epochs: Count = 10
+    batch_size: Count = 48
+    micro_batch: Count | None = None
+    augment: Literal["none", "light", "seed2021", "strong", "trivial"] = "light"
+    masks: Annotated[Masks | None, Neutral(None)] = None
+    mix: Annotated[Mix | None, Neutral(None)] = None
+    select: Literal["accuracy", "uar", "macro_f1", "loss"] = "uar"
+    early_stop: Annotated[int, Field(ge=1)] | None = None
+
+
+class Compute(Frozen):
+    """What the arithmetic runs on; fields that move rounding join the run id."""
+
+    device: Annotated[Literal["auto", "cpu", "cuda"], Label()] = "auto"
+    threads: Count = 1
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    batch_norm: Literal["sync", "local"] = "sync"
+    determinism: Annotated[Literal["strict", "fast"], Label()] = "fast"
+
+
+class Keep(Frozen):
+    """What is written while training, and how often."""
+
+    every_minutes: Positive = 10.0
+    checkpoints: Annotated[int, Field(ge=2)] = 2
+    tensorboard: bool = True
+    sample_images: Annotated[int, Field(ge=0)] = 16
+
+
+class Inputs(Frozen):
+    """What a configuration was resolved against: contents of data and weights, parents' ids."""
+
+    digests: dict[str, str]
+    parents: dict[str, str] = {}
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """The digests of splits, without those of weights and mask types."""
+        return {name: digest for name, digest in self.digests.items() if "/" in name}
+
+
+class RunConfig(Frozen):
+    """One training of one fully resolved configuration."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema"), Label()] = 1
+    name: Annotated[str | None, Label()] = None
+    backbone: Backbone
+    recipe: Recipe
+    train_on: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: Data
+    optim: Optim = Optim()
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    train: Train = Train()
+    compute: Compute = Compute()
+    keep: Annotated[Keep, Label()] = Keep()
+    evaluate_on: Annotated[tuple[str, ...], Label()] = ()
+    parents: Annotated[dict[str, "RunConfig"], Label()] = {}  # joins through `inputs.parents`
+    inputs: Annotated[Inputs | None, Label()] = None  # hashed by `identity`, beside the rest
+
+    @property
+    def train_sets(self) -> tuple[str, ...]:
+        """Names of the data sets trained on, in the order written."""
+        return tuple(self.train_on.split("+"))
+
+    @property
+    def clean_sets(self) -> tuple[str, ...]:
+        """Names of the sets with the unmasked view of each picture, where the recipe needs it."""
+        if not self.recipe.paired:
+            return ()
+        return tuple(dict.fromkeys(self.data.sets[name].twin_of or name
+                                   for name in self.train_sets))
+
+    def optim_of(self, phase: Phase) -> Optim:
+        """Return the optimiser of a phase, its learning rate included."""
+        own = phase.optim.model_dump(exclude_none=True) if phase.optim else {}
+        return self.optim.model_copy(update={**own, "lr": phase.lr or self.optim.lr})
+
+    @property
+    def needed_sets(self) -> frozenset[str]:
+        """Names of the data sets that the run and its ancestors read."""
+        tested = {split.split("/")[0] for split in self.evaluate_on}
+        return frozenset((*self.train_sets, *self.clean_sets)) | tested | frozenset().union(
+            *(parent.needed_sets for parent in self.parents.values()))
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "RunConfig":
+        for split in (*self.train_sets, *(split.split("/")[0] for split in self.evaluate_on)):
+            if split not in self.data.sets:
+                known = ", ".join(sorted(self.data.sets))
+                raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")
+        if self.recipe.paired and self.train.mix is not None:
+            raise ValueError("recipes with pairs take no train.mix: which label would a mixed pair "
+                             "have?")
+        if self.recipe.paired and self.clean_sets == self.train_sets and self.train.masks is None:
+            raise ValueError(f"recipe '{self.recipe.name}' pairs masked pictures with unmasked "
+                             f"ones: train on a set that is a twin (data.sets.NAME.twin_of), or "
+                             f"draw masks on {self.train_on} (train.masks)")
+        weights = self.loss.class_weights
+        if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
+            raise ValueError(f"loss.class_weights has {len(weights)} numbers for "
+                             f"{len(self.data.classes)} classes")
+        return self
+
+
+RunConfig.model_rebuild()

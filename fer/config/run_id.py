@@ -1,0 +1,106 @@
+"""The run id: a hash of what determines the numbers of a run, and of nothing else.
+
+In it: every field of the resolved configuration that is not marked `Label`, the content digests of
+the training and validation splits, the ids of parents, and `NUMERICS`. Not in it: names, folders,
+worker counts, test sets, the GPU count. The text that is hashed is canonical JSON, so the id is the
+same on any machine and Python.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from fer.config.base import Label, Neutral
+from fer.config.run import Inputs, RunConfig
+
+NUMERICS = 1  # raised when the code's mathematics change
+ID_LENGTH = 10
+
+
+def scientific(model: BaseModel) -> dict[str, Any]:
+    """Return the fields of `model` that change the numbers, as plain JSON values."""
+    plain: dict[str, Any] = {}
+    for name, neutral in _hashed(type(model)):
+        value = getattr(model, name)
+        if neutral is None or value != neutral.value:
+            plain[name] = _plain(value)
+    return plain
+
+
+@lru_cache(maxsize=64)
+def _hashed(model: type[BaseModel]) -> tuple[tuple[str, Neutral | None], ...]:
+    """Return the names of the fields that are no labels, each with its mark of a neutral value."""
+    return tuple(
+        (name, next((mark for mark in field.metadata if isinstance(mark, Neutral)), None))
+        for name, field in model.model_fields.items()
+        if not any(isinstance(mark, Label) for mark in field.metadata))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):  # most values
+        return value
+    if isinstance(value, BaseModel):
+        return scientific(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def run_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
+    """Return the id of a run (hexadecimal, 10 characters).
+
+    Args:
+        config: the resolved configuration.
+        inputs: digests of its training and validation splits and weights; ids of its parents.
+        ranks: the world size; it joins the id only where batch-norm stays local to a rank.
+    """
+    return ids(config, inputs, {}, ranks)[0]
+
+
+def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
+    """Return the id without the seed, which the runs of one configuration share.
+
+    `inputs.parents` must hold the parents' configuration ids here.
+    """
+    return ids(config, inputs, inputs.parents, ranks)[1]
+
+
+def ids(
+    config: RunConfig, inputs: Inputs, parents: Mapping[str, str], ranks: int = 1
+) -> tuple[str, str]:
+    """Return the run id and the configuration id; `parents` are those of the latter."""
+    rest = _rest(config, inputs, ranks)
+    parts = {name: _JSON.encode(value) for name, value in scientific(config).items()}
+    run = _hash(rest, parts, inputs.parents)
+    del parts["seed"]
+    return run, _hash(rest, parts, parents)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _rest(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, str]:
+    """Return what joins an id beside the configuration and the parents, as JSON texts."""
+    compute = config.compute
+    stays_local = compute.batch_norm == "local" or compute.device == "cpu"
+    rest = {"numerics": _JSON.encode(NUMERICS), "digests": _JSON.encode(dict(inputs.digests))}
+    if ranks > 1 and stays_local:
+        rest["ranks"] = _JSON.encode(ranks)
+    return rest
+
+
+def _hash(rest: Mapping[str, str], config: Mapping[str, str], parents: Mapping[str, str]) -> str:
+    """Return the id of an identity whose parts are JSON texts already: most serve two ids."""
+    text = _object({**rest, "config": _object(config), "parents": _JSON.encode(dict(parents))})
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_LENGTH]
+
+
+def _object(parts: Mapping[str, str]) -> str:
+    """Return the text of a JSON object with sorted keys from the texts of its values."""
+    return "{" + ",".join(f"{_JSON.encode(key)}:{parts[key]}" for key in sorted(parts)) + "}"

@@ -1,0 +1,125 @@
+"""Configuration before it is typed: YAML files and dotted keys over nested dictionaries."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fer.atomic_io import know_floats
+from fer.errors import CallerError
+
+Tree = dict[str, Any]
+
+
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where built in
+
+
+class _StrictLoader(_SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML would silently let win.
+
+    As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), and `1e-4` is
+    a number.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_REDEFINED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+know_floats(_StrictLoader)
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """Return the value of a YAML text; a mistake raises `CallerError` with `place` and line."""
+    try:
+        # _StrictLoader is a SafeLoader: no tags, no objects
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise CallerError(f"{place}{line}: not valid YAML: {problem}") from None
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the mapping in a YAML file; an unchanged file is parsed once in a process."""
+    try:
+        status = path.stat()
+        tree = _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+    except FileNotFoundError:
+        raise CallerError(f"{path}: no such file{_siblings(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(tree, dict):
+        raise CallerError(f"{path}: expected keys and values, found {type(tree).__name__}")
+    return plain_copy(tree)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, stamp: tuple[int, int, int]) -> Any:
+    """Return what a file holds; ten thousand runs of a study share a handful of files."""
+    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+
+
+def plain_copy(value: Any) -> Any:
+    """Return a copy of nested dictionaries and lists, ten times faster than `copy.deepcopy`."""
+    if isinstance(value, dict):
+        return {key: plain_copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain_copy(item) for item in value]
+    return value
+
+
+def _siblings(path: Path) -> str:
+    names = sorted(file.name for file in path.parent.glob("*.yaml"))
+    return f"; in {path.parent} there are: {', '.join(names)}" if names else ""
+
+
+def set_key(tree: Tree, dotted: str, value: Any) -> None:
+    """Set `a.b.c` in nested dictionaries, making those that are missing."""
+    *parents, last = dotted.split(".")
+    for depth, key in enumerate(parents):
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            place = ".".join(parents[: depth + 1])
+            raise CallerError(f"cannot set '{dotted}': '{place}' is {below!r}, not a group of keys")
+        tree = below
+    tree[last] = plain_copy(value)
+
+
+def merge(below: Tree, above: Mapping[str, Any]) -> Tree:
+    """Return `below` with the keys of `above` laid over it, group by group."""
+    merged = plain_copy(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = plain_copy(value)
+    return merged
+
+
+def parse_overrides(texts: Iterable[str]) -> Tree:
+    """Return `{dotted key: value}` of command-line arguments `key=value` (values are YAML)."""
+    overrides: Tree = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise CallerError(f"'{text}' is not an override; write key=value, as in optim.lr=0.001")
+        overrides[key] = parse_yaml(value, f"the override '{text}'")
+    return overrides

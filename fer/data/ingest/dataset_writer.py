@@ -1,0 +1,227 @@
+"""What is about to come in, and how it lands below the data root: whole or not at all.
+
+Every kind of source (`archive`, `folders`, `table`, `pixels`) is read into an `Incoming`; `land`
+writes it split by split. A split's folder appears by one rename, with the record of where it came
+from inside, so an interrupted call leaves nothing half there and a second one changes nothing.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from fer.atomic_io import building_folder, read_json, write_json
+from fer.data.layout import discover, split_folders
+from fer.data.metadata import Facts, read_facts, write_facts
+from fer.data.pack import only_builder
+from fer.errors import CallerError
+
+RECORD = ".added.json"  # hidden: the layout does not look at it
+ROOM = 1.05  # of the pictures' size that has to be free
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture that comes in.
+
+    Attributes:
+        split, cls, name: where it goes: split folder, class folder, file name.
+        size: bytes.
+        said: how its source calls it, for messages.
+        copy: writes it to a path.
+        facts: what is known beside its label.
+        path: where it lies now, where that is a file that can be linked to.
+    """
+
+    split: str
+    cls: str
+    name: str
+    size: int
+    said: str
+    copy: Callable[[Path], None]
+    facts: Facts = field(default_factory=Facts)
+    path: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """Path below the set's folder."""
+        return f"{self.split}/{self.cls}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A source that was read.
+
+    Attributes:
+        source: its name, for the record.
+        items: the pictures.
+        notes: lines for the user.
+        digest: of an archive or a table, where the source is one file.
+    """
+
+    source: str
+    items: Sequence[Item]
+    notes: Sequence[str] = ()
+    digest: str = ""
+
+
+def land(incoming: Incoming, target: Path, link: bool = False,
+         progress: Progress | None = None) -> list[str]:
+    """Write what comes in below `target` and return the splits that are new.
+
+    Args:
+        target: the folder of the data set; other splits may be there already.
+        link: make symbolic links to the pictures instead of copies.
+        progress: called with (pictures done, all).
+
+    Raises:
+        CallerError: two pictures in one place, one name in two classes, no room, or a split that
+            is there and came from elsewhere.
+    """
+    refuse_collisions(incoming.items)
+    if link and any(item.path is None for item in incoming.items):
+        raise CallerError(f"{incoming.source}: pictures inside one file cannot be linked to; "
+                          "leave out --link")
+    by_split: dict[str, list[Item]] = {}
+    for item in sorted(incoming.items, key=lambda item: item.place):
+        by_split.setdefault(item.split, []).append(item)
+    with only_builder(target):
+        _remove_orphans(target)
+        _refuse_other_layout(target, by_split)
+        records = {split: _record(incoming, items, link) for split, items in by_split.items()}
+        new = [split for split, record in records.items() if not _is_there(target, split, record)]
+        coming = [item for split in new for item in by_split[split]]
+        if not link:
+            _require_room(target, sum(item.size for item in coming))
+        if not coming:
+            return []
+        write = _Writer(link, len(coming), progress)
+        if not target.exists():
+            with building_folder(target) as folder:
+                write_facts(folder, _facts(coming))
+                for split in new:
+                    write.split(folder / split, by_split[split], records[split])
+            return new
+        with ExitStack() as staged:  # all are written before the first one appears
+            for split in new:
+                folder = staged.enter_context(building_folder(target / split))
+                write.split(folder, by_split[split], records[split])
+            kept = {file: facts for file, facts in read_facts(target).items()
+                    if file.split("/")[0] not in new}
+            write_facts(target, {**kept, **_facts(coming)})
+    return new
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what killed calls left in a set that is there already."""
+    for orphan in target.glob(".*.tmp-*") if target.is_dir() else ():
+        shutil.rmtree(orphan, ignore_errors=True)
+
+
+def _refuse_other_layout(target: Path, splits: Iterable[str]) -> None:
+    """Refuse to add to a set whose split folders are elsewhere or are called otherwise.
+
+    Raises:
+        CallerError: pictures would stand beside those of the same split under another name.
+    """
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    top = discover(target)
+    there = {split: place.name for split, place in split_folders(top)}
+    others = [there[split] for split in splits if there.get(split, split) != split]
+    if top != target or others:
+        raise CallerError(f"{target} was not made by this command: its splits are "
+                          f"{', '.join(str(top / name) for name in there.values())}; name another "
+                          "set with --as, or rename them")
+
+
+def refuse_collisions(items: Iterable[Item]) -> None:
+    """Refuse two pictures that would be one file, and one picture in two classes of a split.
+
+    Raises:
+        CallerError: names both.
+    """
+    places: dict[str, Item] = {}
+    classes: dict[tuple[str, str], Item] = {}
+    for item in items:
+        twin = places.setdefault(item.place.lower(), item)
+        if twin is not item:
+            raise CallerError(f"two pictures with one name: {twin.said} and {item.said} would both "
+                              f"be {item.place}; rename one")
+        other = classes.setdefault((item.split, item.name.lower()), item)
+        if other.cls != item.cls:
+            raise CallerError(f"a picture in two classes of {item.split}: {other.said} and "
+                              f"{item.said}; remove or rename one")
+
+
+class _Writer:
+    """Writes splits and counts pictures for the progress display."""
+
+    def __init__(self, link: bool, total: int, progress: Progress | None) -> None:
+        self.link, self.total, self.progress = link, total, progress
+        self.done = 0
+
+    def split(self, folder: Path, items: Sequence[Item], record: Mapping) -> None:
+        """Fill the folder of one split, its record last."""
+        for cls in sorted({item.cls for item in items}):
+            (folder / cls).mkdir(parents=True)
+        for item in items:
+            place = folder / item.cls / item.name
+            if self.link:
+                assert item.path is not None
+                os.symlink(item.path.absolute(), place)
+            else:
+                item.copy(place)
+            self.done += 1
+            if self.progress:
+                self.progress(self.done, self.total)
+        write_json(folder / RECORD, record)
+
+
+def _facts(items: Iterable[Item]) -> dict[str, Facts]:
+    return {item.place: item.facts for item in items if item.facts != Facts()}
+
+
+def _record(incoming: Incoming, items: Sequence[Item], link: bool) -> dict:
+    listing = "\n".join([incoming.digest, *(
+        f"{item.place}\0{item.size}\0{item.facts}" for item in items)])
+    return {"source": incoming.source, "digest": incoming.digest,
+            "how": "linked" if link else "copied", "pictures": len(items),
+            "classes": dict(sorted(Counter(item.cls for item in items).items())),
+            "listing": sha256(listing.encode()).hexdigest()}
+
+
+def read_record(split_folder: Path) -> dict:
+    """Return where a split came from; empty where it was not added by this project."""
+    with suppress(OSError, ValueError):
+        found = read_json(split_folder / RECORD)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _is_there(target: Path, split: str, record: Mapping) -> bool:
+    folder = target / split
+    if not folder.exists():
+        return False
+    found = read_record(folder)
+    if found.get("listing") == record["listing"]:
+        return True
+    said = f"came from {found['source']}" if found else "was not added by this command"
+    raise CallerError(f"{folder} is there already and {said}; name another set with --as, or "
+                      "remove it")
+
+
+def _require_room(target: Path, size: int) -> None:
+    place = target
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if size * ROOM > free:
+        raise CallerError(f"no room for {target}: {size / 1e6:.0f} MB are needed and "
+                          f"{free / 1e6:.0f} MB are free; FER_DATA can be on another disk")

@@ -1,0 +1,72 @@
+"""From the labels of a source to the project's classes: by name, or by a map in YAML.
+
+A map file: `classes: {happy: positive, angry: negative, …}`; the value `drop` leaves pictures out.
+`configs/labels/` holds the usual ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.config.paths import REPOSITORY
+from fer.config.yaml_io import read_tree
+from fer.errors import CallerError, choices
+
+DROP = "drop"
+FOLDER = REPOSITORY / "configs" / "labels"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which class a source's label is.
+
+    Attributes:
+        classes: the project's classes, in order.
+        known: lower-case label -> class or `drop`.
+        said: where the map is from, for messages.
+    """
+
+    classes: tuple[str, ...]
+    known: Mapping[str, str]
+    said: str
+
+    def of(self, label: str, place: str) -> str | None:
+        """Return the class of a label, None for one that is dropped.
+
+        Raises:
+            CallerError: a label that the map does not have; `place` says where it stands.
+        """
+        cls = self.known.get(label.strip().lower())
+        if cls is None:
+            raise CallerError(f"{place}: label '{label}' is not known to {self.said}; there are: "
+                              f"{choices(self.known)}")
+        return None if cls == DROP else cls
+
+
+def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
+    """Return the labels of a map; without a name every class stands for itself.
+
+    Args:
+        name: a file, or the name of one in `configs/labels`; empty for none.
+        classes: the classes that the data set shall have.
+
+    Raises:
+        CallerError: no such map, or one that leads to an unknown class.
+    """
+    if not name:
+        return Labels(classes, {cls.lower(): cls for cls in classes}, "the classes (--classes; "
+                      "--labels maps other names to them)")
+    file = next((path for path in (Path(name), FOLDER / f"{name}.yaml") if path.is_file()), None)
+    if file is None:
+        known = choices(path.stem for path in FOLDER.glob("*.yaml"))
+        raise CallerError(f"no label map '{name}': neither a file nor one of: {known}")
+    tree = read_tree(file)
+    entries = tree.get("classes")
+    if not isinstance(entries, dict) or not entries or set(tree) != {"classes"}:
+        raise CallerError(f"{file}: a label map has one key, 'classes', with a line for each label")
+    wrong = [f"{label}: {cls}" for label, cls in entries.items() if cls not in (*classes, DROP)]
+    if wrong:
+        raise CallerError(f"{file}: '{wrong[0]}' names no class; there are: "
+                          f"{choices([*classes, DROP])}")
+    return Labels(classes, {str(label).lower(): str(cls) for label, cls in entries.items()},
+                  str(file))

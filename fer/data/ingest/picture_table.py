@@ -1,0 +1,95 @@
+"""Read a table of pictures: a CSV of file and label, and what else is known of each picture.
+
+Files are named relative to the table's folder. A CSV that holds the pixels themselves, as
+FER2013's, is for `fer.data.ingest.pixel_csv`.
+"""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from fer.data.ingest.archive import sha256_of
+from fer.data.ingest.dataset_writer import Incoming, Item
+from fer.data.ingest.folders import item_of
+from fer.data.ingest.label_map import Labels
+from fer.data.layout import SPLITS, SUFFIXES
+from fer.data.metadata import COLUMNS as FACTS
+from fer.data.metadata import Facts
+from fer.errors import CallerError, choices
+
+LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
+COLUMNS = ("file", "label", "split", *FACTS)
+
+
+def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """Return the rows of a CSV and its column names.
+
+    Raises:
+        CallerError: no such file, not UTF-8, or empty.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise CallerError(f"no file {file}") from None
+    except UnicodeDecodeError as error:
+        raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as "
+                          "UTF-8") from None
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.DictReader(io.StringIO(text), restval="")
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise CallerError(f"{file}:{reader.line_num}: {error}") from None
+    if not rows:
+        raise CallerError(f"{file}: no rows")
+    return rows, tuple(reader.fieldnames or ())
+
+
+def read_table(file: Path, labels: Labels, split: str = "") -> Incoming:
+    """Return what a table brings.
+
+    Args:
+        file: the CSV.
+        labels: of its column `label`.
+        split: of rows that name none.
+
+    Raises:
+        CallerError: a missing or unknown column, a label that is not known, a file that is not
+            there or no picture, a file twice, or a row without a split. Names the line.
+    """
+    rows, columns = read_rows(file)
+    missing = [name for name in ("file", "label") if name not in columns]
+    unknown = [name for name in columns if name not in COLUMNS]
+    if missing or unknown:
+        said = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
+        raise CallerError(f"{file}: {said}; columns are: {', '.join(COLUMNS)}")
+    items: list[Item] = []
+    seen: dict[Path, int] = {}
+    for line, row in enumerate(rows, 2):
+        item = _item(file, line, row, labels, split, seen)
+        if item is not None:
+            items.append(item)
+    return Incoming(str(file.absolute()), items, digest=sha256_of(file))
+
+
+def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str,
+          seen: dict[Path, int]) -> Item | None:
+    place, name = f"{file}:{line}", row["file"].strip()
+    path = file.parent / name
+    if not name or not path.is_file():
+        raise CallerError(f"{place}: no file {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise CallerError(f"{place}: {name} is no picture ({', '.join(SUFFIXES)})")
+    if path in seen:
+        raise CallerError(f"{place}: {name} stands in line {seen[path]} too; remove one")
+    seen[path] = line
+    where = (row.get("split") or split).strip().lower()
+    if where not in SPLITS:
+        said = f"split '{where}' is not one of" if where else "no split; --split says it; one of"
+        raise CallerError(f"{place}: {said}: {choices(SPLITS)}")
+    cls = labels.of(row["label"], place)
+    if cls is None:
+        return None
+    facts = Facts(*((row.get(column) or "").strip() for column in FACTS))
+    return replace(item_of(path, where, cls, path.name), said=f"{name} (line {line})", facts=facts)

@@ -1,0 +1,59 @@
+"""A few fixed views of every picture, the same whatever the run's seed and the epoch.
+
+What a frozen network makes of them can be computed once and kept. The first view is the picture as
+it is; the others are augmented.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer.data.augment.mixing import as_unit
+from fer.data.augment.presets import PRESETS
+from fer.data.augment.random_numbers import Samples
+from fer.data.batches import Batch, TrainBatches
+from fer.data.pixels import Indices
+
+SEED = 0x5EED  # of all views, so that runs of different seeds share them
+
+
+class FixedViews:
+    """The views of a source's pictures by number."""
+
+    def __init__(self, batches: TrainBatches, count: int) -> None:
+        """Args:
+        batches: whose source, augmentation and masks the views have, and whose order they come in.
+        count: how many views there are of each picture.
+        """
+        self.batches, self.count = batches, count
+
+    def pictures(self, indices: Indices, view: int) -> Tensor:
+        """Return one view of pictures, (N, 3, size, size) as `Batch.images`.
+
+        Args:
+            indices: int64 (N,), numbers in the source.
+            view: 0…count-1.
+        """
+        source = self.batches.source
+        views = np.full(len(indices), view, np.int64)
+        samples = Samples(SEED, 0, source.uids_of(indices), views)
+        if view == 0:
+            return PRESETS["none"].apply(source.gather(indices), samples, source.buffers)
+        return self.batches.pictures(indices, samples)
+
+    def turn(self, epoch: int, step: int) -> tuple[Indices, NDArray[np.int64]]:
+        """Return which pictures a global batch holds and in which view: int64 (G,), (G,)."""
+        indices, samples = self.batches.whole(epoch, step)
+        return indices, (epoch * self.batches.order.passes + samples.passes) % self.count
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this rank's share of a batch, as `TrainBatches.batch`."""
+        indices, views = self.turn(epoch, step)
+        first, last = self.batches.share(len(indices))
+        mine, kinds = indices[first:last], views[first:last]
+        order = np.argsort(kinds, kind="stable")
+        parts = [as_unit(self.pictures(mine[kinds == view], view)) for view in range(self.count)]
+        back = torch.from_numpy(np.argsort(order, kind="stable"))
+        images = torch.cat(parts)
+        return self.batches.labelled(images[back.to(images.device)], indices, first)

@@ -1,0 +1,224 @@
+"""What may be wrong with data sets, from what is on disk and what was seen. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer.data.layout import Picture
+from fer.data.verify.inspection import Looks
+
+NEAR_BITS = 24  # of 256 by which the prints of two copies of a picture may differ
+NEAR_CORRELATION = 0.98  # of their grey thumbnails
+FEATURELESS = 60.0  # of a grey thumbnail's deviations from its mean: a blank picture
+BLOCK = 1024  # pictures compared with all others at once
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: such as `damaged` or `person in two splits`.
+        where: the set or split, or two of them.
+        count: how many pictures or people.
+        text: a sentence.
+        examples: some of them.
+        grave: whether numbers measured on these sets would mislead; else it is good to know.
+    """
+
+    kind: str
+    where: str
+    count: int
+    text: str
+    examples: tuple[str, ...] = ()
+    grave: bool = True
+
+
+Expected = Mapping[str, Mapping[str, int] | int]
+Splits = Mapping[str, Sequence[Picture]]
+"""`lfw/train` -> its pictures, `val` still in it."""
+
+
+def counts(splits: Splits, classes: tuple[str, ...], expected: Mapping[str, Expected]
+           ) -> list[Finding]:
+    """Compare pictures a class with what is known of published sets; `expected` is by set name."""
+    found = []
+    for split, pictures in splits.items():
+        name, _, part = split.partition("/")
+        wanted = expected.get(name, {}).get(part)
+        if wanted is None:
+            continue
+        have = Counter(classes[picture.label] for picture in pictures)
+        differs = len(pictures) != wanted if isinstance(wanted, int) else dict(have) != dict(wanted)
+        if differs:
+            found.append(Finding(
+                "other counts", split, len(pictures),
+                f"has {_said(dict(have))}, expected {_said(wanted)} (inferred from publications)",
+                grave=False))
+    return found
+
+
+def _said(wanted: Mapping[str, int] | int) -> str:
+    if isinstance(wanted, int):
+        return f"{wanted} pictures"
+    return ", ".join(f"{count} {cls}" for cls, count in sorted(wanted.items()))
+
+
+def damaged(looks: Looks) -> list[Finding]:
+    """Find pictures that cannot be used, and files that are not what their name says."""
+    bad = [(picture, reason) for picture, reason in zip(looks.pictures, looks.reasons, strict=True)
+           if reason]
+    other = [(picture, f"is {kind}") for picture, kind in
+             zip(looks.pictures, looks.formats, strict=True) if kind]
+    return [*_by_split("damaged", bad, "cannot be used and are left out of packs", False),
+            *_by_split("other format", other, "are not what their name says", False)]
+
+
+def _by_split(kind: str, found: Iterable[tuple[Picture, str]], text: str, grave: bool
+              ) -> list[Finding]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for picture, said in found:
+        groups[f"{picture.set}/{picture.split}"].append(f"{picture.id}: {said}")
+    return [Finding(kind, split, len(lines), f"{_pictures(len(lines))} {text}",
+                    tuple(lines[:EXAMPLES]), grave) for split, lines in groups.items()]
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' if count != 1 else ''}"
+
+
+def exact_duplicates(looks: Looks) -> list[Finding]:
+    """Find files with equal bytes: in two splits, or twice in one, with one label or two."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture, digest, reason in zip(looks.pictures, looks.digests, looks.reasons, strict=True):
+        if not reason:  # damaged ones are left out of packs, and said
+            groups[digest].append(picture)
+    pairs = [(group[0], other) for group in groups.values() for other in group[1:]]
+    return _pairs("equal", pairs)
+
+
+def near_duplicates(looks: Looks, kin: Callable[[str], str]) -> list[Finding]:
+    """Find pictures that look alike: copied, saved again, resized; one without features is none.
+
+    Twins that differ by a mask are meant to look alike, and equal files are found already. Within
+    a split, where a person may well be there several times, only other labels count.
+
+    Args:
+        kin: set name -> the set that it and its twins descend from.
+    """
+    pairs = []
+    flat = looks.thumbs.reshape(len(looks.thumbs), -1).astype(np.float32)
+    flat -= flat.mean(1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    usable = np.flatnonzero([not reason for reason in looks.reasons] & (length[:, 0] > FEATURELESS))
+    flat /= np.maximum(length, 1e-6)
+    labels = np.array([picture.label for picture in looks.pictures])
+    _, places = np.unique([f"{picture.set}/{picture.split}" for picture in looks.pictures],
+                          return_inverse=True)
+    for start in range(0, len(usable), BLOCK):
+        rows = usable[start : start + BLOCK]
+        later = usable[start:]
+        near = _differing(looks.prints[rows], looks.prints[later]) <= NEAR_BITS
+        near &= ((places[rows][:, None] != places[later])
+                 | (labels[rows][:, None] != labels[later])) & (later > rows[:, None])
+        for one, two in zip(*np.nonzero(near), strict=True):
+            left, right = int(rows[one]), int(later[two])
+            pair = looks.pictures[left], looks.pictures[right]
+            if (looks.digests[left] != looks.digests[right] and not _twins(*pair, kin)
+                    and flat[left] @ flat[right] >= NEAR_CORRELATION):
+                pairs.append(pair)
+    return _pairs("alike", pairs)
+
+
+def _twins(one: Picture, two: Picture, kin: Callable[[str], str]) -> bool:
+    """Whether two pictures are one with and without a mask."""
+    return (one.set != two.set and one.split == two.split and one.pair_key == two.pair_key
+            and kin(one.set) == kin(two.set))
+
+
+def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """Return how many bits differ between the prints of one and two: (n, 4), (m, 4) to (n, m)."""
+    total = np.zeros((len(one), len(two)), np.uint16)
+    for word in range(one.shape[1]):
+        total += np.bitwise_count(one[:, word][:, None] ^ two[:, word])
+    return total
+
+
+def _pairs(kind: str, pairs: Iterable[tuple[Picture, Picture]]) -> list[Finding]:
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    contradict: Counter[tuple[str, ...]] = Counter()
+    for one, two in pairs:
+        where = tuple(sorted({f"{one.set}/{one.split}", f"{two.set}/{two.split}"}))
+        groups[where].append(f"{one.id} = {two.id}")
+        contradict[where] += one.label != two.label
+    found = []
+    for where, lines in sorted(groups.items()):
+        other = "in another split" if len(where) > 1 else "beside it"
+        text = f"{_pictures(len(lines))} {kind} to one {other}"
+        if contradict[where]:
+            text += f", {contradict[where]} of them with another label"
+        found.append(Finding(f"{kind} pictures", " and ".join(where), len(lines), text,
+                             tuple(lines[:EXAMPLES]), len(where) > 1 or contradict[where] > 0))
+    return found
+
+
+def shared_people(splits: Splits, kin: Callable[[str], str]) -> list[Finding]:
+    """Find people in the training folder of a set and in a test split of it or of a twin.
+
+    Args:
+        kin: set name -> the set that it and its twins descend from.
+    """
+    found = []
+    for train, pictures in splits.items():
+        if not train.endswith("/train"):
+            continue
+        people = {picture.identity for picture in pictures}
+        for other, tested in splits.items():
+            family = kin(train.split("/")[0]) == kin(other.split("/")[0])
+            if not family or other.endswith("/train"):
+                continue
+            known = [picture for picture in tested if picture.identity in people]
+            if known:
+                names = sorted({picture.identity for picture in known})
+                found.append(Finding(
+                    "people in two splits", f"{train} and {other}", len(names),
+                    f"{len(names)} people of {other} ({_pictures(len(known))} of {len(tested)}) "
+                    f"are in {train} too", tuple(names[:EXAMPLES])))
+    return found
+
+
+def unpaired(splits: Splits, twin_of: Mapping[str, str]) -> list[Finding]:
+    """Find pictures of a twin without an original, originals without a twin, and other labels.
+
+    Args:
+        twin_of: set name -> the set whose twin it is.
+    """
+    found = []
+    for split, pictures in splits.items():
+        name, _, part = split.partition("/")
+        original = f"{twin_of.get(name, '')}/{part}"
+        if original not in splits:
+            continue
+        mine = {picture.pair_key: picture for picture in pictures}
+        theirs = {picture.pair_key: picture for picture in splits[original]}
+        where = f"{split} and {original}"
+        for lines, kind, text in (
+            ([mine[k].id for k in sorted(mine.keys() - theirs.keys())], "no original",
+             f"of {split} have no picture of that name in {original}"),
+            ([theirs[k].id for k in sorted(theirs.keys() - mine.keys())], "no twin",
+             f"of {original} have no twin in {split}"),
+        ):
+            if lines:
+                found.append(Finding(kind, where, len(lines), f"{_pictures(len(lines))} {text}",
+                                     tuple(lines[:EXAMPLES]), False))
+        other = [mine[k].id for k in sorted(mine.keys() & theirs.keys())
+                 if mine[k].label != theirs[k].label]
+        if other:
+            found.append(Finding("other label", where, len(other),
+                                 f"{_pictures(len(other))} and their twins have different labels",
+                                 tuple(other[:EXAMPLES])))
+    return found

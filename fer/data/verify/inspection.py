@@ -1,0 +1,102 @@
+"""Look at every picture once: does it decode, is it what its name says, what does it look like.
+
+What it looks like is kept small, so that a hundred thousand pictures can be compared in memory.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from xxhash import xxh3_128_hexdigest
+
+from fer.data.decode import decode
+from fer.data.layout import Picture
+from fer.data.process_map import in_processes
+
+SIDE = 16  # a print has SIDE x SIDE bits: whether the picture gets lighter to the right
+THUMB = 24  # pixels a side of the grey copy by which a print's verdict is checked
+JOB_PICTURES = 64
+MISSING = "missing: a link to nothing"
+MANY = 256  # pictures; below it, starting processes takes longer than looking
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of N pictures.
+
+    Attributes:
+        pictures: which they are.
+        digests: of the files' bytes.
+        reasons: why a picture cannot be used; empty where it can.
+        formats: what each file is, as Pillow calls it, where its name says otherwise; else empty.
+        prints: uint64 (N, 4), difference hashes; 0 where there is no picture.
+        thumbs: uint8 (N, THUMB, THUMB), grey.
+    """
+
+    pictures: tuple[Picture, ...]
+    digests: tuple[str, ...]
+    reasons: tuple[str, ...]
+    formats: tuple[str, ...]
+    prints: NDArray[np.uint64]
+    thumbs: NDArray[np.uint8]
+
+
+def look_at(pictures: Sequence[Picture], progress: Progress | None = None) -> Looks:
+    """Look at pictures, in several processes where there are many."""
+    paths = [picture.path for picture in pictures]
+    jobs = [paths[start : start + JOB_PICTURES] for start in range(0, len(paths), JOB_PICTURES)]
+    rows: list[_Row] = []
+    workers = len(os.sched_getaffinity(0)) if len(paths) >= MANY else 1
+    with closing(in_processes(_look, jobs, workers)) as results:
+        for found in results:
+            rows += found
+            if progress:
+                progress(len(rows), len(paths))
+    return Looks(
+        tuple(pictures), digests=tuple(row[0] for row in rows),
+        reasons=tuple(row[1] for row in rows), formats=tuple(row[2] for row in rows),
+        prints=np.array([row[3] for row in rows], np.uint64).reshape(-1, SIDE * SIDE // 64),
+        thumbs=np.array([row[4] for row in rows], np.uint8).reshape(-1, THUMB, THUMB))
+
+
+_Row = tuple[str, str, str, NDArray[np.uint64], NDArray[np.uint8]]
+
+
+def _look(paths: list[Path]) -> list[_Row]:
+    return [_look_at_one(path) for path in paths]
+
+
+def _look_at_one(path: Path) -> _Row:
+    try:
+        digest = xxh3_128_hexdigest(path.read_bytes())
+    except FileNotFoundError:  # a link to a picture that was moved
+        return f"missing {path}", MISSING, "", *_nothing()
+    image, reason = decode(path)
+    if image is None:
+        return digest, str(reason), "", *_nothing()
+    grey = image.convert("L")
+    return digest, "", _other_format(path), _print(grey), np.asarray(
+        grey.resize((THUMB, THUMB), Image.Resampling.BOX))
+
+
+def _nothing() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    return np.zeros(SIDE * SIDE // 64, np.uint64), np.zeros((THUMB, THUMB), np.uint8)
+
+
+def _other_format(path: Path) -> str:
+    with Image.open(path) as opened:
+        found = str(opened.format)
+    return "" if found == FORMATS.get(path.suffix.lower(), found) else found
+
+
+def _print(grey: Image.Image) -> NDArray[np.uint64]:
+    small = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
+    return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)

@@ -1,0 +1,119 @@
+"""Verify data sets: gather what is on disk, look at every picture, say what was found."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.config.load import locate, read_based
+from fer.config.run import Data, DataSet
+from fer.config.validate import validate
+from fer.data.ingest.dataset_writer import read_record
+from fer.data.ingest.known import EXPECTED
+from fer.data.layout import Picture, discover, scan, split_folders
+from fer.data.splits import folder_of, original_of
+from fer.data.synthetic.sets import MARKER
+from fer.data.verify import findings as check
+from fer.data.verify.findings import Finding
+from fer.data.verify.inspection import look_at
+from fer.errors import CallerError, choices
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What there is and what was found.
+
+    Attributes:
+        classes: class names.
+        splits: `lfw/train` -> its pictures, sorted.
+        findings: the grave ones first.
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Sequence[Picture]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def grave(self) -> list[Finding]:
+        """Findings that would mislead who measures on these sets."""
+        return [finding for finding in self.findings if finding.grave]
+
+
+def data_of(config: str, names: Sequence[str], root: Path) -> Data:
+    """Return the data sets to look at: named ones, or all that are on disk but the drawn ones.
+
+    Args:
+        config: gives sets their names, and says which are twins.
+        names: of sets in the configuration, or of folders below `root`.
+
+    Raises:
+        CallerError: a name that is neither, or no set at all.
+    """
+    path = locate(config)
+    data = validate(Data, read_based(path).get("data") or {}, str(path))
+    there = {name: one for name, one in data.sets.items()
+             if folder_of(name, data, root).is_dir()}
+    known = {folder_of(name, data, root) for name in there}
+    folders = {place.name: DataSet(folder=place.name) for place in sorted(root.glob("[!.]*"))
+               if place.is_dir() and place not in known and not (place / MARKER).is_file()}
+    everything = {**folders, **there}
+    by_folder = {Path(one.folder).name: name for name, one in there.items()}
+    chosen = {} if names else everything
+    for name in names:
+        called = name if name in everything else by_folder.get(name, "")
+        if called not in everything:
+            raise CallerError(f"no data set '{name}' below {root}; there are: "
+                              f"{choices(everything) or 'none'}")
+        chosen[called] = everything[called]
+    if not chosen:
+        raise CallerError(f"no data set is below {root} (FER_DATA); python launch/data.py add "
+                          "brings one in")
+    sets = {name: one if one.twin_of in chosen else one.model_copy(update={"twin_of": None})
+            for name, one in chosen.items()}
+    return data.model_copy(update={"sets": sets})
+
+
+def pictures_on_disk(data: Data, root: Path) -> dict[str, list[Picture]]:
+    """Return every split folder of the sets with its pictures; `val` is not carved out."""
+    return {f"{name}/{split}": pictures for name in data.sets
+            for split, pictures in sorted(
+                scan(name, folder_of(name, data, root), data.classes).items())}
+
+
+def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
+    """Return what there is of the sets and what was found.
+
+    Raises:
+        CallerError: a folder that is no data set, an unknown, missing or empty class folder.
+    """
+    splits = pictures_on_disk(data, root)
+    looks = look_at([picture for pictures in splits.values() for picture in pictures], progress)
+    twin_of = {name: one.twin_of for name, one in data.sets.items()
+               if one.twin_of is not None and one.twin_of in data.sets}
+
+    def kin(name: str) -> str:
+        return original_of(name, data)
+
+    expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
+                if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
+    found = [*check.shared_people(splits, kin), *check.exact_duplicates(looks),
+             *check.near_duplicates(looks, kin), *check.unpaired(splits, twin_of),
+             *check.damaged(looks), *check.counts(splits, data.classes, expected)]
+    return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
+
+
+def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> list[str]:
+    """Return a line a split: pictures a class, people, and where it came from."""
+    said = []
+    for split, pictures in splits.items():
+        name, _, part = split.partition("/")
+        have = Counter(data.classes[picture.label] for picture in pictures)
+        place = dict(split_folders(discover(folder_of(name, data, root))))[part]
+        source = read_record(place).get("source", "")
+        people = len({picture.identity for picture in pictures})
+        said.append(f"{split}: {len(pictures)} pictures ("
+                    + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
+                    + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
+    return said

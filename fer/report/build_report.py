@@ -1,0 +1,143 @@
+"""Build a study's report from what is on disk: the one entry for everybody else.
+
+Reads run folders, writes `studies/<study>/report/`. It can be called at any time, while runs
+are going on and by two processes at once: files are replaced whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fer.atomic_io import write_text
+from fer.config.study import Study
+from fer.report.analysis import analyse
+from fer.report.comparisons import compare
+from fer.report.csv_tables import write_tables
+from fer.report.ensembles import ensembles
+from fer.report.markdown import markdown
+from fer.report.overall import across
+from fer.report.page.attention_maps import attentions
+from fer.report.page.gallery import Pictures
+from fer.report.page.write import page
+from fer.report.read.curve_file import Curve, read_curve
+from fer.report.read.load import ReportRun, gather
+from fer.report.read.provenance import provenance
+from fer.report.read.report_cache import Memory
+from fer.report.subgroups import Facts, parts
+from fer.report.view_model import Contents, Findings, contents
+
+
+def no_facts(sample_id: str) -> Mapping[str, str]:
+    """Know nothing of any picture."""
+    return {}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report knows of a study beside its runs.
+
+    Attributes:
+        pictures: sample id -> the picture's file, or None where it is not here.
+        facts: sample id -> what the data set says of the picture, such as its mask type.
+        best: names of the runs whose looks are shown, in order; None shows all that were drawn.
+        drawn: the pictures are drawings, not people: every page says so.
+        warnings: lines on the data that stand before what is found in the runs.
+    """
+
+    pictures: Pictures
+    facts: Facts = no_facts
+    best: Sequence[str] | None = None
+    drawn: bool = False
+    warnings: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What was built: where, and what it says (for the terminal)."""
+
+    folder: Path
+    said: Contents
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.folder / "index.html"
+
+
+def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
+                 about: About) -> ReportSummary:
+    """Write the report of `study` into `out` and return what it says.
+
+    Args:
+        runs: the runs of the study, in any order and any state.
+        out: the report folder; made where it is missing. What was read is remembered beside it.
+    """
+    memory = Memory(out.parent)
+    found = find(study, runs, memory, about)
+    curves = [curve for run in found.gathered.runs
+              if (curve := read_curve(run, memory)) is not None]
+    memory.save()
+    said = contents(study, found, len(curves), about.pictures, out, about.drawn)
+    write_tables(study.study, found, out, about.drawn)
+    drawings = _figures(found, curves, out / "figures")
+    files = ["confusion"] if found.analysis.cells else []  # the page has them as tables
+    write_text(out / "report.md", markdown(said, [*drawings, *files]))
+    write_text(out / "index.html", page(said, drawings))
+    return ReportSummary(out, said)
+
+
+def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) -> Findings:
+    """Return what the numbers of `runs` say, before it is put into words."""
+    gathered = gather(study, runs, memory)
+    gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
+    analysis = analyse(study, gathered)
+    pooled, notes = ensembles(gathered, analysis)
+    analysis = replace(analysis, problems=(*analysis.problems, *notes))
+    over = across(analysis)
+    if over is not None and over.no_line:
+        analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
+    origin = provenance(gathered.runs, memory)
+    if origin.mixed:
+        analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
+    return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
+                    tuple(pooled), tuple(parts(analysis, about.facts, gathered.measured)),
+                    tuple(attentions(_looked_at(gathered.runs, about))), origin)
+
+
+def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
+    """Return the runs whose looks are shown: one that was the best once may have a drawing too."""
+    if about.best is None:
+        return list(runs)
+    by_name = {run.run: run for run in runs}
+    return [by_name[name] for name in about.best if name in by_name]
+
+
+def _figures(found: Findings, curves: Sequence[Curve],
+             folder: Path) -> dict[str, tuple[str, str]]:
+    """Write the figures; return those of the page as inline SVG, wide and narrow."""
+    from fer.report.figures.catalogue import planned
+    from fer.report.figures.confusion import confusion_figure
+    from fer.report.figures.drawing import inline, save, svg  # matplotlib: only for those who draw
+
+    if found.analysis.cells:
+        save(confusion_figure(found.analysis), folder, "confusion")
+    drawings = {}
+    for name, (title, draw) in planned(found, curves).items():
+        drawings[name] = (inline(save(draw(False), folder, name), title),
+                          inline(svg(draw(True), f"{name}-narrow"), title))
+    _forget_others(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
+    return drawings
+
+
+def _forget_others(folder: Path, names: set[str]) -> None:
+    """Remove figures of the page that is to be replaced which this one has not.
+
+    Those that are newer than that page are of another report, which is being written just now.
+    """
+    page = folder.parent / "index.html"
+    written = page.stat().st_mtime if page.is_file() else 0.0
+    for file in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        with suppress(FileNotFoundError):
+            if file.stem not in names and file.stat().st_mtime <= written:
+                file.unlink()

@@ -1,0 +1,248 @@
+"""The study's numbers as CSV files for other programs.
+
+The same runs give the same bytes, whatever the order they are named in: fixed order, fixed
+number of digits, no times. Pages for people are `fer.report.page` and `fer.report.markdown`, the
+table for a paper is `fer.report.latex`.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fer.atomic_io import write_text
+from fer.evaluate.intervals import Interval
+from fer.report.analysis import Analysis, Config
+from fer.report.latex import latex
+from fer.report.read.load import Gathered
+from fer.report.view_model import Findings
+
+MEANS = ("uar", "accuracy", "macro_f1")
+PLAIN = ("nll", "ece", "brier", "auroc")
+
+
+def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
+    """Write the CSV files and tables.tex into `out`; `drawn`: of drawings, not people."""
+    analysis = found.analysis
+    write_results(study, found.gathered, out)
+    files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
+             "confusion": _confusions(study, found),
+             "comparisons": _comparisons(study, found), "pooled": _pooled(study, found),
+             "omnibus": _omnibus(study, found), "agreement": _agreement(study, found),
+             "parts": _parts(study, found),
+             "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
+    for name, rows in files.items():
+        write_text(out / f"{name}.csv", _csv(rows))
+    write_text(out / "tables.tex", latex(study, analysis, drawn))
+
+
+def write_results(study: str, gathered: Gathered, out: Path) -> None:
+    """Write results.csv and recall.csv, which need the metrics only, into `out`."""
+    write_text(out / "results.csv", "".join(_results(study, gathered)))
+    write_text(out / "recall.csv", "".join(_recalls(gathered)))
+
+
+def _results(study: str, gathered: Gathered) -> Iterable[str]:
+    """Yield one line per run x test set: tens of thousands, so each is put together at once."""
+    yield ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,accuracy,macro_f1,"
+           "uar,nll,ece\n")
+    for run in gathered.runs:
+        start = _line((study, run.run, run.run_id, run.config_id, run.backbone, run.recipe,
+                       run.train_on))
+        for split in gathered.splits:
+            if (run.run, split) not in gathered.measured:
+                continue
+            one = gathered.measured[run.run, split].metrics
+            yield (f"{start},{_cell(split)},{run.seed},{one['n']},{one['accuracy']:.6f},"
+                   f"{one['macro_f1']:.6f},{one['uar']:.6f},{one['nll']:.6f},{one['ece']:.6f}\n")
+
+
+def _recalls(gathered: Gathered) -> Iterable[str]:
+    """Yield one line per run x test set x class; n is the pictures of the class."""
+    yield "run_id,test_on,class,n,recall,precision\n"
+    for run in gathered.runs:
+        for split in gathered.splits:
+            if (run.run, split) not in gathered.measured:
+                continue
+            one = gathered.measured[run.run, split].metrics
+            start = f"{run.run_id},{_cell(split)}"
+            support, recall, precision = one["support"], one["recall"], one["precision"]
+            for name in one["classes"]:
+                found, exact = recall[name], precision[name]
+                yield (f"{start},{_cell(name)},{support[name]},"
+                       f"{'' if found is None else format(found, '.6f')},"
+                       f"{'' if exact is None else format(exact, '.6f')}\n")
+
+
+def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x test set; means over seeds."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "seeds", "n",
+           "people", "interval", *(f"{name}{end}" for name in MEANS for end in
+                                   ("", "_low", "_high")), *PLAIN)
+    for config in analysis.configs:
+        for split in analysis.splits:
+            cell = analysis.cells.get((config.config_id, split))
+            if cell is None:
+                continue
+            uar = cell.metrics["uar"]
+            yield (study, *_names(config), split, uar.seeds, cell.n,
+                   uar.people[0] if uar.people else None, uar.kind,
+                   *(number for name in MEANS for number in _limits(cell.metrics[name])),
+                   *(cell.plain.get(name) for name in PLAIN))
+
+
+def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x test set or part of it x true class x what it is called.
+
+    `fact` and `value` name the part, and are empty for the whole set.
+    """
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
+           "value", "seeds", "class", "called", "n")
+    tables = [(cell.config, cell.split, "", "", len(cell.seeds), cell.confusion)
+              for cell in found.analysis.cells.values()]
+    tables += [(part.config, part.split, part.fact, part.value, len(part.by_seed), part.confusion)
+               for part in found.parts]
+    classes = found.analysis.classes
+    for config, *place, counts in tables:
+        for name, line in zip(classes, counts.tolist(), strict=True):
+            for called, number in zip(classes, line, strict=True):
+                yield (study, *_names(config), *place, name, called, number)
+
+
+def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x metric: synthetic minus real, as a fraction."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "synthetic", "real",
+           "metric", "gap", "low", "high", "interval", "seeds", "n_synthetic", "n_real")
+    for config in analysis.configs:
+        for metric, one in analysis.gaps.get(config.config_id, {}).items():
+            assert analysis.gap is not None
+            yield (study, *_names(config), analysis.gap.synthetic, analysis.gap.real, metric,
+                   *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1])
+
+
+def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per planned pair; McNemar's p-values seed by seed in one cell."""
+    yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
+           "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar",
+           "gap_difference", "gap_low", "gap_high", "gap_seeds", "gap_n_synthetic", "gap_n_real")
+    for family in found.families:
+        for pair in family.pairs:
+            one = pair.difference
+            yield (study, family.name, family.over, pair.split, pair.among, pair.left, pair.right,
+                   *_limits(one), one.kind, one.seeds, one.n[0], _p(one.p), _p(pair.adjusted),
+                   pair.said if pair.of_runs else pair.winner or pair.verdict,
+                   ";".join(f"{test.seed}={_p(test.p)}" for test in pair.exact),
+                   *((*_limits(pair.gap), pair.gap.seeds, *pair.gap.n[:2]) if pair.gap else
+                     (None,) * 6))
+
+
+def _pooled(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per value of a family's key: over all configurations that share it."""
+    yield ("study", "family", "over", "test_on", "value", "configurations", "runs", "n", "iqm",
+           "iqm_low", "iqm_high", "improvement", "improvement_low", "improvement_high")
+    for family in found.families:
+        for one in family.pooled:
+            yield (study, family.name, family.over, one.split, one.value, one.configs, one.runs,
+                   one.middle.n[0], *_limits(one.middle), *_limits(one.better))
+
+
+def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per group of three values or more: p of Cochran's Q, seed by seed."""
+    yield "study", "family", "over", "test_on", "among", "values", "n", "p"
+    for family in found.families:
+        for one in family.omnibus:
+            yield (study, family.name, family.over, one.split, one.among, ";".join(one.values),
+                   one.n, ";".join(map(_p, one.p)))
+
+
+def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per pair of configurations, and per one between its seeds: mean kappa."""
+    yield "study", "test_on", "left", "right", "kappa", "n", "runs"
+    over = found.across
+    one = over.agreement if over else None
+    if over is None or one is None:
+        return
+    for row, left in enumerate(one.labels):
+        for column, right in enumerate(one.labels[: row + 1]):
+            kappa = float(one.kappa[row, column])
+            yield (study, over.split, left, right, None if kappa != kappa else kappa, one.n,
+                   one.runs)
+
+
+def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration x part of a test set x metric, and one a run of it.
+
+    `seed` is empty in the former; runs have no limits, nor have precision, nll, brier, ece, auroc.
+    """
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
+           "value", "metric", "score", "low", "high", "seeds", "n", "people", "seed")
+    for part in found.parts:
+        limits = {metric: _limits(one) for metric, one in part.metrics.items()}
+        limits |= {metric: (value, None, None) for metric, value in part.plain.items()}
+        if part.gap is not None:  # of all seeds only
+            yield (study, *_names(part.config), part.split, part.fact, part.value, "gap",
+                   *_limits(part.gap), part.gap.seeds, part.n, part.people, "")
+        for metric, numbers in limits.items():
+            start = (study, *_names(part.config), part.split, part.fact, part.value, metric)
+            yield (*start, *numbers, len(part.by_seed), part.n, part.people, "")
+            for seed, alone in part.by_seed.items():
+                yield (*start, alone[metric], "", "", 1, part.n, part.people, seed)
+
+
+def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per ensemble x test set x metric; `members` are run names, repeated."""
+    yield ("study", "ensemble", "how", "train_on", "test_on", "metric", "score", "low", "high", "n",
+           "members")
+    for one in found.ensembles:
+        for split, metrics in one.metrics.items():
+            for metric, interval in metrics.items():
+                yield (study, one.name, one.how, one.train_on, split, metric, *_limits(interval),
+                       interval.n[0], ";".join(one.members))
+            for metric, value in one.plain[split].items():
+                yield (study, one.name, one.how, one.train_on, split, metric, value, None, None,
+                       metrics["uar"].n[0], ";".join(one.members))
+
+
+def _robustness(study: str, found: Findings) -> Iterable[Sequence[Any]]:
+    """Yield one row per configuration: how far above the line it is, and the line."""
+    yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "effective_robustness",
+           "low", "high", "seeds", "n_synthetic", "n_real", "intercept", "slope")
+    over = found.across.robustness if found.across else None
+    for config in found.analysis.configs if over else ():
+        assert over is not None
+        one = over.above.get(config.config_id)
+        if one is not None:
+            yield (study, *_names(config), *_limits(one), one.seeds, one.n[0], one.n[-1],
+                   over.line.intercept, over.line.slope)
+
+
+def _names(config: Config) -> tuple[str, ...]:
+    axes = ";".join(f"{key}={value}" for key, value in config.axes)
+    return config.config_id, config.backbone, config.recipe, config.train_on, axes
+
+
+def _limits(one: Interval) -> tuple[float | None, float | None, float | None]:
+    return one.value, one.low, one.high
+
+
+def _p(value: float | None) -> str:
+    """Return a p-value with six digits that count: a small one is not zero."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    """Return CSV text; floats with six digits, nothing where undefined."""
+    return "".join([_line(row) + "\n" for row in rows])
+
+
+def _line(row: Sequence[Any]) -> str:
+    return ",".join([_cell(cell) for cell in row])
+
+
+def _cell(cell: Any) -> str:
+    """Return one cell; the csv module takes three times as long for tables of numbers."""
+    if isinstance(cell, float):
+        return f"{cell:.6f}"
+    text = "" if cell is None else str(cell)
+    if "," in text or '"' in text or "\n" in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -1,0 +1,45 @@
+"""Which figures a report has: name -> title, and what draws it wide or narrow."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fer.report.figures.agreement_matrix import agreement_figure
+from fer.report.figures.gap_dots import gap_figure, recall_figure
+from fer.report.figures.learning_curves import curves_figure
+from fer.report.figures.reliability import reliability_figure
+from fer.report.figures.robustness_plot import robustness_figure
+from fer.report.read.curve_file import Curve
+from fer.report.view_model import Findings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[bool], "Figure"]  # whether it is for a narrow screen
+
+
+def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Draw]]:
+    """Return the figures that there is something to draw in."""
+    analysis, over = found.analysis, found.across
+    plans: dict[str, tuple[str, Draw]] = {}
+    if analysis.cells:
+        plans["gap"] = ("UAR and gap of each configuration, with intervals",
+                        partial(gap_figure, analysis))
+        plans["recall"] = ("Recall per class of each configuration, with intervals",
+                           partial(recall_figure, analysis))
+    if any(one.predictions is not None for one in found.gathered.measured.values()):
+        plans["reliability"] = ("Confidence against accuracy, one line a training set",
+                                partial(reliability_figure, found.gathered, analysis))
+    if over and over.robustness:
+        plans["robustness"] = ("Real against synthetic UAR on probit axes, with the line over all",
+                               partial(robustness_figure, analysis, over))
+    if over and over.agreement and len(over.agreement.labels) > 1:
+        plans["agreement"] = ("Agreement of configurations, mean Cohen's kappa",
+                              partial(agreement_figure, over.agreement, over.split))
+    if curves:
+        sizes = found.provenance.validation | {
+            run.train_on: len(found.gathered.validation[run.run])
+            for run in found.gathered.runs if run.run in found.gathered.validation}
+        plans["curves"] = ("Validation UAR by epoch",
+                           partial(curves_figure, curves, analysis.configs, sizes))
+    return plans

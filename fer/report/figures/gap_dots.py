@@ -1,0 +1,96 @@
+"""UAR, gap and recall of each configuration, as dots with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fer.evaluate.intervals import Interval
+from fer.report.analysis import Analysis, Config
+from fer.report.figures.canvas import (
+    INK,
+    MARKERS,
+    MUTED,
+    OKABE_ITO,
+    cycle,
+    dots,
+    key_above,
+    legend_of,
+    mark_chance,
+    name_rows,
+    paired,
+    panels,
+    say_left_out,
+    shown_rows,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CLASS_COLORS, CLASS_MARKERS = (*OKABE_ITO[3:], *OKABE_ITO[:3]), "v^Pos"  # not those of the sets
+SPREAD = 0.19  # rows between two test sets or classes of one configuration
+
+def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
+    """Return UAR of each configuration on each test set, and its gap, with intervals."""
+    configs, note = shown_rows(analysis)
+    splits = analysis.measured_splits()
+    figure, axes = panels(len(configs), narrow, 2 if analysis.gaps else 1, (3, 2))
+    say_left_out(figure, note)
+    for split, color, marker in zip(splits, cycle(OKABE_ITO), cycle(MARKERS), strict=False):
+        cells = [analysis.cells.get((config.config_id, split)) for config in configs]
+        dots(axes[0], [cell.metrics["uar"] if cell else None for cell in cells], color, marker,
+              legend_of(analysis, split))
+    _connect(axes[0], analysis, configs)
+    name_rows(axes[0], configs, narrow)
+    axes[0].set_xlabel("UAR (mean over seeds, 95 % interval)")
+    mark_chance(axes[0], analysis)
+    key_above(figure, axes[0], narrow)
+    if analysis.gaps:
+        gaps = [analysis.gaps.get(config.config_id, {}).get("uar") for config in configs]
+        dots(axes[1], [_in_points(one) for one in gaps], INK, "o", "gap")
+        axes[1].axvline(0, color=MUTED, linewidth=1)
+        name_rows(axes[1], configs, narrow, names=narrow)
+        axes[1].set_xlabel("gap: synthetic − real (points of UAR)")
+    return figure
+
+
+def recall_figure(analysis: Analysis, narrow: bool) -> "Figure":
+    """Return recall per class of each configuration, one panel a test set."""
+    configs, note = shown_rows(analysis)
+    splits = paired(analysis)
+    figure, axes = panels(len(configs), narrow, len(splits), (1,) * len(splits))
+    say_left_out(figure, note)
+    middle = (len(analysis.classes) - 1) / 2
+    for index, (split, axis) in enumerate(zip(splits, axes, strict=True)):
+        for place, (name, color, marker) in enumerate(zip(
+                analysis.classes, cycle(CLASS_COLORS), cycle(CLASS_MARKERS), strict=False)):
+            cells = [analysis.cells.get((config.config_id, split)) for config in configs]
+            dots(axis, [cell.metrics[f"recall:{name}"] if cell else None for cell in cells],
+                  color, marker, name, shift=SPREAD * (place - middle))
+        name_rows(axis, configs, narrow, names=narrow or index == 0)
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_xlabel("recall (95 % interval)")
+        axis.set_title(legend_of(analysis, split), color=INK, fontsize=8, loc="left")
+    if splits:
+        key_above(figure, axes[0], narrow)
+    return figure
+
+
+def _connect(axis: "Axes", analysis: Analysis, configs: Sequence[Config]) -> None:
+    """Draw a thin line between synthetic and real of one configuration: the gap."""
+    if analysis.gap is None:
+        return
+    for row, config in enumerate(configs):
+        ends = [analysis.cells.get((config.config_id, split))
+                for split in (analysis.gap.synthetic, analysis.gap.real)]
+        values = [cell.metrics["uar"].value for cell in ends if cell is not None]
+        if len(values) == 2 and None not in values:
+            axis.plot(values, [row, row], color=MUTED, linewidth=0.9,  # type: ignore[arg-type]
+                      linestyle=(0, (2, 2)), zorder=1)
+
+
+def _in_points(one: Interval | None) -> Interval | None:
+    if one is None or one.value is None:
+        return None
+    low, high = (None if limit is None else 100 * limit for limit in (one.low, one.high))
+    return replace(one, value=100 * one.value, low=low, high=high)

@@ -1,0 +1,59 @@
+"""How numbers are written for people: always with n, intervals and seeds beside them.
+
+Used by the page, the Markdown, the LaTeX and the terminal, so that all say the same.
+"""
+
+from collections.abc import Sequence
+
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.intervals import TEST_SAMPLING, Interval
+
+NONE = "–"
+
+
+def score(one: Interval | None) -> str:
+    """Return `0.74 [0.70, 0.78]`."""
+    if one is None or one.value is None:
+        return NONE
+    return f"{one.value:.2f}" + (
+        "" if one.low is None or one.high is None else f" [{one.low:.2f}, {one.high:.2f}]")
+
+
+def points(one: Interval | None) -> str:
+    """Return a difference in percentage points, `+19.2 [+14.1, +24.3]`."""
+    if one is None or one.value is None:
+        return NONE
+    return signed(one.value) + ("" if one.low is None or one.high is None else
+                                f" [{signed(one.low)}, {signed(one.high)}]")
+
+
+def signed(value: float) -> str:
+    """Return a fraction as signed percentage points with a true minus sign."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 seed`, `2 seeds`."""
+    irregular = {"person": "people", "family": "families", "process": "processes"}
+    return f"{number:,} {noun if number == 1 else irregular.get(noun, noun + 's')}"
+
+
+def each(numbers: Sequence[int]) -> str:
+    """Return `400 and 240`, or `400` when there is one."""
+    return " and ".join(f"{number:,}" for number in numbers)
+
+
+def sizes(one: Interval) -> str:
+    """Return `n = 400 and 240 pictures of 180 and 90 people, 2 seeds`."""
+    people = f" of {each(one.people)} people" if one.people else ""
+    return f"n = {each(one.n)} pictures{people}, {count(one.seeds, 'seed')}"
+
+
+def caveat(kinds: Sequence[str]) -> str:
+    """Return what the intervals of these kinds hold, and what they leave out."""
+    if TEST_SAMPLING in kinds:
+        return (f"Intervals hold test sampling only: below {SEEDS_NEEDED} seeds the variation "
+                "between seeds cannot be estimated and is not in them, so a difference is one "
+                "between these trained models, not between the ways of training them.")
+    return "Intervals hold the variation between seeds and between people."

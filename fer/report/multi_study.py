@@ -1,0 +1,96 @@
+"""One report on several studies: their runs side by side, a run that two of them share once.
+
+Which study a configuration comes from is an axis of its own, so that nothing of different studies
+is pooled as if it were a seed, and a family compares studies where they have the rest in common.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from fer.config.study import Comparison, Study
+from fer.errors import CallerError
+from fer.report.build_report import About, build_report
+from fer.report.comparisons import STUDY
+from fer.report.read.load import ReportRun
+from fer.report.study_report import about, runs_of
+from fer.report.terminal import print_summary
+from fer.study.run_folder import Store
+from fer.study.study_folder import StudyFolder
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_\-]*"
+
+
+def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
+                   console: Console) -> bool:
+    """Build `studies/<name>/report/` on several studies, and say whether all runs are in it.
+
+    Raises:
+        CallerError: a study twice, other classes, or a name that a study has.
+    """
+    names = [one.study.study for one in studies]
+    name = name or "-and-".join(names)
+    _check(studies, name, store)
+    found = [runs_of(one, store) for one in studies]
+    runs = label([runs for runs, _ in found], names)
+    knowledge = [about(one, store) for one in studies]
+    notes = [line for one in knowledge for line in one.warnings]
+    study, lines = merge([one.study for one in studies], name)
+    summary = build_report(study, runs, store.study(name) / "report", About(
+        pictures=lambda sample: next(filter(None, (one.pictures(sample) for one in knowledge)),
+                                     None),
+        facts=lambda sample: next(filter(None, (one.facts(sample) for one in knowledge)), {}),
+        best=[name for one in knowledge for name in one.best or ()],
+        drawn=any(one.drawn for one in knowledge), warnings=[*dict.fromkeys(notes), *lines]))
+    print_summary(summary, console)
+    return all(complete for _, complete in found)
+
+
+def _check(studies: Sequence[StudyFolder], name: str, store: Store) -> None:
+    names = [one.study.study for one in studies]
+    if not re.fullmatch(NAME, name):
+        raise CallerError(f"--as {name}: letters, digits, '-' and '_' only; it is a folder's name")
+    if len(set(names)) < len(names):
+        raise CallerError(f"study '{max(names, key=names.count)}' is named twice")
+    if (store.study(name) / "index.json").is_file():
+        raise CallerError(f"--as {name}: is the name of a study under {store.study(name).parent}; "
+                          "its report would be written over")
+    for one in studies[1:]:
+        if one.data.classes != studies[0].data.classes:
+            raise CallerError(f"studies {names[0]} and {one.study.study} have different classes: "
+                              f"{', '.join(studies[0].data.classes)} and "
+                              f"{', '.join(one.data.classes)}")
+
+
+def label(found: Sequence[Sequence[ReportRun]], names: Sequence[str]) -> list[ReportRun]:
+    """Return every run once, with the studies that have its configuration as an axis."""
+    having: dict[str, dict[str, None]] = {}
+    for runs, name in zip(found, names, strict=True):
+        for run in runs:
+            having.setdefault(run.config_id, {})[name] = None
+    once = {run.run: run for runs in reversed(found) for run in runs}
+    axes = {run.config_id: run.axes for runs in reversed(found) for run in runs}  # the first's
+    return [replace(run, axes={**axes[run.config_id], STUDY: "+".join(having[run.config_id])})
+            for run in once.values()]
+
+
+def merge(studies: Sequence[Study], name: str) -> tuple[Study, list[str]]:
+    """Return one study with the test sets and comparisons of all, and what does not fit."""
+    splits = list(dict.fromkeys(split for one in studies for split in one.evaluate_on))
+    owners = [one for one in studies if one.gap is not None]
+    gaps = [one.gap for one in owners]
+    lines = [] if all(gap == gaps[0] for gap in gaps) else [
+        f"the studies have different gaps: the one of {owners[0].study} is shown"]
+    compare: dict[str, Comparison] = {}
+    for one in studies:
+        for key, plan in one.compare.items():
+            compare[key if compare.get(key, plan) == plan else f"{key} ({one.study})"] = plan
+    common = [split for split in splits if all(split in one.evaluate_on for one in studies)]
+    if common:
+        free = STUDY if "studies" in compare else "studies"
+        compare[free] = Comparison(over=STUDY, on=common)
+    return studies[0].model_copy(update={
+        "study": name, "evaluate_on": splits, "gap": gaps[0] if gaps else None,
+        "compare": compare}), lines

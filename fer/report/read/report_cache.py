@@ -1,0 +1,152 @@
+"""What a report has read before: results, learning curves and predictions of thousands of runs.
+
+A file is read again only where its stamp (inode, time, size) has changed. The memory is two Parquet
+files beside the report, which anybody may delete; what cannot be read of them is read anew. Two
+reports at once each write a whole memory, and the last one stays.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer.atomic_io import replacing
+from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
+from fer.study.disk_space import disk_refusal
+from fer.study.file_cache import Stamp, Texts
+
+PICTURES = b"pictures"  # key of the Parquet file's metadata: what the tables' pictures are
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """The pictures of a predictions table, which the tables of many runs share."""
+
+    sample_ids: list[str]
+    identities: list[str]
+    labels: np.ndarray
+
+    @property
+    def key(self) -> str:
+        """A digest of all of it, in this order."""
+        text = "\x1e".join("\x1f".join(map(str, column)) for column in (
+            self.sample_ids, self.identities, self.labels.tolist()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is remembered of one file; `fault` where it was damaged, in this process only."""
+
+    stamp: Stamp
+    fault: str
+    crowd: str
+    classes: str
+    logits: bytes | memoryview
+
+
+class Memory:
+    """Reads through what was read before; call `save` when all has been read.
+
+    Args:
+        folder: where the memory lies; it need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.texts = Texts(folder / "cache.results.parquet")
+        self.file = folder / "cache.predictions.parquet"
+        self._known: dict[str, _Entry] = {}
+        self._crowds: dict[str, Crowd] = {}
+        self._load()
+        self._texts_used: dict[str, None] = {}
+        self._tables_used: dict[str, None] = {}
+        self._changed = False
+
+    def text(self, path: Path | str) -> str | None:
+        """Return the text of a small file; None where there is none."""
+        self._texts_used[str(path)] = None
+        return self.texts.read(str(path))
+
+    def table(self, path: Path) -> Predictions:
+        """Return a predictions table; raises as `read_predictions`."""
+        name = str(path)
+        status = os.stat(path)
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        entry = self._known.get(name)
+        if entry is None or entry.stamp != stamp:
+            self._changed = True
+            entry = self._known[name] = self._read(path, stamp)
+        self._tables_used[name] = None
+        if entry.fault:
+            raise DamagedFile(entry.fault)
+        crowd, classes = self._crowds[entry.crowd], tuple(json.loads(entry.classes))
+        logits = np.frombuffer(entry.logits, np.float32).reshape(-1, len(classes))
+        return Predictions(crowd.sample_ids, crowd.identities, crowd.labels, logits, classes)
+
+    def save(self) -> None:
+        """Write what was used, if anything in it is new. A full disk can wait."""
+        self.texts.save(self._texts_used)
+        if not self._changed:
+            return
+        try:
+            self._write()
+        except OSError as error:
+            if disk_refusal(error) is None:
+                raise
+
+    def _read(self, path: Path, stamp: Stamp) -> _Entry:
+        try:
+            table = read_predictions(path)
+        except DamagedFile as error:
+            return _Entry(stamp, str(error), "", "[]", b"")
+        crowd = Crowd(table.sample_ids, table.identities, table.labels)
+        key = crowd.key
+        self._crowds.setdefault(key, crowd)
+        return _Entry(stamp, "", key, json.dumps(table.classes), table.logits.tobytes())
+
+    def _write(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        used = {name: entry for name in self._tables_used
+                if not (entry := self._known[name]).fault}  # a sick disk may heal
+        entries = used.values()
+        crowds = {key: [crowd.sample_ids, crowd.identities, crowd.labels.tolist()]
+                  for key, crowd in self._crowds.items() if key in {e.crowd for e in entries}}
+        table = pa.table({
+            "path": list(used), **{name: [entry.stamp[place] for entry in entries]
+                                   for place, name in enumerate(("inode", "time", "size"))},
+            "crowd": [entry.crowd for entry in entries],
+            "classes": [entry.classes for entry in entries],
+            "logits": pa.array([bytes(entry.logits) for entry in entries], pa.large_binary())})
+        table = table.replace_schema_metadata({PICTURES: json.dumps(crowds)})
+        with replacing(self.file) as temporary:
+            pq.write_table(table, temporary, compression="zstd", compression_level=1)
+
+    def _load(self) -> None:
+        """Fill the memory from its file; an absent or unreadable one leaves it empty."""
+        if not self.file.is_file():
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.ParquetFile(self.file).read()
+            crowds = json.loads(table.schema.metadata[PICTURES])
+            columns: list[list[Any]] = [table[name].to_pylist() for name in (
+                "path", "inode", "time", "size", "crowd", "classes")]
+            logits = table["logits"].combine_chunks()
+            known = {path: _Entry((inode, time, size), "", crowd, classes,
+                                  memoryview(logits[row].as_buffer()))
+                     for row, (path, inode, time, size, crowd, classes)
+                     in enumerate(zip(*columns, strict=True))}
+            found = {key: Crowd(ids, people, np.array(labels, np.int64))
+                     for key, (ids, people, labels) in crowds.items()}
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+            return
+        if all(entry.crowd in found for entry in known.values()):
+            self._known, self._crowds = known, found

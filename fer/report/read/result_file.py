@@ -1,0 +1,68 @@
+"""A result file of a run, and what makes it one."""
+
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import orjson
+
+from fer.evaluate.metrics import RESULT_SCHEMA
+from fer.report.read.report_cache import Memory
+
+NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
+ROUNDED = 1e-4  # of a share
+NEEDED = {*NUMBERS, "digest", "recall", "precision", "support", "confusion", "classes"}
+
+
+def read_result(folder: Path, split: str, memory: Memory) -> tuple[dict[str, Any] | None, str]:
+    """Return the metrics of a run on a split, or else what is wrong; both empty if not there."""
+    try:
+        text = memory.text(f"{folder}/results/{split}.json")
+        if text is None:
+            return None, ""
+        content = orjson.loads(text)
+    except (OSError, ValueError) as error:
+        return None, f"not readable ({error})"
+    fault = _fault(content)
+    return (None, fault) if fault else (content, "")
+
+
+def _fault(content: Any) -> str | None:
+    """Return why `content` is no result of ours, if so.
+
+    Asked of tens of thousands of files: what can be is one operation on sets.
+    """
+    if not isinstance(content, dict) or content.get("schema") != RESULT_SCHEMA:
+        return f"not a result of schema {RESULT_SCHEMA}"
+    if not content.keys() >= NEEDED:
+        return f"has no {', '.join(sorted(NEEDED - content.keys()))}"
+    if not _types(map(content.get, NUMBERS)) <= {int, float}:
+        return "a metric is not a number"
+    if not _types(map(content.get, ("brier", "auroc"))) <= {int, float, NoneType}:
+        return "a metric is not a number"
+    classes, counts = content["classes"], content["confusion"]
+    if type(classes) is not list or not _types(classes) <= {str}:
+        return "classes are no names"
+    if (type(counts) is not list or len(counts) != len(classes) or not _types(counts) <= {list}
+            or not {*map(len, counts)} <= {len(classes)}):
+        return "confusion counts are not of its classes"
+    if not _types(chain.from_iterable(counts)) <= {int}:
+        return "confusion counts are no whole numbers"
+    total = sum(chain.from_iterable(counts))
+    right = sum(row[place] for place, row in enumerate(counts))
+    if content["n"] != total or abs(content["accuracy"] * total - right) > ROUNDED * total:
+        return "n or accuracy is not that of its confusion counts"
+    names = {*classes}
+    for key in ("recall", "precision", "support"):
+        column = content[key]
+        if type(column) is not dict or column.keys() != names:
+            return "recall, precision or support is not of its classes"
+        if not _types(column.values()) <= {int, float, NoneType}:
+            return "recall, precision or support is no number"
+    return None
+
+
+def _types(values: Iterable[Any]) -> set[type]:
+    return {*map(type, values)}

@@ -1,0 +1,222 @@
+"""The tables of a report, from its findings. What the columns mean is said in their captions."""
+
+from collections.abc import Mapping, Sequence
+
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.intervals import Interval
+from fer.report.analysis import AT_PRIOR, FEW_PICTURES, NET, Analysis, Config
+from fer.report.comparisons import Family, Pair
+from fer.report.ensembles import Ensemble
+from fer.report.formatting import NONE, count
+from fer.report.overall import BELOW, BEST, Across
+from fer.report.read.load import ReportRun
+from fer.report.subgroups import Part
+from fer.report.table_model import (
+    Column,
+    Field,
+    Listing,
+    apart,
+    listing,
+    number,
+    p_value,
+    scored,
+    text,
+)
+
+
+def results(analysis: Analysis, over: Across | None, pooled: Sequence[Ensemble]) -> Listing:
+    """Return every configuration, and ensembles beside them, on every test set."""
+    splits = analysis.measured_splits()
+    standing = over.standing if over else {}
+    columns = [Column("backbone"), Column("recipe"), Column("trained on"),
+               *(_set_column(analysis, split) for split in splits),
+               *([Column("gap", "points", True)] if analysis.gaps else []),
+               *([Column("standing", f"on {over.split}")] if standing and over else []),
+               Column("seeds", "", True)]
+    rows = []
+    for config in analysis.configs:
+        cells = [analysis.cells.get((config.config_id, split)) for split in splits]
+        seeds = [cell.metrics["uar"].seeds for cell in cells if cell]
+        if not seeds:
+            continue
+        rows.append([
+            text(config.backbone), text(_recipe(config)), text(config.train_on),
+            *(scored(cell.metrics["uar"] if cell else None) for cell in cells),
+            *([apart(analysis.gaps.get(config.config_id, {}).get("uar"), "strong")]
+              if analysis.gaps else []),
+            *([_standing(standing.get(config.config_id), over.seeds)] if standing and over else []),
+            Field("–".join(dict.fromkeys((str(min(seeds)), str(max(seeds))))), float(max(seeds)))])
+    for one in pooled:
+        rows.append([
+            text(one.config.backbone if one.config else "several"),
+            text(f"{_recipe(one.config)} · ensemble" if one.config else f"ensemble: {one.how}"),
+            text(one.train_on),
+            *(scored(one.metrics.get(split, {}).get("uar")) for split in splits),
+            *([apart(one.gap, "strong")] if analysis.gaps else []),
+            *([Field("not ranked", look="plain")] if standing else []),
+            Field(count(len(one.members), "run"), float(len(one.members)))])
+    notes = [over.why] if over and over.why else []
+    return listing("UAR, mean over seeds, with 95 % intervals", columns, rows, notes)
+
+
+def _recipe(config: Config) -> str:
+    return " · ".join((config.recipe, *(f"{key} = {value}" for key, value in config.axes)))
+
+
+def _standing(word: str | None, seeds: int) -> Field:
+    """Return the standing; of few seeds it is that of these runs, and no other is promised."""
+    few = seeds < SEEDS_NEEDED and word in (BEST, BELOW)
+    return Field(f"{word}, these runs" if few else word or "not ranked",
+                 {BEST: 0.0, BELOW: 2.0}.get(word or "", 1.0),
+                 look="good" if word == BEST and not few else "plain")
+
+
+def _set_column(analysis: Analysis, split: str) -> Column:
+    role = analysis.role(split).split(" (")[0]
+    n = next(cell.n for (_, name), cell in analysis.cells.items() if name == split)
+    return Column(role, f"{f'{split}, ' if role != split else ''}n = {n:,}", True)
+
+
+def other_metrics(analysis: Analysis, pooled: Sequence[Ensemble]) -> Listing:
+    """Return accuracy, macro-F1 and the plain metrics of everything on every test set."""
+    heads = ("accuracy", "macro-F1", "AUROC", "NLL", "Brier", "ECE")
+    rows = []
+    for config in analysis.configs:
+        for split in analysis.splits:
+            cell = analysis.cells.get((config.config_id, split))
+            if cell is not None:
+                rows.append([text(config.label), text(split), *_metrics(cell.metrics, cell.plain),
+                             number(cell.metrics["accuracy"].seeds)])
+    for one in pooled:
+        rows += [[text(f"{one.name} · ensemble: {one.how}"), text(split),
+                  *_metrics(metrics, one.plain[split]), text(count(len(one.members), "run"))]
+                 for split, metrics in one.metrics.items()]
+    return listing(
+        "Other metrics, means over seeds; accuracy and macro-F1 move with the class mix of a set",
+        [Column("configuration"), Column("test set"),
+         *(Column(head, number=True) for head in heads), Column("n", number=True),
+         Column("seeds", number=True)], rows)
+
+
+def _metrics(metrics: Mapping[str, Interval], plain: Mapping[str, float | None]) -> list[Field]:
+    return [scored(metrics["accuracy"]), scored(metrics["macro_f1"]),
+            *(number(plain.get(name)) for name in ("auroc", "nll", "brier", "ece")),
+            number(metrics["accuracy"].n[0])]
+
+
+def gaps(analysis: Analysis) -> Listing:
+    """Return the gap of every configuration in UAR, per class, and at one class mix."""
+    metrics = list(dict.fromkeys(name for found in analysis.gaps.values() for name in found))
+    names = [_gap_name(metric) for metric in metrics]
+    rows = [[text(config.label), *(apart(analysis.gaps[config.config_id].get(metric))
+                                   for metric in metrics),
+             number(analysis.gaps[config.config_id]["uar"].seeds)]
+            for config in analysis.configs if config.config_id in analysis.gaps]
+    sizes = sorted({one.n[:2] for found in analysis.gaps.values() for one in found.values()})
+    note = "; ".join(f"n = {pair[0]:,} synthetic and {pair[-1]:,} real pictures" for pair in sizes)
+    return listing("The gap, points: synthetic minus real masks", [
+        Column("configuration"), *(Column(*name, True) for name in names),
+        Column("seeds", number=True)], rows, [note] if note else [])
+
+
+def _gap_name(metric: str) -> tuple[str, str]:
+    """Return a gap's metric as the head of a column and the small print below it."""
+    words = {"uar": "UAR", "accuracy": "accuracy", "macro_f1": "macro-F1"}
+    name, note = metric, ""
+    for end, said in ((NET, "net of control"), (AT_PRIOR, "same class mix")):
+        if metric.endswith(end):
+            name, note = metric.removesuffix(end), said
+    return (f"recall {name.split(':')[1]}" if ":" in name else words[name]), note
+
+
+def comparisons(family: Family) -> Listing:
+    """Return the pairs of one family with the paired bootstrap, Holm's p and McNemar's tests."""
+    rows = [[text(pair.split), text(pair.among), text(f"{pair.left} − {pair.right}"),
+             apart(pair.difference), p_value(pair.adjusted), _verdict(pair),
+             apart(pair.gap), _exact(pair), number(pair.difference.n[0]),
+             number(pair.difference.seeds)]
+            for pair in family.pairs]
+    gaps = {(one.n[:2], one.seeds) for pair in family.pairs if (one := pair.gap)}
+    notes = [*family.notes, *(f"Difference of gaps: n = {n[0]:,} synthetic and {n[-1]:,} real "
+                              f"pictures, {count(seeds, 'seed')}" for n, seeds in sorted(gaps))]
+    return listing("", [
+        Column("test set"), Column("among"), Column("compared"),
+        Column("difference", "points of UAR", True), Column("Holm p", "", True),
+        Column("verdict"), Column("difference of gaps", "points of UAR, beside the tests", True),
+        Column("McNemar p", "of accuracy, exact, seed by seed", True),
+        Column("n", number=True), Column("seeds", number=True)], rows, notes)
+
+
+def _verdict(pair: Pair) -> Field:
+    return Field(pair.said, look="good" if pair.winner and not pair.of_runs else "plain")
+
+
+def _exact(pair: Pair) -> Field:
+    found = [p_value(one.p).text for one in pair.exact]
+    return Field(", ".join(found) or NONE, min((one.p for one in pair.exact), default=2.0))
+
+
+def pooled(family: Family) -> Listing:
+    """Return each value of a family's key over all configurations that share it."""
+    rows = [[text(one.split), text(one.value), scored(one.middle), scored(one.better),
+             number(one.configs), number(one.runs), number(one.middle.n[0])]
+            for one in family.pooled]
+    return listing(
+        "Over all configurations with a value: the interquartile mean of UAR over their runs (the "
+        "mean of fewer than four), and the probability that a run beats one of another value that "
+        "is alike in all else (0.50: as often as not), whose limits take "
+        f"{SEEDS_NEEDED} seeds or more",
+        [Column("test set"), Column(family.over), Column("interquartile mean", "UAR", True),
+         Column("probability of improvement", "", True), Column("configurations", number=True),
+         Column("runs", number=True), Column("n", number=True)], rows)
+
+
+def omnibus(family: Family) -> Listing:
+    """Return Cochran's Q of three values or more."""
+    rows = [[text(one.split), text(one.among), text(", ".join(one.values)),
+             Field(", ".join(p_value(p).text for p in one.p)), number(one.n)]
+            for one in family.omnibus]
+    return listing("Cochran's Q, of accuracy, seed by seed: p of “all are equally often right”", [
+        Column("test set"), Column("among"), Column("values"), Column("p"),
+        Column("n", number=True)], rows)
+
+
+def robustness(analysis: Analysis, over: Across) -> Listing:
+    """Return how far above the line each configuration is, best first."""
+    assert over.robustness is not None
+    above = over.robustness.above
+    rows = [[text(config.label), apart(above[config.config_id], "strong"),
+             number(above[config.config_id].n[0]), number(above[config.config_id].n[-1]),
+             number(above[config.config_id].seeds)]
+            for config in analysis.configs if config.config_id in above]
+    rows.sort(key=lambda row: -(row[1].key or 0.0))
+    return listing("Effective robustness: points of UAR on real masks above what the synthetic "
+                   "score foretells", [Column("configuration"),
+                                       Column("effective robustness", "points", True),
+                                       Column("n", "synthetic", True), Column("n", "real", True),
+                                       Column("seeds", number=True)], rows, [over.robustness.fit])
+
+
+def parts(found: Sequence[Part]) -> Listing:
+    """Return every configuration on the parts of test sets."""
+    rows = [[text(one.split), text(one.fact), text(one.value), text(one.config.label),
+             scored(one.metrics["uar"]), apart(one.gap), scored(one.metrics["accuracy"]),
+             text(", ".join(f"{alone['uar']:.2f}" for alone in one.by_seed.values())),
+             number(one.n), number(one.people)] for one in found]
+    few = any(one.n < FEW_PICTURES for one in found)
+    return listing("By what is known of the pictures; UAR over the classes that the part has. "
+                   "Every other metric is in parts.csv", [
+        Column("test set"), Column("fact"), Column("value"), Column("configuration"),
+        Column("UAR", number=True), Column("gap", "points, the part in place of its set", True),
+        Column("accuracy", number=True), Column("UAR", "seed by seed"),
+        Column("n", number=True), Column("people", number=True)], rows,
+        [f"Parts of fewer than {FEW_PICTURES} pictures: their intervals are not to be trusted."]
+        if few else [])
+
+
+def runs(found: Sequence[tuple[ReportRun, str]]) -> Listing:
+    """Return every run with a link to its folder."""
+    rows = [[Field(run.run, link=link), text(run.train_on), number(run.seed), text(run.state)]
+            for run, link in found]
+    return listing("", [Column("run"), Column("trained on"), Column("seed", number=True),
+                        Column("state")], rows)

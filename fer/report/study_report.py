@@ -1,0 +1,118 @@
+"""The report of a study folder: which run folders it is made from, and where its pictures are."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from fer.config.paths import cache, data_root
+from fer.config.run import Data
+from fer.data.layout import discover
+from fer.data.metadata import Facts as PictureFacts
+from fer.data.metadata import read_facts
+from fer.data.splits import folder_of
+from fer.errors import CallerError
+from fer.report.build_report import About, build_report
+from fer.report.read.load import ReportRun
+from fer.report.subgroups import Facts
+from fer.report.terminal import print_summary
+from fer.study.grad_cam_runs import best_runs
+from fer.study.inputs import Contents
+from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.run_folder import Store
+from fer.study.status import rows_of
+from fer.study.study_folder import StudyFolder
+
+KINDS = ("mask_type", "pose")  # facts that make parts of a test set
+NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that a `ReportRun` names itself
+
+
+def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
+    """Build `report/` of a study, print its summary, and say whether every run is in it."""
+    runs, complete = runs_of(study, store)
+    summary = build_report(study.study, runs, study.path / "report", about(study, store))
+    print_summary(summary, console)
+    return complete
+
+
+def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
+    """Return the runs of a study that a report is about, and whether all of the study are done."""
+    rows = {row.run: row for row in rows_of(study, store)}
+    runs = []
+    for entry, folder in study.runs(store):
+        row = rows[entry.run]
+        error = "\n".join(part for part in (row.error, row.traceback) if part) or None
+        if entry.wanted or row.state == "failed":
+            runs.append(ReportRun(
+                run=entry.run, run_id=entry.run_id, config_id=entry.config_id,
+                backbone=entry.backbone, recipe=entry.recipe, train_on=entry.train_on,
+                seed=entry.seed, folder=folder.path, state=row.state, error=error,
+                axes={key: value for key, value in entry.axes.items() if key not in NAMED}))
+    return runs, all(row.state == "done" for row in rows.values())
+
+
+def about(study: StudyFolder, store: Store) -> About:
+    """Return what is known of a study's pictures."""
+    return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
+                 [best.folder.name for best in best_runs(study, store)],
+                 study.data.drawn is not None, known_people(study, store))
+
+
+def known_people(study: StudyFolder, store: Store) -> list[str]:
+    """Return a line for each test split with people who were trained on, accepted by name."""
+    accepted = [split for split in study.study.evaluate_on if split in study.data.shared_people]
+    configs = [folder.config for _, folder in study.runs(store)
+               if (folder.path / "config.yaml").is_file()] if accepted else []
+    try:
+        found = shared_people(configs, accepted, study.data, Contents(data_root(), cache()))
+    except CallerError:  # the data are gone; how many they were was said when it was planned
+        return [f"{split}: may show people who were trained on (data.shared_people)"
+                for split in accepted]
+    return refuse_shared_people(found, accepted)
+
+
+def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
+    """Return a function from sample id (`real/test/neutral/A_B_0001.jpg`) to the file, or None."""
+    folders: dict[str, Path | None] = {}
+
+    def find(sample_id: str) -> Path | None:
+        name, _, relative = sample_id.partition("/")
+        if name not in folders:
+            folders[name] = _folder(data, root, name)
+        folder = folders[name]
+        path = folder / relative if folder else None
+        return path if path and path.is_file() else None
+
+    return find
+
+
+def facts_of(data: Data, root: Path) -> Facts:
+    """Return a function from sample id to what its data set says of it: mask type and pose."""
+    known: dict[str, Mapping[str, PictureFacts]] = {}
+
+    def find(sample_id: str) -> dict[str, str]:
+        name, _, relative = sample_id.partition("/")
+        if name not in known:
+            known[name] = _facts_of_set(_folder(data, root, name))
+        one = known[name].get(relative)
+        return {} if one is None else {key: value for key in KINDS if (value := getattr(one, key))}
+
+    return find
+
+
+def _facts_of_set(folder: Path | None) -> Mapping[str, PictureFacts]:
+    """Return what a set says; nothing of a table that cannot be read: `data.py verify` says why."""
+    try:
+        return read_facts(folder) if folder else {}
+    except (CallerError, OSError, csv.Error):
+        return {}
+
+
+def _folder(data: Data, root: Path, name: str) -> Path | None:
+    if name not in data.sets:
+        return None
+    try:
+        return discover(folder_of(name, data, root))
+    except CallerError:  # the data are gone; the report is made without pictures
+        return None

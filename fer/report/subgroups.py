@@ -1,0 +1,158 @@
+"""How models do on parts of a test set: by mask type, by pose, by how many pictures a person has.
+
+The parts come from `pictures.csv` of the data set as it is now; a picture of which nothing is said
+is in no part. Intervals are those of the part alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer.evaluate.bootstrap import Draws, Tables, draw, within
+from fer.evaluate.intervals import Interval, interval_of
+from fer.evaluate.metrics import soft_scores
+from fer.evaluate.predictions import NOBODY
+from fer.report.analysis import Analysis, Cell, Config, gap_draws
+from fer.report.read.load import Measured
+
+Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown
+
+PER_PERSON = "pictures of the person"
+MANY = 5  # pictures of one person from which on they are not told apart
+LEAST_PICTURES = 5  # a smaller part says nothing
+MOST_PARTS = 24  # of one fact; more is a name, not a kind
+
+
+@dataclass(frozen=True)
+class Part:
+    """One configuration on one part of a test set.
+
+    Attributes:
+        fact, value: such as `mask_type` and `cloth`.
+        n, people: pictures and people in the part.
+        metrics: uar, accuracy, macro_f1, recall:CLASS with intervals; means over classes are over
+            those that are there.
+        by_seed: seed -> the same of its run alone, and precision:CLASS, nll, brier, ece, auroc;
+            None where undefined.
+        confusion: int64, C x C, summed over seeds; rows true.
+        gap: of a part of either set of the study's gap: the gap in UAR with the part in the place
+            of its set. None elsewhere, and where the part lacks a class.
+    """
+
+    config: Config
+    split: str
+    fact: str
+    value: str
+    n: int
+    people: int
+    metrics: dict[str, Interval]
+    by_seed: dict[int, dict[str, float | None]]
+    confusion: np.ndarray
+    gap: Interval | None = None
+
+    @property
+    def plain(self) -> dict[str, float | None]:
+        """What has no interval: the mean over seeds, None where it is undefined for one."""
+        first, *others = self.by_seed.values()
+        found: dict[str, float | None] = {}
+        for name in first.keys() - self.metrics.keys():
+            values = [one for alone in (first, *others) if (one := alone[name]) is not None]
+            found[name] = float(np.mean(values)) if len(values) > len(others) else None
+        return dict(sorted(found.items()))
+
+
+def parts(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], Measured]
+          ) -> list[Part]:
+    """Return every configuration on every part of every test set that has parts.
+
+    Args:
+        measured: run name, split -> predictions.
+    """
+    found = []
+    for split in analysis.measured_splits():
+        cells = [cell for config in analysis.configs
+                 if (cell := analysis.cells.get((config.config_id, split))) and cell.tables]
+        by_pictures: dict[tuple[str, ...], list[tuple[Cell, Tables]]] = {}
+        for cell in cells:
+            assert cell.tables is not None
+            by_pictures.setdefault(cell.tables.pictures, []).append((cell, cell.tables))
+        for members in by_pictures.values():
+            divided = _divide(members[0][1], facts)
+            logits = [_logits(cell, tables, measured) if divided else {}
+                      for cell, tables in members]
+            for fact, value, keep in divided:  # one draw of people serves all
+                found += [_part(cell, within(tables, keep), fact, value,
+                                {seed: rows[keep] for seed, rows in own.items()}, analysis)
+                          for (cell, tables), own in zip(members, logits, strict=True)]
+    return found
+
+
+def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measured]
+            ) -> dict[int, np.ndarray]:
+    """Return the logits of each seed's run (N, C) in the order of the tables' pictures."""
+    found = {}
+    for run in reversed(cell.config.runs):  # of a seed that is there twice the first run counts
+        one = measured.get((run.run, cell.split))
+        if one is not None and one.predictions is not None:
+            names = np.array(one.predictions.sample_ids, dtype=object)
+            found[run.seed] = one.predictions.logits[np.argsort(names, kind="stable")]
+    return {seed: found[seed] for seed in tables.seeds}
+
+
+def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray],
+          analysis: Analysis) -> Part:
+    draws, counts = draw(part), part.counts.sum(axis=1).astype(np.int64)
+    return Part(cell.config, cell.split, fact, value, part.n, len(part.people),
+                {name: interval_of(draws, name) for name in draws.observed},
+                {seed: {**{name: _known(values[row]) for name, values in draws.observed.items()},
+                        **_precision(counts[row], part.classes),
+                        **soft_scores(part.labels, logits[seed])}
+                 for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0),
+                _gap(cell, draws, analysis))
+
+
+def _gap(cell: Cell, part: Draws, analysis: Analysis) -> Interval | None:
+    """Return the gap in UAR with a part of a set in the place of the set."""
+    gap = analysis.gap
+    if gap is None or cell.split not in (gap.synthetic, gap.real):
+        return None
+    real = cell.split == gap.real
+    other = analysis.cells.get((cell.config.config_id, gap.synthetic if real else gap.real))
+    if other is None or other.draws is None or any(
+            not np.isfinite(side.observed[name]).all() for side in (part, other.draws)
+            for name in side.observed if name.startswith("recall:")):
+        return None
+    apart = gap_draws(other.draws, part) if real else gap_draws(part, other.draws)
+    return None if apart is None else interval_of(apart, "uar")
+
+
+def _precision(table: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+    with np.errstate(invalid="ignore"):
+        values = np.diagonal(table) / table.sum(axis=0)
+    return {f"precision:{name}": _known(one) for name, one in zip(classes, values, strict=True)}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
+    """Return fact, value and which pictures have it; facts with two values or more only."""
+    known = [facts(picture) for picture in tables.pictures]
+    columns = {name: [one.get(name, "") for one in known]
+               for name in dict.fromkeys(name for one in known for name in one)}
+    of_person = np.bincount(tables.rows)[tables.rows]
+    columns[PER_PERSON] = [
+        "" if tables.people[row].startswith(NOBODY) else
+        "1" if n == 1 else f"2–{MANY - 1}" if n < MANY else f"{MANY} or more"
+        for row, n in zip(tables.rows, of_person, strict=True)]
+    found = []
+    for fact, values in columns.items():
+        counts = Counter(values)
+        there = sorted(value for value in counts if value and counts[value] >= LEAST_PICTURES)
+        if 1 < len(there) <= MOST_PARTS:
+            found += [(fact, value, np.array([one == value for one in values]))
+                      for value in there]
+    return found

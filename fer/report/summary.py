@@ -1,0 +1,236 @@
+"""The answer of a study in sentences made from its numbers; nothing here is written ahead.
+
+A sentence about a training set is the mean over the configurations trained on it, seed by seed,
+with the interval of that mean; configurations are taken as given, not as a sample. Training sets
+are compared over the backbones, recipes and other axes that all of them have, if there are any.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fer.evaluate.bootstrap import SEEDS_NEEDED
+from fer.evaluate.intervals import Interval, interval_of
+from fer.report.analysis import NET, Analysis, Config, gap_draws, over_configs
+from fer.report.comparisons import Family
+from fer.report.formatting import caveat, count, score, sizes
+from fer.report.overall import BELOW, TIED, Across
+
+CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
+            "control split of unmasked pictures of the same people, so the gap is not the effect "
+            "of the masks alone.")
+CONTROLLED = ("The two sets differ in people and cameras as well as in masks. What the same models "
+              "lose between the unmasked pictures of {synthetic} and {real} is taken off in the "
+              "gap net of control, which holds if it would be the same under masks.")
+OF_RUNS = (f"With fewer than {SEEDS_NEEDED} seeds this holds for the runs at hand, not for how "
+           "they were trained.")
+UNLIKE = ("No backbone and recipe was trained on every training set, so the sentences about them "
+          "are not comparable.")
+DRAWINGS = ("These are drawings made by code, not people: no number on this page is evidence "
+            "about people.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the study says.
+
+    Attributes:
+        main: the sentence that stands first.
+        sizes: its n, seeds and configurations.
+        others: the same for the other training sets, and the comparisons.
+        caveats: what the intervals leave out, and the confound.
+    """
+
+    main: str
+    sizes: str
+    others: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+
+def answer(analysis: Analysis, families: Sequence[Family],
+           over: Across | None = None) -> Answer:
+    """Return what the numbers of `analysis` say."""
+    if not analysis.cells:
+        return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
+    groups, alike = comparable(analysis)
+    spoken = [(name, *found) for name in _first_synthetic(analysis, list(groups))
+              if (found := _sentence(analysis, name, groups[name])) is not None]
+    if not spoken:
+        return Answer("No training set has finished runs with predictions on every test set yet, "
+                      "so there is no answer yet.", "", (_compared(families),), ())
+    (_, main, intervals), *rest = spoken
+    kinds = [one.kind for _, _, found in spoken for one in found]
+    caveats = (caveat(kinds), *([UNLIKE] if alike is None else []),
+               *([_confound(analysis)] if analysis.gaps else []))
+    number = len(groups[spoken[0][0]])
+    more = "" if number == 1 else f", mean of {number} configurations"
+    if alike:
+        more += f", {'the one' if number == 1 else 'those'} that all training sets have"
+    others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families),
+              _standing(analysis, over), _power(analysis, over))
+    return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+
+
+def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
+    """Return the measured configurations by training set, and whether some were left aside.
+
+    Where training sets have different ones, only those that all have are kept: the mean of good
+    and bad recipes on one set beside that of the good ones on another would mislead. Where they
+    have none in common, all are kept, and None says so.
+    """
+    groups: dict[str, list[Config]] = {}
+    for config in analysis.configs:
+        if _measured(analysis, config):
+            groups.setdefault(config.train_on, []).append(config)
+    kinds = [{_kind(config) for config in group} for group in groups.values()]
+    everywhere = set.intersection(*kinds) if kinds else set()
+    if all(kind == everywhere for kind in kinds):
+        return groups, False
+    if not everywhere:
+        return groups, None
+    return {name: [config for config in group if _kind(config) in everywhere]
+            for name, group in groups.items()}, True
+
+
+def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return config.backbone, config.recipe, config.axes
+
+
+def _confound(analysis: Analysis) -> str:
+    control = analysis.gap.control if analysis.gap else None
+    if control is None or not any("uar" + NET in found for found in analysis.gaps.values()):
+        return CONFOUND
+    return CONTROLLED.format(synthetic=control.synthetic, real=control.real)
+
+
+def _brief(found: Sequence[Interval]) -> str:
+    return f"({sizes(found[-1])})"
+
+
+def _measured(analysis: Analysis, config: Config) -> bool:
+    return any(key[0] == config.config_id for key in analysis.cells)
+
+
+def _first_synthetic(analysis: Analysis, names: list[str]) -> list[str]:
+    """Return training sets, the one that the gap's synthetic set belongs to first."""
+    head = analysis.gap.synthetic.split("/")[0] if analysis.gap else ""
+    return sorted(names, key=lambda name: name != head)
+
+
+def _sentence(analysis: Analysis, name: str,
+              configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
+    """Return what models trained on `name` reach, and the intervals named in the sentence."""
+    if analysis.gap is not None:
+        found = _gap_sentence(analysis, name, configs)
+        if found is not None:
+            return found
+    parts, intervals = [], []
+    for split in analysis.measured_splits():
+        draws = over_configs(analysis, configs, split)
+        if draws is not None:
+            one = interval_of(draws, "uar")
+            parts.append(f"{score(one)} on {analysis.role(split)}")
+            intervals.append(one)
+    if not parts:
+        return None
+    return f"Models trained on {name} reach UAR {_listed(parts)}.", intervals
+
+
+def _gap_sentence(analysis: Analysis, name: str,
+                  configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
+    gap = analysis.gap
+    assert gap is not None
+    synthetic, real = (over_configs(analysis, configs, split)
+                       for split in (gap.synthetic, gap.real))
+    found = gap_draws(synthetic, real)
+    if synthetic is None or real is None or found is None:
+        return None
+    one, two = interval_of(synthetic, "uar"), interval_of(real, "uar")
+    apart = interval_of(found, "uar")
+    text = (f"Models trained on {name} reach UAR {score(one)} on synthetic masks and "
+            f"{score(two)} on real masks: {_gap_words(apart)}.")
+    if gap.control is not None:
+        control = gap_draws(*(over_configs(analysis, configs, split)
+                              for split in (gap.control.synthetic, gap.control.real)))
+        net = gap_draws(found, control)
+        if net is not None:
+            text += f" Net of the control, {_gap_words(interval_of(net, 'uar'))}."
+    return text, [one, two, apart]
+
+
+def _gap_words(apart: Interval) -> str:
+    """Return the gap in words; inside the noise it says so."""
+    assert apart.value is not None
+    points = round(100 * apart.value)  # an int: there is no −0 among them
+    noun = "point" if abs(points) == 1 else "points"
+    value = f"{points:d}".replace("-", "−")
+    if apart.low is None or apart.high is None:
+        return f"a gap of {value} {noun}, without an interval"
+    limits = f"[{round(100 * apart.low):d}, {round(100 * apart.high):d}]".replace("-", "−")
+    inside = ", which the noise can explain" if apart.low <= 0 <= apart.high else ""
+    return f"a gap of {value} {noun} {limits}{inside}"
+
+
+def _compared(families: Sequence[Family]) -> str:
+    """Return how many planned comparisons lie outside the noise, and which values win."""
+    pairs = [pair for family in families for pair in family.pairs]
+    if not pairs:
+        return ""
+    ranked = sum(family.ranked for family in families)
+    tied = sum(pair.verdict == "tied" for pair in pairs)
+    if tied == len(pairs):
+        return (f"{_all(len(pairs))} inside the noise: no {_listed([f.over for f in families])} "
+                "is shown to be better than another.")
+    more = f" {OF_RUNS}" if any(family.of_runs for family in families) else ""
+    if ranked == len(pairs):
+        return f"{_all(len(pairs))} outside the noise.{more}"
+    return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
+            f"{'lies' if ranked == 1 else 'lie'} outside the noise, {tied} "
+            f"{'is' if tied == 1 else 'are'} tied"
+            + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else ".")
+            + more)
+
+
+def _standing(analysis: Analysis, over: Across | None) -> str:
+    """Return how many configurations are as good as the best, as far as can be told."""
+    words = list(over.standing.values()) if over else []
+    if over is None or not words:
+        return ""
+    where = analysis.role(over.split)
+    more = f" {OF_RUNS}" if over.seeds < SEEDS_NEEDED and BELOW in words else ""
+    if TIED not in words:
+        return f"On {where} one configuration is better than all {len(words) - 1} others.{more}"
+    below = words.count(BELOW)
+    return (f"On {where} {words.count(TIED)} of {len(words)} configurations are tied for the best"
+            + (f", {below} {'is' if below == 1 else 'are'} below.{more}" if below else "."))
+
+
+def _power(analysis: Analysis, over: Across | None) -> str:
+    """Return what telling the two best configurations apart would take."""
+    if over is None or over.power is None or over.leaders is None:
+        return ""
+    found, where = over.power, analysis.role(over.split)
+    pair = (f"The two best on {where}, {over.leaders[0]} and {over.leaders[1]}, are "
+            f"{100 * abs(found.difference):.1f} points apart")
+    if found.needed is None:
+        return (f"{pair}: no number of pictures tells them apart"
+                + (" with these seeds." if found.seeds else "."))
+    more = "." if found.seeds else ", and the spread of seeds comes on top."
+    if found.needed <= found.n:
+        return f"{pair}; n = {found.n:,} pictures are enough to tell such a difference{more}"
+    return (f"{pair}; if they differ by that much, it takes about {_rounded(found.needed):,} such "
+            f"pictures to tell (80 % power at 5 %), and there are n = {found.n:,}{more}")
+
+
+def _rounded(number: int) -> int:
+    """Return a number with two significant digits: it is an order of magnitude."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return int(round(number / step) * step)
+
+
+def _all(number: int) -> str:
+    return "The one planned comparison lies" if number == 1 else (
+        f"All {number} planned comparisons lie")
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

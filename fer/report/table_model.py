@@ -1,0 +1,106 @@
+"""Tables as plain values: the page makes them sortable, the Markdown prints them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fer.evaluate.intervals import Interval
+from fer.report.formatting import NONE, points, score
+
+MOST_ROWS = 400  # a browser sorts and filters these at once; a file has all
+MISSING = -1e9  # what a cell without a number is sorted by: below all; infinities are no JSON
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column; `note` stands below it in small, numbers stand right."""
+
+    name: str
+    note: str = ""
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One cell: its text, what it is sorted by where that is a number, a link, and its looks.
+
+    Attributes:
+        key: None sorts by the text.
+        look: `strong`, or `good`, `plain` for a chip; empty for plain text.
+    """
+
+    text: str
+    key: float | None = None
+    link: str = ""
+    look: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table: every row has a field a column."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Field, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def text(value: object) -> Field:
+    """Return a field of words."""
+    return Field(str(value))
+
+
+def number(value: float | None, digits: int = 2) -> Field:
+    """Return a field of a plain number; whole numbers have separators, None is a dash."""
+    if value is None:
+        return Field(NONE, MISSING)
+    said = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return Field(said.replace("-", "−"), float(value))
+
+
+def scored(one: Interval | None) -> Field:
+    """Return a field of a score with its interval."""
+    return Field(score(one), _key(one))
+
+
+def apart(one: Interval | None, look: str = "") -> Field:
+    """Return a field of a difference in points with its interval."""
+    return Field(points(one), _key(one), look=look)
+
+
+def p_value(p: float | None) -> Field:
+    """Return a field of a p-value."""
+    if p is None:
+        return Field(NONE, 2.0)
+    return Field("< 0.001" if p < 0.001 else f"{p:.3f}", p)
+
+
+def listing(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Field]],
+            notes: Sequence[str] = ()) -> Listing:
+    """Return a table whose rows fit its columns."""
+    assert all(len(row) == len(columns) for row in rows), caption
+    return Listing(caption, tuple(columns), tuple(map(tuple, rows)), tuple(notes))
+
+
+def capped(table: Listing, file: str, by: int | None = None, rising: bool = False) -> Listing:
+    """Return a table of at most `MOST_ROWS` rows that says where all of them are.
+
+    Args:
+        file: that has all rows.
+        by: the column whose largest values are kept, or smallest; None keeps the first rows.
+    """
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    rows, which = list(table.rows), "first"
+    if by is not None:
+        def place(row: tuple[Field, ...]) -> float:
+            key = row[by].key
+            return (1 if rising else -1) * (MISSING if key is None else key)
+
+        rows.sort(key=place)
+        which = f"{'lowest' if rising else 'highest'} in {table.columns[by].name}"
+    note = f"{MOST_ROWS} of {len(rows):,} rows, the {which}; all are in {file}."
+    return replace(table, rows=tuple(rows[:MOST_ROWS]), notes=(*table.notes, note))
+
+
+def _key(one: Interval | None) -> float:
+    return MISSING if one is None or one.value is None else one.value

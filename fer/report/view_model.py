@@ -1,0 +1,253 @@
+"""Everything that the page, the Markdown and the terminal say, gathered once.
+
+Plain values only: how they look is the templates' business. Tables are `fer.report.report_tables`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer.config.study import Study
+from fer.report import report_tables as listings
+from fer.report.analysis import Analysis, Cell, Config
+from fer.report.comparisons import Family
+from fer.report.ensembles import Ensemble
+from fer.report.failures import Failure, failures
+from fer.report.formatting import count, points, score
+from fer.report.methods import methods
+from fer.report.overall import Across
+from fer.report.page.attention_maps import Attention
+from fer.report.page.gallery import Pictures, Shown, disputed, embed, wrong_for_all
+from fer.report.read.load import Gathered, ReportRun
+from fer.report.read.provenance import Provenance
+from fer.report.subgroups import Part
+from fer.report.summary import Answer, answer
+from fer.report.table_model import Column, Listing, capped, listing, number, text
+
+NAMES, HOLM = 3, 4  # columns of names in the results; the one of Holm's p among comparisons
+MATRICES_SHOWN = 24  # configurations on the page; all are in confusion.csv
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a study's numbers, before it is put into words."""
+
+    gathered: Gathered
+    analysis: Analysis
+    families: tuple[Family, ...]
+    across: Across | None
+    ensembles: tuple[Ensemble, ...]
+    parts: tuple[Part, ...]
+    attention: tuple[Attention, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One test set as it was measured; `digest` says which pictures these are."""
+
+    split: str
+    role: str  # with the split in brackets; `name` without
+    name: str
+    n: int
+    people: int | None
+    digest: str
+    support: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One confusion matrix: rows of (share of the true class or None, count)."""
+
+    title: str
+    size: str
+    rows: tuple[tuple[str, tuple[tuple[float | None, int], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration in the terminal's table, and its matrices on the page.
+
+    `rank` is its UAR on the test set that configurations are judged on.
+    """
+
+    config: Config
+    seeds: str
+    scores: tuple[str, ...]
+    gap: str
+    matrices: tuple[Matrix, ...]
+    rank: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of `split` that say something about all `models`: how many, and the ones shown."""
+
+    split: str
+    total: int
+    of: int
+    models: int
+    shown: tuple[tuple[Shown, str], ...]
+    lost: tuple[str, ...]
+
+    def verb(self, one: str, many: str) -> str:
+        """Return the verb that goes with how many there are."""
+        return one if self.total == 1 else many
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One family of planned comparisons, as tables; `pooled` and `omnibus` may be empty."""
+
+    family: Family
+    pairs: Listing
+    pooled: Listing
+    omnibus: Listing
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report says."""
+
+    study: str
+    drawn: bool
+    done: int
+    runs: tuple[tuple[ReportRun, str], ...]
+    states: str
+    answer: Answer
+    sets: tuple[TestSet, ...]
+    judged_on: str
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    listings: dict[str, Listing]
+    comparisons: tuple[Comparisons, ...]
+    across: Across | None
+    wrong: Gallery | None
+    disputed: Gallery | None
+    attention: tuple[Attention, ...]
+    problems: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    failed: int
+    has_gap: bool
+    curves: int
+    methods: tuple[str, ...]
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The planned comparisons."""
+        return tuple(one.family for one in self.comparisons)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some runs have no result yet."""
+        return self.done < len(self.runs)
+
+
+def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
+             drawn: bool) -> Contents:
+    """Return what the report in folder `out` says; `curves` is how many runs have one."""
+    gathered, analysis = found.gathered, found.analysis
+    runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
+                 for run in gathered.runs)
+    states = Counter(run.state for run in gathered.runs)
+    sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
+    return Contents(
+        study=study.study, drawn=drawn, done=states["done"], runs=runs,
+        states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
+        answer=answer(analysis, found.families, found.across), sets=sets,
+        judged_on=analysis.main_split() if sets else "",
+        classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
+        comparisons=tuple(Comparisons(
+            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
+            capped(listings.pooled(one), "pooled.csv"),
+            capped(listings.omnibus(one), "omnibus.csv")) for one in found.families),
+        across=found.across,
+        wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
+        disputed=_gallery(split, gathered, disputed(gathered.on(split)),
+                          len(gathered.on(split)), pictures),
+        attention=found.attention, problems=analysis.problems,
+        failures=failures(runs), failed=sum(bool(run.error) for run, _ in runs),
+        has_gap=bool(analysis.gaps), curves=curves, methods=methods(analysis, found.provenance))
+
+
+def _listings(found: Findings, sets: Sequence[TestSet],
+              runs: Sequence[tuple[ReportRun, str]]) -> dict[str, Listing]:
+    """Return the tables by name, those without rows left out."""
+    analysis, over = found.analysis, found.across
+    splits = analysis.measured_splits()
+    real = NAMES + splits.index(over.split) if over and over.split in splits else None
+    tables = {
+        "results": capped(listings.results(analysis, over, found.ensembles),
+                          "summary.csv and ensembles.csv", real),
+        "sets": listing("The test sets", [
+            Column("set"), Column("pictures", "n", True), Column("people", number=True),
+            Column("classes"), Column("digest")], [
+            [text(one.role), number(one.n), number(one.people), text(one.support),
+             text(one.digest[:16])] for one in sets]),
+        "metrics": capped(listings.other_metrics(analysis, found.ensembles),
+                          "summary.csv and ensembles.csv"),
+        "gaps": capped(listings.gaps(analysis), "gap.csv"),
+        "parts": capped(listings.parts(found.parts), "parts.csv"),
+        "runs": capped(listings.runs(runs), "launch/status.py --json")}
+    if over and over.robustness:
+        tables["robustness"] = capped(listings.robustness(analysis, over), "robustness.csv")
+    return {name: table for name, table in tables.items() if table.rows}
+
+
+def _test_sets(gathered: Gathered, analysis: Analysis) -> tuple[TestSet, ...]:
+    found = []
+    for split in analysis.measured_splits():
+        one = gathered.on(split)[0]
+        cell = next(cell for (_, name), cell in analysis.cells.items() if name == split)
+        support = ", ".join(f"{number} {name}" for name, number in one.metrics["support"].items())
+        people = cell.metrics["uar"].people
+        role = analysis.role(split)
+        found.append(TestSet(split, role, role.split(" (")[0], cell.n,
+                             people[0] if people else None, one.digest, support))
+    return tuple(found)
+
+
+def _rows(analysis: Analysis) -> tuple[Row, ...]:
+    """Return one row a configuration that was measured anywhere."""
+    splits, rows = analysis.measured_splits(), list[Row]()
+    for config in analysis.configs:
+        cells = [analysis.cells.get((config.config_id, split)) for split in splits]
+        there = [cell for cell in cells if cell is not None]
+        if not there:
+            continue
+        gaps = analysis.gaps.get(config.config_id, {})
+        seeds = sorted({cell.metrics["uar"].seeds for cell in there})
+        shown = there if len(rows) < MATRICES_SHOWN else []
+        rows.append(Row(
+            config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
+            tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
+            points(gaps.get("uar")),
+            tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split)),
+            analysis.main_score(config)))
+    return tuple(rows)
+
+
+def _in_gap(analysis: Analysis, split: str) -> bool:
+    return analysis.gap is None or split in (analysis.gap.synthetic, analysis.gap.real)
+
+
+def _matrix(analysis: Analysis, cell: Cell) -> Matrix:
+    totals = cell.confusion.sum(axis=1)
+    rows = tuple(
+        (name, tuple((float(number / total) if total else None, int(number)) for number in line))
+        for name, line, total in zip(analysis.classes, cell.confusion, totals, strict=True))
+    role, *_ = analysis.role(cell.split).split(" (")
+    pictures = f"{cell.split}, n = {cell.n:,}, {count(len(cell.seeds), 'seed')}"
+    return Matrix(role, pictures, rows)
+
+
+def _gallery(split: str, gathered: Gathered, found: Sequence[Shown], models: int,
+             pictures: Pictures) -> Gallery | None:
+    """Return the first of `found` with their pictures; None without models."""
+    if not models or not split:
+        return None
+    shown, lost = embed(found, pictures)
+    size = int(gathered.on(split)[0].metrics["n"])
+    return Gallery(split, len(found), size, models, tuple(shown), tuple(lost))

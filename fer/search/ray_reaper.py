@@ -1,0 +1,48 @@
+"""Ends what a driver's Ray started, and removes its folder, when the driver is gone.
+
+    python -m fer.search.ray_reaper FOLDER < (a pipe that the driver holds open)
+
+A process of its own, since a driver that is killed with SIGKILL cannot tidy up, and some of Ray's
+processes outlive it. Touches only processes that have files of this very folder open.
+"""
+
+import os
+import shutil
+import sys
+import time
+
+import psutil
+
+PATIENCE_S = 10.0
+
+
+def main(folder: str) -> None:
+    """Wait for the end of the driver, then tidy up."""
+    driver = os.getppid()
+    sys.stdin.read()
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := holders(folder, driver)) and time.monotonic() < deadline:
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def holders(folder: str, driver: int) -> list[psutil.Process]:
+    """Return processes that have a file below `folder` open, but not the driver, if it lives."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != driver and any(
+                    file.path.startswith(f"{folder}/") for file in process.open_files()):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended meanwhile, or somebody else's
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,181 @@
+"""The page of a search, its table and figures, from what is on disk: no Ray, no torch.
+
+    studies/<search>/report/index.html, trials.csv, figures/
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fer.atomic_io import replacing, write_text
+from fer.config.search import Search
+from fer.report.formatting import count
+from fer.report.page.write import render
+from fer.report.table_model import Column, Field, Listing, listing, number, text
+from fer.search.best import Best, best_of
+from fer.search.report.importance import Importances, Saved, importances, neighbours, saved
+from fer.search.report.search_figures import coordinates_figure, curves_figure, importance_figure
+from fer.search.trial_record import Entry, Record, best_first
+from fer.search.trial_runs import shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[bool], "Figure"]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the page says."""
+
+    search: str
+    answer: str
+    sizes: str
+    caveats: list[str]
+    best: Listing
+    nearest: Listing
+    trials: Listing
+    importance: str
+    failures: list[Entry]
+    drawn: bool
+
+
+def report_search(folder: Path, search: Search, record: Record, drawn: bool) -> Path:
+    """Write the report of a search and return its page.
+
+    Args:
+        drawn: the pictures are drawings, not people: the page says so.
+    """
+    entries = record.searched
+    best = best_of(record, search)
+    weights = importances(search, entries)
+    said = _said(search, record, entries, best, weights, drawn)
+    out = folder / "report"
+    out.mkdir(exist_ok=True)
+    drawings = _figures(search, entries, best.trial, weights, out / "figures") if best else {}
+    _write_csv(search, list(record), out / "trials.csv")
+    write_text(out / "index.html", render("search.html", said=said, drawings=drawings))
+    return out / "index.html"
+
+
+def _said(search: Search, record: Record, entries: list[Entry], best: Best | None,
+          weights: Importances | None, drawn: bool) -> Said:
+    kept = saved(entries)
+    ranked = best_first(entries, search.higher_is_better)
+    of_best = next((entry for entry in entries if best and entry.number == best.trial), None)
+    return Said(
+        search.search, _answer(search, best), _sizes(entries, kept), _caveats(search, best),
+        _table(search, "The best trials, as they scored in the search", ranked[:10]),
+        _nearest(search, ranked, of_best),
+        _table(search, "All trials; finalists have a seed", list(record)),
+        _importance(weights), [entry for entry in record if entry.state == "failed"], drawn)
+
+
+def _answer(search: Search, best: Best | None) -> str:
+    if best is None:
+        return f"No trial of {search.search} has a score yet."
+    params = ", ".join(f"{key} = {shown(value)}" for key, value in best.params.items())
+    over = f", mean over {count(len(best.scores), 'seed')}" if len(best.scores) > 1 else ""
+    return f"{search.metric} {best.score:.3f} on validation{over}, with {params}."
+
+
+def _sizes(entries: list[Entry], kept: Saved) -> str:
+    share = f", {100 * (1 - kept.trained / kept.whole):.0f} % saved" if kept.whole else ""
+    return (f"{count(len(entries), 'trial')}, {kept.stopped} stopped early: {kept.trained:,} of "
+            f"{kept.whole:,} epochs trained{share}")
+
+
+def _caveats(search: Search, best: Best | None) -> list[str]:
+    if best is None:
+        return []
+    found = ["Chosen by synthetic validation only; no test picture was looked at."]
+    if len(best.scores) == 1:
+        found.append("The best of many noisy numbers is better than it will be again: repeat it "
+                     "with more seeds (finalists) before believing the number.")
+    else:
+        spread = max(best.scores) - min(best.scores)
+        found.append(f"Its seeds lie {spread:.3f} apart; a difference to the next configuration "
+                     "that is smaller is none.")
+    return found
+
+
+def _table(search: Search, caption: str, entries: list[Entry]) -> Listing:
+    columns = [Column("trial", number=True), Column("state"), Column("seed", number=True),
+               Column("epochs", number=True), Column(search.metric, "validation", number=True),
+               *(Column(key, number=domain.choice is None) for key, domain in
+                 search.space.items()), Column("run")]
+    return listing(caption, columns, [[
+        number(entry.number), text(entry.state), number(entry.seed), number(len(entry.curve)),
+        number(entry.score, 4), *(_value(entry, key) for key in search.space),
+        Field(entry.run_id, link=f"../../../runs/{entry.run}/" if entry.run else "")]
+        for entry in entries])
+
+
+def _value(entry: Entry, key: str) -> Field:
+    value = entry.params.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Field(shown(value), float(value))
+    return Field("–" if value is None else shown(value))
+
+
+def _nearest(search: Search, ranked: list[Entry], best: Entry | None) -> Listing:
+    found = neighbours(search, ranked, best) if best else []
+    columns = [Column("trial", number=True), Column("distance", number=True),
+               Column(search.metric, "validation", number=True),
+               *(Column(key, number=domain.choice is None)
+                 for key, domain in search.space.items())]
+    own = [[Field(f"{best.number}, the best", best.number), number(0.0), number(best.score, 4),
+            *(_value(best, key) for key in search.space)]] if best else []
+    rows = [[number(entry.number), number(far), number(entry.score, 4),
+             *(_value(entry, key) for key in search.space)] for entry, far in found]
+    return listing("Trials nearest to the best one; 1 is a whole axis of the space", columns,
+                   own + rows)
+
+
+def _importance(weights: Importances | None) -> str:
+    if weights is None:
+        return "Fewer than ten trials have a score: too few to say which parameter matters."
+    worth = ("so nothing can be said of single parameters" if weights.r2 <= 0 else
+             "so take the order, not the lengths" if weights.r2 < 0.5 else "which is fair")
+    return (f"Permutation importance on a random forest of {count(weights.n, 'trial')}. Out of its "
+            f"bags the forest explains R² = {signed(weights.r2)} of the scores, {worth}. Trials "
+            "that were stopped early count with the score they had.")
+
+
+def signed(value: float) -> str:
+    """Return a number with a real minus."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _figures(search: Search, entries: list[Entry], best: int, weights: Importances | None,
+             folder: Path) -> dict[str, tuple[str, str]]:
+    from fer.report.figures.drawing import inline, save, svg
+
+    drawn: dict[str, tuple[str, Draw]] = {
+        "coordinates": ("Parallel coordinates of all trials",
+                        lambda narrow: coordinates_figure(search, entries, best, narrow)),
+        "curves": ("Score by epoch", lambda narrow: curves_figure(search, entries, best, narrow))}
+    if weights is not None and weights.r2 > 0:
+        drawn["importance"] = ("Importance of each parameter",
+                               lambda narrow: importance_figure(weights, narrow))
+    return {name: (inline(save(draw(False), folder, name), title),
+                   inline(svg(draw(True), f"{name}-narrow"), title))
+            for name, (title, draw) in drawn.items()}
+
+
+def _write_csv(search: Search, entries: list[Entry], path: Path) -> None:
+    rows = [{"search": search.search, "trial": entry.number, "seed": entry.seed, "run": entry.run,
+             "run_id": entry.run_id, "config_id": entry.config_id, "state": entry.state,
+             "epochs": len(entry.curve), search.metric: entry.score,
+             **{key: _plain(entry.params.get(key)) for key in search.space}} for entry in entries]
+    frame = pd.DataFrame(rows).astype({"seed": "Int64"})
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict | list) else value

@@ -1,0 +1,307 @@
+"""One go of Ray Tune over the trials of a search: proposals in, a record on disk out."""
+
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import TuneConfig, Tuner
+
+from fer.config.search import Search
+from fer.errors import CallerError
+from fer.search.messages import LEAVE
+from fer.search.ray_local import LEAVING
+from fer.search.schedulers import largest_bracket, scheduler_of
+from fer.search.searchers import Proposals
+from fer.search.sources import Source
+from fer.search.space import Overrides
+from fer.search.stopping import say_stopped
+from fer.search.trainable import RunTrial
+from fer.search.trial_jobs import TrialJobs
+from fer.search.trial_record import ENDED, Entry, Key, Record
+from fer.search.trial_resources import Slots
+from fer.search.trial_runs import Maker, Trial
+from fer.search.trial_tensorboard import forget_trial, link, trial_folder, write_trial
+from fer.search.tune_callbacks import Enough, Listener
+from fer.study.run_folder import RunFolder, Store
+from fer.study.slurm_jobs import restart_of_process
+
+# Tune's own copy of where it stands is not what a search goes on from; a full disk is said once
+logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
+LOOK_S = 5.0  # between two questions whether Ray lives
+INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed
+
+
+def most_cores(slots: Slots) -> float:
+    """Return the cores of Ray that a trial has to hold so that about `slots.most` run at a time.
+
+    On several nodes that is at least one on each.
+    """
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return max(slots.cpus, min(sum(nodes) / slots.most, min(nodes)) if slots.most else 0.0)
+
+
+@dataclass
+class Tuning:
+    """What one go needs, and where it stands.
+
+    Attributes:
+        folder: of the search. show: called with the record as it changes.
+        jobs: submits each trial as a job of its own; None trains it in a process of Ray.
+        asked: whether somebody asked the process to leave before this began.
+        leaving: whether somebody asked the search to save and leave.
+    """
+
+    search: Search
+    maker: Maker
+    store: Store
+    folder: Path
+    record: Record
+    slots: Slots
+    show: Callable[[Record], None]
+    jobs: TrialJobs | None = None
+    asked: Callable[[], bool] = lambda: False
+    leaving: bool = False
+    _shown: float = 0.0
+    _keys: Sequence[Key] = ()
+    _active: set[Key] = field(default_factory=set)  # with a process
+    _to_leave: set[Key] = field(default_factory=set)
+    _left_at: float = 0.0
+    _looked: float = 0.0
+    _lost: bool = False
+
+    @property
+    def leave(self) -> Path:
+        """The file that asks trials to save and leave."""
+        return self.folder / LEAVE
+
+    def spent(self) -> bool:
+        """Whether the budget in epochs or GPU-hours is used up."""
+        budget, mine = self.search.budget, self.record.searched
+        return ((budget.epochs is not None
+                 and sum(len(entry.curve) for entry in mine) >= budget.epochs)
+                or (budget.gpu_hours is not None
+                    and self.slots.gpu_hours(mine) >= budget.gpu_hours))
+
+    def go(self, source: Source, most: int, epochs: int, finalists: Sequence[Key] = ()) -> None:
+        """Try what `source` proposes until it ends, the budget is spent or somebody asks to leave.
+
+        Args:
+            most: how many trials there can be. epochs: the most that one of them trains.
+            finalists: which ones the trials are, which nothing stops early then.
+        """
+        final = bool(finalists)
+        self._keys = finalists
+        self._active.clear()
+        self.leave.unlink(missing_ok=True)
+        # of this process alone: a driver whose node was lost may be at work still, and removes it
+        states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
+        enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
+        proposals = Proposals(source, self._before, self.prepare, enough)
+        # trials that wait for others count for Tune's own limit, so there the cores have to do
+        waits = self.search.scheduler.name == "hyperband" and not final
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = (
+            str(largest_bracket(epochs, self.search.scheduler.reduction)) if waits else "auto")
+        cpus = most_cores(self.slots) if waits else self.slots.cpus
+        tuner = Tuner(
+            tune.with_resources(RunTrial, {"cpu": cpus, "gpu": self.slots.gpus}),
+            tune_config=TuneConfig(
+                metric="score", mode="max" if self.search.higher_is_better else "min",
+                search_alg=proposals, num_samples=most, reuse_actors=True,
+                max_concurrent_trials=None if waits else self.slots.most or None,
+                scheduler=None if final else scheduler_of(self.search.scheduler, epochs)),
+            run_config=tune.RunConfig(
+                name="trials", storage_path=str(states), verbose=0,
+                stop=Enough(lambda: self.record.lost or self._ray_is_lost()
+                            or (enough() and self._may_end())),
+                failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
+                callbacks=[Listener(self)]))
+        for left in self.folder.glob("ray-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            with self._asked_by_signals():
+                tuner.fit()
+                self.record.publish()
+                if self.record.lost:
+                    raise CallerError(f"search {self.search.search} was taken over: this driver's "
+                                      "node was lost, and it writes nothing more")
+                if self._lost:
+                    raise CallerError(f"search {self.search.search}: Ray has died under it; the "
+                                      "same command goes on from where the trials stand")
+                if not self.leaving:
+                    self._settle()
+        finally:
+            shutil.rmtree(states, ignore_errors=True)
+            self.record.publish()
+            self.show(self.record)
+
+    def _settle(self) -> None:
+        """Say how trials ended that Tune ended without a word: for the budget, or with their
+        process when it had nothing more to do."""
+        for entry in list(self.record):
+            if entry.state not in ENDED and entry.run and (entry.seed, self._keys) == (None, ()):
+                if not entry.curve:  # the budget was spent before its first epoch was
+                    self._forget(entry)
+                    continue
+                entry = self.record.change(entry.key, state="stopped")
+            if entry.state != "stopped":
+                continue
+            folder = RunFolder(self.store.runs / entry.run)
+            if self.jobs is None:
+                say_stopped(folder)
+            elif folder.status().state not in ("stopped", "done"):
+                folder.ask_to_stop()
+            place = trial_folder(self.folder, entry.number, entry.seed)
+            if entry.curve and not place.is_dir():
+                write_trial(place, entry.params, self.search.metric, entry.curve)
+
+    def _forget(self, entry: Entry) -> None:
+        """Take a trial without an epoch off the record and the board, its job out of the queue."""
+        if self.jobs is not None:
+            RunFolder(self.store.runs / entry.run).ask_to_stop()
+        forget_trial(self.folder, entry.number, entry.run)
+        self.record.drop(entry.key)
+
+    def _key(self, number: int) -> Key:
+        return self._keys[number] if self._keys else (number, None)
+
+    def prepare(self, number: int, params: Overrides) -> dict[str, Any] | None:
+        """Write a trial's run folders and its place in the record; returns what `RunTrial` gets.
+
+        Args:
+            number: among the proposals of this go.
+        """
+        number, seed = self._key(number)
+        before = self.record.get((number, seed))
+        try:
+            trial = self.maker.trial(number, params, seed)
+            if before and before.run_id not in ("", trial.run.id):
+                before = None  # other pictures or another base: its scores are of another run
+        except CallerError as error:
+            self.record.put(Entry(number, params, seed=seed, state="failed", error=str(error)))
+            return None
+        folders = [self._folder(trial, index) for index in range(len(trial.runs))]
+        if before and before.state not in ENDED:
+            before = replace(before, state="waiting")
+        entry = replace(before or Entry(number, params), run=folders[-1].name, run_id=trial.run.id,
+                        config_id=trial.run.config_id, epochs=trial.epochs, error="")
+        self.record.put(entry)
+        link(self.folder, folders[-1].path)
+        over = entry.state in ENDED
+        if self.jobs is not None and not over:
+            self.jobs.submit(trial)
+        return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
+                "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
+                "select": trial.run.config.train.select, "job": self.jobs is not None,
+                "over": over}
+
+    def _folder(self, trial: Trial, index: int) -> RunFolder:
+        folder = self.store.folder(trial.runs[index])
+        if not folder.trained:
+            folder.notice(trial.runs[index], {"cluster": "search", "search": self.search.search})
+        return folder
+
+    def _before(self, number: int) -> Overrides | None:
+        entry = self.record.get(self._key(number))
+        return entry.params if entry else None
+
+    def heard(self, key: Key, result: dict[str, Any]) -> None:
+        """Keep what a trial has reached after an epoch."""
+        entry = self.record.get(key)
+        assert entry is not None
+        seconds = RunFolder(self.store.runs / entry.run).status().seconds
+        if result["epoch"] == len(entry.curve) + 1:  # else one of the time before
+            curve = [*entry.curve, result["score"]]
+            entry = self.record.change(key, state="running", curve=curve, score=curve[-1])
+        self.record.change(key, seconds=seconds, where=result["where"])
+        self._tell()
+
+    def ended(self, key: Key, outcome: str, error: str = "") -> None:
+        """Keep how a trial ended; one that was asked to leave has not."""
+        self._active.discard(key)
+        if outcome == "left" or (self.leaving and outcome == "running"):
+            return
+        state = {"running": "stopped", "stopped": "stopped", "done": "done"}.get(outcome, "failed")
+        entry = self.record.get(key)
+        assert entry is not None
+        if state == "stopped" and not entry.curve:
+            return  # ended with the whole search: see `_settle`
+        if state == "failed" and not error:
+            error = self._error_of(entry)
+        self.record.change(key, publish=True, state=state, error=error)
+        self._tell(now=True)
+
+    def _error_of(self, entry: Entry) -> str:
+        """Return what the first run of a trial that failed said."""
+        runs = self.maker.trial(entry.number, entry.params, entry.seed).runs
+        errors = [self.store.folder(run).status().error for run in runs]
+        return next((error for error in errors if error), "")
+
+    def stand(self, running: set[Key], paused: set[Key]) -> None:
+        """Note which trials processes work on, and which wait to go on."""
+        self._active, changed = running, False
+        for key in running | paused:
+            entry = self.record.get(key)
+            state = "running" if key in running else "waiting"
+            if entry is not None and entry.state not in (*ENDED, state):
+                self.record.change(key, state=state)
+                changed = True
+        if changed:
+            self._tell(now=True)
+
+    def restarted(self, key: Key) -> None:
+        """Let a trial whose process is dead be worked on by another, on whatever node."""
+        entry = self.record.get(key)
+        assert entry is not None
+        for run in self.maker.trial(entry.number, entry.params, entry.seed).runs:
+            self.store.folder(run).lease.free_after_death()
+
+    def _ray_is_lost(self) -> bool:
+        """Whether no node of Ray is alive: Tune itself would wait for one for ever."""
+        if not self._lost and time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            self._lost = not any(node["Alive"] for node in ray.nodes())
+        return self._lost
+
+    def _may_end(self) -> bool:
+        """Whether no trial has to be waited for: those that ran when asked to leave save first."""
+        if not self.leaving:
+            return True
+        if not self._left_at:
+            self._left_at, self._to_leave = time.monotonic(), set(self._active)
+        self._to_leave &= self._active  # not those that Tune begins in their place
+        return not self._to_leave or time.monotonic() - self._left_at > LEAVE_S
+
+    def _tell(self, now: bool = False) -> None:
+        if now or time.monotonic() - self._shown > 1.0:
+            self._shown = time.monotonic()
+            self.record.publish()
+            self.show(self.record)
+
+    @contextmanager
+    def _asked_by_signals(self) -> Iterator[None]:
+        """Let a signal ask the trials to save and leave; a second one is as it was before."""
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.leaving = True
+            self.leave.touch()
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+        before = {number: signal.signal(number, ask) for number in LEAVING}
+        if self.asked():
+            ask(0, None)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

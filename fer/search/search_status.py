@@ -1,0 +1,123 @@
+"""How a search stands, for `launch/status.py`: what its record on disk says. No Ray."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fer.cluster.profile import use_places_of
+from fer.commands.status import Standing
+from fer.commands.status import look_at as look_at_study
+from fer.config.load import load_search
+from fer.config.paths import home
+from fer.config.search import Search
+from fer.config.validate import validate
+from fer.config.yaml_io import read_tree
+from fer.errors import CallerError
+from fer.search.completion import all_ended
+from fer.search.trial_record import Entry, Record, best_first
+from fer.search.trial_table import add_columns, cells
+from fer.study.run_folder import RunFolder, Store
+
+WATCH_SECONDS = 2.0
+
+
+@dataclass
+class SearchStanding:
+    """A search that has begun, and its trials."""
+
+    folder: Path
+    search: Search
+    store: Store
+
+    @property
+    def record(self) -> Record:
+        """The trials as they are now."""
+        return Record(self.folder)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every trial has ended, and the page is written."""
+        page = self.folder / "report/index.html"
+        return page.is_file() and all_ended(self.record, self.search)
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every trial has ended well."""
+        return self.ended and all(entry.state != "failed" for entry in self.record)
+
+    @property
+    def rows(self) -> list[Entry]:
+        """The trials, in their order."""
+        return list(self.record)
+
+    def cancel(self, pattern: str, sure: bool) -> None:
+        """Refuse: trials are the search's own to end."""
+        raise CallerError(f"search {self.search.search}: end it with Ctrl-C where it runs, or with "
+                          "scancel; it saves, and the same command goes on")
+
+    def retry(self, pattern: str, sure: bool) -> int:
+        """Refuse: the search does it."""
+        raise CallerError(f"search {self.search.search}: python launch/tune.py "
+                          f"{self.folder / 'search.yaml'} --retry tries failed trials again")
+
+    def print(self) -> None:
+        """Print the table."""
+        Console().print(self.table())
+
+    def print_failures(self) -> None:
+        """Print what each failed trial said, with its traceback."""
+        for entry in self.record:
+            if entry.state == "failed":
+                print(f"── failed: trial {entry.number} {entry.run}\n{entry.error}")
+                folder = RunFolder(self.store.runs / entry.run)
+                if entry.run and (traceback := folder.status().traceback):
+                    print(traceback.rstrip())
+                print()
+
+    def watch(self) -> None:
+        """Show the table again and again until the search has ended or somebody interrupts."""
+        with Live(self.table(), auto_refresh=False) as live:
+            while not self.ended:
+                time.sleep(WATCH_SECONDS)
+                live.update(self.table(), refresh=True)
+
+    def table(self) -> Table:
+        """Return a row a trial: those with a score first, the best on top."""
+        entries, keys = list(self.record), list(self.search.space)
+        best = best_first(entries, self.search.higher_is_better)
+        scored = {entry.key for entry in best}
+        table = Table(box=None, pad_edge=False)
+        add_columns(table, "trial", "seed", "state", "epoch", self.search.metric, *keys, "node")
+        for entry in [*best, *(entry for entry in entries if entry.key not in scored)]:
+            number, *rest = cells(entry, keys)
+            table.add_row(number, "" if entry.seed is None else str(entry.seed), *rest, entry.where)
+        return table
+
+
+def look_at(name: str, cluster: str) -> SearchStanding | Standing:
+    """Return how a study or a search stands now.
+
+    Args:
+        name: of one that was started, or its file.
+        cluster: the profile whose places hold; empty for the default.
+    """
+    use_places_of(cluster)
+    return _search(name) or look_at_study(name)
+
+
+def _search(name: str) -> SearchStanding | None:
+    """Return the search of that name, if there is one that has begun."""
+    store = Store(home())
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file() or "search" not in read_tree(Path(name)):
+            return None
+        name = load_search(name).search
+    folder = store.study(name)
+    file = folder / "search.yaml"
+    if not file.is_file():
+        return None
+    return SearchStanding(folder, validate(Search, read_tree(file), str(file)), store)

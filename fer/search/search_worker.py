@@ -1,0 +1,65 @@
+"""What a search's job runs: one task on each node, the first of which searches.
+
+    srun ... python -u -m fer.search.search_worker SUBMISSION
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from fer.atomic_io import read_json
+from fer.cluster.requeue import job_now, leave
+from fer.search.options import Asked
+from fer.search.ray_local import LEAVING
+from fer.study.slurm_jobs import restart_of_process
+from fer.study.submission import Submission
+
+
+class Latch:
+    """Remembers that somebody asked this process to leave; from then on it is deaf."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._raised = True
+
+    def raised(self) -> bool:
+        """Whether somebody has asked."""
+        return self._raised
+
+
+def main(arguments: list[str]) -> int:
+    """Search, or lend this node to the search; returns the exit code."""
+    folder = Path(arguments[0])
+    nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
+    job = os.environ["SLURM_JOB_ID"]
+    print(f"job {job}, start {restart_of_process()}: task {os.environ['SLURM_PROCID']} of {nodes} "
+          f"on {os.environ.get('SLURMD_NODENAME')}", flush=True)
+    os.environ |= {"FER_JOB": job, "FER_START": f"{job}.{restart_of_process()}",
+                   "FER_COMMENT": Submission(folder).comment}
+    if os.environ["SLURM_PROCID"] != "0":
+        from fer.search.ray_slurm import serve
+
+        return serve(folder)
+    latch = Latch()
+    for number in LEAVING:  # the search puts its own in their place while trials run
+        signal.signal(number, latch)
+    from fer.commands.tune import INTERRUPTED, search_here
+    from fer.search.ray_slurm import Meeting, ray_over_nodes
+
+    asked: dict[str, Any] = read_json(folder / "asked.json")
+    try:
+        code = search_here(Asked(**asked), ray_over_nodes(folder, nodes) if nodes > 1 else None,
+                           asked_to_leave=latch.raised)
+    finally:
+        Meeting(folder).close()
+    if code != INTERRUPTED:
+        return code
+    return 0 if leave([], job_now()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

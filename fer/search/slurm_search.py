@@ -1,0 +1,100 @@
+"""A search on SLURM: as one job in which its trials run, or here with each trial as a job.
+
+    studies/<search>/slurm/<number>/   script.sh, asked.json, token, logs
+
+Where trials have one process the search is a job of one or more nodes
+(`fer.search.search_worker`). Where they have several, each is submitted as a run of a study is, and
+the search itself, which computes nothing, runs where it was started.
+"""
+
+import secrets
+from dataclasses import asdict, replace
+from math import ceil
+from pathlib import Path
+
+from rich.console import Console
+
+from fer.atomic_io import write_json, write_yaml
+from fer.cluster.arrays import Shape
+from fer.cluster.sbatch import search_script
+from fer.cluster.slurm_queue import refuse_impossible
+from fer.cluster.submit import SCRIPTS, check_partitions, sbatch, site_of, submitting
+from fer.config.load import dump
+from fer.config.paths import REPOSITORY
+from fer.config.profile import Profile
+from fer.config.run import RunConfig
+from fer.config.search import Search
+from fer.config.study import Resources, minutes
+from fer.errors import CallerError
+from fer.search.options import Asked
+from fer.study.queue_view import Queue
+from fer.study.run_folder import Store
+from fer.study.slurm_jobs import read_queue
+from fer.study.snapshot import snapshot
+from fer.study.submission import Submission, next_number
+
+
+def refuse_search(search: Search, configs: list[RunConfig], place: str, profile: Profile) -> None:
+    """Raise a `CallerError` for a job that a cluster cannot have."""
+    refuse_impossible(Resources(time=search.resources.time), place, profile)
+    check_partitions(place, profile, search.resources.job_nodes)
+    shape, most = shape_of(search, configs, profile), profile.gpus_per_node
+    if shape.gpus and most is not None and shape.gpus_a_rank > most:
+        raise CallerError(
+            f"resources.slots: trials at a time × GPUs of each = {search.resources.slots} × "
+            f"{search.resources.gpus:g} on one node, and a node of {place} has {most} "
+            "(gpus_per_node); use more nodes: resources.job_nodes")
+
+
+def submit_search(search: Search, asked: Asked, configs: list[RunConfig], store: Store, place: str,
+                  profile: Profile, console: Console) -> int:
+    """Submit the job of a search, unless it is in the queue; returns the exit code.
+
+    Raises:
+        CallerError: SLURM refuses it.
+    """
+    shape = shape_of(search, configs, profile)
+    scripts = store.study(search.search) / SCRIPTS
+    with submitting(store) as lock:
+        jobs = read_queue()
+        queue = Queue(store.home, jobs)
+        for path in sorted(scripts.glob("[0-9]*")):
+            submission = Submission(path)
+            submission.adopt(jobs)
+            job = queue.job(submission)
+            if job is not None and job.may_live:
+                doubt = f": {job.reason}" if job.unknown else ""
+                console.print(f"search {search.search} is job {job.id} already{doubt}; log: {path}",
+                              soft_wrap=True)
+                return 0
+        submission = Submission(scripts / f"{next_number(scripts):03}")
+        submission.folder.mkdir(parents=True)
+        site = site_of(search.search, snapshot(REPOSITORY, scripts), profile)
+        submission.script.write_text(search_script(
+            submission.folder, submission.comment, shape, profile, site), encoding="utf-8")
+        file = submission.folder / "search.yaml"  # as it is now, whatever becomes of the original
+        write_yaml(file, dump(search))
+        write_json(submission.folder / "asked.json", asdict(replace(
+            asked, file=str(file), overrides=(),
+            slots=asked.slots or shape.nodes * search.resources.slots)))
+        _write_token(submission.folder / "token")
+        submission.set_job(sbatch(submission, place, lock))
+    console.print(f"search {search.search} is job {submission.job} on {place}; "
+                  f"log: {submission.folder}", soft_wrap=True)
+    return 0
+
+
+def shape_of(search: Search, configs: list[RunConfig], profile: Profile) -> Shape:
+    """Return what the job of a search asks for on each node: all of its slots."""
+    wanted = search.resources
+    threads = max(config.compute.threads for config in configs)
+    gpus = profile.gpu_request != "none" and any(c.compute.device != "cpu" for c in configs)
+    limit = minutes(profile.time) if profile.time else 10**9
+    return Shape(wanted.job_nodes, 1, gpus, threads * wanted.slots,
+                 min(minutes(wanted.time), limit), ceil(wanted.gpus * wanted.slots))
+
+
+def _write_token(path: Path) -> None:
+    """Write what a Ray cluster asks of everybody who connects; only this user can read it."""
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))

@@ -1,0 +1,132 @@
+"""One trial's run, trained in a thread of this process and handed over an epoch at a time.
+
+The training function is that of every run (`fer.train.worker.work`): the run folder, its lease and
+its checkpoints are the same, so that a trial which is stopped, paused or killed goes on from there.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from fer.search.messages import End, Epoch
+from fer.search.scores import lines_of
+from fer.search.stopping import say_stopped
+from fer.study.run_folder import RunFolder
+from fer.train.training import go_on
+from fer.train.worker import Task, Terms, work
+
+POLL_SECONDS = 1.0
+Verdict = Literal["go on", "stop", "leave"]
+
+
+class InThread:
+    """Trains a run, and first what it starts from.
+
+    Epochs that were trained before are handed over again: whoever listens may be new here. Between
+    two calls of `next` the training waits.
+
+    Args:
+        folders: run folders with a configuration, parents first, the trial's own last.
+        leave: a file that is there once the search was asked to leave.
+        known: epochs that need not be handed over.
+    """
+
+    def __init__(self, folders: Sequence[Path], leave: Path, known: int = 0) -> None:
+        self.folders = [RunFolder(path) for path in folders]
+        self.folder = self.folders[-1]
+        self._leave, self._told = leave, known
+        self._leaving, self._looked = False, 0.0
+        self._events: SimpleQueue[Epoch | End] = SimpleQueue()
+        self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
+        self._waits = False
+        self._thread: threading.Thread | None = None  # made by the first question
+
+    def next(self) -> Epoch | End:
+        """Return what comes next, when it has come."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._train, daemon=True)
+            self._thread.start()
+        self._answer("go on")
+        event = self._events.get()
+        self._waits = isinstance(event, Epoch) and not event.last
+        return event
+
+    def close(self) -> None:
+        """Stop the run where it waits, and return when nothing works on it any more."""
+        self._answer("leave" if self._leave.exists() else "stop")
+        if self._thread is not None:
+            self._thread.join()
+
+    def _answer(self, verdict: Verdict) -> None:
+        if self._waits:
+            self._waits = False
+            self._verdicts.put(verdict)
+
+    def _train(self) -> None:
+        outcome = "left"
+        try:
+            outcome = self._work()
+        finally:  # whoever listens gets a word, whatever happens
+            self._events.put(End("left" if outcome in ("left", "stopped") else
+                                 "done" if outcome == "done" else "failed"))
+
+    def _work(self) -> str:
+        """Do the parents, what is known of the run, and the rest of it; returns the outcome."""
+        for parent in self.folders[:-1]:
+            outcome = self._work_on(parent)
+            if outcome != "done":
+                return outcome
+        if (verdict := self._hand_over_known()) != "go on":
+            if verdict == "stop":
+                say_stopped(self.folder)
+            return "left"
+        return self._work_on(self.folder)
+
+    def _work_on(self, folder: RunFolder) -> str:
+        own = folder is self.folder
+        terms = Terms(stop=self._asked_to_leave, after_epoch=self._after_epoch if own else go_on)
+        while True:
+            (outcome,) = work([Task(folder.path)], terms)
+            if outcome in ("taken", "lost"):  # another trial or study trains it: wait and listen
+                if own and (verdict := self._hand_over_known()) != "go on":
+                    return "left" if verdict == "leave" else "stopped"
+                if self._asked_to_leave():
+                    return "left"
+                time.sleep(POLL_SECONDS)
+                continue
+            if own and outcome == "done":  # of another process, or of a recipe without epochs
+                self._hand_over_known()
+            return "left" if outcome == "preempted" else outcome
+
+    def _hand_over_known(self) -> Verdict:
+        lines, trained = lines_of(self.folder.path), self.folder.trained
+        for number, facts in enumerate(lines, 1):
+            verdict = self._tell(facts, last=trained and number == len(lines))
+            if verdict != "go on":
+                return verdict
+        return "go on"
+
+    def _after_epoch(self, facts: Mapping[str, Any], finished: bool) -> bool:
+        return self._tell(facts, finished) == "stop"
+
+    def _tell(self, facts: Mapping[str, Any], last: bool) -> Verdict:
+        """Hand an epoch over, unless that was done, and wait for what to do next."""
+        if facts["epoch"] < self._told:  # counted from 0
+            return "go on"
+        self._told = facts["epoch"] + 1
+        self._events.put(Epoch(facts, last))
+        if last:
+            return "go on"
+        verdict = self._verdicts.get()
+        self._leaving |= verdict == "leave"
+        return verdict
+
+    def _asked_to_leave(self) -> bool:
+        """Whether to save and leave; the disk is asked every second."""
+        if not self._leaving and time.monotonic() - self._looked > POLL_SECONDS:
+            self._looked = time.monotonic()
+            self._leaving = self._leave.exists()
+        return self._leaving

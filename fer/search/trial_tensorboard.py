@@ -1,0 +1,52 @@
+"""A trial in TensorBoard: its hyper-parameters with its score, so that the hparams view sorts them.
+
+    studies/<search>/tb/<run>       -> the run's own events
+    studies/<search>/tb/trials/NNN  hyper-parameters, and the score after each epoch
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def link(folder: Path, run: Path) -> None:
+    """Let a run's events be seen among the search's."""
+    (folder / "tb").mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        (folder / "tb" / run.name).symlink_to(os.path.relpath(run / "tb", folder / "tb"))
+
+
+def trial_folder(folder: Path, number: int, seed: int | None) -> Path:
+    """Return where a trial's events are."""
+    return folder / "tb" / "trials" / (f"{number:03}" + ("" if seed is None else f"-s{seed}"))
+
+
+def forget_trial(folder: Path, number: int, run: str) -> None:
+    """Remove what is seen of a trial that is no longer of the search."""
+    shutil.rmtree(trial_folder(folder, number, None), ignore_errors=True)
+    (folder / "tb" / run).unlink(missing_ok=True)
+
+
+def write_trial(place: Path, params: Mapping[str, Any], metric: str, curve: Sequence[float]
+                ) -> None:
+    """Write what a trial was and what it reached, in place of what is there of it.
+
+    Args:
+        place: of `trial_folder`. curve: the score after each epoch.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # the processes of trials have torch anyway
+    from torch.utils.tensorboard.summary import hparams
+
+    from fer.train.tensorboard import flatten
+
+    shutil.rmtree(place, ignore_errors=True)
+    tag = f"search/{metric}"
+    with SummaryWriter(str(place)) as writer:
+        assert writer.file_writer is not None
+        for summary in hparams(flatten(dict(params)), {tag: curve[-1]}):
+            writer.file_writer.add_summary(summary)
+        for epoch, score in enumerate(curve, 1):
+            writer.add_scalar(tag, score, epoch)

@@ -1,0 +1,78 @@
+"""The contents of many small files, read again only where a file has changed.
+
+A study of ten thousand runs has as many status files, and opening each takes longer than asking for
+its size and time. The memory is one Parquet file that anybody may delete.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from fer.atomic_io import replacing
+from fer.study.disk_space import disk_refusal
+
+COLUMNS = ("path", "inode", "time", "size", "text")
+Stamp = tuple[int, int, int]  # inode, time of change in ns, size: a renamed file has another inode
+
+
+class Texts:
+    """Reads files through a memory in `file`; call `save` when all has been read."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.known = _load(file)
+        self.changed = False
+
+    def read(self, path: str) -> str | None:
+        """Return a file's text; None where there is no such file."""
+        try:
+            status = os.stat(path)
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            entry = self.known.get(path)
+            if entry is not None and entry[0] == stamp:
+                return entry[1]
+            with open(path, encoding="utf-8", errors="replace") as handle:
+                text = handle.read()
+        except FileNotFoundError:
+            return None
+        self.known[path] = (stamp, text)
+        self.changed = True
+        return text
+
+    def changed_at(self, path: str) -> float:
+        """Return when a file that was read was written, in seconds since 1970; 0 for none."""
+        entry = self.known.get(path)
+        return entry[0][1] / 1e9 if entry else 0.0
+
+    def save(self, keep: Iterable[str]) -> None:
+        """Write the memory, with the files of `keep` only, if something in it is new."""
+        if not self.changed:
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        entries = [(path, *self.known[path][0], self.known[path][1])
+                   for path in keep if path in self.known]
+        columns = list(zip(*entries, strict=True)) or [()] * len(COLUMNS)
+        table = pa.table(dict(zip(COLUMNS, map(list, columns), strict=True)))
+        try:
+            with replacing(self.file) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:  # a full disk is when somebody looks; the memory can wait
+            if disk_refusal(error) is None:
+                raise
+
+
+def _load(file: Path) -> dict[str, tuple[Stamp, str]]:
+    """Return what is remembered; nothing where the file is absent or cannot be read."""
+    if not file.is_file():
+        return {}
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = pq.read_table(file).to_pydict()
+        return {path: ((inode, time, size), text) for path, inode, time, size, text in zip(
+            *(columns[name] for name in COLUMNS), strict=True)}
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return {}

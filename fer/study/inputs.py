@@ -1,0 +1,182 @@
+"""What the runs of a study read: digests of splits and weights, drawn faces, packs.
+
+Touches the data folder and the cache, never torch. The digests go into the run ids.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from fer.checksums import check_beside, xxh3_of
+from fer.config.run import Data, RunConfig
+from fer.data.digest import split_digest
+from fer.data.mask_types import keep_types, types_of
+from fer.data.pack import Pack, ensure_pack
+from fer.data.splits import folder_of, pictures_of
+from fer.errors import CallerError
+from fer.study.disk_space import disk_refusals_named
+
+Progress = Callable[[int, int], None]
+
+
+class Contents:
+    """Digests of what is on disk, each asked for once.
+
+    Calling it with a configuration gives the digests that join the run's id.
+
+    Args:
+        root: the folder of the data sets, `$FER_DATA`.
+        cache: `$FER_CACHE`.
+    """
+
+    def __init__(self, root: Path, cache: Path) -> None:
+        self.root = root
+        self.cache = cache
+        self._known: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._people: dict[str, frozenset[str]] = {}
+
+    def __call__(self, config: RunConfig) -> dict[str, str]:
+        splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
+        splits += [split for name in config.clean_sets if (split := f"{name}/train") not in splits]
+        digests = {split: self.split(split, config.data) for split in splits}
+        pretrained = config.backbone.pretrained
+        if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
+            digests["weights"] = self.weights(pretrained.file)
+        if config.loss.mask_type_weights == "balanced":
+            digests["mask_types"] = self.mask_types(config.train_sets, config.data)
+        return digests
+
+    def split(self, split: str, data: Data) -> str:
+        """Return the content digest of a split; a `CallerError` says what is missing."""
+        memo = _memo(split, data)
+        if memo not in self._known:
+            pictures = pictures_of(split, data, self.root)
+            self._counts[memo] = len(pictures)
+            with disk_refusals_named(self.cache):
+                self._known[memo] = split_digest(pictures, self.cache)
+        return self._known[memo]
+
+    def mask_types(self, sets: Sequence[str], data: Data) -> str:
+        """Return the digest of the mask types among the training pictures of some sets."""
+        memo = _memo(f"types of {'+'.join(sets)}", data)
+        if memo not in self._known:
+            types = types_of(sets, data, self.root)
+            with disk_refusals_named(self.cache):
+                self._known[memo] = keep_types(types, self.cache)
+        return self._known[memo]
+
+    def pictures(self, split: str, data: Data) -> int:
+        """Return how many pictures a split has, the unusable ones included."""
+        self.split(split, data)
+        return self._counts[_memo(split, data)]
+
+    def people(self, split: str, data: Data) -> frozenset[str]:
+        """Return who is in a split."""
+        memo = _memo(split, data)
+        if memo not in self._people:
+            pictures = pictures_of(split, data, self.root)
+            self._people[memo] = frozenset(picture.identity for picture in pictures)
+        return self._people[memo]
+
+    def weights(self, file: str) -> str:
+        """Return the content digest of a pretrained weights file.
+
+        Raises:
+            CallerError: it is missing, or has changed since its checksum was written beside it.
+        """
+        path = self.cache / "weights" / file
+        if file not in self._known:
+            if not path.is_file():
+                raise CallerError(f"{path}: pretrained weights are missing; launch/weights.py "
+                                  "fetch STUDY brings them, or put the file there (FER_CACHE says "
+                                  "where), or use a recipe that starts from scratch: exclude the "
+                                  "others, or grid.recipe='[scratch]'")
+            check_beside(path)
+            self._known[file] = xxh3_of(path)
+        return self._known[file]
+
+
+def _memo(split: str, data: Data) -> str:
+    return f"{split} {data.model_dump_json(exclude={'drawn'})}"
+
+
+SOURCES = {
+    "LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
+    "M-LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
+    "MANY-FER": "python launch/data.py mask LFW-FER --as MANY-FER --styles all",
+    "REAL-FER": "your own pictures of people who really wear masks, in "
+                "REAL-FER/test/negative, neutral and positive",
+}
+"""Where the data sets of the 2021 study come from, by folder."""
+
+
+def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
+    """Refuse to begin without the data sets of the 2021 study: all that is missing, at once.
+
+    Other sets are not looked at: `Contents.split` names the first that is missing.
+
+    Args:
+        names: of the data sets that are needed.
+        root: the folder of the data sets, `$FER_DATA`.
+
+    Raises:
+        CallerError: three lines: what to bring, where to put it, and what needs no data.
+    """
+    known = [data.sets[name].folder for name in sorted(set(names) & data.sets.keys())
+             if data.sets[name].folder in SOURCES and not folder_of(name, data, root).is_dir()]
+    if not known:
+        return
+    sources: dict[str, list[str]] = {}
+    for folder in known:
+        sources.setdefault(SOURCES[folder], []).append(folder)
+    bring = "; ".join(f"{' and '.join(folders)} ({source})" for source, folders in sources.items())
+    raise CallerError(
+        f"missing data: bring {bring}\n"
+        f"put {'each' if len(known) > 1 else 'it'} unzipped below FER_DATA, which is {root} now: "
+        f"{', '.join(str(root / folder) for folder in known)}\n"
+        "without data, the same on drawn faces: python launch/sweep.py sweeps/demo.yaml")
+
+
+def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
+                       progress: Progress | None = None) -> bool:
+    """Draw the drawn data sets below `root` where the configuration asks for them.
+
+    Args:
+        names: of the data sets that are needed; the one with many masks is drawn only then.
+
+    Returns:
+        whether anything was drawn.
+    """
+    if data.drawn is None:
+        return False
+    from fer.data.synthetic import many_masks as drawn_twin
+    from fer.data.synthetic import sets as drawn_sets
+
+    drawn = drawn_sets.write_drawn_sets(root / "drawn", data.drawn, progress=progress)
+    if any(name in data.sets and data.sets[name].folder == drawn_twin.FOLDER for name in names):
+        drawn |= drawn_twin.write_many_masks(root, data.drawn, progress)
+    return drawn
+
+
+def packs_of(
+    configs: Iterable[RunConfig], evaluate_on: Iterable[str], data: Data, contents: Contents
+) -> list[tuple[str, Data, int, str]]:
+    """Return (split, data, size, digest) of every pack that the runs read, each once."""
+    wanted: dict[tuple[str, int, str], Data] = {}
+    splits = list(evaluate_on)
+    for config in configs:
+        assert config.inputs is not None
+        size = config.backbone.input_size
+        for split, digest in config.inputs.splits.items():
+            wanted[split, size, digest] = config.data
+        for split in splits:
+            wanted[split, size, contents.split(split, data)] = data
+    return [(split, data, size, digest) for (split, size, digest), data in wanted.items()]
+
+
+def build_pack(
+    split: str, data: Data, size: int, digest: str, contents: Contents,
+    progress: Progress | None = None,
+) -> Pack:
+    """Open the pack of a split, built where it is missing."""
+    return ensure_pack(split, data, contents.root, size, contents.cache, digest, progress)

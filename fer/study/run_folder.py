@@ -1,0 +1,261 @@
+"""Run folders: the truth about a run. Names of the files in them, and how each is read.
+
+One writer a file: the launcher writes `config.yaml` and `submit.json`, the job everything else.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from fer.atomic_io import read_json, write_json, write_yaml
+from fer.config.load import dump
+from fer.config.run import RunConfig
+from fer.config.validate import validate
+from fer.config.yaml_io import read_tree
+from fer.errors import CallerError
+from fer.study.expand import Run
+from fer.study.lease import Lease
+from fer.study.slurm_jobs import JobIdentity
+from fer.study.submission import Submission
+
+State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
+                "lost", "done", "failed", "cancelled", "orphaned"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the job says of itself in `status.json`.
+
+    `heartbeat` is in seconds since 1970; `metric` is the best selection metric so far;
+    `first_step` is where the present start of the run began, `begun` whether it has got past its
+    preparations. `restarts` counts the starts that found a checkpoint, `stalls` how many starts in
+    a row ended where they had begun. `ended` says that somebody ended its job from outside.
+    `seconds` is the time that processes worked on the run.
+    """
+
+    state: State = "pending"
+    step: int = 0
+    first_step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    phase: str = ""
+    metric: float | None = None
+    heartbeat: float = 0.0
+    job_id: str = ""
+    node: str = ""
+    restarts: int = 0
+    ended: bool = False
+    stalls: int = 0
+    begun: bool = False
+    seconds: float = 0.0
+    error: str = ""
+    traceback: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+STATUS_FIELDS = frozenset(field.name for field in fields(Status))
+
+
+def parse_status(text: str | None) -> Status:
+    """Return the status in the text of `status.json`; `pending` where there is none readable."""
+    try:
+        content = json.loads(text or "")
+        return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
+    except (ValueError, TypeError, AttributeError):
+        return Status()
+
+
+class RunFolder:
+    """One folder under `runs/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lease = Lease(path / "lease", self.sent_to)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, which ends with the run id."""
+        return self.path.name
+
+    @property
+    def run_id(self) -> str:
+        """The run id, read off the folder's name."""
+        return self.path.name.rsplit("-", 1)[1]
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved configuration.
+
+        Raises:
+            CallerError: it is missing, or from another version of the project.
+        """
+        return self._read_config()
+
+    def refuse_other_version(self) -> None:
+        """Raise a `CallerError` where there is a configuration that this version cannot read."""
+        if (self.path / "config.yaml").is_file():
+            self._read_config()
+
+    def _read_config(self) -> RunConfig:
+        file = self.path / "config.yaml"
+        tree = read_tree(file)
+        if tree.get("schema") != 1:
+            raise CallerError(f"{file}: written by another version (schema "
+                              f"{tree.get('schema')!r}, this one reads 1); move the folder away")
+        return validate(RunConfig, tree, str(file))
+
+    def status(self) -> Status:
+        """Return what the job last said; `pending` where it has said nothing readable.
+
+        What another version says beside the fields that are known here is passed over.
+        """
+        try:
+            return parse_status((self.path / "status.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, UnicodeDecodeError):
+            return Status()
+
+    def say(self, status: Status) -> None:
+        """Publish `status.json`."""
+        write_json(self.path / "status.json", asdict(status))
+
+    @property
+    def submitted(self) -> dict[str, Any]:
+        """What the launcher wrote when it sent the run off; empty where it did not."""
+        try:
+            return dict(read_json(self.path / "submit.json"))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def sent_to(self) -> JobIdentity | None:
+        """Return the job of SLURM that the run was sent to last; None where it was not."""
+        sent = self.submitted
+        if "submission" not in sent:
+            return None
+        home = self.path.parents[1]
+        return Submission(home / sent["submission"]).identity(int(sent["index"]))
+
+    @property
+    def trained(self) -> bool:
+        """Whether training ended and its final facts are on disk."""
+        return os.path.isfile(f"{self.path}/train.json")
+
+    def predictions(self, split: str) -> Path:
+        """Return where the predictions on `split` (`lfw/eval`) are."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    def result(self, split: str) -> Path:
+        """Return where the metrics on `split` are."""
+        return self.path / "results" / f"{split}.json"
+
+    def evaluated(self, split: str, digest: str) -> bool:
+        """Whether there is a result on exactly this content of `split`."""
+        try:  # strings, not paths: asked of every run and split of a study
+            with open(f"{self.path}/results/{split}.json", "rb") as handle:
+                content = json.loads(handle.read())
+        except (FileNotFoundError, ValueError):
+            return False
+        return (isinstance(content, dict) and content.get("digest") == digest
+                and os.path.isfile(f"{self.path}/predictions/{split}.parquet"))
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether somebody asked this run to stop (`launch/status.py --cancel`)."""
+        return (self.path / "cancel").exists()
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether a search has seen enough of this run, which a job of its own trains."""
+        return (self.path / "stop").exists()
+
+    def ask_to_stop(self) -> None:
+        """Have the job that trains this run stop it early, also one that has not begun."""
+        before = self.status()
+        (self.path / "stop").touch()
+        if (now := self.status()) != before and now.state in ("stopped", "done"):
+            self.forget_stop()  # it has ended since: nobody reads it but who trains the run on
+
+    def forget_stop(self) -> None:
+        """Let the run be trained on."""
+        (self.path / "stop").unlink(missing_ok=True)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the run failed or was cancelled, and waits for `--retry`."""
+        return self.cancel_asked or self.status().state in ("failed", "cancelled")
+
+    def reopen(self, queued: bool = False) -> None:
+        """Let a failed or cancelled run be tried again, from its last checkpoint.
+
+        Args:
+            queued: its job is still in the queue and will do it; else the job is over.
+
+        Raises:
+            LeaseTaken: a process still works on it; nothing was changed.
+        """
+        self.lease.take()
+        (self.path / "cancel").unlink(missing_ok=True)
+        self.forget_stop()
+        if not queued:
+            (self.path / "submit.json").unlink(missing_ok=True)
+        self.say(replace(self.status(), state="pending", ended=False, stalls=0, error="",
+                         traceback=""))
+        self.lease.release()
+
+    def notice(self, run: Run, submit: dict[str, Any]) -> None:
+        """Write what the launcher knows: the configuration once, `submit.json` each time.
+
+        Raises:
+            CallerError: there is a configuration of another version, which is kept.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.forget_stop()
+        file = self.path / "config.yaml"
+        if not file.is_file() or self._read_config() != run.config:  # only labels have changed
+            write_yaml(file, dump(run.config))
+        self.lease.keep_sender()
+        submit = {"run_id": run.id, "config_id": run.config_id, "time": time.time(), **submit}
+        write_json(self.path / "submit.json", submit)
+
+
+class Store:
+    """All run folders under `$FER_HOME/runs`, shared by all studies."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.runs = home / "runs"
+
+    def folder(self, run: Run) -> RunFolder:
+        """Return the folder of a run; one with the same id under another name is the same run."""
+        path = self.runs / run.name
+        if path.is_dir():
+            return RunFolder(path)
+        return RunFolder(self._by_id.get(run.id, path))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the run folders that are there now: one listing instead of a look at each."""
+        try:
+            return frozenset(os.listdir(self.runs))
+        except FileNotFoundError:
+            return frozenset()
+
+    @cached_property
+    def _by_id(self) -> dict[str, Path]:
+        """One listing of the folder for all runs: renaming a recipe keeps its runs."""
+        if not self.runs.is_dir():
+            return {}
+        return {path.name.rsplit("-", 1)[-1]: path for path in sorted(self.runs.iterdir())}
+
+    def study(self, name: str) -> Path:
+        """Return the folder of a study."""
+        return self.home / "studies" / name
+
+    def __iter__(self) -> Iterator[RunFolder]:
+        if self.runs.is_dir():
+            yield from (RunFolder(path) for path in sorted(self.runs.iterdir()) if path.is_dir())

@@ -1,0 +1,91 @@
+"""The state of a run, from what its job last said and what SLURM says of the job. Pure.
+
+A process that died cannot say so: what it last said is weighed against queue and process table.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fer.study.queue_view import stays_away
+from fer.study.run_folder import State, Status
+from fer.study.slurm_jobs import Job
+
+FINAL: tuple[State, ...] = ("done", "failed", "cancelled")
+BAD: tuple[State, ...] = ("failed", "cancelled", "blocked")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A state, and a few words on why or until when."""
+
+    state: State
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one run.
+
+    Attributes:
+        status: what its job last said.
+        sent: whether a launcher handed it to somebody.
+        cancel_asked: somebody asked it to stop.
+        parents: the states of the runs it starts from.
+        job: its job on SLURM; None where it was not sent there.
+        job_live: whether that job is waiting or working.
+        alive: asks whether a live process works on the run.
+    """
+
+    status: Status
+    sent: bool
+    cancel_asked: bool
+    parents: Sequence[State]
+    job: Job | None
+    job_live: bool
+    alive: Callable[[], bool]
+
+
+def judge(seen: Seen) -> Judged:
+    """Return the state of a run."""
+    if seen.status.state in FINAL:
+        return Judged(seen.status.state)
+    doubt = seen.job.reason if seen.job is not None and seen.job.unknown else ""
+    if seen.status.state == "running" and seen.alive():
+        return Judged("running", doubt)
+    if seen.cancel_asked:
+        return Judged("cancelled")
+    if doubt:
+        return Judged(seen.status.state if seen.status.heartbeat else "queued", doubt)
+    if seen.job is not None and seen.job_live:
+        return _in_queue(seen.status, seen.job)
+    if any(parent in BAD for parent in seen.parents):
+        return Judged("blocked", "a parent of it failed or was cancelled")
+    if seen.job is not None:
+        return _after_job(seen.status, seen.job)
+    if seen.status.state == "running":
+        return Judged("lost")
+    if seen.status.state == "pending" and seen.sent:
+        return Judged("queued")
+    return Judged(seen.status.state)
+
+
+def _in_queue(status: Status, job: Job) -> Judged:
+    if job.waiting:
+        begun = job.restarts > 0 or status.heartbeat > 0
+        when = f"eligible {_clock(job.starts)}, " if begun and job.starts[:1].isdigit() else ""
+        return Judged("requeued" if begun else "queued", f"{when}{job.reason}")
+    if status.state == "preempted":
+        return Judged("preempted", "its job is ending")
+    return Judged("queued", "its job runs and has not come to it")
+
+
+def _clock(moment: str) -> str:
+    """Return `2026-11-24T11:51:56` without the day."""
+    return moment.partition("T")[2] or moment
+
+
+def _after_job(status: Status, job: Job) -> Judged:
+    if stays_away(status, job):
+        return Judged("cancelled")
+    word = job.state or "and SLURM has forgotten how"
+    return Judged("lost", f"job {job.id} ended {word}")

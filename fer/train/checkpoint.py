@@ -1,0 +1,280 @@
+"""Checkpoints that are whole or absent: written aside, fsynced, listed with checksums, renamed.
+
+`checkpoints/step-NNNNNNNN/` holds `model.safetensors` (with its preprocessing), `optimizer.
+safetensors`, `state.json` and `manifest.json`, written last. `last` and `best` are pointer files.
+A checkpoint serves only if every file has the size and checksum of the manifest.
+"""
+
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from fer.atomic_io import building_folder, read_json, replacing, sync_folder, write_json, write_text
+from fer.checksums import xxh3_of
+from fer.errors import CallerError
+from fer.models.classifier import Classifier
+from fer.models.weights import load_state, save_weights
+from fer.train.distributed import Session
+from fer.train.train_state import Progress
+
+TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
+PATIENCE_S = 180.0  # with a disk that lags; one over a network remembers for a minute what it had
+POLL_S = 0.2
+
+
+class Damaged(CallerError):
+    """A checkpoint that is incomplete or does not have the checksums of its manifest."""
+
+
+def verify(folder: Path) -> None:
+    """Check a checkpoint against its manifest.
+
+    Raises:
+        Damaged: naming the file and what is wrong with it.
+    """
+    try:
+        files = read_json(folder / "manifest.json")["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{folder}: no readable manifest ({error})") from None
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != expected["bytes"]:
+            raise Damaged(f"{path}: missing or cut short")
+        if xxh3_of(path) != expected["xxh3"]:
+            raise Damaged(f"{path}: its content has changed since it was written")
+
+
+class Checkpoints:
+    """The checkpoints of one run; only the first rank writes.
+
+    Args:
+        folder: `checkpoints/` of the run folder.
+        keep: how many of the newest to keep, beside the best one.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint at `step`."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(
+        self, progress: Progress, model: Classifier, optimizer: torch.optim.Optimizer | None,
+        training: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Publish a checkpoint, point `last` (and `best`) at it, and prune older ones.
+
+        Args:
+            training: the weights that go on training, where the model is a mean of them.
+        """
+        final = self.path(progress.step)
+        shutil.rmtree(final, ignore_errors=True)  # from before a fall-back to an earlier one
+        with building_folder(final) as folder:
+            save_weights(model, folder / "model.safetensors", {"step": str(progress.step)},
+                         durable=False)
+            if optimizer is not None:
+                tensors, groups = _flatten(optimizer.state_dict())
+                _save(tensors, folder / "optimizer.safetensors")
+                write_json(folder / "optimizer.json", groups)
+            if training is not None:
+                _save({key: tensor.cpu().contiguous() for key, tensor in training.items()},
+                      folder / TRAINING)
+            write_json(folder / "state.json", asdict(progress))
+            _seal(folder)
+        sync_folder(self.folder)
+        write_text(self.folder / "last", final.name + "\n", durable=True)
+        self.point_at_best(progress)
+        self._prune(progress)
+
+    def point_at_best(self, progress: Progress) -> None:
+        """Renew the pointer to the best checkpoint, which a crash may have left behind."""
+        if progress.best.score is not None:
+            best = self.path(progress.best.step).name
+            write_text(self.folder / "best", best + "\n", durable=True)
+
+    def _prune(self, progress: Progress) -> None:
+        kept = {self.path(step) for step in self.steps()[-self.keep :]}
+        kept.add(self.path(progress.best.step))
+        for step in self.steps():
+            if self.path(step) not in kept:
+                shutil.rmtree(self.path(step))
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a folder, oldest first."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+
+    def remove_unfinished(self) -> None:
+        """Remove what processes that died while writing left behind; needs the run's lease."""
+        for path in self.folder.glob(".*.tmp-*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def newest(self) -> tuple[Path, Progress] | None:
+        """Return the newest checkpoint that verifies together with the best one it refers to.
+
+        A damaged one is skipped with a warning that names the file.
+        """
+        for step in reversed(self.steps()):
+            folder = self.path(step)
+            try:
+                verify(folder)
+                progress = Progress.from_json(read_json(folder / "state.json"))
+                middle = not progress.finished and (progress.phase_epoch or progress.batch)
+                if middle and not (folder / "optimizer.json").is_file():
+                    continue  # weights only, from before the run's last checkpoint was written
+                if progress.best.score is not None and progress.best.step != step:
+                    verify(self.path(progress.best.step))
+                return folder, progress
+            except Damaged as damage:
+                warnings.warn(f"{damage}; going back to an earlier checkpoint", stacklevel=2)
+        return None
+
+    def best(self) -> Path:
+        """Return the verified folder of the best checkpoint.
+
+        Raises:
+            Damaged: it is, or there is none.
+        """
+        pointer = self.folder / "best"
+        if not pointer.is_file():
+            raise Damaged(f"{pointer}: no best checkpoint")
+        folder = self.folder / pointer.read_text().strip()
+        verify(folder)
+        return folder
+
+    def drop_optimizer(self) -> None:
+        """Remove optimiser state and all but the best and last weights of a finished run."""
+        names = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last")}
+        for step in self.steps():
+            folder = self.path(step)
+            if folder.name not in names:
+                shutil.rmtree(folder)
+                continue
+            optimizer = [folder / name for name in (
+                "optimizer.safetensors", "optimizer.json", TRAINING)]
+            manifest = read_json(folder / "manifest.json")
+            for path in optimizer:
+                manifest["files"].pop(path.name, None)
+            write_json(folder / "manifest.json", manifest, durable=True)
+            for path in optimizer:
+                path.unlink(missing_ok=True)
+
+
+def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Progress] | None:
+    """Return the newest whole checkpoint that the first rank sees, when this one sees it too."""
+    found = session.from_first(lambda: _told(checkpoints.newest()))
+    if found is None:
+        return None
+    (folder, progress), manifest = found
+    return _wait_for(folder, manifest, session), progress
+
+
+def best_of_all(run_folder: Path, session: Session) -> Path:
+    """Return the best checkpoint of a run that the first rank sees, when this one sees it too.
+
+    Raises:
+        Damaged: it is, or there is none.
+    """
+    checkpoints = Checkpoints(run_folder / "checkpoints", keep=2)
+    found = session.from_first(lambda: _told((checkpoints.best(), None)))
+    assert found is not None
+    (folder, _), manifest = found
+    return _wait_for(folder, manifest, session)
+
+
+def _told(found: tuple[Path, Any] | None) -> tuple[tuple[Path, Any], str] | None:
+    return found and (found, (found[0] / "manifest.json").read_text())
+
+
+def _wait_for(folder: Path, manifest: str, session: Session) -> Path:
+    """Return the folder when this rank sees in it what the first one does.
+
+    Raises:
+        Damaged: it does not within `PATIENCE_S`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not session.first:
+        try:
+            if (folder / "manifest.json").read_text() != manifest:
+                raise Damaged(f"{folder}: the first rank sees another manifest")
+            verify(folder)
+            break
+        except (Damaged, OSError) as error:
+            if time.monotonic() > deadline:
+                raise Damaged(f"rank {session.rank} does not see what the first rank does, for "
+                              f"{PATIENCE_S:.0f} s: {error}") from None
+            time.sleep(POLL_S)
+    return folder
+
+
+def _seal(folder: Path) -> None:
+    """Fsync every file and write the manifest, whose presence means whole."""
+    paths = sorted(folder.iterdir())
+    with ThreadPoolExecutor(2) as pool:  # the disk works while the checksums are made
+        synced = pool.map(_sync, paths)
+        files = {path.name: {"bytes": path.stat().st_size, "xxh3": xxh3_of(path)}
+                 for path in paths}
+        list(synced)  # raises what an fsync raised
+    write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def load_weights(folder: Path, model: Classifier) -> None:
+    """Load a checkpoint's weights into a model of the same architecture, every key."""
+    report = load_state(model, load_file(folder / "model.safetensors"), keep_head=True)
+    problems = [*report.missing, *report.unexpected, *report.reshaped]
+    assert not problems, f"{folder}: not of this model: {problems[:3]}"
+
+
+def load_training(folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the weights that go on training, where the checkpoint's model is a mean of them."""
+    path = folder / TRAINING
+    return load_file(path) if path.is_file() else None
+
+
+def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Load a checkpoint's optimiser state, with tensors and numbers as they were."""
+    groups = read_json(folder / "optimizer.json")
+    optimizer.load_state_dict(_unflatten(load_file(folder / "optimizer.safetensors"), groups))
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    with replacing(path) as temporary:  # for its mode: safetensors writes for its user alone
+        save_file(tensors, temporary)
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Divide an optimiser's state into tensors `index.name` and what JSON can hold."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.detach().contiguous()
+            else:
+                plain.setdefault(str(index), {})[name] = value
+    return tensors, {"groups": state["param_groups"], "plain": plain}
+
+
+def _unflatten(tensors: dict[str, torch.Tensor], groups: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for index, values in groups["plain"].items():
+        state.setdefault(int(index), {}).update(values)
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    return {"state": state, "param_groups": groups["groups"]}

@@ -1,0 +1,214 @@
+"""The processes that train one run together: Accelerate's process group, device and collectives.
+
+Everything distributed goes through a `Session`, so that the loop reads the same on one process and
+on many. What Accelerate does here: process group, device, DDP, autocast, backward, clipping,
+gathering. What it does not: order, learning rate, random numbers, checkpoints.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from accelerate.utils import broadcast_object_list
+from torch import nn
+
+from fer.config.run import Compute
+from fer.errors import CallerError
+
+# looked at by Accelerate before WORLD_SIZE on CPU nodes, and left over by some MPI installations
+MPI_VARIABLES = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
+
+Found = TypeVar("Found")
+
+
+class Session:
+    """One process's view of the group: `rank` of `world`, its device, and the collectives."""
+
+    def __init__(self, accelerator: Accelerator, compute: Compute) -> None:
+        self.accelerator = accelerator
+        self.compute = compute
+        self.device: torch.device = accelerator.device
+        self.rank: int = accelerator.process_index
+        self.world: int = accelerator.num_processes
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `values` over the ranks, on every rank."""
+        if self.world == 1:
+            return values
+        return self.accelerator.reduce(values, reduction="sum")
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is up on some rank; every rank must call it."""
+        if self.world == 1:
+            return flags
+        counts = self.total(torch.tensor(flags, dtype=torch.int32, device=self.device))
+        return tuple(bool(count) for count in counts.tolist())
+
+    def from_first(self, ask: Callable[[], Found]) -> Found:
+        """Return what the first rank finds, on every rank; the others do not look.
+
+        For what is on a disk, which may lag behind on another node. Every rank must call it.
+        """
+        if self.world == 1:
+            return ask()
+        found = [ask() if self.first else None]
+        broadcast_object_list(found)
+        return cast(Found, found[0])
+
+    def concatenate(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        """Return the ranks' rows (own count x C) one after another, on every rank.
+
+        Args:
+            sizes: how many rows each rank has.
+        """
+        if self.world == 1:
+            return rows
+        longest = max(sizes)
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        stacked = self.accelerator.gather(padded)
+        return torch.cat([stacked[r * longest : r * longest + n] for r, n in enumerate(sizes)])
+
+    def wait(self) -> None:
+        """Return when every rank has come here."""
+        self.accelerator.wait_for_everyone()
+
+    def distribute(self, model: nn.Module) -> nn.Module:
+        """Return `model` ready for training steps: on the device, in DDP where there are ranks.
+
+        `requires_grad` must be final: a new phase calls this again on the bare model.
+        """
+        if self.world == 1:
+            return model  # autocast is around the forward pass, so there is nothing to wrap
+        with warnings.catch_warnings():  # Accelerate passes the older name of a torch argument
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return self.accelerator.prepare_model(model)
+
+    def release(self, model: nn.Module) -> nn.Module:
+        """Return the bare model inside what `distribute` returned."""
+        if self.world == 1:
+            return model
+        bare = self.accelerator.unwrap_model(
+            model, keep_fp32_wrapper=False, keep_torch_compile=False)
+        self.accelerator.free_memory()
+        return bare
+
+
+@contextmanager
+def open_session(compute: Compute) -> Iterator[Session]:
+    """Yield the session of this process; reset Accelerate's singletons afterwards.
+
+    Raises:
+        CallerError: CUDA is asked for and there is none.
+    """
+    for variable in MPI_VARIABLES:
+        os.environ.pop(variable, None)
+    cpu = compute.device == "cpu" or not torch.cuda.is_available()
+    torch.backends.cudnn.benchmark = compute.determinism == "fast"
+    if compute.device == "cuda" and cpu:
+        raise CallerError("compute.device: 'cuda' asked for, and torch sees no GPU; "
+                          "say compute.device=cpu, or look at nvidia-smi")
+    if cpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # else every rank calls itself the main process
+    torch.set_num_threads(compute.threads)
+    _reset_singletons()
+    with _determinism(compute):
+        accelerator = Accelerator(
+            cpu=cpu,
+            mixed_precision="bf16" if compute.precision == "bf16" else "no",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+        _check_world(accelerator)
+        _refuse_silent_local_batch_norm(accelerator, compute)
+        try:
+            yield Session(accelerator, compute)
+        finally:
+            if not cpu:  # which collects garbage: a fifth of a second, and more than a small run
+                accelerator.free_memory()
+            _reset_singletons()
+
+
+def leave_group() -> None:
+    """Take the process group apart when every rank has come here; without one, do nothing.
+
+    A group that the interpreter takes apart while it ends may abort the ranks that are a little
+    later, and so fail a job that has done its work.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _reset_singletons() -> None:
+    """Let the next run in this process have another precision; the process group stays."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState._reset_state()
+    GradientState._reset_state()
+
+
+def _check_world(accelerator: Accelerator) -> None:
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    initialised = torch.distributed.is_available() and torch.distributed.is_initialized()
+    actual = torch.distributed.get_world_size() if initialised else 1
+    assert accelerator.num_processes == expected == actual, (
+        f"Accelerate sees {accelerator.num_processes} processes, torch.distributed {actual}, "
+        f"WORLD_SIZE says {expected}")
+
+
+def _refuse_silent_local_batch_norm(accelerator: Accelerator, compute: Compute) -> None:
+    """Refuse what the run id would not say: it was made for synchronised batch-norm."""
+    cpu_ranks = accelerator.num_processes > 1 and accelerator.device.type == "cpu"
+    if cpu_ranks and compute.device != "cpu" and compute.batch_norm == "sync":
+        raise CallerError("compute.device: torch sees no GPU here, and ranks on CPUs cannot "
+                          "synchronise batch-norm; say compute.device=cpu or "
+                          "compute.batch_norm=local, either of which is part of the run id")
+
+
+@contextmanager
+def _determinism(compute: Compute) -> Iterator[None]:
+    if compute.determinism == "fast":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before: Any = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def synchronised_batch_norm(model: nn.Module, session: Session) -> tuple[nn.Module, str]:
+    """Return the model with batch-norm as configured for the ranks, and a line for the log."""
+    if session.world == 1:
+        return model, ""
+    if session.compute.batch_norm == "local":
+        return model, "batch-norm is local to each rank, as configured"
+    if session.device.type != "cuda":
+        return model, ("batch-norm stays local to each rank: PyTorch synchronises it on GPUs only, "
+                       "and these ranks are CPU processes")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model), "batch-norm is synchronised over ranks"
+
+
+def average_batch_norm(model: nn.Module, session: Session) -> None:
+    """Make the running statistics the mean over the ranks, before anything reads or saves them.
+
+    As the first rank's and the mean distance from it: frozen ones, which all have, stay as they are
+    to the last bit, where a third of three times a number may be another one.
+    """
+    if session.world == 1:
+        return
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            first = session.total(buffer if session.first else torch.zeros_like(buffer))
+            buffer.copy_(first + session.total(buffer - first) / session.world)

@@ -1,0 +1,74 @@
+"""The course of a run: the rate of its next step, and what follows an epoch.
+
+Pure functions of the configuration and a `Progress`, so that many runs can be taken through their
+courses together.
+"""
+
+from fer.config.epochs import epochs
+from fer.config.recipe import Phase, Schedule
+from fer.config.run import RunConfig
+from fer.train.train_state import Progress, cost, learning_rate
+
+
+def _schedule(config: RunConfig, phase: Phase) -> Schedule:
+    return phase.schedule or config.schedule
+
+
+def rate(config: RunConfig, progress: Progress, per_epoch: int) -> float:
+    """Return the learning rate of the next step, before the multipliers of stages.
+
+    Args:
+        per_epoch: steps in an epoch.
+    """
+    phase = config.recipe.phases[progress.phase]
+    return learning_rate(
+        _schedule(config, phase), config.optim_of(phase).lr, progress.plateau,
+        step=progress.phase_epoch * per_epoch + progress.batch,
+        steps=epochs(config, phase) * per_epoch, per_epoch=per_epoch)
+
+
+def selection_score(config: RunConfig, scores: dict[str, float]) -> float:
+    """Return what the best checkpoint is chosen by, higher when better."""
+    select = config.train.select
+    return -scores["loss"] if select == "loss" else scores[select]
+
+
+def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
+    """Move the progress to the next epoch, the next phase or the end.
+
+    Args:
+        score: of validation after the epoch, higher when better.
+    """
+    phase = config.recipe.phases[progress.phase]
+    progress.batch, progress.losses = 0, 0.0
+    progress.epoch += 1
+    progress.phase_epoch += 1
+    progress.best.update(score, progress.step, progress.epoch)
+    better = progress.phase_best.update(score, progress.step, progress.epoch)
+    progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
+    schedule = _schedule(config, phase)
+    if schedule.name == "plateau":
+        base_lr = config.optim_of(phase).lr
+        progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
+    patience = phase.early_stop or config.train.early_stop
+    stopped = patience is not None and progress.epochs_without_better >= patience
+    if stopped or progress.phase_epoch >= epochs(config, phase):
+        if progress.phase + 1 < len(config.recipe.phases):
+            progress.begin_phase(progress.phase + 1)
+        else:
+            progress.finished = True
+
+
+def epoch_facts(progress: Progress, phase: str, per_epoch: int, lr: float,
+                scores: dict[str, float]) -> dict[str, float | str]:
+    """Return the line of an epoch that ends now, before `end_epoch`."""
+    return {"epoch": progress.epoch, "step": progress.step, "phase": phase,
+            "train_loss": progress.losses / per_epoch, "lr": lr,
+            **{f"val_{name}": value for name, value in scores.items()}}
+
+
+def final_facts(progress: Progress, select: str) -> dict[str, float | int | str | None]:
+    """Return the content of `train.json`: no times in it, so that repetitions agree."""
+    best = progress.best
+    return {"steps": progress.step, "epochs": progress.epoch, "select": select,
+            "best_epoch": best.epoch, "best_step": best.step, "best_score": best.score}

@@ -1,0 +1,53 @@
+"""What a run ran on: `env.json`. For the record, never read back by the code that trains."""
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fer.config.paths import REPOSITORY
+from fer.config.run import RunConfig
+from fer.config.run_id import NUMERICS
+from fer.data.pixels import Source
+from fer.study.slurm_jobs import job_of_process, node_name
+from fer.study.snapshot import git_state
+from fer.train.distributed import Session
+
+PACKAGES = ("torch", "torchvision", "accelerate", "pytorchcv", "submitit", "numpy", "pillow",
+            "safetensors")
+
+
+def cpu_name() -> str:
+    """Return what the kernel calls the processor; empty where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def environment(config: RunConfig, session: Session, train: Source, val: Source
+                ) -> dict[str, Any]:
+    """Return package versions, commit, hardware, world size and data digests."""
+    gpu = torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "numerics": NUMERICS,
+        "git": git_state(REPOSITORY),
+        "host": platform.node(), "machine": platform.machine(), "cpu": cpu_name(),
+        "gpu": gpu,
+        "device": session.device.type, "world_size": session.world,
+        "job": (job_of_process() or ("", 0))[0], "node": node_name(),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "threads": torch.get_num_threads(), "precision": config.compute.precision,
+        "digests": config.inputs.digests if config.inputs else {},
+        "validation_pictures": val.n,
+        "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)
+                        for bad in pack.quarantine],
+    }

@@ -1,0 +1,171 @@
+"""What models say of a split, printed and saved: metrics, matrices, what all of them get wrong."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+
+from fer.config.paths import data_root
+from fer.config.run import Data
+from fer.data.decode import examine
+from fer.data.layout import discover
+from fer.data.rows import fit
+from fer.data.splits import folder_of
+from fer.errors import CallerError, choices
+from fer.evaluate.ensembles import aligned
+from fer.evaluate.metrics import confusion, measure
+from fer.evaluate.predictions import Predictions, read_predictions
+
+MOST_MATRICES = 6  # models; more are a row each
+SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels for its words
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says of one split; `notes` are lines to read beside it."""
+
+    model: str
+    file: Path
+    notes: str = ""
+
+    @cached_property
+    def table(self) -> Predictions:
+        """The predictions."""
+        return read_predictions(self.file)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture that every model gets wrong, and what they call it."""
+
+    sample_id: str
+    label: str
+    called: tuple[str, ...]
+
+
+def print_answers(split: str, answers: Sequence[Answers], show: int, console: Console) -> None:
+    """Print metrics and matrices of each model, then the pictures that all get wrong."""
+    sizes = {len(one.table) for one in answers}
+    same = f", n = {max(sizes):,}" if len(sizes) == 1 else ""
+    rows = Table(title=f"{split}{same}", title_justify="left")
+    for head in ("model", "n", "UAR", "accuracy", "macro F1", "AUROC", "NLL", "ECE"):
+        rows.add_column(head, justify="left" if head == "model" else "right", overflow="fold")
+    for one in answers:
+        scores = measure(one.table.labels, one.table.logits, one.table.classes)
+        rows.add_row(one.model, f"{len(one.table):,}", *(
+            "–" if scores[key] is None else f"{scores[key]:.3f}"
+            for key in ("uar", "accuracy", "macro_f1", "auroc", "nll", "ece")))
+    console.print(rows)
+    for one in answers if len(answers) <= MOST_MATRICES else ():
+        console.print(_matrix(one))
+    for line in dict.fromkeys(one.notes for one in answers if one.notes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    try:
+        found = common_mistakes(answers)
+    except CallerError as error:  # the other splits go on
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return
+    who = f"all {len(answers)} models" if len(answers) > 1 else "the model"
+    more = f"; the {show} surest" if len(found) > show else ""
+    console.print(f"wrong for {who}: {len(found):,} of {len(answers[0].table):,} pictures{more}")
+    for mistake in found[:show]:
+        console.print(f"  {mistake.sample_id}: is {mistake.label}, called "
+                      f"{choices(mistake.called)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def common_mistakes(answers: Sequence[Answers]) -> list[Mistake]:
+    """Return the pictures that every model gets wrong, the surest mistakes first.
+
+    Raises:
+        CallerError: the models were measured on different pictures, or know other classes.
+    """
+    first = answers[0].table
+    for one in answers[1:]:
+        if one.table.classes != first.classes:
+            raise CallerError(f"{answers[0].model} and {one.model} have different classes, "
+                              f"{', '.join(first.classes)} and {', '.join(one.table.classes)}; "
+                              "evaluate them one at a time")
+    try:
+        logits = np.stack([aligned(one.table, first) for one in answers])
+    except ValueError:
+        raise CallerError("the runs were evaluated on different pictures, as those of different "
+                          "folds are; nothing to compare") from None
+    predicted = logits.argmax(-1)
+    wrong = (predicted != first.labels).all(axis=0)
+    sure = np.mean(logits.max(-1) - logits.mean(-1), axis=0)
+    return [Mistake(first.sample_ids[i], first.classes[first.labels[i]],
+                    tuple(first.classes[name] for name in np.unique(predicted[:, i])))
+            for i in np.argsort(-sure, kind="stable") if wrong[i]]
+
+
+def _matrix(one: Answers) -> Table:
+    classes = one.table.classes
+    matrix = Table(title=one.model, title_justify="left", title_style="none")
+    matrix.add_column("is \\ called")
+    for name in classes:
+        matrix.add_column(name, justify="right")
+    counts = confusion(one.table.labels, one.table.predicted, len(classes))
+    for name, row in zip(classes, counts, strict=True):
+        matrix.add_row(name, *(f"{count:,}" for count in row))
+    return matrix
+
+
+def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Data,
+                 console: Console) -> None:
+    """Write a matrix for each model, and the common mistakes as a table and a contact sheet."""
+    from matplotlib.figure import Figure  # half a second, for those who save
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    folder.mkdir(parents=True, exist_ok=True)
+    name = split.replace("/", "-")
+    for one in answers:
+        table = one.table
+        figure = Figure(figsize=(4.2, 3.8), layout="constrained")
+        shown = ConfusionMatrixDisplay(
+            confusion(table.labels, table.predicted, len(table.classes)),
+            display_labels=table.classes)
+        shown.plot(ax=figure.subplots(), cmap="Blues", colorbar=False)
+        figure.suptitle(f"{one.model}\n{split}, n = {len(table):,}", fontsize=7)
+        figure.savefig(folder / f"confusion-{name}-{one.model}.png", dpi=150)
+    try:
+        found = common_mistakes(answers)
+    except CallerError:  # said where they were printed
+        return
+    with open(folder / f"wrong-{name}.csv", "w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(("sample_id", "label", "called"))
+        rows.writerows((one.sample_id, one.label, ";".join(one.called)) for one in found)
+    if found:
+        contact_sheet(found, data).save(folder / f"wrong-{name}.png")
+    console.print(f"saved in {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def contact_sheet(found: Sequence[Mistake], data: Data) -> Image.Image:
+    """Return the pictures with what they are and what they are called; grey where one is lost."""
+    columns = min(COLUMNS, len(found))
+    lines = -(-len(found) // columns)
+    sheet = Image.new("RGB", (columns * SIDE, lines * (SIDE + HEAD)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for place, one in enumerate(found):
+        left, top = place % columns * SIDE, place // columns * (SIDE + HEAD)
+        sheet.paste(_picture(one.sample_id, data), (left, top))
+        pen.text((left + 3, top + SIDE + 2), f"is {one.label}", (20, 20, 20), font)
+        pen.text((left + 3, top + SIDE + 16), f"called {', '.join(one.called)}", (150, 60, 0), font)
+    return sheet
+
+
+def _picture(sample_id: str, data: Data) -> Image.Image:
+    name, _, relative = sample_id.partition("/")
+    try:
+        pixels, _ = examine(discover(folder_of(name, data, data_root())) / relative)
+    except (KeyError, OSError, CallerError):  # its set or its file is not here any more
+        pixels = None
+    if pixels is not None:
+        return Image.fromarray(fit(Image.fromarray(pixels), SIDE))
+    return Image.new("RGB", (SIDE, SIDE), (200, 200, 200))

@@ -1,0 +1,231 @@
+"""What a frozen body makes of pictures, computed once and shared by every run on the file system.
+
+The key is everything that determines the numbers: body weights, pictures, views, arithmetic. Never
+for pictures that are augmented anew in each epoch.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer.atomic_io import replacing
+from fer.config.run import RunConfig
+from fer.config.run_id import NUMERICS, scientific
+from fer.data.pack import only_builder
+from fer.data.pixels import RESIDENT_FRACTION, Indices, Source
+from fer.data.sampler import share
+from fer.models.classifier import Classifier
+from fer.study.disk_space import disk_refusals_named
+from fer.train.distributed import Session
+
+VERSION = 1
+BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, whatever the run's own: it may move the
+# last bit. On a core, maps of 64 do not stay in its cache: half as fast again a picture.
+WAIT_SECONDS = 0.5  # between two looks whether another process has computed them
+POLL = 16  # batches between two questions whether to go on
+MOST_BYTES = 50e9  # of all files; those that were used longest ago go first
+LEAST_AGE = 3 * 86400.0  # seconds since it was opened: a job may have a younger one mapped
+
+Pictures = Callable[[Indices, int], Tensor]
+"""Numbers in a source and a view -> pictures as `Classifier.forward` takes them."""
+
+
+class Features:
+    """The features of a source's pictures in each view."""
+
+    def __init__(self, rows: NDArray[np.float32], device: torch.device) -> None:
+        """Args:
+        rows: float32 (views, n, …), memory-mapped.
+        device: where they are wanted; they move there whole where they fit.
+        """
+        self.shape = rows.shape
+        self.device = device
+        self._rows = rows.reshape(-1, *rows.shape[2:])
+        self._there = self._on_gpu()
+
+    def take(self, indices: Indices, views: NDArray[np.int64] | int = 0) -> Tensor:
+        """Return rows, float32 (N, …) on the device, by numbers int64 (N,) and views."""
+        places = views * self.shape[1] + indices
+        if self._there is not None:
+            return self._there.index_select(0, torch.from_numpy(places).to(self.device))
+        return torch.from_numpy(np.take(self._rows, places, axis=0)).to(self.device)
+
+    def _on_gpu(self) -> Tensor | None:
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = self._rows.nbytes <= RESIDENT_FRACTION * free
+        return torch.from_numpy(np.array(self._rows)).to(self.device) if fits else None
+
+
+@dataclass(frozen=True)
+class Body:
+    """A model whose head alone will train, with what its features depend on beside pictures."""
+
+    model: Classifier
+    config: RunConfig
+    session: Session
+
+    def head_is_last(self, picture: Tensor) -> bool:
+        """Whether logits are what the head gives; some networks pool the maps of their head.
+
+        Args:
+            picture: (1, 3, size, size).
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                logits = self.model.classify(self.model.features(picture))
+                whole = self.model(picture)
+        finally:
+            self.model.train(training)
+        return logits.shape == whole.shape and torch.allclose(logits, whole, rtol=1e-3, atol=1e-4)
+
+    def key(self, source: Source, views: int) -> str:
+        """Return the name of the features of a source in so many views."""
+        train = self.config.train
+        content: dict[str, Any] = {
+            "version": VERSION, "numerics": NUMERICS, "body": self._digest(),
+            "backbone": scientific(self.model.backbone),
+            "packs": [(pack.digest, pack.n) for pack in source.packs], "views": views,
+            "compute": scientific(self.config.compute), "device": self.session.device.type}
+        if self.session.device.type != "cpu":
+            content["determinism"] = self.config.compute.determinism
+        if views > 1:
+            masks = scientific(train.masks) if train.masks is not None else None
+            # what augmentation is derived from: the same pictures under another name have others
+            uids = xxhash.xxh3_128(b"".join(pack.uids.tobytes() for pack in source.packs))
+            content |= {"augment": train.augment, "masks": masks, "uids": uids.hexdigest()}
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _digest(self) -> str:
+        """Return the XXH3-128 of every weight and buffer but the head's."""
+        state, head = xxhash.xxh3_128(), self.model.head_keys
+        for name, tensor in self.model.net.state_dict().items():
+            if name not in head:
+                state.update(name.encode())
+                state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return state.hexdigest()
+
+
+def ensure_features(
+    body: Body, source: Source, pictures: Pictures, views: int, cache: Path,
+    between: Callable[[], object] = lambda: None,
+) -> Features | None:
+    """Return the features of a source, computed by all ranks together where there are none.
+
+    One process on a file system computes, the others wait for it, and go on asking `between`. None
+    where the network does more after its head, so that features would not give its logits.
+
+    Args:
+        pictures: makes the views, so that `pictures(indices, view)` is what the body is shown.
+        cache: `$FER_CACHE`.
+        between: called now and then, by all ranks together; may raise.
+    """
+    session = body.session
+    path = cache / "features" / f"{body.model.backbone.name}-{body.key(source, views)}.npy"
+    while True:
+        if (found := _known(path, views, source.n, session)) is not None:
+            return Features(found, session.device)
+        lock = only_builder(path, wait=False) if session.first else contextlib.nullcontext(True)
+        with lock as held:
+            if not session.agree(not held)[0]:
+                found = _known(path, views, source.n, session)
+                if found is None and not body.head_is_last(pictures(np.arange(1), 0)):
+                    return None
+                if found is None:
+                    found = _compute(body, source, pictures, views, between)
+                    if session.first:
+                        with disk_refusals_named(cache):
+                            _write(path, found)
+                        _make_room(path)
+                return Features(found, session.device)
+        between()
+        time.sleep(WAIT_SECONDS)
+
+
+def _known(path: Path, views: int, n: int, session: Session) -> NDArray[np.float32] | None:
+    """Return the mapped file where every rank sees it; a node's own cache may have another's."""
+    rows = _open(path, views, n)
+    return None if session.agree(rows is None)[0] else rows
+
+
+def _write(path: Path, rows: NDArray[np.float32]) -> None:
+    with replacing(path, durable=True) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, rows)
+
+
+def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
+    """Return the mapped file, noted as used; None where there is none that fits."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        with contextlib.suppress(OSError):  # another user's, in a shared cache
+            os.utime(path)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return np.asarray(rows) if rows.shape[:2] == (views, n) else None
+
+
+def _compute(body: Body, source: Source, pictures: Pictures, views: int,
+             between: Callable[[], object]) -> NDArray[np.float32]:
+    """Return features float32 (views, n, …) on every rank: one forward pass a picture and view."""
+    session, model = body.session, body.model
+    size = BATCH if session.device.type == "cpu" else GPU_BATCH
+    batches = [(view, start) for view in range(views) for start in range(0, source.n, size)]
+    shares = [share(0, len(batches), rank, session.world) for rank in range(session.world)]
+    parts: list[Tensor] = []
+    training = model.training
+    model.eval()
+    try:
+        for number in range(max(stop - start for start, stop in shares)):
+            first, last = shares[session.rank]
+            if first + number < last:
+                view, start = batches[first + number]
+                some = np.arange(start, min(start + size, source.n))
+                with torch.inference_mode(), session.accelerator.autocast():
+                    rows = model.features(pictures(some, view)).float()
+                parts.append(rows.cpu() if session.world == 1 else rows)
+            if (number + 1) % POLL == 0:
+                between()
+    finally:
+        model.train(training)
+    sizes = [sum(min(size, source.n - start) for _, start in batches[first:last])
+             for first, last in shares]
+    if not parts:  # a rank without a batch, where there are more of them than batches
+        with torch.inference_mode(), session.accelerator.autocast():
+            parts.append(model.features(pictures(np.arange(1), 0))[:0].float())
+    whole = session.concatenate(torch.cat(parts), sizes).cpu().numpy()
+    return whole.reshape(views, source.n, *whole.shape[1:])
+
+
+def _make_room(kept: Path) -> None:
+    """Remove the files that were used longest ago, but `kept`, until all are small enough."""
+    def stat(path: Path) -> os.stat_result | None:
+        try:
+            return path.stat()
+        except FileNotFoundError:  # removed by another process
+            return None
+
+    found = [(one.st_mtime, one.st_size, path) for path in kept.parent.glob("*.npy")
+             if (one := stat(path)) is not None]
+    total = sum(size for _, size, _ in found)
+    for used, size, path in sorted(found):
+        if total <= MOST_BYTES:
+            return
+        if path != kept and time.time() - used > LEAST_AGE:
+            path.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,179 @@
+"""Runs made of trained ones without training: WiSE-FT, soups, temperature scaling.
+
+Each candidate is measured on validation, a line each in `metrics.jsonl`; the best becomes the run's
+one checkpoint. A run that was interrupted begins again: it takes minutes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fer.evaluate.metrics import log_probabilities, validation_scores
+from fer.train.early_stopping import selection_score
+from fer.train.ema import State, copy_of, put
+from fer.train.predict import predict_logits
+from fer.train.run_logger import Cancelled, Preempted
+from fer.train.train_state import Progress
+from fer.train.training import Training
+from fer.train.update_batch_norm import estimate_norms
+
+TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights to be measured: `said` is what they are, for the line in `metrics.jsonl`.
+
+    `measured` says that a parent has them as they are, with its own batch-norm statistics.
+    """
+
+    state: State
+    said: dict[str, Any]
+    measured: bool = False
+
+
+Judge = Callable[[Candidate], float]
+
+
+def combine(run: Training, members: Sequence[State]) -> None:
+    """Choose the best combination of the members' weights and write it as the checkpoint.
+
+    Args:
+        run: with a model into which the weights go; it is left with the best ones.
+        members: weights and buffers of the parents, in the recipe's order.
+
+    Raises:
+        Preempted, Cancelled: this process was asked to leave, or the run to stop.
+    """
+    how = run.config.recipe.combine
+    assert how is not None
+    best: State | None = None
+    progress = run.progress = Progress()
+    run.journal.cut_back(0, 0)
+
+    def judge(candidate: Candidate) -> float:
+        nonlocal best
+        leave_if_asked(run)
+        put(run.model, candidate.state)
+        if not candidate.measured:
+            estimate_norms(run.model, run.batches, run.session, lambda: leave_if_asked(run))
+        logits = _logits(run)
+        scores = validation_scores(run.val_labels, logits)
+        progress.epoch += 1
+        progress.step += 1
+        facts = {"epoch": progress.epoch - 1, "step": progress.step, "phase": how.how,
+                 **candidate.said, **{f"val_{name}": value for name, value in scores.items()}}
+        score = selection_score(run.config, scores)
+        if progress.best.update(score, progress.step, progress.epoch):
+            best = copy_of(run.model)
+        run.journal.epoch(facts, run.val_labels, logits, run.val)
+        run.journal.beat(progress)
+        return score
+
+    if how.how == "wise_ft":
+        _wise_ft(members, how.points, judge)
+    elif how.how == "temperature":
+        _temperature(run, members[0], judge)
+    elif how.how == "uniform_soup":
+        judge(Candidate(_mean(members), {"members": list(range(len(members)))}))
+    else:
+        _greedy(members, judge)
+    assert best is not None
+    put(run.model, best)
+    progress.step, progress.finished = progress.best.step, True
+    if run.session.first:
+        run.journal.check_lease()
+        run.checkpoints.save(progress, run.model, None)
+    run.session.wait()
+
+
+def leave_if_asked(run: Training) -> None:
+    """Raise where some rank was asked to leave, or the run to stop; called by all together."""
+    stop, cancel = run.session.agree(run.stop(), run.journal.cancel_asked())
+    if cancel:
+        raise Cancelled("stopped because launch/status.py --cancel asked for it")
+    if stop:
+        raise Preempted("asked to leave; combining begins again")
+
+
+def _logits(run: Training) -> np.ndarray:
+    """Return validation logits of the model as it is, float32 (N, C)."""
+    return predict_logits(run.session, run.model, run.val, run.config.train.batch_size,
+                          lambda: leave_if_asked(run))
+
+
+def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
+    """Judge the way from the first to the second, both ends as they are."""
+    first, second = members
+    for number in range(points):
+        alpha = number / (points - 1)
+        state = first if number == 0 else second if number == points - 1 else (
+            mixed([first, second], [1 - alpha, alpha]))
+        judge(Candidate(state, {"alpha": round(alpha, 6)}, measured=number in (0, points - 1)))
+
+
+def _greedy(members: Sequence[State], judge: Judge) -> None:
+    """Judge each alone, then the soup with one more after another, kept where it is no worse."""
+    alone = [judge(Candidate(state, {"members": [number]}, measured=True))
+             for number, state in enumerate(members)]
+    first, *others = sorted(range(len(members)), key=lambda number: -alone[number])
+    chosen, best = [first], alone[first]
+    for number in others:
+        tried = [*chosen, number]
+        score = judge(Candidate(_mean([members[one] for one in tried]), {"members": tried}))
+        if score >= best:
+            chosen, best = tried, score
+
+
+def _mean(members: Sequence[State]) -> State:
+    return mixed(members, [1 / len(members)] * len(members))
+
+
+def mixed(members: Sequence[State], shares: Sequence[float]) -> State:
+    """Return the weighted mean of states; what is counted, not measured, is the first one's."""
+    def of(key: str) -> torch.Tensor:
+        if not members[0][key].is_floating_point():
+            return members[0][key]
+        parts = [share * state[key].double() for share, state in zip(shares, members, strict=True)]
+        return torch.stack(parts).sum(0).to(members[0][key].dtype)
+
+    return {key: of(key) for key in members[0]}
+
+
+def _temperature(run: Training, member: State, judge: Judge) -> None:
+    """Judge the run with its head's weights divided by the temperature that fits best."""
+    put(run.model, member)
+    logits = _logits(run)
+    found = best_temperature(run.val_labels, logits)
+    judge(Candidate(cooled(run, member, found), {"temperature": found}, measured=True))
+
+
+def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the T at which softmax(logits / T) gives the labels the least mean NLL.
+
+    Args:
+        labels: integers, N.
+        logits: float, N x C.
+    """
+    from scipy.optimize import minimize_scalar  # slow to import, and little needs it
+
+    def nll(log: float) -> float:
+        scaled = log_probabilities(logits / np.exp(log))
+        return float(-scaled[np.arange(len(labels)), labels].mean())
+
+    low, high = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
+
+
+def cooled(run: Training, member: State, temperature: float) -> State:
+    """Return weights whose logits are divided: the last linear layer's, which makes them."""
+    layers = [(name, module) for name, module in run.model.head.named_modules()
+              if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
+    name, layer = layers[-1]
+    path = run.model.head_path + (f".{name}" if name else "")
+    keys = {f"{path}.{parameter}" for parameter, _ in layer.named_parameters()}
+    return {key: tensor / temperature if key in keys else tensor for key, tensor in member.items()}
+

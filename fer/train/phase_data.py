@@ -1,0 +1,139 @@
+"""What the steps of one phase are made of: batches, the module that takes them, validation.
+
+Pictures and the whole model; or, where the head alone trains on fixed views, the features that the
+frozen body makes of them, and the head.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from fer.config.paths import cache
+from fer.config.recipe import Pair, Phase
+from fer.data.batches import Batch
+from fer.data.paired_batches import PairedBatches
+from fer.data.pixels import Source
+from fer.data.test_time_views import FixedViews
+from fer.models.classifier import Classifier
+from fer.train.features import Body, Features, ensure_features
+from fer.train.losses import Objective
+from fer.train.paired_losses import BothViews, Distillation
+from fer.train.predict import head_logits, predict_logits
+from fer.train.training import Training
+
+Between = Callable[[], object]
+
+
+class Batches(Protocol):
+    """What gives the batches of any epoch."""
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this rank's share of a global batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one phase is fed with.
+
+    Attributes:
+        batches: of every epoch.
+        module: from a batch's `images` to logits; what trains is in it.
+        objective: what a step minimises.
+        validate: gives the logits of the validation split, float32 (N, C), as the model is now;
+            what it is given is called now and then.
+    """
+
+    batches: Batches
+    module: nn.Module
+    objective: Objective
+    validate: Callable[[Between], np.ndarray]
+
+
+class FeatureBatches:
+    """Batches of fixed views whose `images` are features, (N, …)."""
+
+    def __init__(self, views: FixedViews, features: Features) -> None:
+        self.views, self.features = views, features
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this rank's share of a global batch."""
+        indices, views = self.views.turn(epoch, step)
+        first, last = self.views.batches.share(len(indices))
+        rows = self.features.take(indices[first:last], views[first:last])
+        return self.views.batches.labelled(rows, indices, first)
+
+
+class Head(nn.Module):
+    """The head of a model as a module of its own: features to logits."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.head = model.head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits, float32 (N, C)."""
+        logits: Tensor = self.head(features)
+        return logits.flatten(1).float()
+
+
+def feed_of(run: Training, phase: Phase, between: Between) -> Feed:
+    """Return what a phase is fed with; features are computed now where they are missing.
+
+    Args:
+        between: called now and then meanwhile, by all ranks together; may raise.
+    """
+    plain = Objective(run.loss)
+    views = FixedViews(run.batches, phase.views) if phase.views else None
+    features = features_of(run, views, between) if views else None
+    if views is not None and features is not None:
+        train, val = features
+        return Feed(FeatureBatches(views, train), Head(run.model), plain,
+                    lambda between: head_logits(run.session, run.model, val))
+
+    def validate(between: Between) -> np.ndarray:
+        size = run.config.train.batch_size
+        return predict_logits(run.session, run.model, run.val, size, between)
+
+    if phase.pair is None:
+        return Feed(views or run.batches, run.model, plain, validate)
+    pairs = PairedBatches(run.batches, run.clean)
+    return Feed(pairs, run.model, _paired(run, phase.pair), validate)
+
+
+def _paired(run: Training, pair: Pair) -> Objective:
+    if pair.how != "distill":
+        return BothViews(run.loss, pair)
+    teacher = run.teacher
+    assert teacher is not None, "the recipe was checked to have one"
+
+    def teach(images: Tensor) -> Tensor:
+        with run.session.accelerator.autocast():
+            logits: Tensor = teacher(images)
+            return logits
+
+    return Distillation(run.loss, pair, teach)
+
+
+def features_of(
+    run: Training, views: FixedViews, between: Between
+) -> tuple[Features, Features] | None:
+    """Return the features of the training pictures in their views and of the validation split.
+
+    None where the network does more after its head.
+    """
+    body = Body(run.model, run.config, run.session)
+    train = ensure_features(body, run.train, views.pictures, views.count, cache(), between)
+    val = plain_features(body, run.val, between) if train else None
+    return (train, val) if train and val else None
+
+
+def plain_features(body: Body, source: Source, between: Between) -> Features | None:
+    """Return the features of a source's pictures as they are, as `ensure_features`."""
+    def pictures(indices: np.ndarray, view: int) -> Tensor:
+        return source.gather(indices).permute(0, 3, 1, 2)
+
+    return ensure_features(body, source, pictures, 1, cache(), between)

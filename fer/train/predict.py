@@ -1,0 +1,93 @@
+"""Logits of a model over a split: batched, distributed, each sample once, in the split's order."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from fer.data.augment.turns import COUNT, turns
+from fer.data.batches import EvalBatches
+from fer.data.pixels import Source
+from fer.data.sampler import batch_bounds, batch_count, share
+from fer.evaluate.predictions import Predictions
+from fer.models.classifier import Classifier
+from fer.train.distributed import Session
+from fer.train.features import Features
+from fer.train.winograd import use_winograd
+
+POLL = 16  # batches between two questions whether to go on
+ROWS = 4096  # features that a head is given at a time
+
+
+def predict_logits(
+    session: Session, model: Classifier, source: Source, batch_size: int,
+    between: Callable[[], object] = lambda: None, turned: bool = False,
+) -> np.ndarray:
+    """Return float32 logits (N x C) on every rank, in the run's precision.
+
+    Args:
+        between: called after every `POLL` batches, by all ranks together; may raise.
+        turned: average the probabilities over fixed views of each picture
+            (`fer.data.augment.turns`); the logits are then log-probabilities.
+
+    The model's mode is restored afterwards.
+    """
+    batches = EvalBatches(source, batch_size, session.rank, session.world)
+    shares = [share(0, source.n, rank, session.world) for rank in range(session.world)]
+    training = model.training
+    model.eval()
+    parts = [torch.zeros(0, len(model.classes), device=session.device)]
+    most = max(batch_count(stop - start, batch_size) for start, stop in shares)
+    try:
+        for number in range(most):  # a rank with fewer batches asks as often as the others
+            if number < len(batches):
+                images = batches.batch(number).images
+                with torch.inference_mode(), session.accelerator.autocast():
+                    parts.append(_mean_of_turns(model, images) if turned else
+                                 model(images).float())
+            if (number + 1) % POLL == 0:
+                between()
+    finally:
+        model.train(training)
+    logits = session.concatenate(torch.cat(parts), [stop - start for start, stop in shares])
+    return logits.cpu().numpy()
+
+
+def laid_out(session: Session, model: Classifier) -> Classifier:
+    """Return the model, which is changed, as forward passes alone are fastest.
+
+    Not while it trains: other rounding would be another training.
+    """
+    if session.device.type == "cpu" and session.compute.precision == "float32":
+        use_winograd(model)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _mean_of_turns(model: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """Return the log of the mean probability over the fixed views, float32 (N x C)."""
+    total = torch.zeros(len(images), len(model.classes), device=images.device)
+    for view in turns(images):
+        total += torch.softmax(model(view).float(), dim=1)
+    return torch.log((total / COUNT).clamp_min(torch.finfo(torch.float32).tiny))
+
+
+def head_logits(session: Session, model: Classifier, features: Features) -> np.ndarray:
+    """Return float32 logits (N x C) of pictures whose features are known, on every rank."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), session.accelerator.autocast():
+            parts = [model.classify(features.take(np.arange(*batch_bounds(
+                features.shape[1], ROWS, number)))) for number in range(
+                    batch_count(features.shape[1], ROWS))]
+    finally:
+        model.train(training)
+    return torch.cat(parts).cpu().numpy()
+
+
+def table(source: Source, model: Classifier, logits: np.ndarray) -> Predictions:
+    """Return the logits of a source's pictures, float32 (N x C), with what is known of those."""
+    index = source.index()
+    return Predictions(
+        sample_ids=index["sample_id"].to_pylist(), identities=index["identity"].to_pylist(),
+        labels=index["label"].to_numpy(), classes=model.classes, logits=logits)

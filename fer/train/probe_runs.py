@@ -1,0 +1,115 @@
+"""Linear probes of one frozen body, of several runs, train together (`fer.train.stacked_probes`).
+
+Each keeps its own folder, lease, metrics and checkpoint, as if it had trained alone. A probe that
+diverges or is cancelled is left to be done alone, where it ends with its own words.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from fer.config.alike import kind_of
+from fer.data.test_time_views import FixedViews
+from fer.study.run_folder import RunFolder
+from fer.train.checkpoint import Checkpoints
+from fer.train.distributed import Session
+from fer.train.phase_data import features_of
+from fer.train.run_logger import Journal
+from fer.train.setup import finish, prepare
+from fer.train.stacked_probes import Bench, Probe, linear_of, train_probes
+from fer.train.training import Training
+from fer.transfer.phases import freeze
+
+
+class Left(RuntimeError):
+    """This process was asked to leave; nothing of the group was kept."""
+
+
+def kind_of_untrained(folder: RunFolder) -> str | None:
+    """Return the kind of a run that is to be trained from its beginning, else None."""
+    if folder.trained or any((folder.path / "checkpoints").glob("step-*")):
+        return None
+    return kind_of(folder.config)
+
+
+@dataclass
+class Member:
+    """One run of a group."""
+
+    folder: RunFolder
+    journal: Journal
+    run: Training
+    probe: Probe
+
+
+def train_together(
+    folders: Sequence[RunFolder], session: Session, stop: Callable[[], bool]
+) -> None:
+    """Train untrained runs that are alike, whose leases this process holds.
+
+    Raises:
+        CallerError: a mistake in configuration or data.
+        Left: `stop` said so; nothing was kept.
+    """
+    with ExitStack() as stack:
+        members: list[Member] = []
+        models: dict[int, Training] = {}
+        for folder in folders:
+            journal = Journal(folder, folder.config, writes=True)
+            stack.callback(journal.close)
+            known = models.get(folder.config.seed)
+            run = prepare(folder, session, journal, like=known)
+            models.setdefault(folder.config.seed, run)
+            members.append(Member(folder, journal, run, Probe(folder.config)))
+        for some in _by_seed(members):
+            _train_seed(some, session, stop)
+
+
+def _by_seed(members: Sequence[Member]) -> Iterator[list[Member]]:
+    for seed in dict.fromkeys(member.probe.config.seed for member in members):
+        yield [member for member in members if member.probe.config.seed == seed]
+
+
+def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], bool]) -> None:
+    run = members[0].run
+    phase = run.config.recipe.phases[0]
+    assert phase.views is not None
+
+    def leave_if_asked() -> None:
+        if stop():
+            raise Left
+
+    freeze(run.model, phase)
+    views = FixedViews(run.batches, phase.views)
+    features = features_of(run, views, leave_if_asked)
+    if features is None or linear_of(run.model) is None:
+        return  # each alone
+    for member in members:
+        member.journal.cut_back(0, 0)
+    by_probe = {id(member.probe): member for member in members}
+    bench = Bench(views, *features, run.val_labels, run.loss, session)
+    for line in train_probes([member.probe for member in members], run.model, bench):
+        leave_if_asked()
+        member = by_probe[id(line.probe)]
+        line.probe.dropped |= member.journal.cancel_asked()
+        member.journal.epoch(line.facts, run.val_labels, line.logits, run.val)
+        member.journal.beat(line.probe.progress)
+    for member in members:
+        if not member.probe.dropped:
+            leave_if_asked()
+            _write(member)
+
+
+def _write(member: Member) -> None:
+    """Write the checkpoints of the best and the last epoch, and the final facts."""
+    run, probe = member.run, member.probe
+    layer = linear_of(run.model)
+    assert layer is not None
+    checkpoints = Checkpoints(member.folder.path / "checkpoints", run.config.keep.checkpoints)
+    for step in sorted(probe.weights):
+        for parameter, kept in zip(layer.parameters(), probe.weights[step], strict=True):
+            parameter.data.copy_(kept)
+        member.journal.check_lease()
+        checkpoints.save(probe.stood[step], run.model, None)
+    run.progress = probe.progress
+    finish(member.folder, run)

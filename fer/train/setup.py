@@ -1,0 +1,179 @@
+"""From a run folder to a training that can begin, and from one that ended to its final facts.
+
+Sources, model, starting weights; what is left out and where it starts from goes to the log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fer.atomic_io import write_json
+from fer.checksums import xxh3_of
+from fer.config.epochs import all_epochs
+from fer.config.paths import cache, data_root, scratch
+from fer.config.run import Data, RunConfig
+from fer.data.node_cache import on_this_node
+from fer.data.pack import Pack, ensure_pack
+from fer.data.pixels import Source
+from fer.errors import CallerError
+from fer.models.checkpoint_import import read_foreign
+from fer.models.classifier import Classifier
+from fer.models.weights import LoadReport, load_pretrained, load_state
+from fer.study.run_folder import RunFolder
+from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
+from fer.train.distributed import Session
+from fer.train.early_stopping import final_facts
+from fer.train.ema import State, copy_of
+from fer.train.environment import environment
+from fer.train.run_logger import Journal
+from fer.train.training import Training, new_model
+from fer.transfer.phases import check_recipe
+
+
+def prepare(folder: RunFolder, session: Session, journal: Journal,
+            like: Training | None = None) -> Training:
+    """Return the training of a run, at its start, and write what it will run on.
+
+    Args:
+        like: of a run with the same pictures, seed and starting weights, whose sources and model
+            are shared.
+
+    Raises:
+        CallerError: a mistake in configuration or data, or a parent that is not trained.
+    """
+    config = folder.config
+    checkpoints = Checkpoints(folder.path / "checkpoints", config.keep.checkpoints)
+    if like is None:
+        train, val = (training_source(config, part, session) for part in ("train", "val"))
+        model, note = new_model(config, session)
+        check_recipe(config.recipe, tuple(model.stages))
+        left_out = [pack.left_out(f"{name}/{part}")
+                    for part, packed in (("train", train), ("val", val))
+                    for name, pack in zip(config.train_sets, packed.packs, strict=True)]
+        started = _initialise(folder, config, model, journal, session)
+        notes = [line for line in (note, *left_out, *started) if line]
+    else:
+        train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
+    run = Training(config, session, train, val, checkpoints, journal, model,
+                   clean=_clean_source(config, session), teacher=_teacher(folder, session))
+    journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
+                        epochs=all_epochs(config)))
+    if session.first:
+        write_json(folder.path / "env.json", environment(config, session, train, val))
+    return run
+
+
+def member_states(folder: RunFolder, session: Session) -> list[State]:
+    """Return weights and buffers of the runs that a run combines, in the recipe's order."""
+    config = folder.config
+    assert config.recipe.combine is not None and config.inputs is not None
+    parents = [parent_folder(folder, config.inputs.parents[f"member{number}"], session)
+               for number in range(len(config.recipe.combine.of))]
+    return [copy_of(trained_model(parent, session)) for parent in parents]
+
+
+def _clean_source(config: RunConfig, session: Session) -> Source | None:
+    """Return where the unmasked views come from; None where there are none, or none elsewhere."""
+    if config.clean_sets in ((), config.train_sets):
+        return None
+    assert config.inputs is not None
+    splits = {split: config.inputs.digests[split]
+              for split in (f"{name}/train" for name in config.clean_sets)}
+    return source(config, config.data, splits, session)
+
+
+def _teacher(folder: RunFolder, session: Session) -> Classifier | None:
+    if folder.config.recipe.teacher is None:
+        return None
+    assert folder.config.inputs is not None
+    parent = parent_folder(folder, folder.config.inputs.parents["teacher"], session)
+    return trained_model(parent, session).requires_grad_(False)
+
+
+def trained_model(folder: RunFolder, session: Session) -> Classifier:
+    """Return the best checkpoint's model of a trained run, on the session's device."""
+    model, _ = new_model(folder.config, session)
+    load_weights(best_of_all(folder.path, session), model)
+    return model.eval()
+
+
+def finish(folder: RunFolder, run: Training) -> None:
+    """Write the final facts of a training that ended, which makes the run a trained one."""
+    if run.session.first:
+        run.journal.check_lease()
+        run.journal.say(run.journal.status_at(run.progress))
+        run.checkpoints.drop_optimizer()
+        write_json(folder.path / "train.json", final_facts(run.progress, run.config.train.select),
+                   durable=True)
+    run.session.wait()
+
+
+def training_source(config: RunConfig, part: str, session: Session) -> Source:
+    """Return the packs of `train` or `val` of the run's training sets, as one source."""
+    planned = config.inputs.digests if config.inputs else {}
+    splits = {split: planned[split] for split in (f"{name}/{part}" for name in config.train_sets)}
+    return source(config, config.data, splits, session)
+
+
+def source(
+    config: RunConfig, data: Data, splits: Mapping[str, str], session: Session
+) -> Source:
+    """Return the packs of some splits (`{split: digest}`) as one source, built where missing.
+
+    Raises:
+        CallerError: the pictures on disk are not those of the digest.
+    """
+    size = config.backbone.input_size
+    return Source([_intact_pack(split, data, size, digest) for split, digest in splits.items()],
+                  session.device)
+
+
+def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
+    """Return a pack that holds what was built; one in which somebody changed that is built anew."""
+    pack = on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
+    if pack.intact:
+        return pack
+    return on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest, intact=True),
+                        scratch())
+
+
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal,
+                session: Session) -> list[str]:
+    """Fill the weights of a run that starts from others; return lines for its status.
+
+    The log gets every key that was left out.
+    """
+    init, pretrained = config.recipe.init, config.backbone.pretrained
+    if init.source == "scratch":
+        return []
+    if "init" in config.parents:
+        assert config.inputs is not None
+        parent = parent_folder(folder, config.inputs.parents["init"], session)
+        best = best_of_all(parent.path, session)
+        report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
+        return _started(parent.name, report, journal)
+    assert pretrained is not None and pretrained.file is not None
+    path = cache() / "weights" / pretrained.file
+    if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
+        raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
+                          "(launch/sweep.py), or bring back the file that the run is to start from")
+    report = load_pretrained(model, path, init.keep_head)
+    return _started(pretrained.file, report, journal)
+
+
+def _started(source: str, report: LoadReport, journal: Journal) -> list[str]:
+    if report.whole() != str(report):
+        journal.log(f"starts from {source}: {report.whole()}")
+    return [f"starts from {source}: {report}"]
+
+
+def parent_folder(folder: RunFolder, parent_id: str, session: Session) -> RunFolder:
+    """Return the folder of a parent, which lies beside its child's.
+
+    Raises:
+        CallerError: it is not there or not trained, as the first rank sees it.
+    """
+    found = session.from_first(lambda: [
+        path for path in folder.path.parent.glob(f"*-{parent_id}") if RunFolder(path).trained])
+    if found:
+        return RunFolder(found[0])
+    raise CallerError(f"{folder.name}: its parent {parent_id} is not trained; train that first")

@@ -1,0 +1,127 @@
+"""TensorBoard events of a run: scalars, matrices, reliability and pictures an epoch; at the end the
+same for every test set, and hparams with the metrics on all of them.
+
+Pictures of numbers are `fer.train.plots`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from fer.atomic_io import read_json
+from fer.config.run import RunConfig
+from fer.config.run_id import scientific
+from fer.data.pixels import Source
+from fer.evaluate.calibration import reliability
+from fer.evaluate.metrics import confusion, log_probabilities
+from fer.evaluate.predictions import Predictions
+from fer.train.plots import confusion_picture, reliability_picture
+
+HPARAMS = ".hparams"  # end of the event file's name
+
+
+class Events:
+    """The event file of a run; events after `step` of an earlier attempt are purged."""
+
+    def __init__(self, folder: Path, step: int, sample_images: int) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self.sample_images = sample_images
+
+    def epoch(
+        self,
+        facts: dict[str, Any],
+        labels: np.ndarray,
+        logits: np.ndarray,
+        classes: tuple[str, ...],
+        val: Source,
+    ) -> None:
+        """Write what an epoch showed on validation (labels int64 N, logits float N x C)."""
+        step = facts["step"]
+        for name, value in facts.items():
+            if isinstance(value, float):
+                kind, _, what = name.partition("_")
+                self.writer.add_scalar(f"{kind}/{what}" if what else name, value, step)
+        show(self.writer, "val", labels, logits, classes, val, self.sample_images, step)
+        self.writer.flush()
+
+    def samples(self, images: torch.Tensor) -> None:
+        """Write the first training pictures as the network gets them (N x 3 x H x W)."""
+        if self.sample_images:
+            self.writer.add_images("train/samples", images[: self.sample_images].cpu(), 0)
+
+    def close(self) -> None:
+        """Write out and close."""
+        self.writer.close()
+
+
+def show(writer: SummaryWriter, name: str, labels: np.ndarray, logits: np.ndarray,
+         classes: tuple[str, ...], pictures: Source, most: int, step: int) -> None:
+    """Write the confusion matrix, the reliability and the first wrongly called pictures."""
+    predicted = logits.argmax(1)
+    writer.add_image(f"{name}/confusion", confusion_picture(
+        confusion(labels, predicted, len(classes))), step)
+    found = reliability(labels, np.exp(log_probabilities(logits)))
+    writer.add_image(f"{name}/reliability", reliability_picture(found), step)
+    wrong = np.flatnonzero(predicted != labels)[:most]
+    if len(wrong):
+        writer.add_images(f"{name}/wrong", pictures.gather(wrong).permute(0, 3, 1, 2).cpu(), step)
+        named = [f"{classes[labels[i]]} taken for {classes[predicted[i]]}" for i in wrong]
+        writer.add_text(f"{name}/wrong", "  \n".join(named), step)
+
+
+def write_final(folder: Path, config: RunConfig,
+                shown: Mapping[str, tuple[Predictions, Source]]) -> None:
+    """Write what is final about a run: pictures of the splits just measured, and hparams.
+
+    The hyper-parameters stand with the metrics on all test sets that the run was ever measured on;
+    what an earlier evaluation wrote of them is replaced.
+    """
+    for old in (folder / "tb").glob(f"*{HPARAMS}"):
+        old.unlink()
+    flat = flatten(scientific(config))
+    flat.update(backbone=config.backbone.name, recipe=config.recipe.name)
+    metrics = final_metrics(folder / "results")
+    with SummaryWriter(str(folder / "tb"), filename_suffix=HPARAMS) as writer:
+        assert writer.file_writer is not None
+        for summary in hparams(flat, metrics):
+            writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, 0)
+    if shown:
+        with SummaryWriter(str(folder / "tb"), filename_suffix=".tests") as writer:
+            for split, (found, pictures) in shown.items():
+                show(writer, split, found.labels, found.logits, found.classes, pictures,
+                     config.keep.sample_images, 0)
+
+
+def final_metrics(results: Path) -> dict[str, float]:
+    """Return `split/metric` -> value of all results in a folder; other views are left out."""
+    found: dict[str, float] = {}
+    for path in sorted(results.glob("*/*.json")):
+        if "@" in path.stem:
+            continue
+        try:
+            content = read_json(path)
+            found |= {f"{path.parent.name}/{path.stem}/{name}": float(content[name])
+                      for name in ("uar", "accuracy", "macro_f1")}
+        except (ValueError, KeyError, TypeError):  # damaged; the report says so
+            continue
+    return found
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Return nested keys as dotted ones, with values that TensorBoard takes."""
+    flat: dict[str, bool | int | float | str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif isinstance(value, bool | int | float | str):
+            flat[prefix + key] = value
+        else:
+            flat[prefix + key] = str(value)
+    return flat

@@ -1,0 +1,122 @@
+"""Whether recipes and weights files fit backbones, and how large those are: asked while planning.
+
+The answers need torch, which a launcher does not import; another process gives them
+(`fer.models.inspect`), and they are remembered below `$FER_CACHE`.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache as once
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from fer.atomic_io import read_json, write_json
+from fer.config.load import dump
+from fer.config.paths import REPOSITORY
+from fer.config.run import RunConfig
+from fer.errors import CallerError
+from fer.safe_path import python
+from fer.transfer.phases import check_recipe
+
+RECORD = "anatomy.json"
+LIBRARIES = ("pytorchcv", "torchvision")  # whose networks a new version may change
+
+Anatomy = Mapping[str, Any]  # `fer.models.inspect.Anatomy`
+
+
+def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
+    """Return what is known of each configuration's backbone and of the weights it starts from.
+
+    Args:
+        cache: `$FER_CACHE`, below which weights files lie and answers are remembered.
+    """
+    questions = [_question(config, cache) for config in configs]
+    keys = [_key(question) for question in questions]
+    record = cache / RECORD
+    known = _read(record)
+    missing = {key: question for key, question in zip(keys, questions, strict=True)
+               if key not in known}
+    if missing:
+        known |= dict(zip(missing, _ask(list(missing.values())), strict=True))
+        write_json(record, known)
+    return [known[key] for key in keys]
+
+
+def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
+    """Refuse a backbone that there is not, a recipe or a weights file that does not fit it.
+
+    Args:
+        configs: what they start and learn from is looked at too. Weights files are where the
+            configurations have their digests.
+
+    Raises:
+        CallerError: one line that names the backbone.
+    """
+    kinds = {(_key(_question(config, cache)), config.recipe.model_dump_json()): config
+             for config in _with_parents(configs)}
+    chosen = list(kinds.values())
+    for config, found in zip(chosen, anatomies(chosen, cache), strict=True):
+        if found["problem"]:
+            raise CallerError(found["problem"])
+        try:
+            check_recipe(config.recipe, found["stages"])
+        except CallerError as error:
+            raise CallerError(f"backbone '{config.backbone.name}': {error}") from None
+
+
+def _with_parents(configs: Iterable[RunConfig]) -> Iterator[RunConfig]:
+    for config in configs:
+        yield config
+        yield from _with_parents(config.parents.values())
+
+
+def _question(config: RunConfig, cache: Path) -> dict[str, Any]:
+    digest = config.inputs.digests.get("weights", "") if config.inputs else ""
+    file = config.backbone.pretrained.file if config.backbone.pretrained else None
+    return {"backbone": dump(config.backbone), "classes": list(config.data.classes),
+            "weights": str(cache / "weights" / file) if digest and file else "",
+            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head}
+
+
+def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
+    if "torch" in sys.modules:
+        from fer.models.inspect import answer
+
+        return [dict(one) for one in answer([dict(question) for question in questions])]
+    done = subprocess.run(python("-m", "fer.models.inspect"), capture_output=True, text=True,
+                          input=json.dumps(questions), cwd=REPOSITORY)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise CallerError(f"the backbones cannot be looked at: {last}")
+    return list(json.loads(done.stdout))
+
+
+def _key(question: Mapping[str, Any]) -> str:
+    text = json.dumps({**question, "weights": ""}, sort_keys=True) + _code()
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+@once
+def _code() -> str:
+    """Return what stands for the code that makes networks: an answer of other code is none."""
+    state = xxhash.xxh3_64()
+    for path in sorted((REPOSITORY / "fer" / "models").rglob("*.py")):
+        state.update(path.read_bytes())
+    for library in LIBRARIES:
+        try:
+            state.update(version(library).encode())
+        except PackageNotFoundError:  # the process that imports it says so
+            state.update(b"none")
+    return str(state.hexdigest())
+
+
+def _read(record: Path) -> dict[str, Anatomy]:
+    try:
+        return dict(read_json(record))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
