@@ -30,9 +30,9 @@ def status(
     States come from the runs' own files, squeue and sacct; it works without accounting. Exit
     code 0 when every run is done, 1 when not.
     """
-    from fer.search.search_status import look_at
+    from fer.commands.status import status_of
 
-    standing = look_at(study, cluster)
+    standing = status_of(study, cluster)
     if cancel:
         standing.cancel(cancel, yes)
         raise typer.Exit(0)

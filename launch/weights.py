@@ -11,8 +11,8 @@ def list_backbones() -> None:
     """List the backbones: input size, parameters, stages, and whether their weights are there."""
     from rich.console import Console
 
+    from fer.commands.weights import entries, table_of
     from fer.config.paths import cache
-    from fer.models.overview import entries, table_of
 
     Console().print(table_of(entries(cache())))
     typer.echo(f"weights lie in {cache() / 'weights'}; any other classifier is used by its name: "
@@ -77,7 +77,7 @@ def export(
     """Write the best checkpoint of a run for others, compared with the model before it counts."""
     from pathlib import Path
 
-    from fer.train.export import export_run
+    from fer.commands.weights import export_run
 
     model, apart = export_run(name, Path(out))
     side = model.backbone.input_size

@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer.cluster.cancel import (
     CONFIRM_ABOVE,
@@ -14,8 +16,12 @@ from fer.cluster.cancel import (
     reopen,
     retried,
 )
-from fer.cluster.profile import LOCAL
+from fer.cluster.profile import LOCAL, use_places_of
+from fer.config.load import load_search
 from fer.config.paths import home
+from fer.config.search import Search
+from fer.config.validate import validate
+from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
 from fer.study.orphans import orphaned_rows
 from fer.study.queue_view import Queue
@@ -24,13 +30,16 @@ from fer.study.status import Row, rows_of
 from fer.study.status_view import counts, print_failures, print_rows, table_lines
 from fer.study.study_folder import StudyFolder, read_study
 
+if TYPE_CHECKING:
+    from fer.search.search_status import SearchStatus
+
 WATCH_SECONDS = 5.0
 ORDER: tuple[State, ...] = ("running", "preempted", "requeued", "failed", "lost", "blocked",
                             "cancelled", "orphaned", "queued", "stopped", "pending", "done")
 
 
 @dataclass
-class Standing:
+class StudyStatus:
     """A study and the rows of its table."""
 
     study: StudyFolder
@@ -102,11 +111,34 @@ class Standing:
         return sweep(Request((file,), cluster=place, follow=False))
 
 
-def look_at(study: str) -> Standing:
-    """Return how a study stands now, by the name of one that was started or by its file."""
+def status_of(name: str, cluster: str) -> "SearchStatus | StudyStatus":
+    """Return the status of a study or a search.
+
+    Args:
+        name: of one that was started, or its file.
+        cluster: the profile whose places hold; empty for the default.
+    """
+    use_places_of(cluster)
     store = Store(home())
-    found = read_study(store, study)
-    return Standing(found, store, _rows(found, store))
+    if search := _search(name, store):
+        return search
+    study = read_study(store, name)
+    return StudyStatus(study, store, _rows(study, store))
+
+
+def _search(name: str, store: Store) -> "SearchStatus | None":
+    """Return the search of that name, if there is one that has begun."""
+    if name.endswith((".yaml", ".yml")):
+        if not Path(name).is_file() or "search" not in read_tree(Path(name)):
+            return None
+        name = load_search(name).search
+    folder = store.study(name)
+    file = folder / "search.yaml"
+    if not file.is_file():
+        return None
+    from fer.search.search_status import SearchStatus
+
+    return SearchStatus(folder, validate(Search, read_tree(file), str(file)), store)
 
 
 def _rows(study: StudyFolder, store: Store) -> list[Row]:

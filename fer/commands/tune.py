@@ -1,62 +1,27 @@
-"""What `launch/tune.py` does: check, prepare the data, search, repeat the best, hand over."""
+"""What `launch/tune.py` does: search here, or have a cluster do it."""
 
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from fer.atomic_io import write_yaml
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.cluster.slurm_queue import refuse_impossible
 from fer.cluster.submit import check_partitions
-from fer.config.load import dump, load_search
-from fer.config.paths import REPOSITORY, cache, data_root, home
-from fer.config.run import RunConfig
-from fer.config.search import Search
-from fer.config.yaml_io import parse_overrides, read_tree
-from fer.errors import CallerError
-from fer.machine import cores, count_gpus
-from fer.progress import shown
-from fer.search.best import Best, write_best
-from fer.search.completion import all_ended, complete, repeats_of
+from fer.config.paths import home
 from fer.search.options import Asked
-from fer.search.ray_local import ray_here
-from fer.search.slurm_search import refuse_search, submit_search
-from fer.search.sources import Listed, Source
-from fer.search.tpe import Suggested
-from fer.search.trial_jobs import TrialJobs, wanted_by
-from fer.search.trial_record import Record
-from fer.search.trial_resources import Slots
-from fer.search.trial_runs import Maker, label
-from fer.search.trial_table import SearchProgress
-from fer.study.disk_space import LEAST_FREE, check_room
-from fer.study.inputs import (
-    Contents,
-    build_pack,
-    draw_missing_faces,
-    packs_of,
-    require_sets,
+from fer.search.run_search import (
+    checked_configs,
+    console,
+    prepare_data,
+    read_search,
+    refuse_other_search,
+    search_folder,
+    search_here,
 )
-from fer.study.lease import Lease, LeaseTaken
+from fer.search.slurm_search import refuse_search, submit_search
+from fer.search.trial_jobs import TrialJobs, wanted_by
 from fer.study.run_folder import Store
-from fer.study.snapshot import git_state
-from fer.transfer.model_inspection import refuse_misfits
 
 if TYPE_CHECKING:
-    from fer.search.runner import Tuning
-
-MOST_TRIALS = 100_000  # where only epochs or hours limit a search
-INTERRUPTED = 130
-ADJUSTABLE = ("budget", "scheduler", "finalists", "resources")  # without making other trials
-console = Console()
-
-
-def search_folder(store: Store, search: Search) -> Path:
-    """Return the folder of a search, beside those of the studies."""
-    return store.study(search.search)
+    pass
 
 
 def tune(asked: Asked, cluster: str = "") -> int:
@@ -73,201 +38,15 @@ def tune(asked: Asked, cluster: str = "") -> int:
         return search_here(asked)
     profile = load_profile(place)
     use_places(profile)
-    search, maker = _read(asked)
+    search, maker = read_search(asked)
     store = Store(home())
     if search.resources.ranks > 1:
         refuse_impossible(wanted_by(search.resources), place, profile)
         check_partitions(place, profile, search.resources.nodes)
         jobs = TrialJobs(store, search.search, place, profile, search.resources, maker.contents)
         return search_here(asked, trial_jobs=jobs)
-    configs, _ = _checked(maker)
+    configs, _ = checked_configs(maker)
     refuse_search(search, configs, place, profile)
-    _check_begun(search_folder(store, search), search, asked.resume)
-    _prepare_data(configs, maker)
+    refuse_other_search(search_folder(store, search), search, asked.resume)
+    prepare_data(configs, maker)
     return submit_search(search, asked, configs, store, place, profile, console)
-
-
-def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
-                trial_jobs: TrialJobs | None = None,
-                asked_to_leave: Callable[[], bool] = lambda: False) -> int:
-    """Search in this process, and write the best configuration; returns the exit code.
-
-    Args:
-        ray: a Ray over several nodes, in place of one on this machine.
-        trial_jobs: submits each trial as a job of its own.
-        asked_to_leave: whether somebody asked this process to, before or between trials.
-    """
-    search, maker = _read(asked)
-    store = Store(home())
-    folder = search_folder(store, search)
-    configs, epochs = _checked(maker)
-    slots = (jobs_slots(search, asked.slots) if trial_jobs else
-             slots_of(search, configs, asked.slots))
-    check_room(store.home, "FER_HOME", LEAST_FREE)
-    with _alone(folder) as lease:
-        _check_begun(folder, search, asked.resume)
-        write_yaml(folder / "search.yaml", dump(search))
-        record = Record(folder, lease)
-        if asked.retry:
-            _reopen(store, record, maker)
-        left = False
-        if complete(record, search):
-            console.print("every trial is accounted for: nothing to train")
-        else:
-            _prepare_data(configs, maker)
-            source = (Suggested(search) if search.searcher == "optuna" else
-                      Listed(maker.listed()))
-            machine = ray or ray_here(cores(), count_gpus() if slots.gpus else 0)
-            with machine, SearchProgress(search, slots, console) as progress:
-                from fer.search.runner import Tuning  # imports Ray, which is set up by now
-
-                tuning = Tuning(search, maker, store, folder, record, slots, progress.show,
-                                trial_jobs, asked_to_leave)
-                _search(tuning, source, epochs)
-            left = tuning.leaving or asked_to_leave()
-        if left:  # in a job there may be no time for more
-            console.print("left where it stood; the same command goes on")
-            return INTERRUPTED
-        best = write_best(folder, search, record, maker.kind, git_state(REPOSITORY)["commit"] or "")
-        from fer.search.report.search_page import (
-            report_search,  # pandas and matplotlib: for the end
-        )
-
-        page = report_search(folder, search, record, configs[0].data.drawn is not None)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
-    return _verdict(record, best, folder, search)
-
-
-def _read(asked: Asked) -> tuple[Search, Maker]:
-    search = load_search(asked.file, parse_overrides(asked.overrides))
-    if Path(search.base).is_relative_to(REPOSITORY):  # found in another checkout or snapshot too
-        search = search.model_copy(update={
-            "base": str(Path(search.base).relative_to(REPOSITORY))})
-    return search, Maker(search, Contents(data_root(), cache()))
-
-
-def _checked(maker: Maker) -> tuple[list[RunConfig], int]:
-    """Return `maker.checked()`, of which every recipe fits its backbone."""
-    configs, epochs = maker.checked()
-    check_room(cache(), "FER_CACHE")
-    refuse_misfits(configs[1:], cache())  # the base itself need not be one that can be trained
-    return configs, epochs
-
-
-def slots_of(search: Search, configs: list[RunConfig], most: int) -> Slots:
-    """Return the cores and GPUs of a trial, and how many trials run at a time (0: what fits).
-
-    Raises:
-        CallerError: a trial needs more than this machine has; Ray would wait for ever.
-    """
-    if search.resources.ranks > 1:
-        raise CallerError("resources: a trial of several processes is a SLURM job of its own: "
-                          "--cluster NAME; here say resources.gpus=1 resources.nodes=1")
-    threads = max(config.compute.threads for config in configs)
-    if threads > cores():
-        raise CallerError(f"compute.threads: a trial wants {threads} cores, and this machine lends "
-                          f"{cores()}")
-    on_cpu = all(config.compute.device == "cpu" for config in configs)
-    gpus = 0 if on_cpu else count_gpus()
-    if not gpus:
-        return Slots(threads, 0, most)
-    wanted = search.resources.gpus  # one at most
-    return Slots(min(threads, cores() / gpus * wanted), wanted, most, counted=wanted)
-
-
-def jobs_slots(search: Search, most: int) -> Slots:
-    """Return what following a trial takes that is a job of its own: nearly nothing."""
-    wanted = search.resources
-    return Slots(0.01, 0, most or wanted.slots, counted=wanted.gpus * wanted.nodes)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[Lease]:
-    """Hold the lease of a search: one driver at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = Lease(folder / "lease")
-    try:
-        lease.take()
-    except LeaseTaken as taken:
-        raise CallerError(f"search {folder.name} is being worked on: {taken}") from None
-    try:
-        yield lease
-    finally:
-        lease.release()
-
-
-def _check_begun(folder: Path, search: Search, resume: bool) -> None:
-    """Refuse what would make other trials of the same numbers."""
-    file = folder / "search.yaml"
-    if (folder / "study.yaml").is_file():
-        raise CallerError(f"search '{search.search}': there is a study of that name in {folder}")
-    if file.is_file():
-        before, now = ({key: value for key, value in tree.items() if key not in ADJUSTABLE}
-                       for tree in (read_tree(file), dump(search)))
-        changed = sorted(key for key in before.keys() | now.keys()
-                         if before.get(key) != now.get(key))
-        if changed:
-            raise CallerError(f"{folder} has the trials of another search of this name (differs "
-                              f"in {', '.join(changed)}); give this one another name, or move the "
-                              "folder away: its runs stay, and are found again")
-    elif resume:
-        raise CallerError(f"--resume: no search '{search.search}' has begun in {folder}")
-
-
-def _reopen(store: Store, record: Record, maker: Maker) -> None:
-    """Let failed trials be tried again, and what they start from."""
-    for entry in record:
-        if entry.state != "failed":
-            continue
-        for run in maker.trial(entry.number, entry.params, entry.seed).runs:
-            folder = store.folder(run)
-            if folder.gave_up:
-                folder.reopen()
-        record.change(entry.key, state="waiting", error="")
-
-
-def _prepare_data(configs: list[RunConfig], maker: Maker) -> None:
-    """Draw faces and build packs before trials begin, so that none of them pays for it."""
-    names = set().union(*(config.needed_sets for config in configs))
-    data = configs[0].data
-    with shown("drawing faces (once)") as progress:
-        draw_missing_faces(data, data_root(), names, progress)
-    require_sets(names, data, data_root())
-    base, *trials = (maker.trial(0, params).runs for params in ({}, *maker.sample()))
-    runs = [*base, *itertools.chain(*trials)]
-    tried = [run.config for run in itertools.chain(*trials)]
-    refuse_misfits(tried, cache())  # with weights files, now
-    for split, sets, size, digest in packs_of((run.config for run in runs), (), data,
-                                              maker.contents):
-        with shown(f"packing {split} at {size} px") as progress:
-            pack = build_pack(split, sets, size, digest, maker.contents, progress)
-        if line := pack.left_out(split):
-            console.print(line, markup=False, soft_wrap=True)
-
-
-def _search(tuning: "Tuning", source: Source, epochs: int) -> None:
-    """Run the search and then its finalists."""
-    search, record = tuning.search, tuning.record
-    tuning.go(source, search.budget.trials or MOST_TRIALS, epochs)
-    if not tuning.leaving and (repeats := repeats_of(record, search)):
-        for entry in repeats:
-            record.put(record.get(entry.key) or entry, publish=False)
-        tuning.go(Listed(iter([entry.params for entry in repeats])), len(repeats), epochs,
-                  [entry.key for entry in repeats])
-
-
-def _verdict(record: Record, best: Best | None, folder: Path, search: Search) -> int:
-    """Print what was found and what is missing; 0 when every trial is accounted for."""
-    failed = [entry for entry in record if entry.state == "failed"]
-    for entry in failed[:5]:
-        console.print(f"failed: trial {entry.number} ({label(entry.params)}): {entry.error}",
-                      markup=False, highlight=False, soft_wrap=True)
-    if best is None:
-        console.print(f"no trial of search {search.search} has a score; when the cause is mended: "
-                      "the same command with --retry")
-        return 1
-    how = f", mean over {len(best.scores)} seeds" if len(best.scores) > 1 else ""
-    console.print(f"best {search.metric} on validation: {best.score:.4f}{how}: trial {best.trial}: "
-                  f"{label(best.params)}\n{folder / 'best.yaml'}",
-                  markup=False, highlight=False, soft_wrap=True)
-    return 0 if all_ended(record, search) else 1

@@ -8,14 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from fer.cluster.profile import use_places_of
-from fer.commands.status import Standing
-from fer.commands.status import look_at as look_at_study
-from fer.config.load import load_search
-from fer.config.paths import home
 from fer.config.search import Search
-from fer.config.validate import validate
-from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
 from fer.search.completion import all_ended
 from fer.search.trial_record import Entry, Record, best_first
@@ -26,7 +19,7 @@ WATCH_SECONDS = 2.0
 
 
 @dataclass
-class SearchStanding:
+class SearchStatus:
     """A search that has begun, and its trials."""
 
     folder: Path
@@ -96,28 +89,3 @@ class SearchStanding:
             number, *rest = cells(entry, keys)
             table.add_row(number, "" if entry.seed is None else str(entry.seed), *rest, entry.where)
         return table
-
-
-def look_at(name: str, cluster: str) -> SearchStanding | Standing:
-    """Return how a study or a search stands now.
-
-    Args:
-        name: of one that was started, or its file.
-        cluster: the profile whose places hold; empty for the default.
-    """
-    use_places_of(cluster)
-    return _search(name) or look_at_study(name)
-
-
-def _search(name: str) -> SearchStanding | None:
-    """Return the search of that name, if there is one that has begun."""
-    store = Store(home())
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file() or "search" not in read_tree(Path(name)):
-            return None
-        name = load_search(name).search
-    folder = store.study(name)
-    file = folder / "search.yaml"
-    if not file.is_file():
-        return None
-    return SearchStanding(folder, validate(Search, read_tree(file), str(file)), store)

@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
     latch = Latch()
     for number in LEAVING:  # the search puts its own in their place while trials run
         signal.signal(number, latch)
-    from fer.commands.tune import INTERRUPTED, search_here
     from fer.search.ray_slurm import Meeting, ray_over_nodes
+    from fer.search.run_search import INTERRUPTED, search_here
 
     asked: dict[str, Any] = read_json(folder / "asked.json")
     try:
