@@ -23,9 +23,9 @@ from timing import Comparison, seconds  # first: it pins the threads
 
 from fer.atomic_io import write_json
 from fer.cluster.arrays import make_arrays
+from fer.cluster.estimate import makespan
 from fer.cluster.request import Expanded
 from fer.cluster.slurm_queue import OnSlurm
-from fer.cluster.time_estimate import makespan
 from fer.config.load import load_study
 from fer.config.profile import Profile
 from fer.config.run import RunConfig

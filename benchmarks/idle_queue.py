@@ -14,8 +14,8 @@ from timing import Comparison
 
 from fer.cluster.local_queue import LocalQueue, Slots
 from fer.study.expand import expand
+from fer.study.live_table import StudyProgress
 from fer.study.plan import Step
-from fer.study.progress_table import StudyProgress
 from fer.study.run_folder import Status, Store
 
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 70, 25

@@ -20,8 +20,9 @@ from fer.evaluate.bootstrap import draw, tabulate, weights
 from fer.evaluate.metrics import measure
 from fer.evaluate.predictions import Predictions
 from fer.report.csv_tables import write_results
-from fer.report.read.load import Gathered, ReportRun, gather_results
+from fer.report.read.load import Gathered, gather_results
 from fer.report.read.report_cache import Memory
+from fer.report.read.run_files import ReportRun
 
 SPLITS = ("lfw/eval", "mlfw/eval", "real/test")
 CLASSES = ("negative", "neutral", "positive")

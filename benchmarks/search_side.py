@@ -132,7 +132,7 @@ from fer.config.load import load_search
 from fer.config.paths import cache, data_root, home
 from fer.search.ray_local import ray_here
 from fer.search.trial_record import Record
-from fer.search.trial_resources import Slots
+from fer.search.options import Slots
 from fer.search.trial_runs import Maker
 from fer.study.inputs import Contents
 from fer.study.run_folder import Store
@@ -142,7 +142,7 @@ entries = Record(folder).searched
 """
 OURS = COMMON + """
 with ray_here(2, 0):
-    from fer.search.sources import Listed
+    from fer.search.searchers import Listed
     from fer.search.runner import Tuning
     place = folder.with_name("again"); place.mkdir(exist_ok=True)
     maker = Maker(search, Contents(data_root(), cache()))

@@ -1,7 +1,11 @@
-"""What this machine has, or what of it this process may use. No torch."""
+"""What this machine is, and what of it this process may use. No torch."""
 
+import contextlib
 import os
 import subprocess
+from pathlib import Path
+
+import psutil
 
 from fer.errors import CallerError
 
@@ -33,3 +37,10 @@ def visible_gpus() -> tuple[int, ...]:
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return tuple(range(listed.stdout.count("GPU "))) if listed.returncode == 0 else ()
+
+
+def boot_id() -> str:
+    """Return a text that is another one after every start of the machine."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return str(int(psutil.boot_time()))

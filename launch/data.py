@@ -48,7 +48,7 @@ def mask(
     """Write a twin of a data set with a synthetic mask in every picture, same file names."""
     from fer.config.paths import cache, data_root
     from fer.data.ingest.add import set_folder
-    from fer.data.masks.faces import find_faces
+    from fer.data.masks.landmarks import find_faces
     from fer.data.masks.masked_copy import Twin, write_twin
     from fer.progress import shown
 
@@ -76,8 +76,7 @@ def verify(
 
     from fer.atomic_io import write_text
     from fer.config.paths import data_root
-    from fer.data.verify.page import page
-    from fer.data.verify.verify import data_of, lines, verify
+    from fer.data.verify.verify import data_of, lines, page, verify
     from fer.progress import shown
 
     data = data_of(config, names or [], data_root())

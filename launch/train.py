@@ -29,7 +29,7 @@ def train(
 
         from fer.config.load import load_run
         from fer.config.yaml_io import parse_overrides
-        from fer.transfer.explain import explain
+        from fer.transfer.phases import explain
 
         for part in explain(load_run(config, parse_overrides(overrides or []))):
             Console().print(part, markup=False, highlight=False)

@@ -30,7 +30,7 @@ def fetch(
     from fer.config.paths import cache
     from fer.models.fetch import provide
     from fer.progress import shown
-    from fer.study.weights_files import files_of
+    from fer.study.inputs import files_of
 
     found = files_of(names)
     if not found:

@@ -24,8 +24,14 @@ from fer.study.lease import Lease
 from fer.study.run_folder import RunFolder
 from fer.train import checkpoint
 from fer.train.distributed import average_batch_norm, leave_group, open_session
-from fer.train.losses import Objective, WeightedCrossEntropy, backward, class_weights
-from fer.train.paired_losses import BothViews, Distillation
+from fer.train.losses import (
+    BothViews,
+    Distillation,
+    Objective,
+    WeightedCrossEntropy,
+    backward,
+    class_weights,
+)
 from fer.train.worker import Task, execute
 
 

@@ -13,7 +13,7 @@ from fer.config.study import Study
 from fer.evaluate.metrics import measure, result_path, write_result
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
 from fer.report.build_report import About, ReportSummary, build_report, no_facts
-from fer.report.read.load import ReportRun
+from fer.report.read.run_files import ReportRun
 
 CLASSES = ("negative", "neutral", "positive")
 SETS = {"lfw/eval": ("a", 300), "mlfw/eval": ("a", 300), "real/test": ("b", 135)}

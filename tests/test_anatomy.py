@@ -17,9 +17,8 @@ from fer.errors import CallerError
 from fer.models.registry import build
 from fer.models.weights import load_model, save_weights
 from fer.study.expand import Run, identify
-from fer.study.inputs import Contents
+from fer.study.inputs import Contents, files_of
 from fer.study.run_folder import Store
-from fer.study.weights_files import files_of
 from fer.train.worker import Task, work
 from fer.transfer import model_inspection as anatomy
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer.cluster.arrays import Dispatch, JobArray, Ref, make_arrays, pack
+from fer.cluster.estimate import makespan
 from fer.cluster.local_queue import _first_of
-from fer.cluster.time_estimate import makespan
 from fer.config.load import load_run
 from fer.config.run import Inputs
 from fer.config.study import Resources, minutes

@@ -12,11 +12,9 @@ from scipy.stats import kstest
 from torchvision.transforms import RandomAffine, RandomRotation
 from torchvision.transforms.functional import InterpolationMode, rotate, to_tensor
 
-from fer.data.augment import noise
 from fer.data.augment.geometric import Motion, move_all, move_each
 from fer.data.augment.presets import PRESETS, Change, all_at_once, one_by_one
-from fer.data.augment.random_numbers import Samples, uniform
-from fer.data.buffers import KEPT, Buffers
+from fer.data.augment.random_numbers import Samples, noise_table, uniform
 
 SIDE = 224
 AUGMENTING = ["light", "seed2021", "strong"]
@@ -128,7 +126,7 @@ def test_cpu_and_gpu_ways_of_a_preset_agree(preset: str) -> None:
     assert change
     plan = change(samples(16), SIDE)
     images = torch.from_numpy(np.stack([np.asarray(smooth(i, SIDE)) for i in range(16)]))
-    different = (one_by_one(images, plan, Buffers()) - all_at_once(images, plan)).abs() > 1e-6
+    different = (one_by_one(images, plan) - all_at_once(images, plan)).abs() > 1e-6
     assert different.any(-1).float().mean() < 0.003
 
 
@@ -195,7 +193,7 @@ def test_noise_differs_between_samples_and_epochs() -> None:
 
 
 def test_the_table_of_noise_never_changes() -> None:
-    first = noise.table(torch.device("cpu"))[:3]
+    first = noise_table(torch.device("cpu"))[:3]
     assert first.tolist() == pytest.approx([0.54611, 0.448592, 0.626291], abs=1e-5)
 
 
@@ -229,18 +227,3 @@ def test_light_stays_between_black_and_white() -> None:
 def test_presets_have_the_passes_they_promise() -> None:
     assert {name: p.passes for name, p in PRESETS.items()} == {
         "none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}
-
-
-def test_a_batch_that_is_held_keeps_its_memory() -> None:
-    buffers = Buffers()
-    held = [buffers.take((4, 5), torch.float32).fill_(i) for i in range(2 * KEPT)]
-    views = [tensor[1:3] for tensor in held]
-    del held
-    fresh = [buffers.take((4, 5), torch.float32).fill_(-1) for _ in range(KEPT)]
-    assert [float(view.min()) for view in views] == list(range(2 * KEPT)) and len(fresh) == KEPT
-
-
-def test_a_batch_that_is_let_go_gives_its_memory_to_the_next() -> None:
-    buffers = Buffers()
-    address = buffers.take((100, 100), torch.float32).data_ptr()
-    assert buffers.take((99, 100), torch.float32).data_ptr() == address

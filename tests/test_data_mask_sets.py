@@ -12,8 +12,7 @@ from PIL import Image
 from test_mistakes import said_in_one_line
 
 from fer.data.layout import scan
-from fer.data.masks.faces import Faces
-from fer.data.masks.landmarks import COLUMNS
+from fer.data.masks.landmarks import COLUMNS, Faces
 from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.metadata import read_facts
 

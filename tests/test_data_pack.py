@@ -15,12 +15,12 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from fer.config.run import Data
-from fer.data import pack, rows
+from fer.data import pack, pack_rows
 from fer.data import pack_builder as build
 from fer.data.layout import Picture, scan
 from fer.data.pack import DamagedPack, Pack, ensure_pack
 from fer.data.pack_builder import build_pack
-from fer.data.rows import fit
+from fer.data.pack_rows import fit
 from fer.errors import CallerError
 
 SIZE = 32
@@ -257,8 +257,8 @@ def test_an_interrupted_builder_leaves_its_work_to_the_next_one(
     interrupted(pictures, tmp_path / "pack", monkeypatch)
     assert not (tmp_path / "pack").exists()
     read: list[Path] = []
-    decode = rows.decode
-    monkeypatch.setattr(rows, "decode", lambda path: read.append(path) or decode(path))
+    decode = pack_rows.decode
+    monkeypatch.setattr(pack_rows, "decode", lambda path: read.append(path) or decode(path))
     counts: list[int] = []
     resumed = built(pictures, tmp_path / "pack", progress=lambda done, total: counts.append(done))
     assert read == [picture.path for picture in pictures[6:]] and counts[0] == 8
@@ -273,7 +273,7 @@ def test_an_unfinished_pack_that_cannot_be_trusted_is_begun_anew(
     interrupted(pictures, tmp_path / "pack", monkeypatch)
     journal = tmp_path / ".pack.unfinished/journal.jsonl"
     if change == "machine":
-        monkeypatch.setattr("fer.data.unfinished.boot_id", lambda: "another start")
+        monkeypatch.setattr("fer.data.pack_builder.boot_id", lambda: "another start")
     if change == "content":
         journal.write_text(journal.read_text().replace(DIGEST, "f" * 32))
     if change == "moved rows":
@@ -282,8 +282,8 @@ def test_an_unfinished_pack_that_cannot_be_trusted_is_begun_anew(
     if change == "cut":
         journal.write_text(journal.read_text()[:-5])
     read: list[Path] = []
-    decode = rows.decode
-    monkeypatch.setattr(rows, "decode", lambda path: read.append(path) or decode(path))
+    decode = pack_rows.decode
+    monkeypatch.setattr(pack_rows, "decode", lambda path: read.append(path) or decode(path))
     made = built(pictures, tmp_path / "pack")
     assert len(read) == len(pictures) - (4 if change == "cut" else 0)  # two chunks are whole
     monkeypatch.undo()

@@ -12,14 +12,13 @@ from PIL import Image
 from test_mistakes import said_in_one_line
 
 from fer.config.run import Data, DataSet
-from fer.data.ingest.known import EXPECTED
+from fer.data.ingest.archive import EXPECTED
 from fer.data.layout import Picture
 from fer.data.pack import ensure_pack
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
 from fer.data.verify.inspection import look_at
-from fer.data.verify.page import page
-from fer.data.verify.verify import Verdict, verify
+from fer.data.verify.verify import Verdict, page, verify
 
 DATA = Data(sets={"lfw": DataSet(folder="LFW"), "mlfw": DataSet(folder="MLFW", twin_of="lfw"),
                   "real": DataSet(folder="REAL")})

@@ -48,7 +48,7 @@ def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
 def test_a_configuration_that_was_measured_is_expected_to_take_what_it_took(
     places: Path, toy_study: Write
 ) -> None:
-    from fer.cluster.time_estimate import History
+    from fer.cluster.estimate import History
     from fer.config.load import load_run
     from fer.config.paths import cache, data_root, home
     from fer.study.expand import identify

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn import metrics as reference
 
-from fer.evaluate.calibration import reliability
 from fer.evaluate.metrics import (
     log_probabilities,
     measure,
+    reliability,
     result_path,
     soft_scores,
     validation_scores,

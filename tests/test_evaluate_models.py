@@ -25,12 +25,11 @@ from fer.atomic_io import read_json
 from fer.config.load import load_run
 from fer.data.augment.turns import COUNT, turns
 from fer.errors import CallerError
-from fer.evaluate.calibration import reliability
-from fer.evaluate.metrics import log_probabilities
+from fer.evaluate.metrics import log_probabilities, reliability
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
 from fer.train.checkpoint import Checkpoints
 from fer.train.error_analysis import Answers, common_mistakes
-from fer.train.plots import reliability_picture
+from fer.train.tensorboard import reliability_picture
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from fer.evaluate.bootstrap import Draws, draw, tabulate
 from fer.evaluate.effective_robustness import effective_robustness, fit_line
 from fer.evaluate.intervals import SEEDS_AND_TEST, TEST_SAMPLING
 from fer.evaluate.kappa import between_configs, fleiss, kappas
-from fer.evaluate.power import pictures_needed
-from fer.evaluate.significance import cochran_q, improvement, mcnemar, middle_mean
+from fer.evaluate.significance import cochran_q, improvement, mcnemar, middle_mean, pictures_needed
 
 RNG = np.random.default_rng(7)
 

@@ -11,7 +11,7 @@ ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "train", "
 """A package imports packages to its left only, and none of `FORBIDDEN`."""
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "train"}}
-BASE = ("errors", "atomic_io", "cli", "progress", "boot", "checksums", "locks", "machine",
+BASE = ("errors", "atomic_io", "cli", "progress", "checksums", "gc_pause", "locks", "machine",
         "safe_path", "CODE_GONE")
 
 

@@ -19,11 +19,18 @@ from fer.data.masks.atlas import (
     make_atlas,
     wear_all,
 )
-from fer.data.masks.detect import MESH, detect, require_detector
-from fer.data.masks.geometry import camera_of
-from fer.data.masks.landmarks import COLUMNS, TEMPLATES, Points, read_landmarks, template
+from fer.data.masks.geometry import Fit, camera_of
+from fer.data.masks.landmarks import (
+    COLUMNS,
+    MESH,
+    TEMPLATES,
+    Points,
+    detect,
+    read_landmarks,
+    require_detector,
+    template,
+)
 from fer.data.masks.render import lay_over, render
-from fer.data.masks.sheet import Fit
 from fer.data.masks.styles import STYLES, WELL_WORN, named, sample
 from fer.data.synthetic.face import draw, landmarks
 from fer.data.synthetic.sets import plan_shots, sample_face
@@ -205,7 +212,7 @@ def test_a_detector_gives_five_points_of_the_largest_face(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", StandIn)
-    monkeypatch.setattr("fer.data.masks.detect._landmarker", lambda model: StandIn)
+    monkeypatch.setattr("fer.data.masks.landmarks._landmarker", lambda model: StandIn)
     with pytest.raises(CallerError, match="model is missing: put https"):
         require_detector(tmp_path)
     found = detect(GREY, tmp_path)

@@ -22,8 +22,14 @@ from fer.config.run import Compute
 from fer.data.batches import Batch
 from fer.study.run_folder import Store
 from fer.train.distributed import open_session
-from fer.train.losses import Objective, WeightedCrossEntropy, backward
-from fer.train.paired_losses import BothViews, Distillation, divergence
+from fer.train.losses import (
+    BothViews,
+    Distillation,
+    Objective,
+    WeightedCrossEntropy,
+    backward,
+    divergence,
+)
 
 WEIGHTS = np.array([4.0, 0.9, 0.6])
 

@@ -47,9 +47,9 @@ from fer.report.figures.catalogue import planned
 from fer.report.figures.reliability import confidences
 from fer.report.overall import BELOW, BEST, TIED, across
 from fer.report.page.gallery import disputed
-from fer.report.read.curve_file import read_curve
-from fer.report.read.load import Gathered, Measured, ReportRun, gather
+from fer.report.read.load import Gathered, Measured, gather
 from fer.report.read.report_cache import Memory
+from fer.report.read.run_files import ReportRun, read_curve
 from fer.report.report_tables import comparisons, results
 from fer.report.study_report import facts_of
 from fer.report.subgroups import PER_PERSON

@@ -25,9 +25,9 @@ from fer.cluster.request import expanded
 from fer.config.load import load_search, load_study
 from fer.config.search import Budget
 from fer.errors import CallerError
+from fer.search.options import Slots
 from fer.search.ray_local import PREFIX
 from fer.search.trial_record import Entry, Record
-from fer.search.trial_resources import Slots
 from fer.search.trial_table import SearchProgress
 from fer.study.run_folder import RunFolder
 

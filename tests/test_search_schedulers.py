@@ -9,8 +9,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fer.config.search import Scheduler
+from fer.search.ray_searcher import Proposals
 from fer.search.schedulers import largest_bracket, scheduler_of
-from fer.search.searchers import Proposals
 
 EPOCHS, SLOTS = 9, 2
 

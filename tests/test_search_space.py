@@ -190,7 +190,7 @@ def test_optuna_is_missed_in_one_line(written: Callable[..., Path], places: Path
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from fer.search.tpe import Suggested
+    from fer.search.searchers import Suggested
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(CallerError, match="optuna is not installed; pip install"):

@@ -24,8 +24,8 @@ from fer.study.inputs import Contents
 from fer.study.run_folder import RunFolder, Store
 from fer.train import trainer as engine
 from fer.train.checkpoint import Checkpoints
+from fer.train.distributed import seed_torch
 from fer.train.losses import class_weights
-from fer.train.seeding import seed_torch
 from fer.train.sync_interval import Looks
 from fer.train.train_state import Best, Plateau, Progress, learning_rate
 from fer.train.worker import Task, Terms, work

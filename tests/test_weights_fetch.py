@@ -15,7 +15,7 @@ from fer.checksums import beside
 from fer.config.load import block_names, load_backbone
 from fer.errors import CallerError
 from fer.models.fetch import Published, fetch, provide, published
-from fer.study.weights_files import files_of
+from fer.study.inputs import files_of
 
 CONTENT = bytes(range(256)) * 5000
 

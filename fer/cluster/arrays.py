@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer.config.alike import kind_of
+from fer.config.compatibility import kind_of
 from fer.config.study import Resources, minutes
 from fer.study.expand import Run
 from fer.study.plan import Step

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
-from fer.cluster.disk_estimate import space
+from fer.cluster.estimate import History, makespan, space
 from fer.cluster.request import Expanded
 from fer.cluster.sbatch import array_script, report_script
 from fer.cluster.slurm_queue import left_lines, refuse_impossible
@@ -19,7 +19,6 @@ from fer.cluster.submit import (
     site_of,
     submission_folders,
 )
-from fer.cluster.time_estimate import History, makespan
 from fer.config.paths import REPOSITORY, cache
 from fer.config.profile import Profile
 from fer.study.expand import Run

@@ -1,6 +1,7 @@
 """One job on this machine: submitit starts it, in a folder that is private to its user.
 
-Which runs a job has, and what follows when it ends, is `fer.cluster.local_queue`.
+Which runs a job has, and what follows when it ends, is `fer.cluster.local_queue`. What submitit
+carries to the job's process are plain values: submitting imports no torch.
 """
 
 import os
@@ -17,7 +18,6 @@ import psutil
 import submitit
 
 from fer.cluster.executor import LocalExecutor
-from fer.cluster.job import do_runs
 from fer.errors import CallerError
 from fer.locks import user_called
 from fer.study.expand import Run
@@ -89,7 +89,7 @@ class LocalJob:
 
 def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus: Sequence[int],
               port: int) -> submitit.Job[list[str]]:
-    """Start a job of `ranks` processes that does `tasks` (`fer.cluster.job.do_runs`).
+    """Start a job of `ranks` processes that does `tasks` (`fer.cluster.local_job.do_runs`).
 
     Args:
         folder: for its pickles and logs; made private to this user.
@@ -132,3 +132,33 @@ def make_private(folder: Path) -> None:
     raise CallerError(f"{folder}: jobs find their code there, so it has to be a folder of "
                       f"{user_called(me)} alone (mode 700); this is {user_called(found.st_uid)}'s, "
                       f"{stat.filemode(found.st_mode)}: move it away")
+
+
+def do_runs(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
+    """Work on run folders one after another; returns an outcome each (see `fer.train.worker.work`).
+
+    Asked to end (SIGTERM), it saves and leaves.
+
+    Args:
+        tasks: each with `folder` (path), `evaluate` ({split: digest}) and `data` (the data sets
+            as a plain tree).
+        port: of loopback, at which several ranks find each other.
+    """
+    # imported here: this function is submitted from the login node, which does not pay for torch
+    import os
+    from pathlib import Path
+
+    import submitit
+
+    from fer.cluster.dist_env import local_ranks
+    from fer.cluster.worker import StopFlag
+    from fer.config.run import Data
+
+    stop = StopFlag()  # in place before the long imports begin
+    job = submitit.JobEnvironment()
+    os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
+    os.environ["FER_START"] = f"local-{job.job_id}"
+    from fer.train.worker import Task, Terms, work
+
+    return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
+                 for task in tasks], Terms(stop=stop))

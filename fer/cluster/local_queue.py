@@ -19,7 +19,7 @@ from fer.cluster.arrays import most_alike
 from fer.cluster.local_job import LocalJob, start_job
 from fer.cluster.poll_interval import Outlook
 from fer.cluster.signals import Noted, noted_signals
-from fer.config.alike import kind_of
+from fer.config.compatibility import kind_of
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.errors import CallerError

@@ -21,7 +21,7 @@ from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions
 from fer.study.inputs import Contents, draw_missing_faces, require_sets
 from fer.study.leakage import refuse_shared_people, shared_people
-from fer.study.tuned import read_tuned
+from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
 
 DEFAULT_STUDY = "sweeps/paper.yaml"

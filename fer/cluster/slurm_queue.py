@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
+from fer.cluster.estimate import History
 from fer.cluster.request import Expanded
 from fer.cluster.submit import (
     SCRIPTS,
@@ -21,14 +22,13 @@ from fer.cluster.submit import (
     report_is_queued,
     submitting,
 )
-from fer.cluster.time_estimate import History
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
 from fer.errors import CallerError
 from fer.study.lease import LeaseTaken
+from fer.study.live_table import StudyProgress
 from fer.study.plan import UNFINISHED, Step, plan
-from fer.study.progress_table import StudyProgress
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import Store
 from fer.study.slurm_jobs import Jobs, read_queue

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from fer.cluster.doctor.file_systems import check_disk
+from fer.cluster.doctor.file_systems import check_disk, check_study
 from fer.cluster.doctor.finding import Finding, ok
 from fer.cluster.doctor.hardware import check_machine
-from fer.cluster.doctor.offline_files import check_study
 from fer.cluster.doctor.slurm import check_slurm
 from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import load_study

@@ -22,8 +22,8 @@ from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run
 from fer.study.grad_cam_runs import draw_in_process
 from fer.study.inputs import build_pack, packs_of
+from fer.study.live_table import StudyProgress
 from fer.study.plan import UNFINISHED, Step, doubts, plan
-from fer.study.progress_table import StudyProgress
 from fer.study.queue_view import look
 from fer.study.run_folder import Store
 from fer.study.study_folder import read_study, write_study

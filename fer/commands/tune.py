@@ -17,7 +17,7 @@ from fer.search.run_search import (
     search_here,
 )
 from fer.search.slurm_search import refuse_search, submit_search
-from fer.search.trial_jobs import TrialJobs, wanted_by
+from fer.search.trial_job import TrialJobs, wanted_by
 from fer.study.run_folder import Store
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ class TrainBatches:
         images = self.source.gather(indices)
         if self.masks is not None:
             images = self.masks.apply(images, samples)
-        return self.preset.apply(images, samples, self.source.buffers)
+        return self.preset.apply(images, samples)
 
     def _mixed(self, images: Tensor, samples: Samples, pairs: Mixture) -> Tensor:
         """Return the pictures of a share mixed with their partners; only those are made."""

@@ -16,11 +16,10 @@ from fer.data.augment.random_numbers import Samples
 from fer.data.decode import examine
 from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
-from fer.data.masks.faces import find_faces
-from fer.data.masks.landmarks import Points
+from fer.data.masks.landmarks import Points, find_faces
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, sample
-from fer.data.rows import fit
+from fer.data.pack_rows import fit
 from fer.data.synthetic.face import draw, landmarks
 from fer.data.synthetic.sets import plan_shots, sample_face
 from fer.errors import CallerError, choices

@@ -35,8 +35,7 @@ class PairedBatches:
         """Return a batch with its second view, row by row."""
         first = self.batches.batch(epoch, step)
         images = self.clean.gather(self._second[first.indices])
-        second = self.batches.preset.apply(images, self.batches.samples(epoch, step),
-                                           self.clean.buffers)
+        second = self.batches.preset.apply(images, self.batches.samples(epoch, step))
         return replace(first, second=second)
 
 

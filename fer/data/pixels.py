@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.data.buffers import Buffers
 from fer.data.pack import Pack
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class Source:
         n: pictures in all.
         size: their height and width in pixels.
         class_counts: pictures of each class.
-        buffers: CPU memory that batches reuse.
     """
 
     def __init__(self, packs: Sequence[Pack], device: torch.device | str = "cpu",
@@ -51,7 +49,6 @@ class Source:
         self.n = sum(pack.n for pack in packs)
         counts = np.sum([pack.class_counts for pack in packs], axis=0)
         self.class_counts: tuple[int, ...] = tuple(int(count) for count in counts)
-        self.buffers = Buffers()
         self._starts = np.cumsum([0, *(pack.n for pack in packs[:-1])])
         self._resident = self._make_resident(resident_fraction)
 
@@ -66,7 +63,7 @@ class Source:
         """Return what `gather` does, from the memory maps."""
         shape = (len(indices), self.size, self.size, 3)
         if self.device.type == "cpu":
-            return self._fill(indices, self.buffers.take(shape, torch.uint8))
+            return self._fill(indices, torch.empty(shape, dtype=torch.uint8))
         # torch reuses pinned memory only after the copy out of it is done
         pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         return self._fill(indices, pinned).to(self.device, non_blocking=True)

@@ -39,7 +39,7 @@ class FixedViews:
         views = np.full(len(indices), view, np.int64)
         samples = Samples(SEED, 0, source.uids_of(indices), views)
         if view == 0:
-            return PRESETS["none"].apply(source.gather(indices), samples, source.buffers)
+            return PRESETS["none"].apply(source.gather(indices), samples)
         return self.batches.pictures(indices, samples)
 
     def turn(self, epoch: int, step: int) -> tuple[Indices, NDArray[np.int64]]:

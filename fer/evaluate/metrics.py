@@ -1,18 +1,19 @@
-"""How good one table of predictions is: one number a metric, no intervals.
+"""Metrics of one table of predictions, without intervals; reliability and calibration error.
 
 Intervals are `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
 UAR and macro-F1 are then means over the classes that are there, here as in every resample.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer.atomic_io import write_json
-from fer.evaluate.calibration import reliability
 
 RESULT_SCHEMA = 1
+CALIBRATION_BINS = 15  # equal-width, as in Guo et al. 2017 (1706.04599)
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -184,3 +185,36 @@ def write_result(path: Path, split: str, digest: str, metrics: dict[str, Any]) -
 def _by_class(classes: tuple[str, ...], values: np.ndarray) -> dict[str, float | None]:
     return {name: float(value) if np.isfinite(value) else None
             for name, value in zip(classes, values, strict=True)}
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy of the top class, in equal-width bins (lo, hi].
+
+    Attributes:
+        confidence: float64, B; mean in the bin, NaN where the bin is empty.
+        accuracy: float64, B.
+        count: int64, B; pictures in the bin.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean distance, weighted by the bins' pictures."""
+        apart = np.abs(np.nan_to_num(self.confidence - self.accuracy))
+        return float((apart * self.count).sum() / self.count.sum())
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> Reliability:
+    """Return the reliability of predictions: labels (N,), probabilities (N x C)."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, CALIBRATION_BINS - 1)
+    count = np.bincount(bins, minlength=CALIBRATION_BINS)
+    with np.errstate(invalid="ignore"):
+        return Reliability(np.bincount(bins, confidence, CALIBRATION_BINS) / count,
+                           np.bincount(bins, correct, CALIBRATION_BINS) / count, count)

@@ -137,3 +137,7 @@ def _without_aliases(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         elif not torch.equal(state[first], tensor):
             raise CallerError(f"{path}: '{key}' and '{first}' differ, but are one tensor")
     return kept
+
+
+
+

@@ -13,7 +13,8 @@ import numpy as np
 from fer.config.study import Control, Gap, Study
 from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
 from fer.evaluate.intervals import TEST_SAMPLING, Interval, interval_of
-from fer.report.read.load import Gathered, Measured, ReportRun
+from fer.report.read.load import Gathered, Measured
+from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 NET = ", net of control"  # what a gap's metric is called after its control is taken off

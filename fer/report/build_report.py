@@ -17,13 +17,12 @@ from fer.report.csv_tables import write_tables
 from fer.report.ensembles import ensembles
 from fer.report.markdown import markdown
 from fer.report.overall import across
-from fer.report.page.attention_maps import attentions
-from fer.report.page.gallery import Pictures
+from fer.report.page.gallery import Pictures, attentions
 from fer.report.page.write import page
-from fer.report.read.curve_file import Curve, read_curve
-from fer.report.read.load import ReportRun, gather
+from fer.report.read.load import gather
 from fer.report.read.provenance import provenance
 from fer.report.read.report_cache import Memory
+from fer.report.read.run_files import Curve, ReportRun, read_curve
 from fer.report.subgroups import Facts, parts
 from fer.report.view_model import Contents, Findings, contents
 
@@ -116,9 +115,9 @@ def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
 def _figures(found: Findings, curves: Sequence[Curve],
              folder: Path) -> dict[str, tuple[str, str]]:
     """Write the figures; return those of the page as inline SVG, wide and narrow."""
+    from fer.report.figures.canvas import inline, save, svg  # matplotlib: only for those who draw
     from fer.report.figures.catalogue import planned
-    from fer.report.figures.confusion import confusion_figure
-    from fer.report.figures.drawing import inline, save, svg  # matplotlib: only for those who draw
+    from fer.report.figures.matrices import confusion_figure
 
     if found.analysis.cells:
         save(confusion_figure(found.analysis), folder, "confusion")

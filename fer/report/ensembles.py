@@ -10,7 +10,8 @@ from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import Predictions
 from fer.report.analysis import Analysis, Config, gap_draws
-from fer.report.read.load import Gathered, ReportRun
+from fer.report.read.load import Gathered
+from fer.report.read.run_files import ReportRun
 
 MOST_NAMED = 6  # runs, in a note
 SEEDS, ALL, GREEDY = "its seeds", "all runs", "greedy on validation"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.report.read.load import ReportRun
+from fer.report.read.run_files import ReportRun
 
 MOST_NAMED = 12  # runs of one error
 

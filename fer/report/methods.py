@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED
-from fer.evaluate.calibration import CALIBRATION_BINS
-from fer.evaluate.power import POWER
+from fer.evaluate.metrics import CALIBRATION_BINS
+from fer.evaluate.significance import POWER
 from fer.report.analysis import FEW_PICTURES, Analysis
 from fer.report.overall import MOST_COMPARED
 from fer.report.read.provenance import Provenance

@@ -14,7 +14,7 @@ from fer.config.study import Comparison, Study
 from fer.errors import CallerError
 from fer.report.build_report import About, build_report
 from fer.report.comparisons import STUDY
-from fer.report.read.load import ReportRun
+from fer.report.read.run_files import ReportRun
 from fer.report.study_report import about, runs_of
 from fer.report.terminal import print_summary
 from fer.study.run_folder import Store

@@ -14,7 +14,7 @@ from fer.evaluate.bootstrap import Draws, difference, on_seeds
 from fer.evaluate.effective_robustness import Line, effective_robustness
 from fer.evaluate.intervals import LEVEL, Interval, interval_of
 from fer.evaluate.kappa import between_configs, fleiss
-from fer.evaluate.power import Power, pictures_needed
+from fer.evaluate.significance import Power, pictures_needed
 from fer.report.analysis import FEW_PICTURES, Analysis, Cell, gap_draws
 
 METRIC = "uar"

@@ -9,7 +9,7 @@ from fer.report.comparisons import Family, Pair
 from fer.report.ensembles import Ensemble
 from fer.report.formatting import NONE, count
 from fer.report.overall import BELOW, BEST, Across
-from fer.report.read.load import ReportRun
+from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Part
 from fer.report.table_model import (
     Column,

@@ -14,7 +14,7 @@ from fer.data.metadata import read_facts
 from fer.data.splits import folder_of
 from fer.errors import CallerError
 from fer.report.build_report import About, build_report
-from fer.report.read.load import ReportRun
+from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Facts
 from fer.report.terminal import print_summary
 from fer.study.grad_cam_runs import best_runs

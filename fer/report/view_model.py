@@ -18,10 +18,10 @@ from fer.report.failures import Failure, failures
 from fer.report.formatting import count, points, score
 from fer.report.methods import methods
 from fer.report.overall import Across
-from fer.report.page.attention_maps import Attention
-from fer.report.page.gallery import Pictures, Shown, disputed, embed, wrong_for_all
-from fer.report.read.load import Gathered, ReportRun
+from fer.report.page.gallery import Attention, Pictures, Shown, disputed, embed, wrong_for_all
+from fer.report.read.load import Gathered
 from fer.report.read.provenance import Provenance
+from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Part
 from fer.report.summary import Answer, answer
 from fer.report.table_model import Column, Listing, capped, listing, number, text

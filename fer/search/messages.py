@@ -1,8 +1,11 @@
-"""What passes between a trial's training and the search: epochs, ends, the wish to leave. Light."""
+"""Messages between a trial's training and the search: epochs, ends, requests to stop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from fer.study.lease import LeaseTaken
+from fer.study.run_folder import RunFolder
 
 LEAVE = "leave"  # a file in the search's folder that asks trials, on any node, to save and leave
 
@@ -21,3 +24,16 @@ class End:
     before."""
 
     outcome: Literal["done", "failed", "left", "stopped"]
+
+
+def say_stopped(folder: RunFolder) -> None:
+    """Let a run that nobody works on say that it was stopped, where it could go on."""
+    status = folder.status()
+    if folder.trained or folder.gave_up or status.state == "stopped":
+        return
+    try:
+        folder.lease.take()
+    except LeaseTaken:  # another search or a study trains it on
+        return
+    folder.say(replace(status, state="stopped"))
+    folder.lease.release()

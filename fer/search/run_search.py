@@ -17,15 +17,12 @@ from fer.config.yaml_io import parse_overrides, read_tree
 from fer.errors import CallerError
 from fer.machine import cores, count_gpus
 from fer.progress import shown
-from fer.search.best import Best, write_best
-from fer.search.completion import all_ended, complete, repeats_of
-from fer.search.options import Asked
+from fer.search.best import Best, all_ended, complete, repeats_of, write_best
+from fer.search.options import Asked, Slots
 from fer.search.ray_local import ray_here
-from fer.search.sources import Listed, Source
-from fer.search.tpe import Suggested
-from fer.search.trial_jobs import TrialJobs
+from fer.search.searchers import Listed, Source, Suggested
+from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import Record
-from fer.search.trial_resources import Slots
 from fer.search.trial_runs import Maker, label
 from fer.search.trial_table import SearchProgress
 from fer.study.disk_space import LEAST_FREE, check_room

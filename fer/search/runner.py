@@ -18,17 +18,16 @@ from ray.tune import TuneConfig, Tuner
 
 from fer.config.search import Search
 from fer.errors import CallerError
-from fer.search.messages import LEAVE
+from fer.search.messages import LEAVE, say_stopped
+from fer.search.options import Slots
 from fer.search.ray_local import LEAVING
+from fer.search.ray_searcher import Proposals
 from fer.search.schedulers import largest_bracket, scheduler_of
-from fer.search.searchers import Proposals
-from fer.search.sources import Source
+from fer.search.searchers import Source
 from fer.search.space import Overrides
-from fer.search.stopping import say_stopped
 from fer.search.trainable import RunTrial
-from fer.search.trial_jobs import TrialJobs
+from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import ENDED, Entry, Key, Record
-from fer.search.trial_resources import Slots
 from fer.search.trial_runs import Maker, Trial
 from fer.search.trial_tensorboard import forget_trial, link, trial_folder, write_trial
 from fer.search.tune_callbacks import Enough, Listener

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fer.config.search import Search
 from fer.errors import CallerError
-from fer.search.completion import all_ended
+from fer.search.best import all_ended
 from fer.search.trial_record import Entry, Record, best_first
 from fer.search.trial_table import add_columns, cells
 from fer.study.run_folder import RunFolder, Store

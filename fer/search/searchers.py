@@ -1,86 +1,113 @@
-"""Which configuration comes next: what Ray Tune asks, answered from a source.
+"""Where a search's configurations come from: a list, or Optuna's TPE. Without Ray.
 
-A proposal is a function of the trial's number and of what was heard before, and each is on disk
-before it is trained. So a search that goes on proposes the same trials again, in the same order,
-and Tune, which knows nothing of the time before, hears their epochs again from the run folders.
+TPE: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011. The sampler is seeded anew
+for each trial, so that a proposal depends on (seed, number, results so far), not on how often the
+search was interrupted.
 """
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from ray.tune.search import Searcher
+from fer.config.search import Domain, Search, rounded
+from fer.errors import CallerError
+from fer.search.space import Overrides, holds
 
-from fer.search.sources import Source
-from fer.search.space import Overrides
-
-Prepare = Callable[[int, Overrides], "dict[str, Any] | None"]
-
-
-class NotKept:
-    """Tune pickles what it is given, to restore a search from it. This project's searches go on
-    from their own record, so nothing of these objects is kept."""
-
-    def __reduce__(self) -> "tuple[type, tuple[()]]":
-        return NotKept, ()
+WARM_UP = 10  # trials by chance before the estimator proposes; Optuna's own default
 
 
-class Proposals(NotKept, Searcher):
-    """Gives Ray Tune one configuration a trial and passes on what it hears.
+class Suggested:
+    """Proposes configurations from the scores so far.
 
-    Args:
-        source: where configurations come from.
-        before: the configuration that a number had when the search ran before.
-        prepare: makes a trial of a configuration and returns what `RunTrial` gets; None where
-            that cannot be trained.
-        enough: whether nothing new is to be begun.
+    Raises:
+        CallerError: Optuna is not installed.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        before: Callable[[int], Overrides | None],
-        prepare: Prepare,
-        enough: Callable[[], bool],
-    ) -> None:
-        super().__init__()
-        self._source, self._before, self._prepare, self._enough = source, before, prepare, enough
-        self._next = 0
-        self._numbers: dict[str, int] = {}
-        self._last: dict[str, dict[str, Any]] = {}  # Tune has none for a paused trial that it ends
+    def __init__(self, search: Search) -> None:
+        try:
+            import optuna
+        except ModuleNotFoundError:
+            raise CallerError('searcher: optuna is not installed; pip install -e ".[optuna]", or '
+                              "say searcher=random") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._optuna = optuna
+        self._search = search
+        self._study = optuna.create_study(
+            direction="maximize" if search.higher_is_better else "minimize")
+        self._trials: dict[int, Any] = {}
 
-    def suggest(self, trial_id: str) -> Any:
-        """Return the configuration of the next trial, or that there is none."""
-        while not self._enough():
-            number = self._next
-            chosen = self._source.propose(number, self._before(number))
-            if chosen is None:
-                break
-            self._next += 1
-            prepared = self._prepare(number, chosen)
-            if prepared is not None:
-                self._numbers[trial_id] = number
-                return prepared
-            self._source.end(number, None, stopped=False)
-        return str(Searcher.FINISHED)
+    def propose(self, number: int, before: Overrides | None) -> Overrides | None:
+        """Return the estimator's next configuration, or what that number had before."""
+        seed = self._search.seed * 1_000_003 + number
+        self._study.sampler = self._optuna.samplers.TPESampler(
+            seed=seed % 2**32, n_startup_trials=WARM_UP, constant_liar=True)
+        if before is not None:
+            self._study.enqueue_trial({key: self._written(key, value)
+                                       for key, value in before.items()})
+        trial = self._trials[number] = self._study.ask()
+        chosen: Overrides = {}
+        for key, domain in self._search.ordered.items():
+            if holds(domain, chosen):
+                chosen[key] = _suggest(trial, key, domain)
+        return chosen
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an epoch's score on."""
-        self._last[trial_id] = result
-        self._source.hear(self._numbers[trial_id], result["epoch"], result["score"])
+    def hear(self, number: int, epoch: int, score: float) -> None:
+        """Take a trial's score after an epoch into account."""
+        self._trials[number].report(score, epoch)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None,
-                          error: bool = False) -> None:
-        """Pass the end of a trial on."""
-        result = result or (None if error else self._last.get(trial_id))
-        outcome = (result or {}).get("outcome", "failed")
-        if outcome == "left":
-            return
-        failed = error or outcome == "failed"
-        score = None if failed or result is None else result["score"]
-        self._source.end(self._numbers[trial_id], score, stopped=outcome == "running")
+    def end(self, number: int, score: float | None, stopped: bool) -> None:
+        """Take the end of a trial into account; without a score it failed."""
+        states = self._optuna.trial.TrialState
+        trial = self._trials.pop(number)
+        if score is None:
+            self._study.tell(trial, state=states.FAIL)
+        elif stopped:
+            self._study.tell(trial, state=states.PRUNED)
+        else:
+            self._study.tell(trial, score)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the search's own record is on disk."""
+    def _written(self, key: str, value: Any) -> Any:
+        """Return a value as Optuna knows it."""
+        return json.dumps(value) if self._search.space[key].choice is not None else value
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
+
+def _suggest(trial: Any, key: str, domain: Domain) -> Any:
+    if domain.choice is not None:
+        return json.loads(trial.suggest_categorical(
+            key, [json.dumps(value) for value in domain.choice]))
+    assert domain.range is not None
+    low, high = domain.range
+    if domain.integer is not None:
+        return trial.suggest_int(key, low, high, step=int(domain.step or 1), log=domain.log)
+    return rounded(trial.suggest_float(key, low, high, step=domain.step,
+                                       log=domain.loguniform is not None))
+
+
+class Source(Protocol):
+    """Where configurations come from."""
+
+    def propose(self, number: int, before: Overrides | None) -> Overrides | None:
+        """Return the next configuration, `before` where that number had one; None at the end."""
+
+    def hear(self, number: int, epoch: int, score: float) -> None:
+        """Take a trial's score after an epoch into account."""
+
+    def end(self, number: int, score: float | None, stopped: bool) -> None:
+        """Take the end of a trial into account; without a score it failed."""
+
+
+class Listed:
+    """Configurations that are known from the start: by chance, of a grid, or of finalists."""
+
+    def __init__(self, configurations: Iterator[Overrides]) -> None:
+        self._rest = configurations
+
+    def propose(self, number: int, before: Overrides | None) -> Overrides | None:
+        """Return the next one; what was proposed before is the same by its making."""
+        return next(self._rest, None)
+
+    def hear(self, number: int, epoch: int, score: float) -> None:
+        """Learn nothing."""
+
+    def end(self, number: int, score: float | None, stopped: bool) -> None:
+        """Learn nothing."""

@@ -11,9 +11,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from fer.search.messages import End, Epoch
+from fer.search.messages import End, Epoch, say_stopped
 from fer.search.scores import lines_of
-from fer.search.stopping import say_stopped
 from fer.study.run_folder import RunFolder
 from fer.train.training import go_on
 from fer.train.worker import Task, Terms, work

@@ -1,4 +1,4 @@
-"""The trials of a search as they stand on disk: `studies/<search>/trials.json`.
+"""The trials of a search on disk, `studies/<search>/trials.json`, and whether all have ended.
 
 One writer: the driver. What a trial did is in its run folder; here is which run each one is.
 """
@@ -133,3 +133,9 @@ def best_first(entries: list[Entry], higher_is_better: bool) -> list[Entry]:
     scored = [entry for entry in entries if entry.score is not None and entry.state != "failed"]
     sign = -1 if higher_is_better else 1
     return sorted(scored, key=lambda entry: (sign * (entry.score or 0.0), entry.number))
+
+
+
+
+
+

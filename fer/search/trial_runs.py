@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fer.config.epochs import all_epochs
 from fer.config.load import Resolved, apply, locate, read_based, resolve
-from fer.config.run import RunConfig
+from fer.config.run import RunConfig, all_epochs
 from fer.config.search import Search
 from fer.config.yaml_io import Tree
 from fer.errors import CallerError

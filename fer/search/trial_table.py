@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fer.config.search import Search
+from fer.search.options import Slots
 from fer.search.trial_record import ENDED, Entry, Key, Record, best_first
-from fer.search.trial_resources import Slots
 from fer.search.trial_runs import label, shown
 from fer.study.live_table import Shown
 

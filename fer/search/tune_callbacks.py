@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial as TuneTrial
 
-from fer.search.searchers import NotKept
+from fer.search.ray_searcher import NotKept
 from fer.search.trial_record import Key
 
 

@@ -14,7 +14,7 @@ from fer.config.run_id import ids
 from fer.config.study import Study
 from fer.config.yaml_io import Tree
 from fer.errors import CallerError
-from fer.study.collector import collector_paused
+from fer.gc_pause import gc_paused
 
 Digests = Callable[[RunConfig], dict[str, str]]
 
@@ -100,7 +100,7 @@ def expand(study: Study, digests: Digests, tuned: Tuned | None = None) -> list[R
     Raises:
         CallerError: an empty grid, two cells that are the same run, a mistake in a configuration.
     """
-    with collector_paused():
+    with gc_paused():
         return parents_first(list(_runs(study, digests, tuned or {}).values()))
 
 

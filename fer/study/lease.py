@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from fer.atomic_io import read_json, write_json
-from fer.boot import boot_id
 from fer.locks import locked
+from fer.machine import boot_id
 from fer.study.slurm_jobs import (
     JobIdentity,
     Jobs,

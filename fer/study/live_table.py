@@ -1,12 +1,22 @@
-"""A live table while a block runs, where there is a terminal to show it."""
+"""Progress of a study: a live table in a terminal, lines in a log."""
 
 import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 from typing_extensions import Self  # of the standard library from 3.11 on
+
+from fer.study.plan import UNFINISHED, Action, Step
+from fer.study.run_folder import Status, Store
+
+REFRESH_SECONDS = 0.5
+MOST_ROWS = 12
 
 
 class Shown:
@@ -29,3 +39,65 @@ class Shown:
         if self.live:
             with suppress(OSError):  # of a terminal that hung up
                 self.live.stop()
+
+
+class StudyProgress(Shown):
+    """Shows plans as they change; use as a context manager."""
+
+    def __init__(self, store: Store, console: Console | None = None) -> None:
+        self.store = store
+        super().__init__(console or Console())
+        self._last_shown = 0.0
+        self._said: dict[str, Action] = {}
+        self._begun = time.monotonic()
+
+    def show(self, steps: Sequence[Step]) -> None:
+        """Show a plan: at most twice a second in a terminal; only what changed in a log."""
+        if self.live:
+            now = time.monotonic()
+            if now - self._last_shown > REFRESH_SECONDS or not _unfinished(steps):
+                self._last_shown = now
+                self.live.update(self._table(steps), refresh=True)
+            return
+        for step in steps:
+            before = self._said.get(step.run.id)
+            self._said[step.run.id] = step.action
+            if before not in (None, step.action) and step.action in ("done", "failed", "blocked"):
+                self._say(step, steps)
+
+    def _say(self, step: Step, steps: Sequence[Step]) -> None:
+        status = self.store.folder(step.run).status()
+        finished = len(steps) - _unfinished(steps)
+        metric = f"  val {status.metric:.3f}" if status.metric is not None else ""
+        error = f"  {status.error}" if step.action == "failed" else ""
+        seconds = time.monotonic() - self._begun
+        self.console.print(f"[{finished:3}/{len(steps)}] {seconds:4.0f} s  {step.action:7} "
+                           f"{step.run.name}{metric}{error}",
+                           markup=False, highlight=False, soft_wrap=True)
+
+    def _table(self, steps: Sequence[Step]) -> Table:
+        counts = Counter(step.action for step in steps)
+        said = ", ".join(f"{count} {action}" for action, count in counts.items())
+        seconds = time.monotonic() - self._begun
+        table = Table(title=f"{said} · {seconds:.0f} s", box=None, title_justify="left",
+                      pad_edge=False, expand=False)
+        for column in ("run", "phase", "epoch", "step", "val"):
+            table.add_column(column, overflow="ellipsis", no_wrap=column != "run",
+                             justify="left" if column in ("run", "phase") else "right")
+        active = [step for step in steps if step.action in ("running", "failed")]
+        for step in active[:MOST_ROWS]:
+            table.add_row(step.run.name, *status_cells(self.store.folder(step.run).status()))
+        return table
+
+
+def status_cells(status: Status) -> tuple[str, str, str, str]:
+    """Return phase, epoch, step and metric of a status as they stand in a table."""
+    if status.state == "failed":
+        return "failed", "", "", ""
+    metric = f"{status.metric:.3f}" if status.metric is not None else ""
+    return (status.phase, f"{status.epoch}/{status.epochs}", f"{status.step}/{status.steps}",
+            metric)
+
+
+def _unfinished(steps: Sequence[Step]) -> int:
+    return sum(step.action in UNFINISHED for step in steps)

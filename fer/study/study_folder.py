@@ -1,4 +1,4 @@
-"""The study folder: the study as it was asked for, the list of its runs, links for TensorBoard."""
+"""The study folder: the study file, the list of its runs, links for TensorBoard, tuned values."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices
-from fer.study.expand import Run
+from fer.study.expand import Kind, Run
 from fer.study.run_folder import RunFolder, Store
 from fer.study.slurm_jobs import read_queue
 from fer.study.submission import Submission
@@ -118,3 +118,27 @@ def _read_index(file: Path) -> tuple[Data, list[Entry]]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CallerError(f"{file}: damaged or written by another version; "
                           "run launch/sweep.py on the study again") from None
+
+
+def read_tuned(names: Sequence[str], studies: Path) -> dict[Kind, dict[str, Any]]:
+    """Return (backbone, recipe) -> the best overrides of each search.
+
+    Args:
+        names: of searches. studies: the folder in which theirs are.
+
+    Raises:
+        CallerError: a search has found nothing yet, or two are for the same backbone and recipe.
+    """
+    found: dict[Kind, dict[str, Any]] = {}
+    for name in names:
+        try:
+            best = read_json(studies / name / "best.json")
+            kind = (str(best["backbone"]), str(best["recipe"]))
+            params = dict(best["params"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise CallerError(f"tuned: search '{name}' has found nothing under {studies / name}; "
+                              "run it first: python launch/tune.py FILE") from None
+        if kind in found:
+            raise CallerError(f"tuned: two searches for {' with '.join(kind)}; name one of them")
+        found[kind] = params
+    return found

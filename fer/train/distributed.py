@@ -2,7 +2,8 @@
 
 Everything distributed goes through a `Session`, so that the loop reads the same on one process and
 on many. What Accelerate does here: process group, device, DDP, autocast, backward, clipping,
-gathering. What it does not: order, learning rate, random numbers, checkpoints.
+gathering. What it does not: order, learning rate, random numbers, checkpoints. Torch's generators
+are seeded as functions of numbers, stateless as all randomness here.
 """
 
 import os
@@ -18,6 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from fer.config.run import Compute
+from fer.data.hashing import key
 from fer.errors import CallerError
 
 # looked at by Accelerate before WORLD_SIZE on CPU nodes, and left over by some MPI installations
@@ -212,3 +214,15 @@ def average_batch_norm(model: nn.Module, session: Session) -> None:
         if name.endswith(("running_mean", "running_var")):
             first = session.total(buffer if session.first else torch.zeros_like(buffer))
             buffer.copy_(first + session.total(buffer - first) / session.world)
+
+
+def seed_torch(seed: int, *numbers: int) -> None:
+    """Seed torch's generators of the CPU and of GPUs in use from (seed, numbers).
+
+    As `torch.manual_seed`, which takes a millisecond a step where a GPU has not been used yet: it
+    then keeps a picture of the stack for every call.
+    """
+    value = key(seed, *numbers) >> 1
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)

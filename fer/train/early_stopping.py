@@ -4,9 +4,8 @@ Pure functions of the configuration and a `Progress`, so that many runs can be t
 courses together.
 """
 
-from fer.config.epochs import epochs
 from fer.config.recipe import Phase, Schedule
-from fer.config.run import RunConfig
+from fer.config.run import RunConfig, phase_epochs
 from fer.train.train_state import Progress, cost, learning_rate
 
 
@@ -24,7 +23,7 @@ def rate(config: RunConfig, progress: Progress, per_epoch: int) -> float:
     return learning_rate(
         _schedule(config, phase), config.optim_of(phase).lr, progress.plateau,
         step=progress.phase_epoch * per_epoch + progress.batch,
-        steps=epochs(config, phase) * per_epoch, per_epoch=per_epoch)
+        steps=phase_epochs(config, phase) * per_epoch, per_epoch=per_epoch)
 
 
 def selection_score(config: RunConfig, scores: dict[str, float]) -> float:
@@ -52,7 +51,7 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
         progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
     patience = phase.early_stop or config.train.early_stop
     stopped = patience is not None and progress.epochs_without_better >= patience
-    if stopped or progress.phase_epoch >= epochs(config, phase):
+    if stopped or progress.phase_epoch >= phase_epochs(config, phase):
         if progress.phase + 1 < len(config.recipe.phases):
             progress.begin_phase(progress.phase + 1)
         else:

@@ -15,7 +15,7 @@ from fer.config.paths import data_root
 from fer.config.run import Data
 from fer.data.decode import examine
 from fer.data.layout import discover
-from fer.data.rows import fit
+from fer.data.pack_rows import fit
 from fer.data.splits import folder_of
 from fer.errors import CallerError, choices
 from fer.evaluate.ensembles import aligned

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from fer.config.recipe import Recipe
 from fer.config.run import Data
 from fer.data.pixels import Source
@@ -20,7 +22,7 @@ from fer.train.checkpoint import Checkpoints, load_weights, verify
 from fer.train.distributed import Session
 from fer.train.features import Body
 from fer.train.phase_data import plain_features
-from fer.train.predict import head_logits, laid_out, predict_logits, table
+from fer.train.predict import head_logits, predict_logits, table
 from fer.train.run_logger import Journal, Preempted
 from fer.train.setup import source, trained_model, training_source
 from fer.train.tensorboard import write_final
@@ -60,7 +62,7 @@ def assess(
     model = trained_model(folder, session)
     body, kept = Body(model, config, session), keeps_its_body(config.recipe)
     if not kept:  # what is kept of a body is that of training
-        laid_out(session, model)
+        model.to(memory_format=torch.channels_last)
 
     def leave_if_asked() -> None:
         if session.agree(stop())[0]:
@@ -123,7 +125,8 @@ def publish(folder: Path, split: str, digest: str, found: Predictions) -> None:
 def answers_of(session: Session, model: Classifier, test: Source, batch_size: int,
                turned: bool) -> Predictions:
     """Return the predictions of any model on any pictures."""
-    logits = predict_logits(session, laid_out(session, model), test, batch_size, turned=turned)
+    model.to(memory_format=torch.channels_last)  # the fastest layout for forward passes
+    logits = predict_logits(session, model, test, batch_size, turned=turned)
     return table(test, model, logits)
 
 

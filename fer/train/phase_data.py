@@ -19,8 +19,7 @@ from fer.data.pixels import Source
 from fer.data.test_time_views import FixedViews
 from fer.models.classifier import Classifier
 from fer.train.features import Body, Features, ensure_features
-from fer.train.losses import Objective
-from fer.train.paired_losses import BothViews, Distillation
+from fer.train.losses import BothViews, Distillation, Objective
 from fer.train.predict import head_logits, predict_logits
 from fer.train.training import Training
 

@@ -13,7 +13,6 @@ from fer.evaluate.predictions import Predictions
 from fer.models.classifier import Classifier
 from fer.train.distributed import Session
 from fer.train.features import Features
-from fer.train.winograd import use_winograd
 
 POLL = 16  # batches between two questions whether to go on
 ROWS = 4096  # features that a head is given at a time
@@ -51,16 +50,6 @@ def predict_logits(
         model.train(training)
     logits = session.concatenate(torch.cat(parts), [stop - start for start, stop in shares])
     return logits.cpu().numpy()
-
-
-def laid_out(session: Session, model: Classifier) -> Classifier:
-    """Return the model, which is changed, as forward passes alone are fastest.
-
-    Not while it trains: other rounding would be another training.
-    """
-    if session.device.type == "cpu" and session.compute.precision == "float32":
-        use_winograd(model)
-    return model.to(memory_format=torch.channels_last)
 
 
 def _mean_of_turns(model: Classifier, images: torch.Tensor) -> torch.Tensor:

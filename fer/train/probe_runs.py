@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from fer.config.alike import kind_of
+from fer.config.compatibility import kind_of
 from fer.data.test_time_views import FixedViews
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from fer.atomic_io import write_json
 from fer.checksums import xxh3_of
-from fer.config.epochs import all_epochs
 from fer.config.paths import cache, data_root, scratch
-from fer.config.run import Data, RunConfig
+from fer.config.run import Data, RunConfig, all_epochs
 from fer.data.node_cache import on_this_node
 from fer.data.pack import Pack, ensure_pack
 from fer.data.pixels import Source

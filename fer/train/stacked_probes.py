@@ -18,12 +18,11 @@ from fer.config.run import RunConfig
 from fer.data.test_time_views import FixedViews
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
-from fer.train.distributed import Session
+from fer.train.distributed import Session, seed_torch
 from fer.train.early_stopping import end_epoch, epoch_facts, rate, selection_score
 from fer.train.features import Features
 from fer.train.losses import WeightedCrossEntropy
 from fer.train.optimizers import make_optimizer
-from fer.train.seeding import seed_torch
 from fer.train.train_state import Progress
 from fer.transfer.phases import param_groups
 

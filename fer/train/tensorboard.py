@@ -1,7 +1,7 @@
 """TensorBoard events of a run: scalars, matrices, reliability and pictures an epoch; at the end the
 same for every test set, and hparams with the metrics on all of them.
 
-Pictures of numbers are `fer.train.plots`.
+Pictures are drawn without matplotlib: training does not wait for them.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -17,12 +19,13 @@ from fer.atomic_io import read_json
 from fer.config.run import RunConfig
 from fer.config.run_id import scientific
 from fer.data.pixels import Source
-from fer.evaluate.calibration import reliability
-from fer.evaluate.metrics import confusion, log_probabilities
+from fer.evaluate.metrics import Reliability, confusion, log_probabilities, reliability
 from fer.evaluate.predictions import Predictions
-from fer.train.plots import confusion_picture, reliability_picture
 
 HPARAMS = ".hparams"  # end of the event file's name
+CELL = 32  # pixels of a cell of a confusion matrix
+SIDE = 240  # pixels of a reliability plot
+BLUE, ORANGE, GREY = (0, 114, 178), (213, 94, 0), (120, 120, 120)
 
 
 class Events:
@@ -125,3 +128,30 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | fl
         else:
             flat[prefix + key] = str(value)
     return flat
+
+
+def confusion_picture(matrix: NDArray[np.int64], cell: int = CELL) -> torch.Tensor:
+    """Return row-normalised confusion counts (C x C) as a blue picture, uint8, 3 x H x W."""
+    rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    shade = np.kron(rows, np.ones((cell, cell)))
+    white, blue = np.full(3, 255.0), np.array(BLUE, float)
+    colours = white + shade[..., None] * (blue - white)
+    return torch.from_numpy(colours.round().astype(np.uint8)).permute(2, 0, 1)
+
+
+def reliability_picture(found: Reliability) -> torch.Tensor:
+    """Return accuracy by confidence as bars with the diagonal, uint8, 3 x H x W.
+
+    Blue is how often the answer is right, orange what is missing to the confidence: too sure.
+    """
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    pen, width = ImageDraw.Draw(image), SIDE / len(found.count)
+    for place in np.flatnonzero(found.count):
+        left, right = place * width + 1, (place + 1) * width - 1
+        height = float(found.accuracy[place]) * SIDE
+        pen.rectangle((left, SIDE - height, right, SIDE), fill=BLUE)
+        missing = float(found.confidence[place]) * SIDE
+        if missing > height:
+            pen.rectangle((left, SIDE - missing, right, SIDE - height), outline=ORANGE, width=2)
+    pen.line((0, SIDE, SIDE, 0), fill=GREY)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

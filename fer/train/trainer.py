@@ -19,14 +19,13 @@ from fer.train.checkpoint import (
     load_weights,
     newest_of_all,
 )
-from fer.train.distributed import average_batch_norm
+from fer.train.distributed import average_batch_norm, seed_torch
 from fer.train.early_stopping import end_epoch, epoch_facts, rate, selection_score
 from fer.train.ema import Mean, State, copy_of, put
 from fer.train.losses import backward
 from fer.train.optimizers import make_optimizer
 from fer.train.phase_data import Feed, feed_of
 from fer.train.run_logger import Cancelled, Preempted, Stopped
-from fer.train.seeding import seed_torch
 from fer.train.sync_interval import Looks, most_between_looks
 from fer.train.training import Training
 from fer.train.update_batch_norm import estimate_norms

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer.config.epochs import all_epochs
 from fer.config.paths import cache, data_root
-from fer.config.run import RunConfig
+from fer.config.run import RunConfig, all_epochs
 from fer.data.batches import TrainBatches
 from fer.data.mask_types import kept_types, type_weights, types_digest, types_of
 from fer.data.pixels import Source
@@ -19,11 +18,10 @@ from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.train.checkpoint import Checkpoints
-from fer.train.distributed import Session, synchronised_batch_norm
+from fer.train.distributed import Session, seed_torch, synchronised_batch_norm
 from fer.train.ema import Mean
 from fer.train.losses import WeightedCrossEntropy, class_weights
 from fer.train.run_logger import Journal
-from fer.train.seeding import seed_torch
 from fer.train.train_state import Progress
 from fer.transfer.l2sp import start_of
 

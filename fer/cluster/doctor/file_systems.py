@@ -1,4 +1,7 @@
-"""The places of runs and caches: room, rename, fsync, locks and speed of the file systems."""
+"""File systems of runs and caches: space, rename, fsync, locks, speed; files a study needs there.
+
+Compute nodes are often offline, so weights and data have to be there before jobs start.
+"""
 
 import os
 import shutil
@@ -6,8 +9,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import Console
+
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.cluster.request import expanded
+from fer.config.paths import cache
+from fer.config.study import Study
+from fer.data.pack import DamagedPack, Pack, pack_folder
+from fer.errors import CallerError
 from fer.locks import lock_refusal
+from fer.study.inputs import packs_of
 
 LITTLE_ROOM = 5e9  # bytes; some checkpoints of a full-size backbone
 FEW_FILES = 20_000
@@ -103,3 +114,28 @@ def _speed(name: str, probe: Path) -> Finding:
         return warning(f"{name} speed", found, "choose a faster file system (scratch), or save "
                        "less often: keep.every_minutes")
     return ok(f"{name} speed", found)
+
+
+def check_study(study: Study) -> Iterator[Finding]:
+    """Yield whether a study's pictures, weights and packs are there."""
+    try:
+        work = expanded(study, Console(quiet=True))
+    except CallerError as error:
+        first, *rest = str(error).splitlines()
+        yield failure(f"study {study.study}", first, "; ".join(rest))
+        return
+    yield ok(f"study {study.study}", f"{len(work.runs)} runs; configurations, pictures and weights "
+                                     "are there")
+    missing = []
+    packs = packs_of([run.config for run in work.runs], work.splits, work.data, work.contents)
+    for split, _, size, digest in packs:
+        try:
+            Pack.open(pack_folder(split, size, cache(), digest))
+        except DamagedPack:
+            missing.append(f"{split} at {size} px")
+    if missing:
+        some = f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}"
+        yield ok("packs", f"{len(missing)} of {len(packs)} are not built: {some}; the first job "
+                          "that needs one builds it")
+    else:
+        yield ok("packs", f"all {len(packs)} are built")

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.data.augment import noise
 from fer.data.augment.jpeg import compress_all, compress_each
-from fer.data.augment.random_numbers import Floats
+from fer.data.augment.random_numbers import Floats, noise_table
 
 REACH = 2.2  # standard deviations to each side that a blur looks at, rounded up to pixels
 
@@ -30,7 +29,7 @@ class Photo:
         dark: (N,) in (0, 1], the slope of the tone curve at black; 1 leaves the light as it is.
         blur: (N,), standard deviation in pixels; 0 for none.
         noise: (N,), standard deviation; 0 for none.
-        noise_at: int64 (N,), windows of `fer.data.augment.noise`.
+        noise_at: int64 (N,), windows of `random_numbers.noise_table`.
         quality: int64 (N,), of JPEG, 1…100; 0 for none.
         hidden: int64 (N, 4), first and last row and column of what is hidden, last ones excluded.
         hidden_by: (N, 3), the colour in front of it.
@@ -126,7 +125,7 @@ def _add_noise(images: Tensor, photo: Photo) -> None:
     length = images[0].numel()
     for image, start, deviation in zip(images, photo.noise_at.tolist(), photo.noise.tolist(),
                                        strict=True):
-        window = noise.table(images.device)[start : start + length]
+        window = noise_table(images.device)[start : start + length]
         image.view(-1).add_(window, alpha=deviation).clamp_(0, 1)
 
 

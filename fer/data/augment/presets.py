@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.config.run import PASSES
-from fer.data.augment import noise
 from fer.data.augment.geometric import Motion, move_all, move_each
 from fer.data.augment.photometric import Photo, develop
-from fer.data.augment.random_numbers import Floats, Samples
+from fer.data.augment.random_numbers import (
+    Floats,
+    Samples,
+    noise_offsets,
+    noise_table,
+    noise_windows,
+)
 from fer.data.augment.trivial_augment import one_of_many
-from fer.data.buffers import Buffers
 
 LIGHT_SHIFT = 0.08  # of the side
 LIGHT_JITTER = 0.2  # brightness and contrast factors lie in 1 ± this
@@ -35,7 +39,7 @@ class Change:
     Attributes:
         motion: flips, rotations, shifts.
         light: float64 (N, 2) gain and bias for pixels in 0…1, then clamped to 0…1; or None.
-        noise_at: int64 (N,) windows of `fer.data.augment.noise`, -1 for no noise; or None.
+        noise_at: int64 (N,) windows of `random_numbers.noise_table`, -1 for no noise; or None.
         photo: everything else, instead of light and noise; or None.
     """
 
@@ -62,13 +66,12 @@ class Preset:
     change: Callable[[Samples, int], Change] | None = None
     pick: Callable[[Tensor, Samples], Tensor] | None = None
 
-    def apply(self, images: Tensor, samples: Samples, buffers: Buffers | None = None) -> Tensor:
+    def apply(self, images: Tensor, samples: Samples) -> Tensor:
         """Return the augmented batch, (N, 3, H, W) in channels_last memory.
 
         Args:
             images: uint8 (N, S, S, 3) on any device; not changed.
             samples: what they are.
-            buffers: memory to reuse on a CPU.
 
         Returns:
             float32 on the scale 0…1 where the preset has a `change`, else uint8.
@@ -79,15 +82,15 @@ class Preset:
             return images.permute(0, 3, 1, 2)
         change = self.change(samples, images.shape[1])
         if images.device.type == "cpu":
-            moved = one_by_one(images, change, buffers or Buffers())
+            moved = one_by_one(images, change)
         else:
             moved = all_at_once(images, change)
         return moved.permute(0, 3, 1, 2)
 
 
-def one_by_one(images: Tensor, change: Change, buffers: Buffers) -> Tensor:
+def one_by_one(images: Tensor, change: Change) -> Tensor:
     """Return the changed pictures, float32 (N, S, S, 3); the fast way on a CPU."""
-    out = buffers.take(tuple(images.shape), torch.float32)
+    out = torch.empty(tuple(images.shape), dtype=torch.float32)
     light = None if change.light is None else change.light.tolist()
     starts = [-1] * len(images) if change.noise_at is None else change.noise_at.tolist()
     length = images.shape[1:].numel()
@@ -102,7 +105,7 @@ def one_by_one(images: Tensor, change: Change, buffers: Buffers) -> Tensor:
             gain, bias = light[i]
             torch.add(torch.tensor(bias), picture, alpha=gain / 255, out=out[i]).clamp_(0, 1)
         if starts[i] >= 0:
-            window = noise.table(images.device)[starts[i] : starts[i] + length]
+            window = noise_table(images.device)[starts[i] : starts[i] + length]
             out[i].view(-1).add_(window, alpha=SEED2021_NOISE)
     return out
 
@@ -123,7 +126,7 @@ def all_at_once(images: Tensor, change: Change) -> Tensor:
     if change.noise_at is not None:
         noisy = np.flatnonzero(change.noise_at >= 0)
         starts = torch.from_numpy(change.noise_at[noisy]).to(device)
-        values = noise.windows(starts, images.shape[1:].numel()).view(-1, *images.shape[1:])
+        values = noise_windows(starts, images.shape[1:].numel()).view(-1, *images.shape[1:])
         out.index_add_(0, torch.from_numpy(noisy).to(device), values, alpha=SEED2021_NOISE)
     return out
 
@@ -158,7 +161,7 @@ def _seed2021(samples: Samples, side: int) -> Change:
     motion = Motion((samples.between("flip", 0, 1) < 0.5) & (samples.passes < 3), degrees,
                     _shift(samples, "dx", side, SEED2021_SHIFT) * third,
                     _shift(samples, "dy", side, SEED2021_SHIFT) * third)
-    starts = noise.offsets(samples.between("noise", 0, 1), side * side * 3)
+    starts = noise_offsets(samples.between("noise", 0, 1), side * side * 3)
     return Change(motion, noise_at=np.where(third, starts, -1))
 
 
@@ -179,7 +182,7 @@ def _strong(samples: Samples, side: int) -> Change:
     cast = np.stack([samples.between(f"cast {name}", 0.9, 1.1) for name in "rgb"], -1)
     colour = (saturation[:, None, None] * np.eye(3)
               + (1 - saturation)[:, None, None] * np.tile(GREY, (3, 1)))
-    seen = noise.offsets(samples.between("noise at", 0, 1), side * side * 3)
+    seen = noise_offsets(samples.between("noise at", 0, 1), side * side * 3)
     return Change(motion, photo=Photo(
         colour=(contrast * brightness)[:, None, None] * cast[:, :, None] * colour,
         bias=brightness * (1 - contrast) * 0.5,

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.ingest.archive import read_archive
+from fer.data.ingest.archive import ARCHIVES, read_archive
 from fer.data.ingest.dataset_writer import Incoming, land
 from fer.data.ingest.folders import read_folder
-from fer.data.ingest.known import ARCHIVES
 from fer.data.ingest.label_map import read_labels
 from fer.data.ingest.picture_table import read_table
 from fer.data.ingest.pixel_csv import holds_pixels, read_pixels

@@ -1,13 +1,19 @@
-"""Where the eyes, the nose and the mouth of a face are: from a template or from a CSV file.
+"""Facial landmarks of the pictures of a set: a template's, those of a CSV file, or detected ones.
 
 Five points a face, in the order that detectors give them (MTCNN, RetinaFace): the eye, the nose's
-tip and the corner of the mouth, as the viewer sees them from the left. Not for detecting them
-(`fer.data.masks.detect`) and not for what is drawn upon them.
+tip and the corner of the mouth, as the viewer sees them from the left. Detection is MediaPipe's
+Face Landmarker (`pip install .[landmarks]`), which brings no model: Google's `face_landmarker.task`
+is put into `$FER_CACHE/weights` once, on a machine with a network.
 """
 
 import csv
 import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +38,12 @@ TEMPLATES: dict[str, Points] = {
                        [0.392, 0.725], [0.608, 0.725]]),
 }
 """Template name -> the points of a frontal face, as fractions of the picture's sides."""
+MODEL = "face_landmarker.task"
+SOURCE = ("https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
+          "float16/1/face_landmarker.task")
+# vertices of MediaPipe's face mesh: both corners of an eye, the nose's tip, a corner of the mouth
+MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
+DETECT = "detect"
 
 
 def template(name: str, width: int, height: int) -> Points:
@@ -109,3 +121,100 @@ def require_inside(points: Points, width: int, height: int, place: str) -> None:
         x, y = points[index]
         raise CallerError(f"{place}: {NAMES[index]} at ({x:g}, {y:g}) lies outside the picture of "
                           f"{width} x {height} pixels")
+
+
+def require_detector(cache: Path) -> None:
+    """Refuse to begin without the library or its model.
+
+    Raises:
+        CallerError: says which, and how to get it.
+    """
+    try:
+        import mediapipe  # noqa: F401
+    except ImportError:
+        raise CallerError("landmarks by detection need MediaPipe: pip install '.[landmarks]'; or "
+                          "name a template or a CSV file") from None
+    model = cache / "weights" / MODEL
+    if not model.is_file():
+        raise CallerError(f"MediaPipe's model is missing: put {SOURCE} at {model}")
+
+
+@lru_cache(maxsize=1)
+def _landmarker(model: str) -> Any:
+    from mediapipe.tasks.python import vision  # slow to import
+
+    return vision.FaceLandmarker.create_from_model_path(model)
+
+
+def detect(picture: NDArray[np.uint8], cache: Path) -> Points | None:
+    """Return the landmarks of the largest face, (5, 2) pixels, or None where none is found.
+
+    Args:
+        picture: uint8 RGB (H, W, 3).
+        cache: `$FER_CACHE`.
+    """
+    import mediapipe
+
+    image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB,
+                            data=np.ascontiguousarray(picture))
+    faces = _landmarker(str(cache / "weights" / MODEL)).detect(image).face_landmarks
+    size = np.array([picture.shape[1], picture.shape[0]], float)
+    meshes = [np.array([[point.x, point.y] for point in face]) * size for face in faces]
+    if not meshes:
+        return None
+    largest = max(meshes, key=lambda mesh: float(np.prod(np.ptp(mesh, axis=0))))
+    return np.stack([largest[list(vertices)].mean(0) for vertices in MESH])
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Where the landmarks of pictures come from: one of a template, a table, or detection.
+
+    Attributes:
+        template: name of a template.
+        table: file -> (5, 2) pixels; the file is a path below the set or a name.
+        cache: `$FER_CACHE`, where the detector's model is.
+    """
+
+    template: str = ""
+    table: Mapping[str, Points] | None = None
+    cache: Path | None = None
+
+    def known(self, file: str) -> Points | None:
+        """Return the points of a file in the table."""
+        assert self.table is not None
+        found = self.table.get(file)
+        return self.table.get(os.path.basename(file)) if found is None else found
+
+    def of(self, file: str, picture: NDArray[np.uint8]) -> Points | None:
+        """Return the points of a face, None where a detector finds none.
+
+        Raises:
+            CallerError: they lie outside the picture.
+        """
+        height, width = picture.shape[:2]
+        if self.cache is not None:
+            return detect(picture, self.cache)
+        if self.table is None:
+            return template(self.template, width, height)
+        points = self.known(file)
+        assert points is not None, file
+        require_inside(points, width, height, file)
+        return points
+
+
+def find_faces(said: str, cache: Path) -> Faces:
+    """Return the landmarks that a name stands for: a template, a CSV file, or `detect`.
+
+    Raises:
+        CallerError: it is none of them, the file is no table of landmarks, or there is no detector.
+    """
+    if said in TEMPLATES:
+        return Faces(template=said)
+    if said == DETECT:
+        require_detector(cache)
+        return Faces(cache=cache)
+    if said.lower().endswith(".csv"):
+        return Faces(table=read_landmarks(Path(said)))
+    raise CallerError(f"no landmarks '{said}'; a CSV file, or one of: "
+                      f"{choices([*TEMPLATES, DETECT])}")

@@ -1,7 +1,7 @@
 """Kinds of masks: how each is cut, coloured and textured, and what varies between two of a kind.
 
 A style is a function from a random generator to a `Mask`; `@style` puts it into the registry.
-Colours are albedos in 0...255. Not for geometry (`fer.data.masks.sheet`).
+Colours are albedos in 0...255. Not for geometry (`fer.data.masks.geometry`).
 """
 
 from collections.abc import Callable, Iterable
@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.data.masks.geometry import Array
-from fer.data.masks.sheet import Cut, Fit
+from fer.data.masks.geometry import Array, Cut, Fit
 from fer.data.masks.texture import RGB, line, mix, opaque, plain, spots, step
 from fer.errors import CallerError, choices
 

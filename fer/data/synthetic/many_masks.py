@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fer.config.run import DrawnFaces
-from fer.data.masks.faces import Faces
+from fer.data.masks.landmarks import Faces
 from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.synthetic.sets import landmarks_of
 

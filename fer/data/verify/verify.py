@@ -1,4 +1,4 @@
-"""Verify data sets: gather what is on disk, look at every picture, say what was found."""
+"""Verify data sets: inspect every picture, list the problems, write them as one HTML page."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,8 +8,10 @@ from pathlib import Path
 from fer.config.load import locate, read_based
 from fer.config.run import Data, DataSet
 from fer.config.validate import validate
+from fer.data.decode import thumbnail
+from fer.data.hashing import text_word
+from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
-from fer.data.ingest.known import EXPECTED
 from fer.data.layout import Picture, discover, scan, split_folders
 from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
@@ -19,6 +21,8 @@ from fer.data.verify.inspection import look_at
 from fer.errors import CallerError, choices
 
 Progress = Callable[[int, int], None]
+HERE = Path(__file__).parent
+SAMPLES = 12  # pictures of each class and split
 
 
 @dataclass(frozen=True)
@@ -117,3 +121,22 @@ def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> li
                     + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
                     + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
     return said
+
+
+def page(verdict: Verdict) -> str:
+    """Return the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True,
+                              undefined=StrictUndefined)
+    samples = {split: [(name, *_samples(verdict, split, label))
+                       for label, name in enumerate(verdict.classes)] for split in verdict.splits}
+    return environment.get_template("page.html").render(verdict=verdict, samples=samples)
+
+
+def _samples(verdict: Verdict, split: str, label: int) -> tuple[int, list[tuple[str, str]]]:
+    """Return how many pictures a class has, and some of them, chosen by their names' hashes."""
+    pictures = [picture for picture in verdict.splits[split] if picture.label == label]
+    chosen = sorted(pictures, key=lambda picture: text_word(picture.id))[:SAMPLES]
+    shown = [(picture.id, data) for picture in chosen if (data := thumbnail(picture.path))]
+    return len(pictures), shown

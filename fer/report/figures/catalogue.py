@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fer.report.figures.agreement_matrix import agreement_figure
 from fer.report.figures.gap_dots import gap_figure, recall_figure
 from fer.report.figures.learning_curves import curves_figure
+from fer.report.figures.matrices import agreement_figure
 from fer.report.figures.reliability import reliability_figure
 from fer.report.figures.robustness_plot import robustness_figure
-from fer.report.read.curve_file import Curve
+from fer.report.read.run_files import Curve
 from fer.report.view_model import Findings
 
 if TYPE_CHECKING:

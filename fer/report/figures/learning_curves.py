@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fer.report.analysis import Config
 from fer.report.figures.canvas import INK, MUTED, OKABE_ITO, blank, cycle, plain
-from fer.report.read.curve_file import Curve
+from fer.report.read.run_files import Curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer.evaluate.calibration import Reliability, reliability
-from fer.evaluate.metrics import log_probabilities
+from fer.evaluate.metrics import Reliability, log_probabilities, reliability
 from fer.report.analysis import Analysis
 from fer.report.figures.canvas import INK, MARKERS, MUTED, OKABE_ITO, blank, cycle, paired, plain
 from fer.report.formatting import count

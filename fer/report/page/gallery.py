@@ -1,5 +1,10 @@
-"""Pictures that all models get wrong, or that they quarrel over, and small copies for the page."""
+"""Pictures in the page: what all models get wrong or disagree on, and where the best models look.
 
+Grad-CAM maps were drawn by `fer.train.grad_cam`; here they are embedded, never computed.
+"""
+
+import base64
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +15,8 @@ import numpy as np
 from fer.data.decode import thumbnail
 from fer.evaluate.predictions import Predictions
 from fer.report.read.load import Measured
+from fer.report.read.run_files import ReportRun
+from fer.study.grad_cam_runs import FOLDER, SCHEMA
 
 SHOWN = 24
 
@@ -92,3 +99,44 @@ def embed(found: Sequence[Shown], pictures: Pictures) -> tuple[list[tuple[Shown,
         else:
             shown.append((one, data))
     return shown, lost
+
+
+@dataclass(frozen=True)
+class Look:
+    """One face without and with a mask, and where the model looks: four pictures side by side."""
+
+    sample_id: str
+    label: str
+    unmasked: str
+    masked: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The looks of one run; `splits` names the unmasked and the masked set."""
+
+    run: str
+    why: str
+    splits: tuple[str, str]
+    looks: tuple[Look, ...]
+
+
+def attentions(runs: Sequence[ReportRun]) -> list[Attention]:
+    """Return what was drawn for `runs`; a folder that cannot be read is left out."""
+    return [found for run in runs if (found := _read(run.run, run.folder / FOLDER)) is not None]
+
+
+def _read(run: str, folder: Path) -> Attention | None:
+    try:
+        index = json.loads((folder / "index.json").read_text("utf-8"))
+        if index["schema"] != SCHEMA:
+            return None
+        looks = tuple(Look(
+            one["sample_id"], one["label"], one["unmasked"], one["masked"],
+            "data:image/jpeg;base64," + base64.b64encode((folder / one["file"]).read_bytes()
+                                                          ).decode())
+            for one in index["looks"])
+        return Attention(run, str(index["why"]), (index["splits"][0], index["splits"][1]), looks)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None

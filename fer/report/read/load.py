@@ -6,8 +6,7 @@ what is damaged or not comparable is left out and said. Not for statistics (`fer
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,41 +15,13 @@ from fer.config.study import Study
 from fer.evaluate.ensembles import hold_probabilities
 from fer.evaluate.metrics import confusion
 from fer.evaluate.predictions import DamagedFile, Predictions, predictions_path
+from fer.gc_pause import gc_paused
 from fer.report.read.report_cache import Memory
-from fer.report.read.result_file import read_result
-from fer.study.collector import collector_paused
+from fer.report.read.run_files import ReportRun, read_result
 
 LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
 
 
-@dataclass(frozen=True)
-class ReportRun:
-    """One run of a study, as the report needs to know it.
-
-    Attributes:
-        run: folder name. folder: where it is.
-        run_id, config_id: with and without the seed.
-        state: as in `status.json`; error: message and traceback of a failure.
-        axes: the other grid keys and their values.
-    """
-
-    run: str
-    run_id: str
-    config_id: str
-    backbone: str
-    recipe: str
-    train_on: str
-    seed: int
-    folder: Path
-    state: str
-    error: str | None = None
-    axes: dict[str, str] = field(default_factory=dict)
-
-    def value(self, key: str) -> str | None:
-        """Return the value of grid key `key`, if it is one."""
-        if key in ("backbone", "recipe", "train_on", "seed"):
-            return str(getattr(self, key))
-        return self.axes.get(key)
 
 
 @dataclass(frozen=True)
@@ -106,7 +77,7 @@ def gather_results(study: Study, runs: Sequence[ReportRun], memory: Memory) -> G
     splits = tuple(dict.fromkeys(study.evaluate_on))
     problems: list[str] = []
     measured: dict[tuple[str, str], Measured] = {}
-    with collector_paused():
+    with gc_paused():
         for split in splits:
             found = [one for run in ordered
                      if (one := _read(run, split, memory, problems)) is not None]

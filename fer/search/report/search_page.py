@@ -153,7 +153,7 @@ def signed(value: float) -> str:
 
 def _figures(search: Search, entries: list[Entry], best: int, weights: Importances | None,
              folder: Path) -> dict[str, tuple[str, str]]:
-    from fer.report.figures.drawing import inline, save, svg
+    from fer.report.figures.canvas import inline, save, svg
 
     drawn: dict[str, tuple[str, Draw]] = {
         "coordinates": ("Parallel coordinates of all trials",

@@ -1,6 +1,8 @@
-"""A result file of a run, and what makes it one."""
+"""What a report reads of a run: its result files and its learning curve (`metrics.jsonl`)."""
 
+import json
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import NoneType
@@ -14,6 +16,36 @@ from fer.report.read.report_cache import Memory
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
 ROUNDED = 1e-4  # of a share
 NEEDED = {*NUMBERS, "digest", "recall", "precision", "support", "confusion", "classes"}
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """One run of a study, as the report needs to know it.
+
+    Attributes:
+        run: folder name. folder: where it is.
+        run_id, config_id: with and without the seed.
+        state: as in `status.json`; error: message and traceback of a failure.
+        axes: the other grid keys and their values.
+    """
+
+    run: str
+    run_id: str
+    config_id: str
+    backbone: str
+    recipe: str
+    train_on: str
+    seed: int
+    folder: Path
+    state: str
+    error: str | None = None
+    axes: dict[str, str] = field(default_factory=dict)
+
+    def value(self, key: str) -> str | None:
+        """Return the value of grid key `key`, if it is one."""
+        if key in ("backbone", "recipe", "train_on", "seed"):
+            return str(getattr(self, key))
+        return self.axes.get(key)
 
 
 def read_result(folder: Path, split: str, memory: Memory) -> tuple[dict[str, Any] | None, str]:
@@ -66,3 +98,37 @@ def _fault(content: Any) -> str | None:
 
 def _types(values: Iterable[Any]) -> set[type]:
     return {*map(type, values)}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Validation UAR by epoch of one run; `phases` is the phase of each point."""
+
+    run: ReportRun
+    epochs: tuple[float, ...]
+    val_uar: tuple[float, ...]
+    phases: tuple[str, ...]
+
+
+def read_curve(run: ReportRun, memory: Memory) -> Curve | None:
+    """Return the learning curve of `run`; None where there is none.
+
+    The file is append-only and may be cut in a line by a kill: such a line is left out.
+    """
+    try:
+        text = memory.text(f"{run.folder}/metrics.jsonl")
+    except OSError:
+        return None
+    lines = (text or "").splitlines()
+    points: dict[int, tuple[float, str]] = {}
+    for line in lines:
+        try:
+            point = json.loads(line)
+            points[int(point["epoch"])] = float(point["val_uar"]), str(point.get("phase", ""))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue
+    if not points:
+        return None
+    epochs = sorted(points)
+    return Curve(run, tuple(map(float, epochs)), tuple(points[epoch][0] for epoch in epochs),
+                 tuple(points[epoch][1] for epoch in epochs))
