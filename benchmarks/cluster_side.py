@@ -24,8 +24,8 @@ from timing import Comparison, seconds  # first: it pins the threads
 from fer.atomic_io import write_json
 from fer.cluster.arrays import make_arrays
 from fer.cluster.estimate import makespan
-from fer.cluster.request import Expanded
-from fer.cluster.slurm_queue import OnSlurm
+from fer.cluster.request import ExpandedStudy
+from fer.cluster.slurm_queue import SlurmQueue
 from fer.config.load import load_study
 from fer.config.profile import Profile
 from fer.config.run import RunConfig
@@ -111,8 +111,8 @@ def status(quick: bool, rounds: int) -> list[Comparison]:
         for number, run in enumerate(runs):
             folder = store.folder(run)
             folder.path.mkdir(parents=True)
-            folder.say(Status(state=STATES[number % len(STATES)], step=100, steps=100,
-                              epoch=12, epochs=12, metric=0.5, heartbeat=1.0))
+            folder.write_status(Status(state=STATES[number % len(STATES)], step=100, steps=100,
+                                       epoch=12, epochs=12, metric=0.5, heartbeat=1.0))
             where = store.study(study.study) / f"slurm/{number // 1000:03}"
             if number % 1000 == 0:
                 where.mkdir(parents=True)
@@ -209,9 +209,10 @@ def _by_arrays(home: Path, count: int) -> float:
                        "resources.runs_per_job": 1, "exclude": []})
     runs, calls = expand(study, digests), _counted_sbatch(home)
     data = runs[0].config.data
-    work = Expanded(study, data, runs, SPLITS, NoPictures())  # type: ignore[arg-type]
-    cluster = OnSlurm(Store(home), work, "bench", Profile(partition="main", sbatch={"hold": True}),
-                      Console(quiet=True))
+    work = ExpandedStudy(study, data, runs, SPLITS, NoPictures())  # type: ignore[arg-type]
+    cluster = SlurmQueue(Store(home), work, "bench",
+                         Profile(partition="main", sbatch={"hold": True}),
+                         Console(quiet=True))
     with calls as log:
         took = seconds(cluster.submit)
         made = len(log.read_text().splitlines())

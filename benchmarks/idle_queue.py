@@ -41,7 +41,7 @@ def measure(quick: bool = False) -> list[Comparison]:
         last = store.folder(runs[-1])
         (last.path / "train.json").unlink()
         last.lease.take()
-        last.say(Status(state="running", step=1, steps=100))
+        last.write_status(Status(state="running", step=1, steps=100))
         progress = StudyProgress(store, Console(file=io.StringIO(), force_terminal=True))
 
         def show(steps: list[Step]) -> None:

@@ -23,7 +23,7 @@ from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.models.classifier import Classifier
 from fer.study.expand import identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train.features import Body
 from fer.train.worker import Task, work
@@ -57,9 +57,9 @@ def folders_of(rates: list[float]) -> list[RunFolder]:
             "recipe.phases": [{"name": "probe", "train": ["head"], "views": 1}],
             **MADE, "train.epochs": EPOCHS, "optim.lr": lr, "keep.tensorboard": False,
             "schedule.name": "constant", "schedule.warmup_epochs": 0})
-        (run,) = identify(config, Contents(data_root(), cache()))
+        (run,) = identify(config, InputDigests(data_root(), cache()))
         folder = Store(home()).folder(run)
-        folder.notice(run, {})
+        folder.register(run, {})
         found.append(folder)
     return found
 
@@ -84,7 +84,7 @@ def counted() -> Iterator[list[int]]:
 def sizes() -> tuple[int, int]:
     """Return how many pictures train and how many validate."""
     data = load_run("configs/drawn.yaml", MADE).data
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     return contents.pictures("made/train", data), contents.pictures("made/val", data)
 
 

@@ -20,8 +20,8 @@ from fer.evaluate.bootstrap import draw, tabulate, weights
 from fer.evaluate.metrics import measure
 from fer.evaluate.predictions import Predictions
 from fer.report.csv_tables import write_results
-from fer.report.read.load import Gathered, gather_results
-from fer.report.read.report_cache import Memory
+from fer.report.read.load import LoadedResults, load_metrics
+from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun
 
 SPLITS = ("lfw/eval", "mlfw/eval", "real/test")
@@ -80,10 +80,10 @@ def write_events(run: ReportRun) -> None:
             writer.add_scalar(f"{split}/uar", content["uar"], EPOCHS)
 
 
-def tables(runs: list[ReportRun], root: Path) -> Gathered:
+def tables(runs: list[ReportRun], root: Path) -> LoadedResults:
     """Do what is measured: results of all runs through the memory into CSV files."""
-    memory = Memory(root / "study")
-    found = gather_results(study(), runs, memory)
+    memory = ReportCache(root / "study")
+    found = load_metrics(study(), runs, memory)
     memory.save()
     write_results("made", found, root / "study" / "report")
     return found
@@ -117,7 +117,7 @@ def aggregation(quick: bool) -> list[Comparison]:
             cold.append(_seconds(lambda: tables(runs, root)))
             warm.append(_seconds(lambda: tables(runs, root)))
 
-        def ours() -> Gathered:
+        def ours() -> LoadedResults:
             for path in (root / "study").glob("cache.*"):
                 path.unlink()
             return tables(some, root)

@@ -20,7 +20,7 @@ from timing import Comparison  # first: it pins the threads
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.study.expand import identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
 
 BACKBONE = "resmasking_tiny"
@@ -66,9 +66,9 @@ def measure(quick: bool = False) -> list[Comparison]:
         config = load_run("configs/drawn.yaml", {
             "backbone": BACKBONE, "recipe": "scratch", "data.drawn": None, "train_on": "made",
             "data.sets": {"made": {"folder": "made"}}})
-        (run,) = identify(config, Contents(data_root(), cache()))
+        (run,) = identify(config, InputDigests(data_root(), cache()))
         folder = Store(home()).folder(run)
-        folder.notice(run, {})
+        folder.register(run, {})
         seconds_of(OURS, str(folder.path)), seconds_of(BARE)
         pairs = []
         for number in range(1 if quick else 9):

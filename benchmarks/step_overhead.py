@@ -26,8 +26,8 @@ from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import Session, open_session
 from fer.train.optimizers import make_optimizer
-from fer.train.phase_data import feed_of
-from fer.train.run_logger import Journal
+from fer.train.phase_data import make_phase_data
+from fer.train.run_logger import RunLogger
 from fer.train.trainer import train_epoch
 from fer.train.training import Training, new_model
 from fer.transfer.phases import param_groups
@@ -55,10 +55,10 @@ class Ours:
         self.phase = config.recipe.phases[0]
         RunFolder(folder).lease.take()  # the heartbeat looks whether it is still ours
         self.run = Training(config, session, source, source, Checkpoints(folder / "checkpoints", 2),
-                            Journal(RunFolder(folder), config, writes=True), model)
+                            RunLogger(RunFolder(folder), config, writes=True), model)
         self.optimizer = make_optimizer(config.optim, param_groups(model, self.phase, config.optim))
-        self.feed = feed_of(self.run, self.phase, lambda: None)
-        self.model = session.distribute(self.feed.module)
+        self.feed = make_phase_data(self.run, self.phase, lambda: None)
+        self.model = session.wrap(self.feed.module)
 
     def epoch(self) -> None:
         """Do one epoch; the epoch's end (validation, checkpoint) is not in it."""

@@ -26,10 +26,10 @@ def add(
     from pathlib import Path
 
     from fer.config.paths import data_root
-    from fer.data.ingest.add import Wish, add
+    from fer.data.ingest.add import AddRequest, add
     from fer.progress import shown
 
-    wish = Wish(Path(source), name, split, tuple(classes.split(",")), labels, link, any_hash)
+    wish = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link, any_hash)
     with shown("adding pictures") as progress:
         lines = add(wish, data_root(), progress)
     typer.echo("\n".join(lines))

@@ -27,12 +27,12 @@ def tune(
     """
     from fer.commands.tune import tune as search
     from fer.errors import CallerError
-    from fer.search.options import Asked
+    from fer.search.options import TuneOptions
 
     names, overrides = divide(arguments)
     if len(names) != 1:
         raise CallerError(f"one search at a time, not {', '.join(names) or 'none'}")
-    raise typer.Exit(search(Asked(names[0], tuple(overrides), resume, retry, slots), cluster))
+    raise typer.Exit(search(TuneOptions(names[0], tuple(overrides), resume, retry, slots), cluster))
 
 
 if __name__ == "__main__":

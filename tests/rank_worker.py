@@ -32,7 +32,7 @@ from fer.train.losses import (
     backward,
     class_weights,
 )
-from fer.train.worker import Task, execute
+from fer.train.worker import Task, run_task
 
 
 def lag() -> None:
@@ -73,7 +73,7 @@ def samples(folder: Path, record: Path, stop_after: int) -> None:
         if session.first:
             Lease(folder / "lease").take()
         session.wait()
-        execute(Task(folder), session)
+        run_task(Task(folder), session)
     record.write_text(json.dumps(seen))
 
 
@@ -92,7 +92,7 @@ def gradient(micro_batch: int, out: Path, kind: str) -> None:
                                 torch.device("cpu"))
     with open_session(Compute(device="cpu")) as session:
         start, stop = share(0, 32, session.rank, session.world)
-        distributed = session.distribute(model)
+        distributed = session.wrap(model)
         batch = Batch(images[start:stop], labels[start:stop], np.arange(start, stop), start,
                       labels.numpy(), second[start:stop])
         objective = Objective(loss)
@@ -102,7 +102,7 @@ def gradient(micro_batch: int, out: Path, kind: str) -> None:
             objective = Distillation(loss, Pair(how=kind, weight=1.5),
                                      lambda images: images.flatten(1)[:, :3])
         part = backward(session, distributed, objective, batch, micro_batch or None)
-        total = session.total(part)
+        total = session.all_reduce_sum(part)
         if session.first:
             gradients = [p.grad.flatten().numpy() for p in model.parameters()]
             np.save(out, np.concatenate([*gradients, [float(total)]]))

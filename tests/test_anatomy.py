@@ -17,7 +17,7 @@ from fer.errors import CallerError
 from fer.models.registry import build
 from fer.models.weights import load_model, save_weights
 from fer.study.expand import Run, identify
-from fer.study.inputs import Contents, files_of
+from fer.study.inputs import InputDigests, files_of
 from fer.study.run_folder import Store
 from fer.train.worker import Task, work
 from fer.transfer import model_inspection as anatomy
@@ -42,7 +42,7 @@ def weights(places: Path) -> Path:
 
 def planned() -> Run:
     """Plan one run from the file, as a launcher does."""
-    (run,) = identify(load_run("configs/drawn.yaml", FROM_FILE), Contents(data_root(), cache()))
+    (run,) = identify(load_run("configs/drawn.yaml", FROM_FILE), InputDigests(data_root(), cache()))
     anatomy.refuse_misfits([run.config], cache())
     return run
 
@@ -140,7 +140,7 @@ def test_a_file_that_changes_between_planning_and_the_job_is_not_trained_from(
 ) -> None:
     run = planned()
     folder = Store(home()).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     save_weights(build(load_backbone("resmasking_tiny"), CLASSES), weights)  # others, and whole
     assert work([Task(folder.path)]) == ["failed"]
     assert "its content has changed since the run was planned" in folder.status().error
@@ -148,7 +148,7 @@ def test_a_file_that_changes_between_planning_and_the_job_is_not_trained_from(
     again = planned()
     assert again.id != run.id
     folder = Store(home()).folder(again)
-    folder.notice(again, {})
+    folder.register(again, {})
     assert work([Task(folder.path)]) == ["done"]
 
 
@@ -173,11 +173,11 @@ def test_a_student_starts_from_a_file_and_learns_from_a_run(weights: Path, how: 
     if how == "distill":
         pair["teacher"] = {"set": {"recipe": "imagenet_full", "train_on": "lfw"}}
     config = load_run("configs/drawn.yaml", {**FROM_FILE, "recipe": pair, "train_on": "mlfw"})
-    *teacher, student = identify(config, Contents(data_root(), cache()))
+    *teacher, student = identify(config, InputDigests(data_root(), cache()))
     assert len(teacher) == (how == "distill") and "init" not in config.parents
     for run in (*teacher, student):
         folder = Store(home()).folder(run)
-        folder.notice(run, {})
+        folder.register(run, {})
         assert work([Task(folder.path)]) == ["done"], folder.status().traceback
         assert any("starts from mine.safetensors" in note for note in folder.status().notes)
 
@@ -244,7 +244,7 @@ def test_the_log_has_every_key_that_was_not_loaded(places: Path) -> None:
               path)
     run = planned()
     folder = Store(home()).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     assert work([Task(folder.path)]) == ["done"]
     (note,) = [line for line in folder.status().notes if "mine.safetensors" in line]
     assert f"{len(dropped)} missing" in note and dropped[-1] not in note

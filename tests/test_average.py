@@ -18,24 +18,24 @@ from fer.config.recipe import Average
 from fer.config.run import Compute
 from fer.train import trainer as engine
 from fer.train.distributed import open_session
-from fer.train.ema import Mean, copy_of, put
+from fer.train.ema import AveragedModel, copy_state, set_state
 from fer.train.training import new_model
-from fer.train.update_batch_norm import estimate_norms
+from fer.train.update_batch_norm import update_batch_norm
 from fer.train.worker import Task, Terms, work
 
 FULL: dict[str, Any] = {"name": "full", "train": "all"}
 
 
-def moved(mean: Mean, value: float) -> None:
+def moved(mean: AveragedModel, value: float) -> None:
     with torch.no_grad():
         for parameter in mean.model.parameters():
             parameter.fill_(value)
 
 
 def test_an_exponential_mean_keeps_decay_of_itself_in_each_step() -> None:
-    mean = Mean(tiny(), Average(how="ema", decay=0.75))
+    mean = AveragedModel(tiny(), Average(how="ema", decay=0.75))
     moved(mean, 0.0)
-    mean.state = copy_of(mean.model)
+    mean.state = copy_state(mean.model)
     for value in (4.0, 8.0):
         moved(mean, value)
         mean.after_step()
@@ -44,7 +44,7 @@ def test_an_exponential_mean_keeps_decay_of_itself_in_each_step() -> None:
 
 
 def test_the_plain_mean_is_over_the_ends_of_epochs() -> None:
-    mean = Mean(tiny(), Average(how="swa"))
+    mean = AveragedModel(tiny(), Average(how="swa"))
     for value in (3.0, 5.0, 10.0):
         moved(mean, value)
         mean.after_step()
@@ -64,7 +64,7 @@ def test_what_is_measured_and_kept_is_the_mean_and_what_trains_is_not(
 
     def noting(run: Any, *more: Any) -> Any:
         logits = original(run, *more)
-        measured.append(copy_of(run.model))
+        measured.append(copy_state(run.model))
         return logits
 
     monkeypatch.setattr(engine, "_validate_mean", noting)
@@ -122,16 +122,16 @@ def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
     monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
     monkeypatch.setattr("fer.train.predict.POLL", 1)
     asked: list[bool] = []
-    original = Mean.in_place
+    original = AveragedModel.in_place
 
     @contextmanager
-    def asking(self: Mean, estimate: Any = None) -> Any:
+    def asking(self: AveragedModel, estimate: Any = None) -> Any:
         if not asked and self.epochs + (how == "ema") == 1 and estimate.__name__ == "estimate":
             asked.append(True)
         with original(self, estimate) as training:
             yield training
 
-    monkeypatch.setattr(Mean, "in_place", asking)
+    monkeypatch.setattr(AveragedModel, "in_place", asking)
     folder = trained(expect="preempted", terms=Terms(stop=lambda: bool(asked)), **own)
     assert asked and not folder.trained
     assert work([Task(folder.path)]) == ["done"]
@@ -171,7 +171,7 @@ def test_statistics_are_those_of_training_batches(places: Path) -> None:
     seen: list[torch.Tensor] = []
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     with open_session(Compute(device="cpu")) as session:
-        estimate_norms(model, Batches(), session)  # type: ignore[arg-type]
+        update_batch_norm(model, Batches(), session)  # type: ignore[arg-type]
     means = torch.stack([maps.mean((0, 2, 3)) for maps in seen])
     assert torch.allclose(layer.running_mean, means.mean(0), atol=1e-5)
     assert layer.momentum == 0.1 and layer.training
@@ -180,5 +180,6 @@ def test_statistics_are_those_of_training_batches(places: Path) -> None:
 def test_put_overwrites_in_place() -> None:
     model = tiny()
     before = model.net.fc.weight
-    put(model, {key: torch.zeros_like(tensor) for key, tensor in model.net.state_dict().items()})
+    set_state(model,
+              {key: torch.zeros_like(tensor) for key, tensor in model.net.state_dict().items()})
     assert model.net.fc.weight is before and not before.any()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fer.cluster.dist_env import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
-from fer.cluster.requeue import JobNow, parse_job
+from fer.cluster.requeue import CurrentJob, parse_job
 from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
 from fer.study.run_folder import Status
-from fer.study.run_state import Judged, Seen, judge
+from fer.study.run_state import LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
 
 ENVIRONMENT = {
@@ -109,12 +109,12 @@ def test_a_requeued_job_takes_nothing_from_another_job_of_its_number(
     assert before.alive(queue, other) == (other.comment != "fer:2")  # that one is over, and known
 
 
-def seen(status: Status, job: Job | None = None, **changes: object) -> Seen:
+def seen(status: Status, job: Job | None = None, **changes: object) -> LastSeen:
     live = job is not None and job.live
     whole: dict[str, object] = {
         "status": status, "sent": True, "cancel_asked": False, "parents": [], "job": job,
         "job_live": live, "alive": lambda: False, **changes}
-    return Seen(**whole)  # type: ignore[arg-type]
+    return LastSeen(**whole)  # type: ignore[arg-type]
 
 
 ENDED = Status(state="preempted", ended=True)
@@ -124,39 +124,43 @@ BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:5
 
 
 @pytest.mark.parametrize(("what", "judged"), [
-    (seen(Status(state="done"), Job("1_0", "RUNNING")), Judged("done")),
-    (seen(WORKED, Job("1_0", "RUNNING"), alive=lambda: True), Judged("running")),
-    (seen(Status(), WAITS), Judged("queued", "Priority")),
-    (seen(WORKED, BACK), Judged("requeued", "eligible 11:51:56, BeginTime")),
+    (seen(Status(state="done"), Job("1_0", "RUNNING")), ResolvedState("done")),
+    (seen(WORKED, Job("1_0", "RUNNING"), alive=lambda: True), ResolvedState("running")),
+    (seen(Status(), WAITS), ResolvedState("queued", "Priority")),
+    (seen(WORKED, BACK), ResolvedState("requeued", "eligible 11:51:56, BeginTime")),
     (seen(Status(state="preempted"), Job("1_0", "COMPLETING")),
-     Judged("preempted", "its job is ending")),
+     ResolvedState("preempted", "its job is ending")),
     (seen(Status(), Job("1_0", "RUNNING")),
-     Judged("queued", "its job runs and has not come to it")),
-    (seen(Status(), Job("1_0", "CANCELLED")), Judged("cancelled")),
+     ResolvedState("queued", "its job runs and has not come to it")),
+    (seen(Status(), Job("1_0", "CANCELLED")), ResolvedState("cancelled")),
     (seen(Status(), Job("1_0", "CANCELLED", "DependencyNeverSatisfied"), parents=["failed"]),
-     Judged("blocked", "a parent of it failed or was cancelled")),
-    (seen(WORKED, Job("1_0", "OUT_OF_MEMORY")), Judged("lost", "job 1_0 ended OUT_OF_MEMORY")),
-    (seen(WORKED, Job("1_0", "")), Judged("lost", "job 1_0 ended and SLURM has forgotten how")),
+     ResolvedState("blocked", "a parent of it failed or was cancelled")),
+    (seen(WORKED, Job("1_0", "OUT_OF_MEMORY")),
+     ResolvedState("lost", "job 1_0 ended OUT_OF_MEMORY")),
+    (seen(WORKED, Job("1_0", "")),
+     ResolvedState("lost", "job 1_0 ended and SLURM has forgotten how")),
     (seen(WORKED, Job("1_0", UNKNOWN, "SLURM does not answer")),
-     Judged("running", "SLURM does not answer")),
-    (seen(Status(), Job("1_0", UNKNOWN, "on c2")), Judged("queued", "on c2")),
-    (seen(ENDED, Job("1_0", UNKNOWN, "on c2")), Judged("queued", "on c2")),
-    (seen(WORKED, Job("1_0", UNKNOWN, "on c2"), alive=lambda: True), Judged("running", "on c2")),
-    (seen(Status(), WAITS, cancel_asked=True), Judged("cancelled")),
+     ResolvedState("running", "SLURM does not answer")),
+    (seen(Status(), Job("1_0", UNKNOWN, "on c2")), ResolvedState("queued", "on c2")),
+    (seen(ENDED, Job("1_0", UNKNOWN, "on c2")), ResolvedState("queued", "on c2")),
+    (seen(WORKED, Job("1_0", UNKNOWN, "on c2"), alive=lambda: True),
+     ResolvedState("running", "on c2")),
+    (seen(Status(), WAITS, cancel_asked=True), ResolvedState("cancelled")),
     (seen(Status(), Job("1_0", "CANCELLED"), parents=["cancelled"]),
-     Judged("blocked", "a parent of it failed or was cancelled")),
-    (seen(ENDED, Job("1_0", "")), Judged("cancelled")),  # nobody remembers more than the job saw
-    (seen(ENDED, Job("1_0", "PREEMPTED")), Judged("lost", "job 1_0 ended PREEMPTED")),
-    (seen(WORKED), Judged("lost")),
-    (seen(Status()), Judged("queued")),
-    (seen(Status(), sent=False), Judged("pending")),
+     ResolvedState("blocked", "a parent of it failed or was cancelled")),
+    (seen(ENDED, Job("1_0", "")), ResolvedState("cancelled")),
+                                              # nobody remembers more than the job saw
+    (seen(ENDED, Job("1_0", "PREEMPTED")), ResolvedState("lost", "job 1_0 ended PREEMPTED")),
+    (seen(WORKED), ResolvedState("lost")),
+    (seen(Status()), ResolvedState("queued")),
+    (seen(Status(), sent=False), ResolvedState("pending")),
     (seen(Status(), parents=["blocked"]),
-     Judged("blocked", "a parent of it failed or was cancelled")),
+     ResolvedState("blocked", "a parent of it failed or was cancelled")),
 ])
 def test_the_state_of_a_run_is_what_files_and_queue_say_together(
-    what: Seen, judged: Judged
+    what: LastSeen, judged: ResolvedState
 ) -> None:
-    assert judge(what) == judged
+    assert resolve_state(what) == judged
 
 
 def test_a_job_that_slurm_cancels_because_a_parent_failed_was_not_cancelled_by_anybody() -> None:
@@ -174,7 +178,7 @@ def test_a_job_that_slurm_cancels_because_a_parent_failed_was_not_cancelled_by_a
 ])
 def test_who_ends_a_job_can_be_read_off_its_state(line: str, by: str) -> None:
     job = parse_job(f"JobId=1 {line} Comment=a=b", "1", my_restart=0)
-    assert isinstance(job, JobNow) and job.ended_by == by
+    assert isinstance(job, CurrentJob) and job.ended_by == by
 
 
 def test_a_rank_has_its_place_in_the_environment_before_accelerate_is_made() -> None:

@@ -16,7 +16,7 @@ from fer.config.load import load_run
 from fer.evaluate.metrics import log_probabilities
 from fer.evaluate.predictions import read_predictions
 from fer.study.run_folder import RunFolder, Store
-from fer.train.model_soup import best_temperature, mixed
+from fer.train.model_soup import best_temperature, weighted_mean
 
 
 def members(folder: RunFolder) -> list[RunFolder]:
@@ -92,7 +92,7 @@ def test_the_best_temperature_gives_the_least_loss() -> None:
 
 def test_means_are_weighted_and_counts_are_the_first_ones() -> None:
     states = [{"w": torch.full((2,), value), "n": torch.tensor(int(value))} for value in (1., 5.)]
-    found = mixed(states, [0.25, 0.75])
+    found = weighted_mean(states, [0.25, 0.75])
     assert torch.equal(found["w"], torch.full((2,), 4.0)) and found["n"] == 1
 
 

@@ -13,8 +13,8 @@ from fer.config.load import block_names, dump, load_run, load_search, load_study
 from fer.config.run import RunConfig
 from fer.config.yaml_io import parse_overrides, parse_yaml, read_tree
 from fer.errors import CallerError
-from fer.search.trial_runs import Maker
-from fer.study.inputs import Contents
+from fer.search.trial_runs import TrialFactory
+from fer.study.inputs import InputDigests
 
 DRAWN = "configs/drawn.yaml"
 
@@ -157,7 +157,7 @@ def test_every_study_that_ships_is_valid(file: Path) -> None:
 def test_every_search_that_ships_is_valid_and_draws_what_can_be_trained(file: Path) -> None:
     search = load_search(file)
     assert search.search == file.stem
-    configs, epochs = Maker(search, Contents(file, file)).checked()
+    configs, epochs = TrialFactory(search, InputDigests(file, file)).checked()
     assert len(configs) > 10 and epochs > 1
     if "-" in file.stem and file.parent.name == "searches":
         assert {f"{one.backbone.name}-{one.recipe.name}" for one in configs} == {file.stem}

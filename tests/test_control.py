@@ -39,7 +39,7 @@ def test_the_report_takes_the_control_off_where_there_is_one_and_else_names_the_
     simulated = simulate(tmp_path, equal=True, sizes=SPLITS)
     gap = GAP if with_control else {key: GAP[key] for key in ("synthetic", "real")}
     study = make_study(gap=gap, evaluate_on=list(SPLITS))
-    said = build(simulated, study=study).said.answer
+    said = build(simulated, study=study).said.summary
     found = gaps(simulated.out)
     text = " ".join([said.main, *said.others, *said.caveats])
     if not with_control:

@@ -272,14 +272,14 @@ def test_no_room_is_said_before_anything_is_written(
     from collections import namedtuple
 
     from fer.data.ingest import dataset_writer as incoming
-    from fer.data.ingest.add import Wish
+    from fer.data.ingest.add import AddRequest
     from fer.data.ingest.add import add as add_here
     from fer.errors import CallerError
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(incoming.shutil, "disk_usage", lambda place: usage(1, 1, 1000))
     with pytest.raises(CallerError, match=r"no room for .*MINE"):
-        add_here(Wish(source, "MINE"), root)
+        add_here(AddRequest(source, "MINE"), root)
     assert [path.name for path in root.iterdir() if not path.name.endswith(".lock")] == []
 
 

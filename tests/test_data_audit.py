@@ -9,7 +9,7 @@ from picture_sets import smooth
 from PIL import Image
 
 from fer.data import decode as audit
-from fer.data.decode import examine
+from fer.data.decode import inspect_picture
 
 
 def jpeg(path: Path, side: int = 64) -> bytes:
@@ -64,19 +64,19 @@ def bomb(path: Path) -> None:
 def test_a_bad_picture_has_a_reason(
         plant: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
     plant(tmp_path / "planted.jpg")
-    assert examine(tmp_path / "planted.jpg") == (None, reason)
+    assert inspect_picture(tmp_path / "planted.jpg") == (None, reason)
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge(tmp_path / "huge.png")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
-    assert examine(tmp_path / "huge.png") == (None, audit.TOO_LARGE)
+    assert inspect_picture(tmp_path / "huge.png") == (None, audit.TOO_LARGE)
 
 
 def test_an_unreadable_file_says_nothing_about_the_picture(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        examine(tmp_path / "gone.jpg")
+        inspect_picture(tmp_path / "gone.jpg")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "RGBA", "LA", "1", "I;16"])
@@ -88,7 +88,7 @@ def test_every_mode_becomes_rgb_of_the_same_brightness(mode: str, tmp_path: Path
         planted = grey.convert("RGB").convert(mode)
     path = tmp_path / ("picture.jpg" if mode == "CMYK" else "picture.png")
     planted.save(path)
-    pixels, reason = examine(path)
+    pixels, reason = inspect_picture(path)
     assert reason is None and pixels is not None
     assert pixels.shape == (64, 32, 3) and pixels.dtype == np.uint8
     error = np.abs(pixels.astype(int).mean((1, 2)) - np.asarray(grey).mean(1))
@@ -97,7 +97,7 @@ def test_every_mode_becomes_rgb_of_the_same_brightness(mode: str, tmp_path: Path
 
 def test_a_palette_with_transparency_becomes_rgb(tmp_path: Path) -> None:
     smooth(1).quantize(16).save(tmp_path / "p.png", transparency=0)
-    pixels, _ = examine(tmp_path / "p.png")
+    pixels, _ = inspect_picture(tmp_path / "p.png")
     assert pixels is not None and pixels.shape == (40, 40, 3)
 
 
@@ -106,5 +106,5 @@ def test_a_phones_portrait_stands_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to look at it
     picture.save(tmp_path / "phone.png", exif=exif)
-    pixels, _ = examine(tmp_path / "phone.png")
+    pixels, _ = inspect_picture(tmp_path / "phone.png")
     assert np.array_equal(pixels, np.rot90(np.asarray(picture), -1))

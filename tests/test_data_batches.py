@@ -13,7 +13,7 @@ from fer.data.layout import scan
 from fer.data.pack import Pack
 from fer.data.pack_builder import build_pack
 from fer.data.pixels import Source, _Resident
-from fer.data.sampler import Order
+from fer.data.sampler import EpochSampler
 
 SIZE = 24
 
@@ -149,11 +149,11 @@ def test_evaluation_batches_are_channels_last(joint: Source) -> None:
 def test_the_first_batch_does_not_depend_on_the_number_of_pictures(
         joint: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     work: list[int] = []
-    positions = Order.positions
-    monkeypatch.setattr(Order, "positions", lambda self, epoch, start, stop:
+    positions = EpochSampler.positions
+    monkeypatch.setattr(EpochSampler, "positions", lambda self, epoch, start, stop:
                         work.append(stop - start) or positions(self, epoch, start, stop))
     batches = TrainBatches(joint, 987, "seed2021", 10)
-    batches.order = Order(10**9, 4, 987)  # a billion pictures: only the order looks at n
+    batches.order = EpochSampler(10**9, 4, 987)  # a billion pictures: only the order looks at n
     monkeypatch.setattr(joint, "labels_of", lambda indices: np.zeros(len(indices), np.int64))
     monkeypatch.setattr(joint, "uids_of", lambda indices: indices.astype(np.uint64))
     monkeypatch.setattr(joint, "gather", lambda indices: torch.zeros(
@@ -164,7 +164,7 @@ def test_the_first_batch_does_not_depend_on_the_number_of_pictures(
 def test_a_batch_across_blocks_is_in_order() -> None:
     from fer.data.batches import _items
 
-    order = Order(3 * BLOCK, 1, 1)
+    order = EpochSampler(3 * BLOCK, 1, 1)
     for start, stop in ((BLOCK - 3, BLOCK + 4), (5, 2 * BLOCK + 1), (BLOCK, BLOCK + 1)):
         assert np.array_equal(_items(order, 0, start, stop), order.positions(0, start, stop))
 

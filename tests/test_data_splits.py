@@ -11,7 +11,7 @@ from picture_sets import write_set
 
 from fer.config.run import Data, DataSet, Resplit
 from fer.data import layout
-from fer.data.identity_split import carve, deal
+from fer.data.identity_split import fold_identities, split_identities
 from fer.data.layout import Picture
 from fer.data.splits import pictures_of, split_names
 from fer.errors import CallerError
@@ -142,27 +142,27 @@ def test_carving_does_not_depend_on_file_system_order(
     pictures = people(labels)
     shuffled = list(pictures)
     shuffler.shuffle(shuffled)
-    assert carve(pictures, 0.2, 1) == carve(shuffled, 0.2, 1)
+    assert split_identities(pictures, 0.2, 1) == split_identities(shuffled, 0.2, 1)
 
 
 @given(SOME_PEOPLE, st.sampled_from([0.1, 0.5, 0.99]))
 def test_carving_never_takes_everyone_of_a_class(
         labels: dict[str, list[int]], fraction: float) -> None:
     pictures = people(labels)
-    left = {p.label for p in pictures if p.identity not in carve(pictures, fraction, 1)}
+    left = {p.label for p in pictures if p.identity not in split_identities(pictures, fraction, 1)}
     assert left == {p.label for p in pictures}
 
 
 def test_a_person_belongs_to_the_rarest_class_they_show() -> None:
     both = {f"both{i}": [0, 1] for i in range(10)}
     neutral = {f"neutral{i}": [1] for i in range(100)}
-    chosen = carve(people(both | neutral), 0.2, 3)
+    chosen = split_identities(people(both | neutral), 0.2, 3)
     assert sum(name.startswith("both") for name in chosen) == 2
     assert sum(name.startswith("neutral") for name in chosen) == 20
 
 
 def test_the_chosen_people_never_change() -> None:
-    chosen = carve(people({f"Person_{i}": [i % 3] for i in range(30)}), 0.1, 1234)
+    chosen = split_identities(people({f"Person_{i}": [i % 3] for i in range(30)}), 0.1, 1234)
     assert sorted(chosen) == ["Person_11", "Person_3", "Person_7"]
 
 
@@ -173,22 +173,23 @@ def test_everybody_is_dealt_into_one_fold_whatever_the_order(
     pictures = people(labels)
     shuffled = list(pictures)
     shuffler.shuffle(shuffled)
-    folds = deal(pictures, count, 1)
-    assert folds == deal(shuffled, count, 1) and set(folds) == set(labels)
+    folds = fold_identities(pictures, count, 1)
+    assert folds == fold_identities(shuffled, count, 1) and set(folds) == set(labels)
     sizes = [list(folds.values()).count(fold) for fold in range(count)]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_folds_have_each_class_in_its_share() -> None:
-    folds = deal(people({f"{'abc'[label]}{i}": [label] for label, count in enumerate((20, 40, 60))
-                         for i in range(count)}), 5, 1)
+    folds = fold_identities(people({f"{'abc'[label]}{i}": [label] for label,
+                                    count in enumerate((20, 40, 60))
+                                    for i in range(count)}), 5, 1)
     for fold in range(5):
         there = [who[0] for who, its in folds.items() if its == fold]
         assert [there.count(name) for name in "abc"] == [4, 8, 12]
 
 
 def test_the_folds_never_change() -> None:
-    folds = deal(people({f"Person_{i}": [i % 3] for i in range(12)}), 3, 1234)
+    folds = fold_identities(people({f"Person_{i}": [i % 3] for i in range(12)}), 3, 1234)
     assert sorted(who for who, fold in folds.items() if fold == 0) == [
         "Person_3", "Person_4", "Person_6", "Person_8"]
 
@@ -234,7 +235,7 @@ def test_a_fold_that_nobody_is_in_is_refused(root: Path, data: Data) -> None:
 def test_people_whose_files_have_equal_names_in_two_folders_are_dealt_out_too() -> None:
     own = [Picture("a", split, f"{split}/0/{i:04d}.jpg", Path(), 0, f"{split}{i}")
            for split in ("train", "eval") for i in range(6)]
-    assert deal(own, 3, 1).keys() == {p.identity for p in own}
+    assert fold_identities(own, 3, 1).keys() == {p.identity for p in own}
 
 
 def test_twins_that_call_one_picture_different_people_are_refused(root: Path, data: Data) -> None:

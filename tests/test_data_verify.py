@@ -17,7 +17,7 @@ from fer.data.layout import Picture
 from fer.data.pack import ensure_pack
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
-from fer.data.verify.inspection import look_at
+from fer.data.verify.inspection import inspect_pictures
 from fer.data.verify.verify import Verdict, page, verify
 
 DATA = Data(sets={"lfw": DataSet(folder="LFW"), "mlfw": DataSet(folder="MLFW", twin_of="lfw"),
@@ -200,11 +200,11 @@ def test_many_pictures_are_looked_at_by_several_processes_with_the_same_result(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = [p for found in verify(DATA, root).splits.values() for p in found]
-    alone = look_at(pictures)
+    alone = inspect_pictures(pictures)
     monkeypatch.setattr("fer.data.verify.inspection.MANY", 1)
     monkeypatch.setattr("fer.data.verify.inspection.JOB_PICTURES", 10)
     counts: list[tuple[int, int]] = []
-    together = look_at(pictures, lambda done, total: counts.append((done, total)))
+    together = inspect_pictures(pictures, lambda done, total: counts.append((done, total)))
     assert together.digests == alone.digests and np.array_equal(together.prints, alone.prints)
     assert counts[-1] == (len(pictures), len(pictures))
 

@@ -52,11 +52,11 @@ def test_a_configuration_that_was_measured_is_expected_to_take_what_it_took(
     from fer.config.load import load_run
     from fer.config.paths import cache, data_root, home
     from fer.study.expand import identify
-    from fer.study.inputs import Contents
+    from fer.study.inputs import InputDigests
     from fer.study.run_folder import Store
 
     assert launch("train", "configs/drawn.yaml", *toy_arguments(seed=3)).returncode == 0
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     history = History(Store(home()), contents)
     tree = {key: value for key, value in TOY.items()}
     (again,) = identify(load_run("configs/drawn.yaml", {**tree, "seed": 4}), contents)

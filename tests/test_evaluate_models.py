@@ -23,7 +23,7 @@ from test_mistakes import said_in_one_line
 
 from fer.atomic_io import read_json
 from fer.config.load import load_run
-from fer.data.augment.turns import COUNT, turns
+from fer.data.augment.turns import COUNT, tta_views
 from fer.errors import CallerError
 from fer.evaluate.metrics import log_probabilities, reliability
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
@@ -47,7 +47,7 @@ def runs(study: dict[str, str]) -> list[Path]:
 
 def test_views_are_fixed_and_the_first_is_the_picture_itself() -> None:
     images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8)
-    first, again = list(turns(images)), list(turns(images))
+    first, again = list(tta_views(images)), list(tta_views(images))
     assert len(first) == COUNT and torch.equal(first[0], images)
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     assert torch.equal(first[COUNT // 2], images.flip(-1))

@@ -9,8 +9,8 @@ from test_lease_identity import AWAY, LISTED, WANTED, lease_of
 from test_submission import sent
 
 from fer.atomic_io import read_json
-from fer.cluster.cancel import ask_to_stop, reopen
-from fer.cluster.slurm_queue import OnSlurm
+from fer.cluster.cancel import reopen, request_stop
+from fer.cluster.slurm_queue import SlurmQueue
 from fer.config.profile import Profile
 from fer.study import queue_view as looking
 from fer.study import slurm_jobs as slurm
@@ -62,7 +62,7 @@ def test_a_site_that_takes_comments_away_has_no_job_cancelled(
          "7_1": Job("7_1", "PENDING", user=ME, comment=submission.comment)}, cluster="c"))
     called: list[list[str]] = []
     monkeypatch.setattr("subprocess.run", lambda command, **_: called.append(command))
-    names, others = ask_to_stop(Store(tmp_path), [row(folder) for folder in folders[:2]], "toy")
+    names, others = request_stop(Store(tmp_path), [row(folder) for folder in folders[:2]], "toy")
     assert called == [["scancel", "7_1"]] and (names, others) == (["r0", "r1"], [])
 
 
@@ -211,7 +211,7 @@ def test_a_launcher_that_gives_a_run_up_leaves_it_to_who_holds_its_lease(
     folder.path.mkdir(parents=True)
     monkeypatch.setattr("fer.study.lease.read_queue", lambda: Jobs({}, answered=False))
     work = SimpleNamespace(study=SimpleNamespace(study="toy"))
-    launcher = OnSlurm(store, work, "", Profile(), Console())  # type: ignore[arg-type]
+    launcher = SlurmQueue(store, work, "", Profile(), Console())  # type: ignore[arg-type]
     launcher.attempts["r0"] = 3
     lease_of(folder.path, AWAY, WANTED)
     launcher._give_up_on([SimpleNamespace(run=run)])  # type: ignore[list-item]

@@ -142,7 +142,7 @@ def test_a_run_that_said_running_long_ago_is_not_what_took_this_job_down(
     runs = runs_of(2)
     left = Store(tmp_path).folder(runs[1])
     left.path.mkdir(parents=True)
-    left.say(Status(state="running", step=7))  # of a launcher that was killed
+    left.write_status(Status(state="running", step=7))  # of a launcher that was killed
     steps = queue(works("-s0-"), runs, together=2).work()
     assert [step.action for step in steps] == ["failed", "done"]
 

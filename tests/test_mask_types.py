@@ -24,7 +24,7 @@ from fer.data.metadata import Facts, read_facts, write_facts
 from fer.data.pack import ensure_pack
 from fer.data.pixels import Source
 from fer.errors import CallerError
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import open_session
 from fer.train.losses import Objective, WeightedCrossEntropy, backward
@@ -54,7 +54,7 @@ def config(**more: object) -> RunConfig:
 def identity() -> str:
     """Return the run id under what is on disk now."""
     found = config(recipe="scratch")
-    return run_id(found, Inputs(digests=Contents(data_root(), cache())(found)))
+    return run_id(found, Inputs(digests=InputDigests(data_root(), cache())(found)))
 
 
 def test_every_type_weighs_the_same_and_all_together_as_many_as_they_are() -> None:
@@ -78,13 +78,13 @@ def test_the_run_id_follows_the_types_only_where_they_count(masked: Path) -> Non
     write_facts(masked, dict(list(facts.items())[1:]))
     assert identity() != before
     unweighted = config(recipe="scratch", loss__mask_type_weights="none")
-    assert set(Contents(data_root(), cache())(unweighted)) == {
+    assert set(InputDigests(data_root(), cache())(unweighted)) == {
         f"{name}/{part}" for name in ("lfw", "mlfw") for part in ("train", "val")}
 
 
 @pytest.fixture
 def source(masked: Path) -> Source:
-    made, contents = config(), Contents(data_root(), cache())
+    made, contents = config(), InputDigests(data_root(), cache())
     return Source([ensure_pack(split, made.data, data_root(), 48, cache(),
                                contents.split(split, made.data))
                    for split in ("lfw/train", "mlfw/train")])
@@ -167,7 +167,7 @@ def test_types_that_changed_since_the_run_was_planned_are_refused(
 ) -> None:
     made = config(recipe="scratch")
     planned = made.model_copy(update={
-        "inputs": Inputs(digests=Contents(data_root(), cache())(made))})
+        "inputs": Inputs(digests=InputDigests(data_root(), cache())(made))})
     weights = sample_weights(planned, source)
     assert weights is not None and len(set(weights.tolist())) == 3  # lfw, cloth, rest of mlfw
     write_facts(masked, {})

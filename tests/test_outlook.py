@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_local_queue import runs_of
 
-from fer.cluster.poll_interval import Outlook
+from fer.cluster.poll_interval import PollInterval
 from fer.study.expand import Run
 from fer.study.run_folder import Store
 
@@ -42,7 +42,7 @@ def test_finished_runs_are_read_once_and_again_where_their_folder_has_gone(
 ) -> None:
     store, runs = Store(tmp_path), runs_of(6)
     finished(store, runs[:5])
-    outlook = Outlook(store, runs, {})
+    outlook = PollInterval(store, runs, {})
     outlook.look()
     assert opened_below(tmp_path, outlook.look, monkeypatch) == 0
     (store.folder(runs[0]).path / "train.json").unlink()
@@ -53,7 +53,7 @@ def test_finished_runs_are_read_once_and_again_where_their_folder_has_gone(
 def test_a_queue_that_waits_looks_ever_more_seldom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outlook = Outlook(Store(tmp_path), runs_of(2), {})
+    outlook = PollInterval(Store(tmp_path), runs_of(2), {})
     now = [1000.0]
     monkeypatch.setattr("fer.cluster.poll_interval.time.monotonic", lambda: now[0])
     looks = []
@@ -68,7 +68,7 @@ def test_a_queue_that_waits_looks_ever_more_seldom(
 
 def test_a_run_of_ours_that_begins_or_is_trained_is_looked_at_at_once(tmp_path: Path) -> None:
     store, runs = Store(tmp_path), runs_of(2)
-    outlook = Outlook(store, runs, {})
+    outlook = PollInterval(store, runs, {})
     outlook.due(runs)
     outlook.look()
     assert not outlook.due(runs)

@@ -20,10 +20,10 @@ from fer.data.splits import pictures_of
 from fer.models import registry
 from fer.models.registry import build
 from fer.study.expand import Run, identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train import probe_runs as together
-from fer.train.stacked_probes import linear_of
+from fer.train.stacked_probes import class_layer
 from fer.train.worker import Task, Terms, work
 
 __all__ = ["shown"]  # a fixture
@@ -37,11 +37,11 @@ def probes(grid: list[dict[str, Any]], **more: Any) -> tuple[list[Task], list[Ru
         changes = {**TOY, "keep.tensorboard": False, "recipe": "linear_probe", "train.epochs": 4,
                    **own}
         config = load_run("configs/drawn.yaml", changes)
-        contents = Contents(data_root(), cache())
+        contents = InputDigests(data_root(), cache())
         runs: list[Run] = identify(config, contents)
         for run in runs:
             folder = Store(home()).folder(run)
-            folder.notice(run, {})
+            folder.register(run, {})
             if run is not runs[-1] and not folder.trained:
                 assert work([Task(folder.path)]) == ["done"], folder.status()
         split = {"real/test": contents.split("real/test", config.data)}
@@ -54,7 +54,7 @@ def probes(grid: list[dict[str, Any]], **more: Any) -> tuple[list[Task], list[Ru
 def together_seen(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Names of the runs of every group that trains together."""
     seen: list[list[str]] = []
-    original = together.train_together
+    original = together.train_stacked
 
     def noting(folders: list[RunFolder], *more: Any) -> None:
         seen.append([folder.name for folder in folders])
@@ -218,7 +218,7 @@ def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> 
 def test_probes_that_average_their_weights_train_alone(places: Path) -> None:
     _, folders = probes([{"seed": 1}, {"seed": 2}], recipe__phases=[
         {"name": "probe", "train": ["head"], "views": 2, "average": {"how": "ema"}}])
-    assert [together.kind_of_untrained(folder) for folder in folders] == [None, None]
+    assert [together.untrained_kind(folder) for folder in folders] == [None, None]
 
 
 @pytest.mark.parametrize("overrides", [
@@ -228,7 +228,7 @@ def test_runs_that_differ_otherwise_do_not_go_together(
     overrides: dict[str, Any], places: Path
 ) -> None:
     _, folders = probes([{"seed": 1}, {"seed": 2, **overrides}, {"seed": 3, **overrides}])
-    kinds = [together.kind_of_untrained(folder) for folder in folders]
+    kinds = [together.untrained_kind(folder) for folder in folders]
     assert kinds[0] is not None and kinds[0] != kinds[1]
     alone = overrides.keys() & {"recipe", "recipe__init__source"}
     assert (kinds[1] == kinds[2]) is ("recipe__init__source" not in alone)
@@ -236,7 +236,7 @@ def test_runs_that_differ_otherwise_do_not_go_together(
 
 def test_heads_of_several_layers_are_not_stacked() -> None:
     model = build(load_backbone("resmasking_tiny"), ("a", "b", "c"))
-    assert linear_of(model) is model.head
+    assert class_layer(model) is model.head
     model.net.fc = torch.nn.Sequential(torch.nn.Linear(32, 8), torch.nn.ReLU(),
                                        torch.nn.Linear(8, 3))
-    assert linear_of(model) is None
+    assert class_layer(model) is None

@@ -14,7 +14,7 @@ from conftest import REPOSITORY, TOY, launch
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.study.expand import identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
 
 WORKER = REPOSITORY / "tests" / "rank_worker.py"
@@ -69,9 +69,9 @@ def planned(**overrides: object) -> Path:
     """Return the folder of a planned run on the toy data, nothing trained."""
     config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 2, "train.augment": "seed2021",
                                              **overrides})
-    (run,) = identify(config, Contents(data_root(), cache()))
+    (run,) = identify(config, InputDigests(data_root(), cache()))
     folder = Store(home()).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     return folder.path
 
 

@@ -87,7 +87,7 @@ def test_gap_is_synthetic_minus_real(finished: Simulated) -> None:
 
 
 def test_first_sentence_is_made_from_the_numbers(finished: Simulated, tmp_path: Path) -> None:
-    said = build(finished, out=tmp_path).said.answer
+    said = build(finished, out=tmp_path).said.summary
     mean = np.mean([float(row["uar"]) for row in rows(finished.out / "summary.csv")
                     if row["train_on"] == "mlfw" and row["test_on"] == "real/test"])
     assert said.main.startswith("Models trained on mlfw reach UAR ")
@@ -100,9 +100,9 @@ def test_first_sentence_is_made_from_the_numbers(finished: Simulated, tmp_path: 
 def test_training_sets_are_compared_over_what_all_of_them_have(tmp_path: Path) -> None:
     whole = simulate(tmp_path)
     best = replace(whole, runs=[run for run in whole.runs if run.recipe == "lp_ft"])
-    expected = build(best, out=tmp_path / "best").said.answer
+    expected = build(best, out=tmp_path / "best").said.summary
     uneven = [run for run in whole.runs if (run.recipe, run.train_on) != ("scratch", "lfw")]
-    said = build(replace(whole, runs=uneven)).said.answer
+    said = build(replace(whole, runs=uneven)).said.summary
     assert said.main == expected.main and said.others[0] == expected.others[0]
     assert "mean of 2 configurations, those that all training sets have" in said.sizes
     assert "that all training sets have" not in expected.sizes
@@ -112,8 +112,8 @@ def test_training_sets_with_nothing_in_common_are_called_so(tmp_path: Path) -> N
     whole = simulate(tmp_path)
     pairs = {("scratch", "mlfw"), ("lp_ft", "lfw")}
     apart = [run for run in whole.runs if (run.recipe, run.train_on) in pairs]
-    assert UNLIKE in build(replace(whole, runs=apart)).said.answer.caveats
-    assert UNLIKE not in build(whole).said.answer.caveats
+    assert UNLIKE in build(replace(whole, runs=apart)).said.summary.caveats
+    assert UNLIKE not in build(whole).said.summary.caveats
 
 
 def test_page_loads_nothing_from_outside(finished: Simulated) -> None:
@@ -164,7 +164,7 @@ def test_equal_configurations_are_tied(tmp_path: Path) -> None:
     said = build(study).said
     pairs = [pair for family in said.families for pair in family.pairs]
     assert len(pairs) == 8 and {pair.verdict for pair in pairs} == {"tied"}
-    assert any("All 8 planned comparisons lie inside the noise" in x for x in said.answer.others)
+    assert any("All 8 planned comparisons lie inside the noise" in x for x in said.summary.others)
 
 
 def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> 
     said = build(study).said
     assert {row["interval"] for row in rows(study.out / "summary.csv")} == {
         "seeds and test sampling"}
-    assert not any("below 5 seeds" in line for line in said.answer.caveats)
+    assert not any("below 5 seeds" in line for line in said.summary.caveats)
 
 
 def test_other_grid_keys_keep_their_own_rows(small: Simulated) -> None:

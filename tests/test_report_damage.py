@@ -44,13 +44,13 @@ def test_no_finished_run_is_said(tmp_path: Path) -> None:
     waiting = [replace(run, state="pending", folder=tmp_path / "none" / run.run)
                for run in study.runs]
     summary = build(study, runs=waiting)
-    assert "nothing to say" in summary.said.answer.main
+    assert "nothing to say" in summary.said.summary.main
     assert summary.said.partial and rows(study.out / "results.csv") == []
     assert "partial: 0 of 8 runs done" in (study.out / "index.html").read_text()
 
 
 def test_no_run_at_all_is_no_crash(small: Simulated) -> None:
-    assert "nothing to say" in build(small, runs=[]).said.answer.main
+    assert "nothing to say" in build(small, runs=[]).said.summary.main
 
 
 def test_failure_is_shown_with_its_traceback(small: Simulated) -> None:
@@ -113,7 +113,7 @@ def test_damage_is_said_and_the_rest_is_reported(small: Simulated,
     (line,) = [line for line in summary.said.problems if said in line]
     assert line.startswith(small.runs[2].run)
     assert line.split(":")[0] in (small.out / "index.html").read_text()
-    assert summary.said.answer.main.startswith("Models trained on mlfw reach UAR")
+    assert summary.said.summary.main.startswith("Models trained on mlfw reach UAR")
 
 
 def test_configurations_without_predictions_have_a_value_and_no_interval(

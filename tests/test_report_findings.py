@@ -45,15 +45,15 @@ from fer.report.comparisons import compare
 from fer.report.figures.canvas import MARKERS, OKABE_ITO, cycle, fitted, shown_rows
 from fer.report.figures.catalogue import planned
 from fer.report.figures.reliability import confidences
-from fer.report.overall import BELOW, BEST, TIED, across
+from fer.report.overall import BELOW, BEST, TIED, overall_findings
 from fer.report.page.gallery import disputed
-from fer.report.read.load import Gathered, Measured, gather
-from fer.report.read.report_cache import Memory
+from fer.report.read.load import LoadedResults, Measured, load_results
+from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun, read_curve
 from fer.report.report_tables import comparisons, results
 from fer.report.study_report import facts_of
 from fer.report.subgroups import PER_PERSON
-from fer.report.summary import OF_RUNS, answer
+from fer.report.summary import OF_RUNS, summarise
 from fer.report.terminal import print_summary
 
 
@@ -63,7 +63,7 @@ def small(tmp_path: Path) -> Simulated:
     return simulate(tmp_path, 2, sizes=SMALL)
 
 
-def in_memory(tables: Mapping[tuple[str, int], Mapping[str, Predictions]]) -> Gathered:
+def in_memory(tables: Mapping[tuple[str, int], Mapping[str, Predictions]]) -> LoadedResults:
     """Return what was gathered of runs (recipe, seed) that were never written."""
     runs = tuple(ReportRun(f"{recipe}-s{seed}", f"{recipe}{seed}", recipe, "b", recipe, "t", seed,
                            Path("none"), "done") for recipe, seed in tables)
@@ -76,7 +76,7 @@ def in_memory(tables: Mapping[tuple[str, int], Mapping[str, Predictions]]) -> Ga
             metrics |= {name: 0.0 for name in ("uar", "accuracy", "macro_f1")}
             measured[run.run, split] = Measured(run, split, "digest", metrics, table)
     splits = tuple(dict.fromkeys(split for one in tables.values() for split in one))
-    return Gathered(runs, splits, measured, {}, ())
+    return LoadedResults(runs, splits, measured, {}, ())
 
 
 def answers(rng: np.random.Generator, labels: np.ndarray, hard: np.ndarray,
@@ -115,7 +115,7 @@ def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
         (family,) = compare(study, analysis)
         assert len(family.pairs) == 6
         claimed += family.ranked > 0
-        over = across(analysis)
+        over = overall_findings(analysis)
         assert over is not None
         ranked += BELOW in over.standing.values()
     assert claimed / families <= 0.07, claimed  # 0.05 within the error of 100 families
@@ -125,11 +125,11 @@ def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
 def test_a_model_that_is_clearly_better_is_the_best_and_equals_are_tied() -> None:
     rng = np.random.default_rng(1)
     study, analysis = one_family(rng, {"a": 2.0, "b": 0.2, "c": 0.2}, 2, n=300)
-    over = across(analysis)
+    over = overall_findings(analysis)
     assert over is not None
     assert over.standing == {"a": BEST, "b": BELOW, "c": BELOW}
     study, analysis = one_family(rng, {"a": 1.0, "b": 1.0, "c": -0.5}, 2, n=300)
-    over = across(analysis)
+    over = overall_findings(analysis)
     assert over is not None and over.standing == {"a": TIED, "b": TIED, "c": BELOW}
     (family,) = compare(study, analysis)
     assert family.omnibus[0].values == ("a", "b", "c")
@@ -254,7 +254,7 @@ def test_below_five_seeds_it_is_the_runs_that_are_better_and_not_the_methods(see
     study, analysis = one_family(rng, {"a": 2.0, "b": 0.2}, seeds, n=300)
     families = tuple(compare(study, analysis))
     verdicts = [fields[5].text for fields in comparisons(families[0]).rows]
-    words = " ".join(answer(analysis, families, across(analysis)).others)
+    words = " ".join(summarise(analysis, families, overall_findings(analysis)).others)
     assert verdicts == ["a is better, these runs" if seeds == 2 else "a is better"]
     assert words.count(OF_RUNS) == (2 if seeds == 2 else 0)
 
@@ -268,7 +268,7 @@ def test_where_the_line_falls_there_is_no_effective_robustness_and_it_is_said() 
         for name, skill in zip("abcd", (0.2, 0.7, 1.2, 1.7), strict=True) for seed in range(2)})
     study = make_study(evaluate_on=["mlfw/eval", "real/test"], compare={},
                        gap={"synthetic": "mlfw/eval", "real": "real/test"})
-    over = across(analyse(study, gathered))
+    over = overall_findings(analyse(study, gathered))
     assert over is not None and over.robustness is None
     assert "no effective robustness" in over.no_line and "slope −" in over.no_line.replace("-", "−")
 
@@ -423,7 +423,7 @@ def test_how_many_pictures_a_person_has_makes_parts_too(small: Simulated) -> Non
 
 
 def test_power_and_standing_are_said_on_the_first_screen(small: Simulated) -> None:
-    lines = build(small).said.answer.others
+    lines = build(small).said.summary.others
     assert any("tied for the best" in line or "better than all" in line for line in lines)
     assert any("The two best on real masks (real/test)" in line and "n = 60" in line
                for line in lines)
@@ -570,8 +570,8 @@ def test_above_what_fits_the_best_rows_are_shown_and_it_is_said(
     if len(one.family.pairs) > 3:
         p = [row[4].key for row in one.pairs.rows]
         assert p == sorted(p) and "comparisons.csv" in one.pairs.notes[-1]
-    configs, note = shown_rows(analyse(small.study, gather(small.study, small.runs,
-                                                           Memory(small.root))))
+    configs, note = shown_rows(analyse(small.study, load_results(small.study, small.runs,
+                                                                 ReportCache(small.root))))
     assert len(configs) == 3 and "the 3 of 8 configurations with the highest UAR on real" in note
 
 
@@ -607,7 +607,7 @@ def test_a_real_set_that_is_not_measured_does_not_choose_what_figures_show(
     monkeypatch.setattr("fer.report.figures.canvas.MOST_SHOWN", 3)
     for number, _ in enumerate(small.runs):
         small.file(number, "results", "real/test").unlink()
-    analysis = analyse(small.study, gather(small.study, small.runs, Memory(small.root)))
+    analysis = analyse(small.study, load_results(small.study, small.runs, ReportCache(small.root)))
     configs, note = shown_rows(analysis)
     scores = [analysis.cells[config.config_id, "mlfw/eval"].metrics["uar"].value or 0.0
               for config in configs]
@@ -727,7 +727,8 @@ def test_p_values_are_adjusted_as_holm_says(small: Simulated) -> None:
 @pytest.mark.parametrize(("seeds", "words"), [(2, "best, these runs"), (5, "best")])
 def test_below_five_seeds_the_best_are_the_best_of_these_runs(seeds: int, words: str) -> None:
     study, analysis = one_family(np.random.default_rng(1), {"a": 2.0, "b": 0.2}, seeds, n=300)
-    (found,) = [field for row in results(analysis, across(analysis), []).rows for field in row
+    (found,
+     ) = [field for row in results(analysis, overall_findings(analysis), []).rows for field in row
                 if field.text.startswith("best")]
     assert (found.text, found.look) == (words, "good" if seeds == 5 else "plain")
     (family,) = compare(study, analysis)
@@ -765,8 +766,8 @@ def test_how_well_the_robustness_line_holds_is_that_of_least_squares(small: Simu
     from scipy.stats import norm
     from statsmodels.api import OLS, add_constant
 
-    analysis = analyse(small.study, gather(small.study, small.runs, Memory(small.root)))
-    over = across(analysis)
+    analysis = analyse(small.study, load_results(small.study, small.runs, ReportCache(small.root)))
+    over = overall_findings(analysis)
     assert over is not None and over.robustness is not None
     x, y = (norm.ppf([analysis.cells[config.config_id, split].metrics["uar"].value
                       for config in analysis.configs]) for split in ("mlfw/eval", "real/test"))
@@ -807,9 +808,9 @@ def test_small_p_values_are_not_zero_in_files(small: Simulated) -> None:
 def test_curves_of_runs_that_still_train_say_how_many_pictures_validate(small: Simulated) -> None:
     for run in small.runs:
         write_json(run.folder / "env.json", {"validation_pictures": 97})
-    curve = read_curve(small.runs[0], Memory(small.root))
+    curve = read_curve(small.runs[0], ReportCache(small.root))
     assert curve is not None
-    found = find(small.study, small.runs, Memory(small.root), About(lambda _: None))
+    found = find(small.study, small.runs, ReportCache(small.root), About(lambda _: None))
     assert found.provenance.validation == {"lfw": 97, "mlfw": 97}
     _, drawing = planned(found, [curve])["curves"]
     (legend,) = drawing(False).legends
@@ -839,9 +840,9 @@ def test_the_standing_is_that_of_the_seeds_that_all_have() -> None:
                           for name, skill in (("a", 2.0), ("b", 0.2)) for seed in seeds[name]})
     study = make_study(evaluate_on=["real/test"], gap=None, compare={})
     analysis = analyse(study, gathered)
-    over = across(analysis)
+    over = overall_findings(analysis)
     assert over is not None and over.seeds == 2
     (found,) = [field for row in results(analysis, over, []).rows for field in row
                 if field.text.startswith("best")]
     assert found.text == "best, these runs"
-    assert OF_RUNS in " ".join(answer(analysis, (), over).others)
+    assert OF_RUNS in " ".join(summarise(analysis, (), over).others)

@@ -16,8 +16,8 @@ from test_attention import write_look
 
 from fer.report.analysis import analyse
 from fer.report.latex import latex
-from fer.report.read.load import gather
-from fer.report.read.report_cache import Memory
+from fer.report.read.load import load_results
+from fer.report.read.report_cache import ReportCache
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
 from selenium import webdriver
@@ -208,7 +208,7 @@ def test_the_table_for_a_paper_compiles(report: Simulated, tmp_path: Path) -> No
 def test_many_rows_and_names_with_signs_and_without_end_fit_on_pages_of_a_paper(
     report: Simulated, tmp_path: Path
 ) -> None:
-    analysis = analyse(report.study, gather(report.study, report.runs, Memory(tmp_path)))
+    analysis = analyse(report.study, load_results(report.study, report.runs, ReportCache(tmp_path)))
     config = replace(analysis.configs[0], shared=frozenset(), axes=(
         ("train.mix", r"{how: 50%_of \alpha & ~^#$ <b> |x|}"), ("optim.schedule", "long-" * 30)))
     many = tuple(replace(config, config_id=f"{number}") for number in range(90))

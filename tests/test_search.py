@@ -21,11 +21,11 @@ from conftest import REPOSITORY, TOY, launch
 from rich.console import Console
 from test_resume import numbers
 
-from fer.cluster.request import expanded
+from fer.cluster.request import expand_request
 from fer.config.load import load_search, load_study
 from fer.config.search import Budget
 from fer.errors import CallerError
-from fer.search.options import Slots
+from fer.search.options import TrialSlots
 from fer.search.ray_local import PREFIX
 from fer.search.trial_record import Entry, Record
 from fer.search.trial_table import SearchProgress
@@ -246,7 +246,7 @@ def test_a_study_can_say_tuned_and_then_takes_what_the_search_found(
 
     def runs(**more: Any) -> set[str]:
         study = load_study(toy_study(grid, set={**own, "keep.every_minutes": 0.002}, **more))
-        return {run.name for run in expanded(study, Console()).runs}
+        return {run.name for run in expand_request(study, Console()).runs}
 
     best = json.loads((calm / "studies/toy-search/best.json").read_text())
     assert runs(tuned=["toy-search"]) == set(best["runs"])
@@ -343,7 +343,7 @@ def test_a_budget_of_gpu_hours_ends_the_search(places: Path) -> None:
 def test_the_live_table_has_the_best_first_and_says_what_of_the_budget_is_used(calm: Path) -> None:
     search, record = load_search(calm / "toy-search.yaml"), Record(calm / "studies/toy-search")
     console = Console(width=200, record=True, quiet=False, file=io.StringIO())
-    console.print(SearchProgress(search, Slots(1, 0, 1), console).table(list(record)))
+    console.print(SearchProgress(search, TrialSlots(1, 0, 1), console).table(list(record)))
     title, table = console.export_text().split("trial ", 1)
     title, (header, first, *_) = " ".join(title.split()), table.splitlines()
     states = Counter(trial["state"] for trial in trials(calm))
@@ -360,7 +360,7 @@ def test_the_time_left_is_that_of_the_budget_which_is_used_up_first(calm: Path) 
 
     def left(**budget: float) -> float | None:
         limited = search.model_copy(update={"budget": Budget(**budget)})  # type: ignore[arg-type]
-        progress = SearchProgress(limited, Slots(1, 0, 1, counted=2.0), Console(quiet=True))
+        progress = SearchProgress(limited, TrialSlots(1, 0, 1, counted=2.0), Console(quiet=True))
         progress._epochs_before, progress._begun = 0, time.monotonic() - 40  # an epoch a second
         return progress._time_left(entries, 40)
 

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fer.config.search import Scheduler
-from fer.search.ray_searcher import Proposals
+from fer.search.ray_searcher import RaySearcher
 from fer.search.schedulers import largest_bracket, scheduler_of
 
 EPOCHS, SLOTS = 9, 2
@@ -117,7 +117,8 @@ class Heard:
 
 def test_a_paused_trial_that_is_dropped_was_stopped_and_did_not_fail() -> None:
     heard = Heard()
-    proposals = Proposals(heard, lambda number: None, lambda number, chosen: chosen, lambda: False)
+    proposals = RaySearcher(heard, lambda number: None, lambda number, chosen: chosen,
+                            lambda: False)
     for name in "abc":
         proposals.suggest(name)
     proposals.on_trial_result("a", {"epoch": 1, "score": 0.5, "outcome": "running"})

@@ -19,9 +19,9 @@ from fer.config.search import Domain, Search
 from fer.errors import CallerError
 from fer.search.best import nested
 from fer.search.space import configurations, draw
-from fer.search.trial_runs import Maker
+from fer.search.trial_runs import TrialFactory
 from fer.study.expand import identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
 
 LR = {"loguniform": [1e-4, 1e-1]}
@@ -138,7 +138,7 @@ def test_a_mistake_in_a_search_file_is_said_in_one_line(
     more: dict[str, Any], said: str, written: Callable[..., Path], places: Path
 ) -> None:
     with pytest.raises(CallerError) as caught:
-        Maker(load_search(written(**more)), Contents(places, places)).checked()
+        TrialFactory(load_search(written(**more)), InputDigests(places, places)).checked()
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -177,12 +177,12 @@ def test_the_best_is_written_also_where_a_key_inside_a_named_block_was_searched(
 
 def test_a_stop_that_came_too_late_is_forgotten_when_the_run_is_sent_again(places: Path) -> None:
     config = load_run("configs/drawn.yaml", {**TOY, "recipe": "scratch"})
-    (run,) = identify(config, Contents(data_root(), places / "cache"))
+    (run,) = identify(config, InputDigests(data_root(), places / "cache"))
     folder = Store(places).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     folder.ask_to_stop()
     assert folder.stop_asked
-    folder.notice(run, {})
+    folder.register(run, {})
     assert not folder.stop_asked
 
 
@@ -190,8 +190,8 @@ def test_optuna_is_missed_in_one_line(written: Callable[..., Path], places: Path
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from fer.search.searchers import Suggested
+    from fer.search.searchers import OptunaSource
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(CallerError, match="optuna is not installed; pip install"):
-        Suggested(load_search(written(searcher="optuna")))
+        OptunaSource(load_search(written(searcher="optuna")))

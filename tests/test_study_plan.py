@@ -12,7 +12,7 @@ from fer.config.load import load_run, load_study
 from fer.config.run import RunConfig
 from fer.errors import CallerError
 from fer.study.expand import Run, cells, expand, idle_exclusions, parents_first
-from fer.study.plan import OnDisk, plan
+from fer.study.plan import RunState, plan
 
 CONFIG = load_run("configs/drawn.yaml")
 
@@ -34,19 +34,19 @@ def graphs(draw: st.DrawFn) -> list[Run]:
     return runs
 
 
-STATES = st.builds(OnDisk, trained=st.booleans(), failed=st.booleans(), held=st.booleans(),
+STATES = st.builds(RunState, trained=st.booleans(), failed=st.booleans(), held=st.booleans(),
                    missing=st.sampled_from([(), ("lfw/eval",)]))
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Run], dict[str, OnDisk]]:
+def situations(draw: st.DrawFn) -> tuple[list[Run], dict[str, RunState]]:
     runs = draw(graphs())
     return runs, {run.id: draw(STATES) for run in runs}
 
 
 @given(situations())
 def test_a_run_never_starts_before_its_parents_are_trained(
-    situation: tuple[list[Run], dict[str, OnDisk]]
+    situation: tuple[list[Run], dict[str, RunState]]
 ) -> None:
     runs, on_disk = situation
     for step in plan(runs, on_disk):
@@ -56,7 +56,7 @@ def test_a_run_never_starts_before_its_parents_are_trained(
 
 @given(situations())
 def test_a_trained_run_is_never_trained_again(
-    situation: tuple[list[Run], dict[str, OnDisk]]
+    situation: tuple[list[Run], dict[str, RunState]]
 ) -> None:
     runs, on_disk = situation
     assert not [s for s in plan(runs, on_disk) if s.action == "train" and on_disk[s.run.id].trained]
@@ -64,7 +64,7 @@ def test_a_trained_run_is_never_trained_again(
 
 @given(situations())
 def test_children_of_a_failed_parent_are_blocked(
-    situation: tuple[list[Run], dict[str, OnDisk]]
+    situation: tuple[list[Run], dict[str, RunState]]
 ) -> None:
     runs, on_disk = situation
     actions = {step.run.id: step.action for step in plan(runs, on_disk)}
@@ -77,11 +77,11 @@ def test_children_of_a_failed_parent_are_blocked(
 @given(graphs())
 @settings(max_examples=50)
 def test_carrying_out_the_plan_again_and_again_ends_with_everything_done(runs: list[Run]) -> None:
-    on_disk = {run.id: OnDisk(missing=("lfw/eval",)) for run in runs}
+    on_disk = {run.id: RunState(missing=("lfw/eval",)) for run in runs}
     for _ in runs:
         for step in plan(runs, on_disk):
             if step.action == "train":
-                on_disk[step.run.id] = OnDisk(trained=True)
+                on_disk[step.run.id] = RunState(trained=True)
     assert {step.action for step in plan(runs, on_disk)} == {"done"}
 
 
@@ -98,7 +98,7 @@ def test_parents_come_first_whatever_the_order_given(
 
 
 def test_a_run_that_another_process_holds_is_left_alone() -> None:
-    (step,) = plan([Run(CONFIG, "a", "c")], {"a": OnDisk(held=True)})
+    (step,) = plan([Run(CONFIG, "a", "c")], {"a": RunState(held=True)})
     assert step.action == "running"
 
 

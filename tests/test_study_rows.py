@@ -10,7 +10,7 @@ import pytest
 from test_lease_identity import lease_of
 from test_submission import sent
 
-from fer.cluster.cancel import ask_to_stop
+from fer.cluster.cancel import request_stop
 from fer.config.run import Data
 from fer.study import queue_view as looking
 from fer.study.lease import Owner
@@ -67,7 +67,7 @@ def test_the_age_of_a_heartbeat_is_by_the_disks_clock_whatever_the_nodes_says(
     folder = RunFolder(tmp_path / "runs/r0")
     folder.path.mkdir(parents=True)
     folder.lease.take()
-    folder.say(Status(state="running", heartbeat=time.time() + ahead))
+    folder.write_status(Status(state="running", heartbeat=time.time() + ahead))
     os.utime(folder.path / "status.json", (1e9, 1e9))
     (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path), now=1e9 + 60)
     assert shown.heartbeat_age == age
@@ -79,7 +79,7 @@ def test_the_disk_is_asked_for_its_clock(tmp_path: Path, monkeypatch: pytest.Mon
     folder = RunFolder(tmp_path / "runs/r0")
     folder.path.mkdir(parents=True)
     folder.lease.take()
-    folder.say(Status(state="running", heartbeat=1.0))
+    folder.write_status(Status(state="running", heartbeat=1.0))
     monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock is decades behind
     (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
     assert shown.heartbeat_age is not None and 0 <= shown.heartbeat_age < 60
@@ -90,12 +90,12 @@ def test_a_colleague_who_works_on_a_run_here_is_named_and_not_asked_to_stop(
 ) -> None:
     folder = RunFolder(tmp_path / "runs/r0")
     folder.path.mkdir(parents=True)
-    folder.say(Status(state="running", heartbeat=1.0))
+    folder.write_status(Status(state="running", heartbeat=1.0))
     lease_of(folder.path, Owner.myself(), JobIdentity("", user="bob"))
     monkeypatch.setattr("fer.cluster.cancel.read_queue", lambda: Jobs({}, answered=False))
     (shown,) = rows_of(study_of(tmp_path, [folder]), Store(tmp_path))
     assert (shown.state, shown.owner) == ("running", "bob")
-    names, others = ask_to_stop(Store(tmp_path), [shown], "toy")
+    names, others = request_stop(Store(tmp_path), [shown], "toy")
     assert not names and not folder.cancel_asked
     assert others == [f"left alone: r0: bob works on it (process {os.getpid()} on "
                       f"{socket.gethostname()}); to ask bob for: python launch/status.py toy "

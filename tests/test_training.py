@@ -20,13 +20,13 @@ from fer.config.run import Loss
 from fer.data.hashing import key
 from fer.models.registry import build
 from fer.study.expand import identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train import trainer as engine
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import seed_torch
 from fer.train.losses import class_weights
-from fer.train.sync_interval import Looks
+from fer.train.sync_interval import SyncInterval
 from fer.train.train_state import Best, Plateau, Progress, learning_rate
 from fer.train.worker import Task, Terms, work
 
@@ -36,14 +36,14 @@ def trained(evaluate: tuple[str, ...] = (), expect: str = "done", terms: Terms |
     """Train a toy run and what it starts from, and return its folder."""
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
     config = load_run("configs/drawn.yaml", {**TOY, "keep.tensorboard": False, **changes})
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     *ancestors, run = identify(config, contents)
     for ancestor in ancestors:
         folder = Store(home()).folder(ancestor)
-        folder.notice(ancestor, {})
+        folder.register(ancestor, {})
         assert work([Task(folder.path)]) == ["done"], folder.status()
     folder = Store(home()).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     splits = {split: contents.split(split, config.data) for split in evaluate}
     assert work([Task(folder.path, splits)], terms) == [expect], folder.status().traceback
     return folder
@@ -158,9 +158,9 @@ def test_a_run_leaves_when_asked_also_where_an_epoch_is_shorter_than_a_gpus_look
 ) -> None:
     monkeypatch.setattr(engine, "most_between_looks", lambda device: 1000)  # stands for a GPU
     config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 3})
-    *_, run = identify(config, Contents(data_root(), cache()))
+    *_, run = identify(config, InputDigests(data_root(), cache()))
     folder = Store(home()).folder(run)
-    folder.notice(run, {})
+    folder.register(run, {})
     assert work([Task(folder.path)], Terms(stop=lambda: True)) == ["preempted"]
     saved = Checkpoints(folder.path / "checkpoints", keep=2).newest()
     assert saved is not None and 0 < saved[1].step < 3 * 6
@@ -170,7 +170,7 @@ def test_a_run_leaves_when_asked_also_where_an_epoch_is_shorter_than_a_gpus_look
 
 
 def test_looks_are_far_apart_where_steps_are_fast_and_close_where_they_are_slow() -> None:
-    look = Looks(16)
+    look = SyncInterval(16)
     gaps = [look.next(slow=False) or look.every for _ in range(6)]
     assert gaps == [2, 4, 8, 16, 16, 16]
     gaps = [look.next(slow=True) or look.every for _ in range(6)]
@@ -214,7 +214,7 @@ def test_a_best_checkpoint_whose_content_changed_is_not_evaluated(places: Path) 
     content = bytearray(best.read_bytes())
     content[-1] ^= 1
     best.write_bytes(content)
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     assert work([Task(folder.path, {"lfw/eval": contents.split("lfw/eval", folder.config.data)})]
                 ) == ["failed"]
     assert "has changed since it was written" in folder.status().error

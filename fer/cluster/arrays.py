@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer.config.compatibility import kind_of
+from fer.config.compatibility import probe_kind
 from fer.config.study import Resources, minutes
 from fer.study.expand import Run
 from fer.study.plan import Step
@@ -259,7 +259,7 @@ def gather_alike(steps: Sequence[Step], most: int
     """Return jobs of two to `most` runs that train together, and the steps that are left."""
     groups: dict[str, list[Step]] = defaultdict(list)
     for step in steps if most > 1 else ():
-        if step.action != "evaluate" and (kind := kind_of(step.run.config)):
+        if step.action != "evaluate" and (kind := probe_kind(step.run.config)):
             groups[kind].append(step)
     jobs = [tuple(group[start : start + most]) for group in groups.values()
             for start in range(0, len(group), most) if len(group) - start > 1]

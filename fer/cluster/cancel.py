@@ -17,7 +17,7 @@ MOST_IDS = 500  # of one call of scancel
 RETRIED = ("failed", "cancelled", "lost", "blocked")
 
 
-def choose(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
+def select_rows(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
     """Return the rows that a state or a name pattern means.
 
     Raises:
@@ -29,7 +29,7 @@ def choose(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
     return chosen
 
 
-def ask_to_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[str], list[str]]:
+def request_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[str], list[str]]:
     """Ask runs that are not finished to stop.
 
     One that runs saves and stops within seconds; a job that has nothing left to do is taken out of

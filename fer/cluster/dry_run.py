@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History, makespan, space
-from fer.cluster.request import Expanded
+from fer.cluster.request import ExpandedStudy
 from fer.cluster.sbatch import array_script, report_script
 from fer.cluster.slurm_queue import left_lines, refuse_impossible
 from fer.cluster.submit import (
@@ -29,7 +29,7 @@ from fer.study.snapshot import snapshot_folder
 
 
 def print_plan(
-    work: Expanded, store: Store, place: str, profile: Profile | None, console: Console
+    work: ExpandedStudy, store: Store, place: str, profile: Profile | None, console: Console
 ) -> None:
     """Print all that a sweep would do, and do nothing.
 
@@ -68,7 +68,7 @@ def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_scripts(made: Dispatch, others: Sequence[str], work: Expanded, store: Store,
+def _print_scripts(made: Dispatch, others: Sequence[str], work: ExpandedStudy, store: Store,
                    profile: Profile, console: Console) -> None:
     scripts = store.study(work.study.study) / SCRIPTS
     site = site_of(work.study.study, snapshot_folder(REPOSITORY, scripts), profile)
@@ -90,7 +90,7 @@ def placeholder(number: int) -> str:
     return f"JOB_ID_OF_ARRAY_{number}"
 
 
-def _space(steps: Sequence[Step], work: Expanded, slots: int) -> str:
+def _space(steps: Sequence[Step], work: ExpandedStudy, slots: int) -> str:
     pictures = sum(work.contents.pictures(split, work.data) for split in work.splits)
     taken = space(steps, pictures, slots, cache())
     return (f"disk: at most {_bytes(taken.bytes)} in {taken.files:,} files when all is done, and "

@@ -18,7 +18,7 @@ from fer.atomic_io import read_json
 from fer.cluster.arrays import JobArray
 from fer.config.run import PASSES, RunConfig, trained_epochs
 from fer.study.expand import Run
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.plan import Step
 from fer.study.run_folder import RunFolder, Store
 from fer.transfer.model_inspection import anatomies
@@ -49,7 +49,7 @@ class Measured:
 class History:
     """What earlier runs in a store took on as many ranks."""
 
-    def __init__(self, store: Store, contents: Contents, ranks: int = 1) -> None:
+    def __init__(self, store: Store, contents: InputDigests, ranks: int = 1) -> None:
         self.store, self.contents, self.ranks = store, contents, ranks
         self._by_backbone: dict[str, list[Measured]] = {}
 

@@ -89,7 +89,7 @@ class LocalJob:
 
 def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus: Sequence[int],
               port: int) -> submitit.Job[list[str]]:
-    """Start a job of `ranks` processes that does `tasks` (`fer.cluster.local_job.do_runs`).
+    """Start a job of `ranks` processes that does `tasks` (`fer.cluster.local_job.run_tasks`).
 
     Args:
         folder: for its pickles and logs; made private to this user.
@@ -107,7 +107,7 @@ def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus
     # its processes inherit the mask: Ctrl-C is the launcher's, which asks them to save and leave
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LAUNCHER_ONLY)
     try:
-        job = executor.submit(do_runs, tasks, port)
+        job = executor.submit(run_tasks, tasks, port)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for stale in folder.glob(f"{job.job_id}_*_result.pkl"):  # of a job that had this process id
@@ -134,7 +134,7 @@ def make_private(folder: Path) -> None:
                       f"{stat.filemode(found.st_mode)}: move it away")
 
 
-def do_runs(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
+def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     """Work on run folders one after another; returns an outcome each (see `fer.train.worker.work`).
 
     Asked to end (SIGTERM), it saves and leaves.

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from fer.cluster.arrays import most_alike
 from fer.cluster.local_job import LocalJob, start_job
-from fer.cluster.poll_interval import Outlook
-from fer.cluster.signals import Noted, noted_signals
-from fer.config.compatibility import kind_of
+from fer.cluster.poll_interval import PollInterval
+from fer.cluster.signals import ReceivedSignals, deferred_signals
+from fer.config.compatibility import probe_kind
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.errors import CallerError
@@ -103,7 +103,7 @@ class LocalQueue:
         self.waiting_for = Counter(parent for run in runs for parent in run.parents)
         self.running: list[LocalJob] = []
         self.attempts: Counter[str] = Counter()
-        self.outlook = Outlook(store, runs, splits)
+        self.outlook = PollInterval(store, runs, splits)
 
     def work(self) -> list[Step]:
         """Run until nothing more can be done and return the last plan.
@@ -112,7 +112,7 @@ class LocalQueue:
             Interrupted: a signal asked for the end; all jobs have left.
         """
         steps: list[Step] = []
-        with noted_signals() as noted:
+        with deferred_signals() as noted:
             try:
                 while not noted:
                     ended = self._take_ended()
@@ -161,7 +161,7 @@ class LocalQueue:
                   "evaluate": {split: self.splits[split] for split in step.evaluate}}
                  for step in steps]
         for step in steps:
-            self.store.folder(step.run).notice(step.run, {"cluster": "local", "slot": slot})
+            self.store.folder(step.run).register(step.run, {"cluster": "local", "slot": slot})
         runs = [step.run for step in steps]
         before = {run.id: self.store.folder(run).status() for run in runs}
         ranks = self.slots.ranks
@@ -214,13 +214,13 @@ class LocalQueue:
         except LeaseTaken:
             return False
         except (CallerError, OSError):  # that is what its jobs died of: nobody can have the lease
-            folder.say(failed)
+            folder.write_status(failed)
             return True
-        folder.say(failed)
+        folder.write_status(failed)
         folder.lease.release()
         return True
 
-    def _leave(self, noted: Noted) -> None:
+    def _leave(self, noted: ReceivedSignals) -> None:
         """Have the jobs save and leave; kill those that do not, or when told a second time."""
         if self.running:
             with suppress(OSError):  # a terminal that hung up
@@ -245,9 +245,9 @@ class LocalQueue:
 def _first_of(steps: Sequence[Step], size: int, alike: int) -> list[Step]:
     """Return the first `size` steps, or up to `alike` that train together with the first."""
     first = steps[0]
-    kind = kind_of(first.run.config) if alike > 1 and first.action == "train" else None
+    kind = probe_kind(first.run.config) if alike > 1 and first.action == "train" else None
     same = [step for step in steps if kind is not None and step.action == "train"
-            and kind_of(step.run.config) == kind]
+            and probe_kind(step.run.config) == kind]
     return same[:alike] if len(same) > 1 else list(steps[:size])
 
 

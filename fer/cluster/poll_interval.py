@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fer.study.expand import Run
-from fer.study.plan import Action, OnDisk, Step, plan
+from fer.study.plan import Action, RunState, Step, plan
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import Store
 
@@ -18,7 +18,7 @@ LOOK_SHARE = 0.005  # of a core that looking may take while nothing changes
 QUEUE_SECONDS = 15.0  # between two questions to SLURM
 
 
-class Outlook:
+class PollInterval:
     """The plan of a study, made anew as seldom as serves.
 
     Args:
@@ -30,7 +30,7 @@ class Outlook:
     def __init__(self, store: Store, runs: Sequence[Run], splits: Mapping[str, str]) -> None:
         self.store, self.runs, self.splits = store, runs, splits
         self._queue, self._asked = Queue(store.home), time.monotonic()
-        self._finished: dict[str, tuple[str, OnDisk]] = {}  # by run id, with the folder's name
+        self._finished: dict[str, tuple[str, RunState]] = {}  # by run id, with the folder's name
         self._news: list[tuple[int, bool]] = []
         self._seen: list[tuple[Action, str]] = []
         self._pause, self._next = SHORTEST_PAUSE, 0.0

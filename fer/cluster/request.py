@@ -19,7 +19,7 @@ from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions
-from fer.study.inputs import Contents, draw_missing_faces, require_sets
+from fer.study.inputs import InputDigests, draw_missing_faces, require_sets
 from fer.study.leakage import refuse_shared_people, shared_people
 from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
@@ -70,7 +70,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Expanded:
+class ExpandedStudy:
     """A study with its runs and what they are evaluated on.
 
     Attributes:
@@ -82,10 +82,10 @@ class Expanded:
     data: Data
     runs: list[Run]
     splits: dict[str, str]
-    contents: Contents
+    contents: InputDigests
 
 
-def expanded(study: Study, console: Console) -> Expanded:
+def expand_request(study: Study, console: Console) -> ExpandedStudy:
     """Return a study with its runs, with drawn faces made where they are missing.
 
     Raises:
@@ -96,7 +96,7 @@ def expanded(study: Study, console: Console) -> Expanded:
     _draw(data, names, console)
     require_sets(names, data, data_root())
     check_room(cache(), "FER_CACHE")
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
     refuse_misfits([run.config for run in runs], cache())
@@ -105,7 +105,7 @@ def expanded(study: Study, console: Console) -> Expanded:
     found = shared_people((run.config for run in runs), splits, data, contents)
     for line in refuse_shared_people(found, data.shared_people):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return Expanded(study, data, runs, splits, contents)
+    return ExpandedStudy(study, data, runs, splits, contents)
 
 
 def _data_of(study: Study) -> Data:

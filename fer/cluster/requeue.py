@@ -26,7 +26,7 @@ Ending = Literal["nobody", "requeued", "somebody", "time limit"]
 
 
 @dataclass(frozen=True)
-class JobNow:
+class CurrentJob:
     """The job of this process, as SLURM sees it now and as this process was started."""
 
     id: str
@@ -51,7 +51,7 @@ class JobNow:
         return "time limit" if over else "somebody"
 
 
-def leave(folders: Sequence[RunFolder], job: JobNow | None) -> bool:
+def request_requeue(folders: Sequence[RunFolder], job: CurrentJob | None) -> bool:
     """Have the job started again where nobody does; says whether it will be.
 
     Called by the first rank when everything is saved.
@@ -64,12 +64,12 @@ def leave(folders: Sequence[RunFolder], job: JobNow | None) -> bool:
     if by == "requeued":
         return True
     if by == "somebody":
-        say_ended(folders, job)
+        mark_ended(folders, job)
         return False
     return requeue(folders, job)
 
 
-def say_ended(folders: Sequence[RunFolder], job: JobNow) -> None:
+def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:
     """Note that somebody ended the job, for when SLURM has forgotten how.
 
     From inside, `scancel` and a preemption after which the job does not come back look alike.
@@ -77,11 +77,11 @@ def say_ended(folders: Sequence[RunFolder], job: JobNow) -> None:
     without being asked.
     """
     for folder in unfinished(folders):
-        folder.say(replace(folder.status(), state="preempted", ended=True, error=(
+        folder.write_status(replace(folder.status(), state="preempted", ended=True, error=(
             f"job {job.id} was ended from outside; --retry goes on from the last checkpoint")))
 
 
-def requeue(folders: Sequence[RunFolder], job: JobNow) -> bool:
+def requeue(folders: Sequence[RunFolder], job: CurrentJob) -> bool:
     """Put the job back into the queue, unless it was restarted too often; says whether it is."""
     limit = _max_restarts()
     if refuse_restart(folders, job.restarts + 1, first=True):
@@ -106,7 +106,7 @@ def _max_restarts() -> int:
     return int(os.environ.get("FER_MAX_RESTARTS", MAX_RESTARTS))
 
 
-def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
+def requeue_or_fail(folders: Sequence[RunFolder], code: int, log: Path) -> int:
     """Judge a job whose tasks did not end well; called by the batch script, returns `code`.
 
     A run that said why it failed is left alone; one that said nothing is to go on.
@@ -115,20 +115,20 @@ def go_on_or_give_up(folders: Sequence[RunFolder], code: int, log: Path) -> int:
         if kept := kept_failure(folder):
             publish_failure(folder, *kept)
     left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
-    job = job_now() if left else None
+    job = current_job() if left else None
     if job is not None and job.ended_by in ("nobody", "time limit"):
         print(f"tasks ended with {code}, without a word on: "
               f"{', '.join(folder.name for folder in left)}", flush=True)
         said = tail(log)
         gone = next((line for line in said.splitlines() if line.endswith(CODE_GONE)), "")
         for folder in left:
-            folder.say(replace(folder.status(), state="lost", traceback="" if gone else said,
-                               error=gone or f"its processes ended with code {code} without a word"
-                               ))
+            error = gone or f"its processes ended with code {code} without a word"
+            folder.write_status(replace(folder.status(), state="lost", error=error,
+                                        traceback="" if gone else said))
         if not gone:  # the launcher submits it again, with a new copy of the code
             requeue(left, job)
     elif job is not None and job.ended_by == "somebody":
-        say_ended(left, job)
+        mark_ended(left, job)
     return code
 
 
@@ -143,7 +143,8 @@ def _elsewhere(folder: RunFolder) -> bool:
 
 def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
     """Return the runs that are neither done nor given up, nor stopped in this job by a search."""
-    return [folder for folder in folders if not folder.gave_up and not _has_ended(folder.status())]
+    return [folder for folder in folders
+            if not folder.needs_retry and not _has_ended(folder.status())]
 
 
 def _has_ended(status: Status) -> bool:
@@ -151,7 +152,7 @@ def _has_ended(status: Status) -> bool:
     return status.state == "done" or (status.state == "stopped" and here)
 
 
-def job_now() -> JobNow | None:
+def current_job() -> CurrentJob | None:
     """Ask SLURM for the job of this process; None where it does not answer for a minute."""
     # not SLURM_JOB_ID: for the last task of an array that is the id of the whole array
     number = os.environ["FER_JOB"]
@@ -166,11 +167,11 @@ def job_now() -> JobNow | None:
         time.sleep(2)
 
 
-def parse_job(text: str, job_id: str, my_restart: int) -> JobNow:
+def parse_job(text: str, job_id: str, my_restart: int) -> CurrentJob:
     """Return the job of `scontrol show job --oneliner`."""
     fields = dict(re.findall(r"(\w+)=(\S*)", text))
-    return JobNow(job_id, fields["JobState"], int(fields.get("Restarts", 0)), my_restart,
-                  _minutes(fields.get("RunTime", "")), _minutes(fields.get("TimeLimit", "")))
+    return CurrentJob(job_id, fields["JobState"], int(fields.get("Restarts", 0)), my_restart,
+                      _minutes(fields.get("RunTime", "")), _minutes(fields.get("TimeLimit", "")))
 
 
 def _minutes(text: str) -> float:

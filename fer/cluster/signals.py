@@ -15,7 +15,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class Noted:
+class ReceivedSignals:
     """The signals that came, in their order."""
 
     numbers: list[int] = field(default_factory=list)
@@ -29,12 +29,12 @@ class Noted:
 
 
 @contextmanager
-def noted_signals() -> Iterator[Noted]:
+def deferred_signals() -> Iterator[ReceivedSignals]:
     """Note Ctrl-C, SIGTERM and a hang-up while the block runs, instead of ending at any line.
 
     One that is ignored, as by `nohup`, stays so. Without effect outside the main thread.
     """
-    noted = Noted()
+    noted = ReceivedSignals()
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return

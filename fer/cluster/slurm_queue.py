@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History
-from fer.cluster.request import Expanded
+from fer.cluster.request import ExpandedStudy
 from fer.cluster.submit import (
     SCRIPTS,
     Submitter,
@@ -40,7 +40,7 @@ MAX_ATTEMPTS = 3  # how often a run whose job ended without a word is submitted 
 
 
 @dataclass
-class OnSlurm:
+class SlurmQueue:
     """Carries out the plan of a study on a cluster.
 
     Args:
@@ -48,7 +48,7 @@ class OnSlurm:
     """
 
     store: Store
-    work: Expanded
+    work: ExpandedStudy
     place: str
     profile: Profile
     console: Console
@@ -141,8 +141,8 @@ class OnSlurm:
                 folder.lease.take()
             except LeaseTaken:  # somebody works on it after all, and says how it goes
                 continue
-            if not folder.gave_up and folder.status().state != "done":
-                folder.say(replace(folder.status(), state="failed", error=(
+            if not folder.needs_retry and folder.status().state != "done":
+                folder.write_status(replace(folder.status(), state="failed", error=(
                     f"its job ended without a word, {MAX_ATTEMPTS} times; the logs are below "
                     f"{self.store.study(self.work.study.study) / 'slurm'}")))
             folder.lease.release()

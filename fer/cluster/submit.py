@@ -97,7 +97,7 @@ class Submitter:
         where = str(submission.folder.relative_to(self.store.home))
         for index, steps in array.jobs.items():
             for step in steps:
-                self.store.folder(step.run).notice(
+                self.store.folder(step.run).register(
                     step.run, {"cluster": self.place, "submission": where, "index": index})
         submission.set_job(sbatch(submission, self.place, self.lock))
         return submission.job

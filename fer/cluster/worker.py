@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from fer.cluster.dist_env import slurm_ranks
-from fer.cluster.requeue import go_on_or_give_up, job_now, leave, refuse_restart
+from fer.cluster.requeue import current_job, refuse_restart, request_requeue, requeue_or_fail
 from fer.config.paths import home
 from fer.study.run_folder import RunFolder
 from fer.study.slurm_jobs import restart_of_process
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     work = submission.work_of(int(index))
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
     if arguments[1:2] == ["--ended"]:
-        return go_on_or_give_up(folders, int(arguments[2]), submission.log(int(index), array))
+        return requeue_or_fail(folders, int(arguments[2]), submission.log(int(index), array))
     if refuse_restart(folders, restart, first=os.environ["SLURM_PROCID"] == "0"):
         return 1
     return _train(folders, work)
@@ -80,8 +80,8 @@ def _train(folders: list[RunFolder], work: Work) -> int:
         return 0  # the first rank knows what is on the disk; a network disk may lag behind here
     if "preempted" in outcomes:
         # a job that does not come back must not look well ended to those that depend on it
-        return 0 if leave(folders, job_now()) else 1
-    return 0 if all(folder.trained and not folder.gave_up for folder in folders) else 1
+        return 0 if request_requeue(folders, current_job()) else 1
+    return 0 if all(folder.trained and not folder.needs_retry for folder in folders) else 1
 
 
 def _greeting() -> str:

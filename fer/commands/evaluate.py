@@ -21,16 +21,22 @@ from fer.errors import CallerError, choices
 from fer.evaluate.predictions import DamagedFile, predictions_path, read_predictions
 from fer.models.weights import describe_weights, load_model
 from fer.study.disk_space import check_room
-from fer.study.inputs import Contents, build_pack
+from fer.study.inputs import InputDigests, build_pack
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import read_study
 from fer.train.distributed import Session, leave_group, open_session
 from fer.train.error_analysis import Answers, print_answers, save_answers
-from fer.train.evaluate_run import PLAIN, Variant, answers_of, model_at, publish
+from fer.train.evaluate_run import (
+    PLAIN,
+    Variant,
+    load_checkpoint_model,
+    predict_model,
+    write_evaluation,
+)
 from fer.train.rank_failure import rank_and_world
 from fer.train.setup import source
-from fer.train.worker import Task, execute
+from fer.train.worker import Task, run_task
 
 console = Console()
 MOST_NAMED = 20
@@ -75,7 +81,7 @@ class Subject:
 def measure_models(asked: Request) -> None:
     """Evaluate models on splits and print metrics, confusion matrices and common mistakes."""
     subjects = find_subjects(Store(home()), asked)
-    contents = Contents(data_root(), cache())
+    contents = InputDigests(data_root(), cache())
     check_room(cache(), "FER_CACHE")
     for split in asked.splits:
         found = [_measure(subject, split, asked, contents) for subject in subjects]
@@ -151,7 +157,7 @@ def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
 
 
 def _measure(subject: Subject, split: str, asked: Request,
-             contents: Contents) -> tuple[Path, str]:
+             contents: InputDigests) -> tuple[Path, str]:
     """Bring predictions and metrics of one model on one split to disk.
 
     Returns:
@@ -168,13 +174,13 @@ def _measure(subject: Subject, split: str, asked: Request,
     done = RunFolder(subject.folder).evaluated(name, digest)
     with open_session(subject.config.compute) as session:
         stale = not done or (session.first and not _readable(path))
-        if not session.agree(stale)[0]:
+        if not session.any_rank(stale)[0]:
             return path, _notes(subject, split, digest, pack)
         if subject.run is not None:
             _take(subject.run, session)
         try:
             if subject.run is not None and asked.variant == PLAIN:
-                execute(Task(subject.folder, {split: digest}, data), session)
+                run_task(Task(subject.folder, {split: digest}, data), session)
             else:
                 _answer(subject, split, name, digest, asked.variant, session)
         finally:
@@ -210,16 +216,16 @@ def _answer(subject: Subject, split: str, name: str, digest: str, variant: Varia
     """Write what a weights file, another checkpoint or fixed views say of a split."""
     config = subject.config
     if subject.run is not None:
-        model = model_at(subject.run, session, variant.checkpoint)
+        model = load_checkpoint_model(subject.run, session, variant.checkpoint)
     else:
         assert subject.weights is not None
         model = load_model(subject.weights).to(session.device)
     test = source(config, config.data, {split: digest}, session)
-    found = answers_of(session, model, test, config.train.batch_size, variant.turned)
+    found = predict_model(session, model, test, config.train.batch_size, variant.turned)
     if session.first:
         if subject.run is not None:
             subject.run.lease.check()
-        publish(subject.folder, name, digest, found)
+        write_evaluation(subject.folder, name, digest, found)
     session.wait()
 
 
@@ -231,11 +237,11 @@ def _take(run: RunFolder, session: Session) -> None:
             run.lease.take()
         except LeaseTaken as taken:
             refusal = str(taken)
-    if session.agree(bool(refusal))[0]:
+    if session.any_rank(bool(refusal))[0]:
         raise CallerError(refusal or "the first rank could not take the run")
 
 
-def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: Contents) -> None:
+def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: InputDigests) -> None:
     """Refuse to deal people out for a run whose training pictures are not there as they were.
 
     Its `eval` would have people whom it was trained on.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from fer.cluster.cancel import (
     CONFIRM_ABOVE,
-    ask_to_stop,
-    choose,
     cluster_of,
     reopen,
+    request_stop,
     retried,
+    select_rows,
 )
 from fer.cluster.profile import LOCAL, use_places_of
 from fer.config.load import load_search
@@ -87,15 +87,15 @@ class StudyStatus:
 
     def cancel(self, pattern: str, sure: bool) -> None:
         """Ask runs to stop, by state or name pattern."""
-        chosen = choose(self.rows, pattern, self.study.study.study)
+        chosen = select_rows(self.rows, pattern, self.study.study.study)
         _confirm("cancel", chosen, sure)
-        names, others = ask_to_stop(self.store, chosen, self.study.study.study)
+        names, others = request_stop(self.store, chosen, self.study.study.study)
         print("\n".join([*names, *others,
                          f"asked {len(names)} runs to stop; --retry takes them up again"]))
 
     def retry(self, pattern: str, sure: bool) -> int:
         """Try runs again, on the cluster they were sent to; returns the exit code."""
-        chosen = choose(self.rows, pattern, self.study.study.study)
+        chosen = select_rows(self.rows, pattern, self.study.study.study)
         _confirm("retry", chosen, sure)
         place = cluster_of(self.study, self.store)
         names, ending = reopen(self.store, retried(self.store, chosen))

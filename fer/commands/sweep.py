@@ -11,8 +11,8 @@ from rich.console import Console
 from fer.cluster.cancel import reopen
 from fer.cluster.dry_run import counts, print_plan
 from fer.cluster.local_queue import LocalQueue, slots_of_machine
-from fer.cluster.request import Expanded, Request, expanded
-from fer.cluster.slurm_queue import OnSlurm
+from fer.cluster.request import ExpandedStudy, Request, expand_request
+from fer.cluster.slurm_queue import SlurmQueue
 from fer.commands.board import beside
 from fer.config.paths import home
 from fer.locks import check_locks, user_called
@@ -34,7 +34,8 @@ console = Console()
 def dry_run(request: Request) -> None:
     """Print each run and what would be done with it, and change nothing but drawn faces."""
     profile = request.profile()
-    print_plan(expanded(request.study(), console), Store(home()), request.place, profile, console)
+    print_plan(expand_request(request.study(), console), Store(home()), request.place, profile,
+               console)
 
 
 def sweep(request: Request) -> int:
@@ -42,7 +43,7 @@ def sweep(request: Request) -> int:
     profile = request.profile()
     if profile is None and not request.follow:
         return _detach(request)
-    work = expanded(request.study(), console)
+    work = expand_request(request.study(), console)
     store = Store(home())
     check_room(store.home, "FER_HOME", LEAST_FREE)
     check_locks(store.home, "FER_HOME")
@@ -64,7 +65,7 @@ def sweep(request: Request) -> int:
         with beside(folder, request.tensorboard):
             steps = _run_here(work, store, folder, request.slots)
     else:
-        cluster = OnSlurm(store, work, request.place, profile, console)
+        cluster = SlurmQueue(store, work, request.place, profile, console)
         cluster.submit()
         if not request.follow:
             console.print(f"see it: python launch/status.py {work.study.study}", soft_wrap=True)
@@ -99,12 +100,12 @@ def _detach(request: Request) -> int:
 def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
     """Let failed and cancelled runs be tried again."""
     found = look(store, runs, {})
-    _, ending = reopen(store, [folder for run in runs if (folder := store.folder(run)).gave_up
+    _, ending = reopen(store, [folder for run in runs if (folder := store.folder(run)).needs_retry
                                or found[run.id].failed])
     print("".join(f"{line}\n" for line in ending), end="")
 
 
-def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:
+def _build_packs(work: ExpandedStudy, steps: Sequence[Step]) -> None:
     """Build missing packs before the jobs start, and count the pictures that are left out."""
     pending = [s.run.config for s in steps if s.action != "done"]
     for split, data, size, digest in packs_of(pending, work.splits, work.data, work.contents):
@@ -114,7 +115,7 @@ def _build_packs(work: Expanded, steps: Sequence[Step]) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
 
-def _run_here(work: Expanded, store: Store, folder: Path, slots: int) -> list[Step]:
+def _run_here(work: ExpandedStudy, store: Store, folder: Path, slots: int) -> list[Step]:
     computes = [run.config.compute for run in work.runs]
     device = "cpu" if all(compute.device == "cpu" for compute in computes) else "auto"
     resources = work.study.resources

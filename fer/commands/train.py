@@ -21,12 +21,12 @@ from fer.errors import CallerError
 from fer.locks import check_locks
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run, identify
-from fer.study.inputs import Contents, draw_missing_faces
+from fer.study.inputs import InputDigests, draw_missing_faces
 from fer.study.leakage import refuse_shared_people, shared_people
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Status, Store
 from fer.train.distributed import Session, leave_group, open_session
-from fer.train.worker import Listen, Task, Terms, execute
+from fer.train.worker import OnStatus, Task, Terms, run_task
 from fer.transfer.model_inspection import refuse_misfits
 
 DEBUG_BATCHES = 3
@@ -58,7 +58,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
                 shutil.rmtree(store.runs, ignore_errors=True)
             draw_missing_faces(config.data, data_root(), config.needed_sets)
         session.wait()
-        contents = Contents(data_root(), cache())
+        contents = InputDigests(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)
         refuse_misfits([run.config for run in runs], cache())  # with their weights files, now
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
@@ -86,7 +86,7 @@ def _train_one(
 ) -> None:
     folder = store.folder(run)
     if session.first:
-        folder.notice(run, {"cluster": "this process", "pid": os.getpid()})
+        folder.register(run, {"cluster": "this process", "pid": os.getpid()})
         try:
             folder.lease.take()
         except LeaseTaken as taken:
@@ -94,7 +94,7 @@ def _train_one(
     session.wait()
     try:
         with _bar(folder, session.first) as listen:
-            execute(Task(folder.path, splits), session, Terms(
+            run_task(Task(folder.path, splits), session, Terms(
                 listen=listen if session.first else None,
                 limit_batches=DEBUG_BATCHES if debug else None))
     finally:
@@ -103,7 +103,7 @@ def _train_one(
 
 
 @contextlib.contextmanager
-def _bar(folder: RunFolder, show: bool) -> Iterator[Listen]:
+def _bar(folder: RunFolder, show: bool) -> Iterator[OnStatus]:
     """Yield what shows a status as a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())

@@ -6,7 +6,7 @@ from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
 from fer.cluster.slurm_queue import refuse_impossible
 from fer.cluster.submit import check_partitions
 from fer.config.paths import home
-from fer.search.options import Asked
+from fer.search.options import TuneOptions
 from fer.search.run_search import (
     checked_configs,
     console,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     pass
 
 
-def tune(asked: Asked, cluster: str = "") -> int:
+def tune(asked: TuneOptions, cluster: str = "") -> int:
     """Search here, or have a cluster do it; returns the exit code.
 
     Args:

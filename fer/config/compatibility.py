@@ -11,7 +11,7 @@ from fer.config.run_id import scientific
 from fer.errors import CallerError
 
 
-def refuse_strangers(config: RunConfig, members: Sequence[RunConfig], place: str) -> None:
+def require_shared_start(config: RunConfig, members: Sequence[RunConfig], place: str) -> None:
     """Raise a CallerError where runs cannot be combined as the recipe of `config` says."""
     combine = config.recipe.combine
     assert combine is not None
@@ -63,7 +63,7 @@ def _whole(config: RunConfig | None) -> object:
     return [scientific(config), config.train_on, parents]
 
 
-def kind_of(config: RunConfig) -> str | None:
+def probe_kind(config: RunConfig) -> str | None:
     """Return what runs that can train together have in common; None for one that trains alone.
 
     They differ in learning rate, weight decay and, where they start from one body, in the seed.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from fer.config.base import Frozen
-from fer.config.compatibility import refuse_other_pictures, refuse_strangers
+from fer.config.compatibility import refuse_other_pictures, require_shared_start
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
@@ -133,7 +133,7 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if "teacher" in parents:
         refuse_other_pictures(config, parents["teacher"], place)
     if config.recipe.combine is not None:
-        refuse_strangers(config, list(parents.values()), place)
+        require_shared_start(config, list(parents.values()), place)
     return config.model_copy(update={"parents": parents}) if parents else config
 
 

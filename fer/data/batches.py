@@ -19,7 +19,7 @@ from fer.data.augment.mixing import Mixture, as_unit, label_shares, mixed, mixtu
 from fer.data.augment.presets import PRESETS, Preset
 from fer.data.augment.random_numbers import Samples
 from fer.data.pixels import Indices, Source
-from fer.data.sampler import Items, Order, batch_bounds, batch_count, share
+from fer.data.sampler import EpochSampler, Items, batch_bounds, batch_count, share
 
 if TYPE_CHECKING:
     from fer.data.masks.atlas import MaskAugmentation
@@ -85,7 +85,7 @@ class TrainBatches:
         self.weights = weights
         self.preset = PRESETS[augment] if isinstance(augment, str) else augment
         self.batch_size, self.rank, self.world = batch_size, rank, world
-        self.order = Order(source.n, self.preset.passes, seed)
+        self.order = EpochSampler(source.n, self.preset.passes, seed)
         self.steps_per_epoch = batch_count(self.order.items, batch_size)
 
     def batch(self, epoch: int, step: int) -> Batch:
@@ -196,14 +196,14 @@ class EvalBatches:
         return (self.batch(step) for step in range(len(self)))
 
 
-def _items(order: Order, epoch: int, start: int, stop: int) -> Items:
+def _items(order: EpochSampler, epoch: int, start: int, stop: int) -> Items:
     blocks = [_block(order, epoch, number) for number in range(start // BLOCK, -(-stop // BLOCK))]
     offset = start // BLOCK * BLOCK
     return np.concatenate(blocks)[start - offset : stop - offset]
 
 
 @lru_cache(maxsize=8)
-def _block(order: Order, epoch: int, number: int) -> Items:
+def _block(order: EpochSampler, epoch: int, number: int) -> Items:
     start = number * BLOCK
     return order.positions(epoch, start, min(start + BLOCK, order.items))
 

@@ -13,7 +13,7 @@ from fer.config.run import Mix
 from fer.data.augment.mixing import as_unit, mixed, mixture
 from fer.data.augment.presets import PRESETS
 from fer.data.augment.random_numbers import Samples
-from fer.data.decode import examine
+from fer.data.decode import inspect_picture
 from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
 from fer.data.masks.landmarks import Points, find_faces
@@ -85,7 +85,7 @@ def _faces_of(folder: Path, said: str, count: int, cache: Path) -> list[Face]:
     faces = find_faces(said, cache) if said else None
     found = list(islice(
         ((file, pixels, faces.of(file, pixels) if faces else None) for file, path in files
-         if (pixels := examine(path)[0]) is not None), count))
+         if (pixels := inspect_picture(path)[0]) is not None), count))
     if not found:
         raise CallerError(f"{folder}: no usable pictures")
     return found

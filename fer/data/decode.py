@@ -30,7 +30,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EO
            OverflowError, struct.error, zlib.error)
 
 
-def examine(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
+def inspect_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
     """Return (pixels, None), or (None, reason) for a picture that can't be used.
 
     Pixels are uint8 RGB (H, W, 3). Grey, palette, CMYK and 16-bit pictures are converted (16 bits
@@ -46,7 +46,7 @@ def examine(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
 
 
 def decode(path: Path) -> tuple[Image.Image | None, str | None]:
-    """Return (RGB image, None) or (None, reason), as `examine` does."""
+    """Return (RGB image, None) or (None, reason), as `inspect_picture` does."""
     if path.stat().st_size == 0:
         return None, EMPTY
     try:

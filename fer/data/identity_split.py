@@ -12,7 +12,7 @@ from math import ceil
 from fer.data.layout import Picture
 
 
-def carve(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
+def split_identities(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
     """Return the identities that go to validation, a function of the pictures' names and labels.
 
     Twins count once, so that adding the masked set of a family does not move its validation.
@@ -29,7 +29,7 @@ def carve(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[
     return frozenset(chosen)
 
 
-def deal(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
+def fold_identities(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
     """Return the fold, 0…folds-1, of each identity; folds differ by one identity at most.
 
     So do the folds' shares of the people who have a class that is the rarest of theirs.

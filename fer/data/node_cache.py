@@ -10,7 +10,7 @@ from fer.data.pack import DamagedPack, Pack, only_builder
 SPARE = 1.1  # of a pack's size that has to be free
 
 
-def on_this_node(pack: Pack, scratch: Path | None) -> Pack:
+def node_copy(pack: Pack, scratch: Path | None) -> Pack:
     """Return a pack's copy below `scratch`, made where it is missing.
 
     Without a scratch folder, or where there is no room on it, the pack itself is returned: it is

@@ -26,7 +26,7 @@ from fer.data.hashing import text_word
 from fer.data.layout import Picture
 from fer.data.pack import PACK_VERSION, Pack, Progress, digest_of
 from fer.data.pack_rows import Failures, fill_rows
-from fer.data.process_map import Pool
+from fer.data.process_map import ProcessPool
 from fer.errors import CallerError
 from fer.machine import boot_id
 
@@ -190,7 +190,7 @@ def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
     if workers <= 1:
         yield from map(fill_rows, chunks)
         return
-    with Pool(workers) as pool:
+    with ProcessPool(workers) as pool:
         tasks = [pool.submit(fill_rows, chunk) for chunk in chunks]
         try:
             for task in as_completed(tasks):

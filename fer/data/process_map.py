@@ -11,7 +11,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class Pool(ProcessPoolExecutor):
+class ProcessPool(ProcessPoolExecutor):
     """Processes of their own, not forked: the caller may hold threads and CUDA."""
 
     def __init__(self, workers: int) -> None:
@@ -24,7 +24,7 @@ class Pool(ProcessPoolExecutor):
             return super().submit(fn, *args, **kwargs)
 
 
-def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
+def map_in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
                  ) -> Generator[Result, None, None]:
     """Yield the result of every job, in the order of the jobs; 1 worker is this process.
 
@@ -33,5 +33,5 @@ def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers
     if workers == 1:
         yield from map(function, jobs)
         return
-    with Pool(workers) as pool:
+    with ProcessPool(workers) as pool:
         yield from pool.map(function, jobs)

@@ -20,7 +20,7 @@ _HALF = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochSampler:
     """A keyed permutation of `n * passes` items for every epoch.
 
     A generalised Feistel network on a grid of about sqrt(n) x sqrt(n) cells, walked on where a

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fer.config.run import Data, Resplit
-from fer.data.identity_split import carve, deal
+from fer.data.identity_split import fold_identities, split_identities
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
 from fer.data.metadata import FILE
 from fer.errors import CallerError, choices
@@ -165,7 +165,8 @@ def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> f
     given = frozenset(p.identity for scanned in scans for p in scanned.get("val", ()))
     if given:
         return given
-    return carve((p for scanned in scans for p in scanned.get("train", ())), fraction, seed)
+    return split_identities((p for scanned in scans for p in scanned.get("train", ())), fraction,
+                            seed)
 
 
 @lru_cache(maxsize=32)
@@ -174,9 +175,10 @@ def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float,
     """Return who is tested on and who validates."""
     _refuse_two_names(family)
     pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
-    folds = deal(pictures, resplit.of, resplit.seed)
+    folds = fold_identities(pictures, resplit.of, resplit.seed)
     tested = frozenset(identity for identity, fold in folds.items() if fold == resplit.fold)
-    return tested, carve((p for p in pictures if p.identity not in tested), fraction, seed)
+    return tested, split_identities((p for p in pictures if p.identity not in tested), fraction,
+                                    seed)
 
 
 def _refuse_two_names(family: tuple[_Place, ...]) -> None:

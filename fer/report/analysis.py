@@ -13,7 +13,7 @@ import numpy as np
 from fer.config.study import Control, Gap, Study
 from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
 from fer.evaluate.intervals import TEST_SAMPLING, Interval, interval_of
-from fer.report.read.load import Gathered, Measured
+from fer.report.read.load import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
@@ -120,7 +120,7 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
                  for key, group in groups.items())
 
 
-def analyse(study: Study, gathered: Gathered) -> Analysis:
+def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     """Return the intervals of every configuration on every test set, and the gaps."""
     configs, problems = configurations(gathered.runs), list(gathered.problems)
     cells: dict[tuple[str, str], Cell] = {}

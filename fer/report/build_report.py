@@ -16,15 +16,15 @@ from fer.report.comparisons import compare
 from fer.report.csv_tables import write_tables
 from fer.report.ensembles import ensembles
 from fer.report.markdown import markdown
-from fer.report.overall import across
+from fer.report.overall import overall_findings
 from fer.report.page.gallery import Pictures, attentions
 from fer.report.page.write import page
-from fer.report.read.load import gather
+from fer.report.read.load import load_results
 from fer.report.read.provenance import provenance
-from fer.report.read.report_cache import Memory
+from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import Curve, ReportRun, read_curve
-from fer.report.subgroups import Facts, parts
-from fer.report.view_model import Contents, Findings, contents
+from fer.report.subgroups import Facts, subgroup_scores
+from fer.report.view_model import Findings, ViewModel, build_view_model
 
 
 def no_facts(sample_id: str) -> Mapping[str, str]:
@@ -56,7 +56,7 @@ class ReportSummary:
     """What was built: where, and what it says (for the terminal)."""
 
     folder: Path
-    said: Contents
+    said: ViewModel
 
     @property
     def page(self) -> Path:
@@ -72,12 +72,12 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
         runs: the runs of the study, in any order and any state.
         out: the report folder; made where it is missing. What was read is remembered beside it.
     """
-    memory = Memory(out.parent)
+    memory = ReportCache(out.parent)
     found = find(study, runs, memory, about)
     curves = [curve for run in found.gathered.runs
               if (curve := read_curve(run, memory)) is not None]
     memory.save()
-    said = contents(study, found, len(curves), about.pictures, out, about.drawn)
+    said = build_view_model(study, found, len(curves), about.pictures, out, about.drawn)
     write_tables(study.study, found, out, about.drawn)
     drawings = _figures(found, curves, out / "figures")
     files = ["confusion"] if found.analysis.cells else []  # the page has them as tables
@@ -86,21 +86,21 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
     return ReportSummary(out, said)
 
 
-def find(study: Study, runs: Sequence[ReportRun], memory: Memory, about: About) -> Findings:
+def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: About) -> Findings:
     """Return what the numbers of `runs` say, before it is put into words."""
-    gathered = gather(study, runs, memory)
+    gathered = load_results(study, runs, memory)
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
     analysis = analyse(study, gathered)
     pooled, notes = ensembles(gathered, analysis)
     analysis = replace(analysis, problems=(*analysis.problems, *notes))
-    over = across(analysis)
+    over = overall_findings(analysis)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
     origin = provenance(gathered.runs, memory)
     if origin.mixed:
         analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
-                    tuple(pooled), tuple(parts(analysis, about.facts, gathered.measured)),
+                    tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
                     tuple(attentions(_looked_at(gathered.runs, about))), origin)
 
 

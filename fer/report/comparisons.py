@@ -21,7 +21,7 @@ from fer.evaluate.bootstrap import SEEDS_NEEDED, difference
 from fer.evaluate.intervals import LEVEL, Interval, interval_of
 from fer.evaluate.significance import McNemar, cochran_q, mcnemar
 from fer.report.analysis import FEW_PICTURES, Analysis, Cell, Config, gap_draws
-from fer.report.pooled import Pooled, pool
+from fer.report.pooled import Pooled, pool_by_key
 
 METRIC = "uar"
 STUDY = "study"  # the axis of a report on several studies (`fer.report.multi_study`)
@@ -131,7 +131,7 @@ def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
         by_group = {among: {value: cell for value, config in configs.items()
                             if (cell := analysis.cells.get((config.config_id, split)))}
                     for among, configs in groups.items()}
-        pooled += pool(split, list(by_group.values()))
+        pooled += pool_by_key(split, list(by_group.values()))
         for among, cells in by_group.items():
             omnibus += _omnibus(split, among, cells)
         pairs += _pairs(split, by_group, analysis)

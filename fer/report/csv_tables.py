@@ -13,7 +13,7 @@ from fer.atomic_io import write_text
 from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.latex import latex
-from fer.report.read.load import Gathered
+from fer.report.read.load import LoadedResults
 from fer.report.view_model import Findings
 
 MEANS = ("uar", "accuracy", "macro_f1")
@@ -35,13 +35,13 @@ def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
     write_text(out / "tables.tex", latex(study, analysis, drawn))
 
 
-def write_results(study: str, gathered: Gathered, out: Path) -> None:
+def write_results(study: str, gathered: LoadedResults, out: Path) -> None:
     """Write results.csv and recall.csv, which need the metrics only, into `out`."""
     write_text(out / "results.csv", "".join(_results(study, gathered)))
     write_text(out / "recall.csv", "".join(_recalls(gathered)))
 
 
-def _results(study: str, gathered: Gathered) -> Iterable[str]:
+def _results(study: str, gathered: LoadedResults) -> Iterable[str]:
     """Yield one line per run x test set: tens of thousands, so each is put together at once."""
     yield ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,accuracy,macro_f1,"
            "uar,nll,ece\n")
@@ -56,7 +56,7 @@ def _results(study: str, gathered: Gathered) -> Iterable[str]:
                    f"{one['macro_f1']:.6f},{one['uar']:.6f},{one['nll']:.6f},{one['ece']:.6f}\n")
 
 
-def _recalls(gathered: Gathered) -> Iterable[str]:
+def _recalls(gathered: LoadedResults) -> Iterable[str]:
     """Yield one line per run x test set x class; n is the pictures of the class."""
     yield "run_id,test_on,class,n,recall,precision\n"
     for run in gathered.runs:

@@ -10,7 +10,7 @@ from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import Predictions
 from fer.report.analysis import Analysis, Config, gap_draws
-from fer.report.read.load import Gathered
+from fer.report.read.load import LoadedResults
 from fer.report.read.run_files import ReportRun
 
 MOST_NAMED = 6  # runs, in a note
@@ -41,7 +41,7 @@ class Ensemble:
     gap: Interval | None
 
 
-def ensembles(gathered: Gathered, analysis: Analysis) -> tuple[list[Ensemble], list[str]]:
+def ensembles(gathered: LoadedResults, analysis: Analysis) -> tuple[list[Ensemble], list[str]]:
     """Return the ensembles of a study, and what could not be made."""
     found, notes = [], []
     if left := [run.run for run in gathered.runs if _lacks_predictions(run, gathered)]:
@@ -69,18 +69,18 @@ def ensembles(gathered: Gathered, analysis: Analysis) -> tuple[list[Ensemble], l
     return found, notes
 
 
-def _was_measured(run: ReportRun, gathered: Gathered) -> bool:
+def _was_measured(run: ReportRun, gathered: LoadedResults) -> bool:
     """Whether a run has predictions on every test set that it was measured on."""
     there = [one for split in gathered.splits if (one := gathered.measured.get((run.run, split)))]
     return bool(there) and all(one.predictions is not None for one in there)
 
 
-def _lacks_predictions(run: ReportRun, gathered: Gathered) -> bool:
+def _lacks_predictions(run: ReportRun, gathered: LoadedResults) -> bool:
     there = any((run.run, split) in gathered.measured for split in gathered.splits)
     return there and not _was_measured(run, gathered)
 
 
-def _greedy(name: str, runs: Sequence[ReportRun], gathered: Gathered) -> tuple[list[str], str]:
+def _greedy(name: str, runs: Sequence[ReportRun], gathered: LoadedResults) -> tuple[list[str], str]:
     """Return the names that greedy selection takes, and what stands in its way."""
     tables = {run.run: gathered.validation[run.run] for run in runs
               if run.run in gathered.validation}
@@ -108,7 +108,7 @@ def _kind(table: Predictions) -> tuple[frozenset[str], tuple[str, ...]]:
     return frozenset(table.sample_ids), table.classes
 
 
-def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: Gathered,
+def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedResults,
               analysis: Analysis) -> Ensemble | None:
     """Return an ensemble on the test sets that all members have predictions on; None if of one."""
     drawn: dict[str, Draws] = {}
@@ -126,7 +126,7 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: Gathered
                      for split, one in drawn.items()}, plain, _gap(drawn, analysis))
 
 
-def _tables(runs: Sequence[ReportRun], split: str, gathered: Gathered) -> list[Predictions]:
+def _tables(runs: Sequence[ReportRun], split: str, gathered: LoadedResults) -> list[Predictions]:
     found = [gathered.measured.get((run.run, split)) for run in runs]
     return [one.predictions for one in found if one is not None and one.predictions is not None]
 

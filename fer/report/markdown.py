@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from fer.report.failures import Failure
 from fer.report.summary import DRAWINGS
 from fer.report.table_model import Field, Listing
-from fer.report.view_model import Contents, Gallery
+from fer.report.view_model import Gallery, ViewModel
 
 MOST_NAMED = 12  # pictures that are not here
 
 
-def markdown(said: Contents, figures: Sequence[str]) -> str:
+def markdown(said: ViewModel, figures: Sequence[str]) -> str:
     """Return the text of report.md; `figures` are names in `figures/`."""
     parts = [f"# Study {said.study}"]
     if said.drawn:
@@ -18,9 +18,9 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
     if said.partial:
         parts.append(f"**Partial report**: {said.done} of {len(said.runs)} runs are done "
                      f"({said.states}).")
-    parts += [f"**{said.answer.main}**", said.answer.sizes]
-    parts += [f"- {line}" for line in said.answer.others]
-    parts += [f"*{line}*" for line in said.answer.caveats]
+    parts += [f"**{said.summary.main}**", said.summary.sizes]
+    parts += [f"- {line}" for line in said.summary.others]
+    parts += [f"*{line}*" for line in said.summary.caveats]
     parts += [f"![{name}](figures/{name}.png)" for name in figures]
     parts += _results(said) + _comparisons(said)
     if said.wrong:
@@ -41,7 +41,7 @@ def markdown(said: Contents, figures: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _results(said: Contents) -> list[str]:
+def _results(said: ViewModel) -> list[str]:
     heads = {"results": "Results", "sets": "Test sets", "metrics": "Other metrics",
              "gaps": "The gap", "robustness": "Effective robustness",
              "parts": "By kind of picture"}
@@ -63,7 +63,7 @@ def _field(field: Field) -> str:
     return f"[{field.text}]({field.link})" if field.link else field.text
 
 
-def _comparisons(said: Contents) -> list[str]:
+def _comparisons(said: ViewModel) -> list[str]:
     parts = []
     for one in said.comparisons:
         family = one.family

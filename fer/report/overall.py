@@ -57,7 +57,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Across:
+class Overall:
     """What shows over all configurations on `split`.
 
     Attributes:
@@ -79,7 +79,7 @@ class Across:
     power: Power | None
 
 
-def across(analysis: Analysis) -> Across | None:
+def overall_findings(analysis: Analysis) -> Overall | None:
     """Return what the configurations say together; None where nothing was measured."""
     if not analysis.measured_splits():
         return None
@@ -99,8 +99,8 @@ def across(analysis: Analysis) -> Across | None:
                    "foretell the other")
         robustness = None
     common = len(ranked[0][1].seeds) if ranked else 0
-    return Across(real, common, standing, why, robustness, no_line,
-                  _agreement(analysis, cells), leaders, power)
+    return Overall(real, common, standing, why, robustness, no_line,
+                   _agreement(analysis, cells), leaders, power)
 
 
 Ranked = list[tuple[Cell, Draws]]

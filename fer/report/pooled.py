@@ -33,7 +33,7 @@ class Pooled:
     better: Interval
 
 
-def pool(split: str, groups: Sequence[Mapping[str, Cell]]) -> list[Pooled]:
+def pool_by_key(split: str, groups: Sequence[Mapping[str, Cell]]) -> list[Pooled]:
     """Return each value over the groups that have all values; nothing for a single value."""
     values = list(dict.fromkeys(value for group in groups for value in group))
     whole: list[dict[str, Draws]] = []

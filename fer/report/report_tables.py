@@ -8,9 +8,9 @@ from fer.report.analysis import AT_PRIOR, FEW_PICTURES, NET, Analysis, Config
 from fer.report.comparisons import Family, Pair
 from fer.report.ensembles import Ensemble
 from fer.report.formatting import NONE, count
-from fer.report.overall import BELOW, BEST, Across
+from fer.report.overall import BELOW, BEST, Overall
 from fer.report.read.run_files import ReportRun
-from fer.report.subgroups import Part
+from fer.report.subgroups import Subgroup
 from fer.report.table_model import (
     Column,
     Field,
@@ -24,7 +24,7 @@ from fer.report.table_model import (
 )
 
 
-def results(analysis: Analysis, over: Across | None, pooled: Sequence[Ensemble]) -> Listing:
+def results(analysis: Analysis, over: Overall | None, pooled: Sequence[Ensemble]) -> Listing:
     """Return every configuration, and ensembles beside them, on every test set."""
     splits = analysis.measured_splits()
     standing = over.standing if over else {}
@@ -181,7 +181,7 @@ def omnibus(family: Family) -> Listing:
         Column("n", number=True)], rows)
 
 
-def robustness(analysis: Analysis, over: Across) -> Listing:
+def robustness(analysis: Analysis, over: Overall) -> Listing:
     """Return how far above the line each configuration is, best first."""
     assert over.robustness is not None
     above = over.robustness.above
@@ -197,7 +197,7 @@ def robustness(analysis: Analysis, over: Across) -> Listing:
                                        Column("seeds", number=True)], rows, [over.robustness.fit])
 
 
-def parts(found: Sequence[Part]) -> Listing:
+def parts(found: Sequence[Subgroup]) -> Listing:
     """Return every configuration on the parts of test sets."""
     rows = [[text(one.split), text(one.fact), text(one.value), text(one.config.label),
              scored(one.metrics["uar"]), apart(one.gap), scored(one.metrics["accuracy"]),

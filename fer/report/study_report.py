@@ -18,7 +18,7 @@ from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Facts
 from fer.report.terminal import print_summary
 from fer.study.grad_cam_runs import best_runs
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.leakage import refuse_shared_people, shared_people
 from fer.study.run_folder import Store
 from fer.study.status import rows_of
@@ -65,7 +65,7 @@ def known_people(study: StudyFolder, store: Store) -> list[str]:
     configs = [folder.config for _, folder in study.runs(store)
                if (folder.path / "config.yaml").is_file()] if accepted else []
     try:
-        found = shared_people(configs, accepted, study.data, Contents(data_root(), cache()))
+        found = shared_people(configs, accepted, study.data, InputDigests(data_root(), cache()))
     except CallerError:  # the data are gone; how many they were was said when it was planned
         return [f"{split}: may show people who were trained on (data.shared_people)"
                 for split in accepted]

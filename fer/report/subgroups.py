@@ -26,7 +26,7 @@ MOST_PARTS = 24  # of one fact; more is a name, not a kind
 
 
 @dataclass(frozen=True)
-class Part:
+class Subgroup:
     """One configuration on one part of a test set.
 
     Attributes:
@@ -63,8 +63,8 @@ class Part:
         return dict(sorted(found.items()))
 
 
-def parts(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], Measured]
-          ) -> list[Part]:
+def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], Measured]
+          ) -> list[Subgroup]:
     """Return every configuration on every part of every test set that has parts.
 
     Args:
@@ -102,15 +102,16 @@ def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measu
 
 
 def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray],
-          analysis: Analysis) -> Part:
+          analysis: Analysis) -> Subgroup:
     draws, counts = draw(part), part.counts.sum(axis=1).astype(np.int64)
-    return Part(cell.config, cell.split, fact, value, part.n, len(part.people),
-                {name: interval_of(draws, name) for name in draws.observed},
-                {seed: {**{name: _known(values[row]) for name, values in draws.observed.items()},
-                        **_precision(counts[row], part.classes),
-                        **soft_scores(part.labels, logits[seed])}
-                 for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0),
-                _gap(cell, draws, analysis))
+    return Subgroup(cell.config, cell.split, fact, value, part.n, len(part.people),
+                    {name: interval_of(draws, name) for name in draws.observed},
+                    {seed: {**{name: _known(values[row]) for name,
+                               values in draws.observed.items()},
+                            **_precision(counts[row], part.classes),
+                            **soft_scores(part.labels, logits[seed])}
+                     for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0),
+                    _gap(cell, draws, analysis))
 
 
 def _gap(cell: Cell, part: Draws, analysis: Analysis) -> Interval | None:

@@ -13,7 +13,7 @@ from fer.evaluate.intervals import Interval, interval_of
 from fer.report.analysis import NET, Analysis, Config, gap_draws, over_configs
 from fer.report.comparisons import Family
 from fer.report.formatting import caveat, count, score, sizes
-from fer.report.overall import BELOW, TIED, Across
+from fer.report.overall import BELOW, TIED, Overall
 
 CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
             "control split of unmasked pictures of the same people, so the gap is not the effect "
@@ -30,7 +30,7 @@ DRAWINGS = ("These are drawings made by code, not people: no number on this page
 
 
 @dataclass(frozen=True)
-class Answer:
+class Summary:
     """What the study says.
 
     Attributes:
@@ -46,17 +46,17 @@ class Answer:
     caveats: tuple[str, ...]
 
 
-def answer(analysis: Analysis, families: Sequence[Family],
-           over: Across | None = None) -> Answer:
+def summarise(analysis: Analysis, families: Sequence[Family],
+              over: Overall | None = None) -> Summary:
     """Return what the numbers of `analysis` say."""
     if not analysis.cells:
-        return Answer("No run has a result yet, so there is nothing to say.", "", (), ())
+        return Summary("No run has a result yet, so there is nothing to say.", "", (), ())
     groups, alike = comparable(analysis)
     spoken = [(name, *found) for name in _first_synthetic(analysis, list(groups))
               if (found := _sentence(analysis, name, groups[name])) is not None]
     if not spoken:
-        return Answer("No training set has finished runs with predictions on every test set yet, "
-                      "so there is no answer yet.", "", (_compared(families),), ())
+        return Summary("No training set has finished runs with predictions on every test set yet, "
+                       "so there is no answer yet.", "", (_compared(families),), ())
     (_, main, intervals), *rest = spoken
     kinds = [one.kind for _, _, found in spoken for one in found]
     caveats = (caveat(kinds), *([UNLIKE] if alike is None else []),
@@ -67,7 +67,7 @@ def answer(analysis: Analysis, families: Sequence[Family],
         more += f", {'the one' if number == 1 else 'those'} that all training sets have"
     others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families),
               _standing(analysis, over), _power(analysis, over))
-    return Answer(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+    return Summary(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
 
 
 def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
@@ -190,7 +190,7 @@ def _compared(families: Sequence[Family]) -> str:
             + more)
 
 
-def _standing(analysis: Analysis, over: Across | None) -> str:
+def _standing(analysis: Analysis, over: Overall | None) -> str:
     """Return how many configurations are as good as the best, as far as can be told."""
     words = list(over.standing.values()) if over else []
     if over is None or not words:
@@ -204,7 +204,7 @@ def _standing(analysis: Analysis, over: Across | None) -> str:
             + (f", {below} {'is' if below == 1 else 'are'} below.{more}" if below else "."))
 
 
-def _power(analysis: Analysis, over: Across | None) -> str:
+def _power(analysis: Analysis, over: Overall | None) -> str:
     """Return what telling the two best configurations apart would take."""
     if over is None or over.power is None or over.leaders is None:
         return ""

@@ -9,7 +9,7 @@ from rich.text import Text
 from fer.report.build_report import ReportSummary
 from fer.report.formatting import count
 from fer.report.summary import DRAWINGS
-from fer.report.view_model import Contents
+from fer.report.view_model import ViewModel
 
 MOST_ROWS = 40  # configurations
 WIDE = 110  # columns from which value and interval fit on one line
@@ -21,13 +21,13 @@ def print_summary(summary: ReportSummary, console: Console | None = None) -> Non
     console.print()
     if said.rows:
         console.print(_table(said, console.width >= WIDE))
-    text = Text(said.answer.main, style="bold")
-    if said.answer.sizes:
-        text.append(f"\n{said.answer.sizes}", style="not bold dim")
-    for line in said.answer.others:
+    text = Text(said.summary.main, style="bold")
+    if said.summary.sizes:
+        text.append(f"\n{said.summary.sizes}", style="not bold dim")
+    for line in said.summary.others:
         text.append(f"\n{line}", style="not bold")
     console.print(Panel(text, box=box.ROUNDED, border_style="cyan"))
-    for line in said.answer.caveats:
+    for line in said.summary.caveats:
         console.print(Text(line, style="dim"))
     if said.drawn:
         console.print(Text(DRAWINGS, style="bold yellow"))
@@ -40,7 +40,7 @@ def print_summary(summary: ReportSummary, console: Console | None = None) -> Non
     console.print(Text(f"report: {summary.page}"), soft_wrap=True)
 
 
-def _table(said: Contents, wide: bool) -> Table:
+def _table(said: ViewModel, wide: bool) -> Table:
     """Return configurations x test sets; intervals below the values where it is narrow."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0),
                   title=f"study {said.study}: UAR with 95 % intervals", title_justify="left",

@@ -17,13 +17,13 @@ from fer.report.ensembles import Ensemble
 from fer.report.failures import Failure, failures
 from fer.report.formatting import count, points, score
 from fer.report.methods import methods
-from fer.report.overall import Across
+from fer.report.overall import Overall
 from fer.report.page.gallery import Attention, Pictures, Shown, disputed, embed, wrong_for_all
-from fer.report.read.load import Gathered
+from fer.report.read.load import LoadedResults
 from fer.report.read.provenance import Provenance
 from fer.report.read.run_files import ReportRun
-from fer.report.subgroups import Part
-from fer.report.summary import Answer, answer
+from fer.report.subgroups import Subgroup
+from fer.report.summary import Summary, summarise
 from fer.report.table_model import Column, Listing, capped, listing, number, text
 
 NAMES, HOLM = 3, 4  # columns of names in the results; the one of Holm's p among comparisons
@@ -34,12 +34,12 @@ MATRICES_SHOWN = 24  # configurations on the page; all are in confusion.csv
 class Findings:
     """What was found in a study's numbers, before it is put into words."""
 
-    gathered: Gathered
+    gathered: LoadedResults
     analysis: Analysis
     families: tuple[Family, ...]
-    across: Across | None
+    across: Overall | None
     ensembles: tuple[Ensemble, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Subgroup, ...]
     attention: tuple[Attention, ...]
     provenance: Provenance
 
@@ -108,7 +108,7 @@ class Comparisons:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ViewModel:
     """What a report says."""
 
     study: str
@@ -116,14 +116,14 @@ class Contents:
     done: int
     runs: tuple[tuple[ReportRun, str], ...]
     states: str
-    answer: Answer
+    summary: Summary
     sets: tuple[TestSet, ...]
     judged_on: str
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     listings: dict[str, Listing]
     comparisons: tuple[Comparisons, ...]
-    across: Across | None
+    across: Overall | None
     wrong: Gallery | None
     disputed: Gallery | None
     attention: tuple[Attention, ...]
@@ -145,18 +145,18 @@ class Contents:
         return self.done < len(self.runs)
 
 
-def contents(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
-             drawn: bool) -> Contents:
+def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
+                     drawn: bool) -> ViewModel:
     """Return what the report in folder `out` says; `curves` is how many runs have one."""
     gathered, analysis = found.gathered, found.analysis
     runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
                  for run in gathered.runs)
     states = Counter(run.state for run in gathered.runs)
     sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
-    return Contents(
+    return ViewModel(
         study=study.study, drawn=drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
-        answer=answer(analysis, found.families, found.across), sets=sets,
+        summary=summarise(analysis, found.families, found.across), sets=sets,
         judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         comparisons=tuple(Comparisons(
@@ -196,7 +196,7 @@ def _listings(found: Findings, sets: Sequence[TestSet],
     return {name: table for name, table in tables.items() if table.rows}
 
 
-def _test_sets(gathered: Gathered, analysis: Analysis) -> tuple[TestSet, ...]:
+def _test_sets(gathered: LoadedResults, analysis: Analysis) -> tuple[TestSet, ...]:
     found = []
     for split in analysis.measured_splits():
         one = gathered.on(split)[0]
@@ -243,7 +243,7 @@ def _matrix(analysis: Analysis, cell: Cell) -> Matrix:
     return Matrix(role, pictures, rows)
 
 
-def _gallery(split: str, gathered: Gathered, found: Sequence[Shown], models: int,
+def _gallery(split: str, gathered: LoadedResults, found: Sequence[Shown], models: int,
              pictures: Pictures) -> Gallery | None:
     """Return the first of `found` with their pictures; None without models."""
     if not models or not split:

@@ -26,14 +26,14 @@ class End:
     outcome: Literal["done", "failed", "left", "stopped"]
 
 
-def say_stopped(folder: RunFolder) -> None:
+def mark_stopped(folder: RunFolder) -> None:
     """Let a run that nobody works on say that it was stopped, where it could go on."""
     status = folder.status()
-    if folder.trained or folder.gave_up or status.state == "stopped":
+    if folder.trained or folder.needs_retry or status.state == "stopped":
         return
     try:
         folder.lease.take()
     except LeaseTaken:  # another search or a study trains it on
         return
-    folder.say(replace(status, state="stopped"))
+    folder.write_status(replace(status, state="stopped"))
     folder.lease.release()

@@ -10,7 +10,7 @@ from fer.search.trial_record import Entry
 
 
 @dataclass(frozen=True)
-class Asked:
+class TuneOptions:
     """A search to be done.
 
     Attributes:
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Slots:
+class TrialSlots:
     """What one trial gets.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from fer.search.searchers import Source
+from fer.search.searchers import ConfigSource
 from fer.search.space import Overrides
 
 Prepare = Callable[[int, Overrides], "dict[str, Any] | None"]
@@ -24,7 +24,7 @@ class NotKept:
         return NotKept, ()
 
 
-class Proposals(NotKept, Searcher):
+class RaySearcher(NotKept, Searcher):
     """Gives Ray Tune one configuration a trial and passes on what it hears.
 
     Args:
@@ -37,7 +37,7 @@ class Proposals(NotKept, Searcher):
 
     def __init__(
         self,
-        source: Source,
+        source: ConfigSource,
         before: Callable[[int], Overrides | None],
         prepare: Prepare,
         enough: Callable[[], bool],

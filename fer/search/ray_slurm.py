@@ -30,7 +30,7 @@ ANY_PORTS = ["--min-worker-port=0", "--max-worker-port=0"]
 STARTS = 3  # Ray gives up after 30 s on a node that is busy, or when its port was taken meanwhile
 
 
-class Meeting:
+class Rendezvous:
     """The files by which the tasks of one start of a job find each other, in its folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -136,7 +136,7 @@ def ray_over_nodes(folder: Path, nodes: int) -> Iterator[None]:
     _use_token(folder)
     import ray  # reads the variables when it is imported
 
-    meeting = Meeting(folder)
+    meeting = Rendezvous(folder)
     with ExitStack() as kept:
         meeting.open(_start_head(kept, _log(folder)))
         kept.callback(ray.shutdown)
@@ -213,7 +213,7 @@ def serve(folder: Path) -> int:
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # the first task says when the trials have saved
     _use_token(folder)
-    meeting = Meeting(folder)
+    meeting = Rendezvous(folder)
     address = meeting.address()
     if address is None:
         return 0

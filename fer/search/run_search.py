@@ -18,16 +18,16 @@ from fer.errors import CallerError
 from fer.machine import cores, count_gpus
 from fer.progress import shown
 from fer.search.best import Best, all_ended, complete, repeats_of, write_best
-from fer.search.options import Asked, Slots
+from fer.search.options import TrialSlots, TuneOptions
 from fer.search.ray_local import ray_here
-from fer.search.searchers import Listed, Source, Suggested
+from fer.search.searchers import ConfigSource, ListSource, OptunaSource
 from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import Record
-from fer.search.trial_runs import Maker, label
+from fer.search.trial_runs import TrialFactory, label
 from fer.search.trial_table import SearchProgress
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.inputs import (
-    Contents,
+    InputDigests,
     build_pack,
     draw_missing_faces,
     packs_of,
@@ -39,7 +39,7 @@ from fer.study.snapshot import git_state
 from fer.transfer.model_inspection import refuse_misfits
 
 if TYPE_CHECKING:
-    from fer.search.runner import Tuning
+    from fer.search.runner import SearchRunner
 
 MOST_TRIALS = 100_000  # where only epochs or hours limit a search
 INTERRUPTED = 130
@@ -54,7 +54,7 @@ def search_folder(store: Store, search: Search) -> Path:
 
 
 
-def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
+def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = None,
                 trial_jobs: TrialJobs | None = None,
                 asked_to_leave: Callable[[], bool] = lambda: False) -> int:
     """Search in this process, and write the best configuration; returns the exit code.
@@ -82,14 +82,14 @@ def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
             console.print("every trial is accounted for: nothing to train")
         else:
             prepare_data(configs, maker)
-            source = (Suggested(search) if search.searcher == "optuna" else
-                      Listed(maker.listed()))
+            source = (OptunaSource(search) if search.searcher == "optuna" else
+                      ListSource(maker.listed()))
             machine = ray or ray_here(cores(), count_gpus() if slots.gpus else 0)
             with machine, SearchProgress(search, slots, console) as progress:
-                from fer.search.runner import Tuning  # imports Ray, which is set up by now
+                from fer.search.runner import SearchRunner  # imports Ray, which is set up by now
 
-                tuning = Tuning(search, maker, store, folder, record, slots, progress.show,
-                                trial_jobs, asked_to_leave)
+                tuning = SearchRunner(search, maker, store, folder, record, slots, progress.show,
+                                      trial_jobs, asked_to_leave)
                 _search(tuning, source, epochs)
             left = tuning.leaving or asked_to_leave()
         if left:  # in a job there may be no time for more
@@ -105,15 +105,15 @@ def search_here(asked: Asked, ray: AbstractContextManager[None] | None = None,
     return _verdict(record, best, folder, search)
 
 
-def read_search(asked: Asked) -> tuple[Search, Maker]:
+def read_search(asked: TuneOptions) -> tuple[Search, TrialFactory]:
     search = load_search(asked.file, parse_overrides(asked.overrides))
     if Path(search.base).is_relative_to(REPOSITORY):  # found in another checkout or snapshot too
         search = search.model_copy(update={
             "base": str(Path(search.base).relative_to(REPOSITORY))})
-    return search, Maker(search, Contents(data_root(), cache()))
+    return search, TrialFactory(search, InputDigests(data_root(), cache()))
 
 
-def checked_configs(maker: Maker) -> tuple[list[RunConfig], int]:
+def checked_configs(maker: TrialFactory) -> tuple[list[RunConfig], int]:
     """Return `maker.checked()`, of which every recipe fits its backbone."""
     configs, epochs = maker.checked()
     check_room(cache(), "FER_CACHE")
@@ -121,7 +121,7 @@ def checked_configs(maker: Maker) -> tuple[list[RunConfig], int]:
     return configs, epochs
 
 
-def slots_of(search: Search, configs: list[RunConfig], most: int) -> Slots:
+def slots_of(search: Search, configs: list[RunConfig], most: int) -> TrialSlots:
     """Return the cores and GPUs of a trial, and how many trials run at a time (0: what fits).
 
     Raises:
@@ -137,15 +137,15 @@ def slots_of(search: Search, configs: list[RunConfig], most: int) -> Slots:
     on_cpu = all(config.compute.device == "cpu" for config in configs)
     gpus = 0 if on_cpu else count_gpus()
     if not gpus:
-        return Slots(threads, 0, most)
+        return TrialSlots(threads, 0, most)
     wanted = search.resources.gpus  # one at most
-    return Slots(min(threads, cores() / gpus * wanted), wanted, most, counted=wanted)
+    return TrialSlots(min(threads, cores() / gpus * wanted), wanted, most, counted=wanted)
 
 
-def jobs_slots(search: Search, most: int) -> Slots:
+def jobs_slots(search: Search, most: int) -> TrialSlots:
     """Return what following a trial takes that is a job of its own: nearly nothing."""
     wanted = search.resources
-    return Slots(0.01, 0, most or wanted.slots, counted=wanted.gpus * wanted.nodes)
+    return TrialSlots(0.01, 0, most or wanted.slots, counted=wanted.gpus * wanted.nodes)
 
 
 @contextmanager
@@ -181,19 +181,19 @@ def refuse_other_search(folder: Path, search: Search, resume: bool) -> None:
         raise CallerError(f"--resume: no search '{search.search}' has begun in {folder}")
 
 
-def _reopen(store: Store, record: Record, maker: Maker) -> None:
+def _reopen(store: Store, record: Record, maker: TrialFactory) -> None:
     """Let failed trials be tried again, and what they start from."""
     for entry in record:
         if entry.state != "failed":
             continue
         for run in maker.trial(entry.number, entry.params, entry.seed).runs:
             folder = store.folder(run)
-            if folder.gave_up:
+            if folder.needs_retry:
                 folder.reopen()
         record.change(entry.key, state="waiting", error="")
 
 
-def prepare_data(configs: list[RunConfig], maker: Maker) -> None:
+def prepare_data(configs: list[RunConfig], maker: TrialFactory) -> None:
     """Draw faces and build packs before trials begin, so that none of them pays for it."""
     names = set().union(*(config.needed_sets for config in configs))
     data = configs[0].data
@@ -212,14 +212,14 @@ def prepare_data(configs: list[RunConfig], maker: Maker) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
 
-def _search(tuning: "Tuning", source: Source, epochs: int) -> None:
+def _search(tuning: "SearchRunner", source: ConfigSource, epochs: int) -> None:
     """Run the search and then its finalists."""
     search, record = tuning.search, tuning.record
     tuning.go(source, search.budget.trials or MOST_TRIALS, epochs)
     if not tuning.leaving and (repeats := repeats_of(record, search)):
         for entry in repeats:
             record.put(record.get(entry.key) or entry, publish=False)
-        tuning.go(Listed(iter([entry.params for entry in repeats])), len(repeats), epochs,
+        tuning.go(ListSource(iter([entry.params for entry in repeats])), len(repeats), epochs,
                   [entry.key for entry in repeats])
 
 

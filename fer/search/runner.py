@@ -18,17 +18,17 @@ from ray.tune import TuneConfig, Tuner
 
 from fer.config.search import Search
 from fer.errors import CallerError
-from fer.search.messages import LEAVE, say_stopped
-from fer.search.options import Slots
+from fer.search.messages import LEAVE, mark_stopped
+from fer.search.options import TrialSlots
 from fer.search.ray_local import LEAVING
-from fer.search.ray_searcher import Proposals
+from fer.search.ray_searcher import RaySearcher
 from fer.search.schedulers import largest_bracket, scheduler_of
-from fer.search.searchers import Source
+from fer.search.searchers import ConfigSource
 from fer.search.space import Overrides
 from fer.search.trainable import RunTrial
 from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import ENDED, Entry, Key, Record
-from fer.search.trial_runs import Maker, Trial
+from fer.search.trial_runs import Trial, TrialFactory
 from fer.search.trial_tensorboard import forget_trial, link, trial_folder, write_trial
 from fer.search.tune_callbacks import Enough, Listener
 from fer.study.run_folder import RunFolder, Store
@@ -41,7 +41,7 @@ LOOK_S = 5.0  # between two questions whether Ray lives
 INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed
 
 
-def most_cores(slots: Slots) -> float:
+def most_cores(slots: TrialSlots) -> float:
     """Return the cores of Ray that a trial has to hold so that about `slots.most` run at a time.
 
     On several nodes that is at least one on each.
@@ -51,7 +51,7 @@ def most_cores(slots: Slots) -> float:
 
 
 @dataclass
-class Tuning:
+class SearchRunner:
     """What one go needs, and where it stands.
 
     Attributes:
@@ -62,11 +62,11 @@ class Tuning:
     """
 
     search: Search
-    maker: Maker
+    maker: TrialFactory
     store: Store
     folder: Path
     record: Record
-    slots: Slots
+    slots: TrialSlots
     show: Callable[[Record], None]
     jobs: TrialJobs | None = None
     asked: Callable[[], bool] = lambda: False
@@ -92,7 +92,8 @@ class Tuning:
                 or (budget.gpu_hours is not None
                     and self.slots.gpu_hours(mine) >= budget.gpu_hours))
 
-    def go(self, source: Source, most: int, epochs: int, finalists: Sequence[Key] = ()) -> None:
+    def go(self, source: ConfigSource, most: int, epochs: int,
+           finalists: Sequence[Key] = ()) -> None:
         """Try what `source` proposes until it ends, the budget is spent or somebody asks to leave.
 
         Args:
@@ -106,7 +107,7 @@ class Tuning:
         # of this process alone: a driver whose node was lost may be at work still, and removes it
         states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
         enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
-        proposals = Proposals(source, self._before, self.prepare, enough)
+        proposals = RaySearcher(source, self._before, self.prepare, enough)
         # trials that wait for others count for Tune's own limit, so there the cores have to do
         waits = self.search.scheduler.name == "hyperband" and not final
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = (
@@ -157,7 +158,7 @@ class Tuning:
                 continue
             folder = RunFolder(self.store.runs / entry.run)
             if self.jobs is None:
-                say_stopped(folder)
+                mark_stopped(folder)
             elif folder.status().state not in ("stopped", "done"):
                 folder.ask_to_stop()
             place = trial_folder(self.folder, entry.number, entry.seed)
@@ -207,7 +208,7 @@ class Tuning:
     def _folder(self, trial: Trial, index: int) -> RunFolder:
         folder = self.store.folder(trial.runs[index])
         if not folder.trained:
-            folder.notice(trial.runs[index], {"cluster": "search", "search": self.search.search})
+            folder.register(trial.runs[index], {"cluster": "search", "search": self.search.search})
         return folder
 
     def _before(self, number: int) -> Overrides | None:

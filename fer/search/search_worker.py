@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fer.atomic_io import read_json
-from fer.cluster.requeue import job_now, leave
-from fer.search.options import Asked
+from fer.cluster.requeue import current_job, request_requeue
+from fer.search.options import TuneOptions
 from fer.search.ray_local import LEAVING
 from fer.study.slurm_jobs import restart_of_process
 from fer.study.submission import Submission
 
 
-class Latch:
+class StopLatch:
     """Remembers that somebody asked this process to leave; from then on it is deaf."""
 
     def __init__(self) -> None:
@@ -44,21 +44,22 @@ def main(arguments: list[str]) -> int:
         from fer.search.ray_slurm import serve
 
         return serve(folder)
-    latch = Latch()
+    latch = StopLatch()
     for number in LEAVING:  # the search puts its own in their place while trials run
         signal.signal(number, latch)
-    from fer.search.ray_slurm import Meeting, ray_over_nodes
+    from fer.search.ray_slurm import Rendezvous, ray_over_nodes
     from fer.search.run_search import INTERRUPTED, search_here
 
     asked: dict[str, Any] = read_json(folder / "asked.json")
     try:
-        code = search_here(Asked(**asked), ray_over_nodes(folder, nodes) if nodes > 1 else None,
+        code = search_here(TuneOptions(**asked),
+                           ray_over_nodes(folder, nodes) if nodes > 1 else None,
                            asked_to_leave=latch.raised)
     finally:
-        Meeting(folder).close()
+        Rendezvous(folder).close()
     if code != INTERRUPTED:
         return code
-    return 0 if leave([], job_now()) else 1
+    return 0 if request_requeue([], current_job()) else 1
 
 
 if __name__ == "__main__":

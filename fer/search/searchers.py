@@ -16,7 +16,7 @@ from fer.search.space import Overrides, holds
 WARM_UP = 10  # trials by chance before the estimator proposes; Optuna's own default
 
 
-class Suggested:
+class OptunaSource:
     """Proposes configurations from the scores so far.
 
     Raises:
@@ -83,7 +83,7 @@ def _suggest(trial: Any, key: str, domain: Domain) -> Any:
                                        log=domain.loguniform is not None))
 
 
-class Source(Protocol):
+class ConfigSource(Protocol):
     """Where configurations come from."""
 
     def propose(self, number: int, before: Overrides | None) -> Overrides | None:
@@ -96,7 +96,7 @@ class Source(Protocol):
         """Take the end of a trial into account; without a score it failed."""
 
 
-class Listed:
+class ListSource:
     """Configurations that are known from the start: by chance, of a grid, or of finalists."""
 
     def __init__(self, configurations: Iterator[Overrides]) -> None:

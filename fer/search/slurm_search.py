@@ -26,7 +26,7 @@ from fer.config.run import RunConfig
 from fer.config.search import Search
 from fer.config.study import Resources, minutes
 from fer.errors import CallerError
-from fer.search.options import Asked
+from fer.search.options import TuneOptions
 from fer.study.queue_view import Queue
 from fer.study.run_folder import Store
 from fer.study.slurm_jobs import read_queue
@@ -46,7 +46,8 @@ def refuse_search(search: Search, configs: list[RunConfig], place: str, profile:
             "(gpus_per_node); use more nodes: resources.job_nodes")
 
 
-def submit_search(search: Search, asked: Asked, configs: list[RunConfig], store: Store, place: str,
+def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], store: Store,
+                  place: str,
                   profile: Profile, console: Console) -> int:
     """Submit the job of a search, unless it is in the queue; returns the exit code.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 
-from fer.search.messages import End, Epoch, say_stopped
+from fer.search.messages import End, Epoch, mark_stopped
 from fer.search.scores import lines_of
 from fer.study.run_folder import RunFolder
 from fer.train.training import go_on
@@ -21,7 +21,7 @@ POLL_SECONDS = 1.0
 Verdict = Literal["go on", "stop", "leave"]
 
 
-class InThread:
+class ThreadTrial:
     """Trains a run, and first what it starts from.
 
     Epochs that were trained before are handed over again: whoever listens may be new here. Between
@@ -80,7 +80,7 @@ class InThread:
                 return outcome
         if (verdict := self._hand_over_known()) != "go on":
             if verdict == "stop":
-                say_stopped(self.folder)
+                mark_stopped(self.folder)
             return "left"
         return self._work_on(self.folder)
 

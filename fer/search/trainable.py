@@ -14,17 +14,17 @@ from ray.tune import Trainable
 
 from fer.search.messages import LEAVE, End
 from fer.search.scores import Score
-from fer.search.trial_job import AsJob
+from fer.search.trial_job import JobTrial
 from fer.search.trial_tensorboard import trial_folder, write_trial
 
 if TYPE_CHECKING:
-    from fer.search.thread_trial import InThread
+    from fer.search.thread_trial import ThreadTrial
 
 WORST = {"loss": 1e9}  # of a trial that failed; of the other metrics it is 0
 
 
 class RunTrial(Trainable):
-    """One trial. Its configuration is what `fer.search.runner.Tuning.prepare` returns."""
+    """One trial. Its configuration is what `fer.search.runner.SearchRunner.prepare` returns."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin with the run of a trial."""
@@ -35,14 +35,14 @@ class RunTrial(Trainable):
         self._last: dict[str, Any] = {"epoch": 0, "score": WORST.get(config["metric"], 0.0),
                                       "where": os.environ.get("SLURMD_NODENAME", "")}
 
-    def _begin(self, config: dict[str, Any], known: int = 0) -> "InThread | AsJob":
+    def _begin(self, config: dict[str, Any], known: int = 0) -> "ThreadTrial | JobTrial":
         runs, leave = [Path(run) for run in config["runs"]], Path(config["folder"]) / LEAVE
         if config["job"]:
-            return AsJob(runs, leave, known, config["over"])
+            return JobTrial(runs, leave, known, config["over"])
         # imported here: the driver has this class too, and does without torch
-        from fer.search.thread_trial import InThread
+        from fer.search.thread_trial import ThreadTrial
 
-        return InThread(runs, leave, known)
+        return ThreadTrial(runs, leave, known)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Go on with another trial in this process."""

@@ -18,7 +18,7 @@ from fer.config.study import Resources
 from fer.search.messages import End, Epoch
 from fer.search.scores import lines_of
 from fer.search.trial_runs import Trial
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.plan import plan
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import RunFolder, Store
@@ -30,7 +30,7 @@ QUEUE_SECONDS = 15.0
 GRACE_S = 60.0  # for a network disk to show what a job that has ended wrote last
 
 
-class AsJob:
+class JobTrial:
     """Hands over the epochs of a run that a job trains.
 
     Args:
@@ -60,9 +60,9 @@ class AsJob:
                 return Epoch(lines[self._told - 1], self._ended)
             if trained:
                 return self._end("done")
-            if self._over and not self.folder.gave_up:
+            if self._over and not self.folder.needs_retry:
                 return self._end("stopped")
-            if any(folder.gave_up for folder in self.folders) or self._gone():
+            if any(folder.needs_retry for folder in self.folders) or self._gone():
                 return self._end("failed")
             if self._leave.exists():
                 return self._end("left")
@@ -109,7 +109,7 @@ class TrialJobs:
     place: str
     profile: Profile
     resources: TrialResources
-    contents: Contents
+    contents: InputDigests
     _code: Path | None = None
     _most: int = 0
 

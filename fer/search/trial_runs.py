@@ -11,7 +11,7 @@ from fer.config.yaml_io import Tree
 from fer.errors import CallerError
 from fer.search.space import Overrides, configurations, draw
 from fer.study.expand import Run, identify
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 
 CHECKED = 32  # drawn configurations that are resolved before anything begins
 
@@ -37,7 +37,7 @@ class Trial:
 
 
 @dataclass
-class Maker:
+class TrialFactory:
     """Makes trials of a search's configurations.
 
     Args:
@@ -45,7 +45,7 @@ class Maker:
     """
 
     search: Search
-    contents: Contents
+    contents: InputDigests
     _known: Resolved = field(default_factory=dict)
 
     def trial(self, number: int, params: Overrides, seed: int | None = None) -> Trial:

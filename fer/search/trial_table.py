@@ -7,18 +7,18 @@ from rich.console import Console
 from rich.table import Table
 
 from fer.config.search import Search
-from fer.search.options import Slots
+from fer.search.options import TrialSlots
 from fer.search.trial_record import ENDED, Entry, Key, Record, best_first
 from fer.search.trial_runs import label, shown
-from fer.study.live_table import Shown
+from fer.study.live_table import LiveTable
 
 MOST_ROWS = 12
 
 
-class SearchProgress(Shown):
+class SearchProgress(LiveTable):
     """Shows the record of a search as it changes; use as a context manager."""
 
-    def __init__(self, search: Search, slots: Slots, console: Console) -> None:
+    def __init__(self, search: Search, slots: TrialSlots, console: Console) -> None:
         super().__init__(console)
         self.search, self.slots = search, slots
         self._said: set[Key] = set()

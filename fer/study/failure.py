@@ -17,8 +17,8 @@ from fer.study.slurm_jobs import identity_of_process
 
 def publish_failure(folder: RunFolder, error: str, trace: str = "") -> None:
     """Say in `status.json` that the run failed, and why."""
-    folder.say(replace(folder.status(), state="failed", error=error, traceback=trace,
-                       heartbeat=time.time()))
+    folder.write_status(replace(folder.status(), state="failed", error=error, traceback=trace,
+                                heartbeat=time.time()))
 
 
 def keep_failure(folder: RunFolder, error: str, trace: str) -> None:

@@ -28,7 +28,7 @@ from fer.study.expand import cells
 Progress = Callable[[int, int], None]
 
 
-class Contents:
+class InputDigests:
     """Digests of what is on disk, each asked for once.
 
     Calling it with a configuration gives the digests that join the run's id.
@@ -123,7 +123,7 @@ SOURCES = {
 def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
     """Refuse to begin without the data sets of the 2021 study: all that is missing, at once.
 
-    Other sets are not looked at: `Contents.split` names the first that is missing.
+    Other sets are not looked at: `InputDigests.split` names the first that is missing.
 
     Args:
         names: of the data sets that are needed.
@@ -169,7 +169,7 @@ def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
 
 
 def packs_of(
-    configs: Iterable[RunConfig], evaluate_on: Iterable[str], data: Data, contents: Contents
+    configs: Iterable[RunConfig], evaluate_on: Iterable[str], data: Data, contents: InputDigests
 ) -> list[tuple[str, Data, int, str]]:
     """Return (split, data, size, digest) of every pack that the runs read, each once."""
     wanted: dict[tuple[str, int, str], Data] = {}
@@ -185,7 +185,7 @@ def packs_of(
 
 
 def build_pack(
-    split: str, data: Data, size: int, digest: str, contents: Contents,
+    split: str, data: Data, size: int, digest: str, contents: InputDigests,
     progress: Progress | None = None,
 ) -> Pack:
     """Open the pack of a split, built where it is missing."""

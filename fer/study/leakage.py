@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fer.config.run import Data, RunConfig
 from fer.data.splits import original_of
 from fer.errors import CallerError
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Shared:
 
 
 def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Data,
-                  contents: Contents) -> list[Shared]:
+                  contents: InputDigests) -> list[Shared]:
     """Return which test splits have people of the training sets of some runs.
 
     Args:

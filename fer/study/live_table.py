@@ -19,7 +19,7 @@ REFRESH_SECONDS = 0.5
 MOST_ROWS = 12
 
 
-class Shown:
+class LiveTable:
     """Use as a context manager; `live` is None where output goes to a log."""
 
     def __init__(self, console: Console) -> None:
@@ -41,7 +41,7 @@ class Shown:
                 self.live.stop()
 
 
-class StudyProgress(Shown):
+class StudyProgress(LiveTable):
     """Shows plans as they change; use as a context manager."""
 
     def __init__(self, store: Store, console: Console | None = None) -> None:

@@ -14,7 +14,7 @@ UNFINISHED: tuple[Action, ...] = ("train", "evaluate", "wait", "queued", "runnin
 
 
 @dataclass(frozen=True)
-class OnDisk:
+class RunState:
     """What a run folder says, and the queue of the run's job.
 
     `missing` are the splits without a result on their present content; `held` says that a live
@@ -31,7 +31,7 @@ class OnDisk:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do with one run, and on which splits to evaluate it; `doubt` as in `OnDisk`."""
+    """What to do with one run, and on which splits to evaluate it; `doubt` as in `RunState`."""
 
     run: Run
     action: Action
@@ -40,7 +40,7 @@ class Step:
     doubt: str = ""
 
 
-def plan(runs: Sequence[Run], on_disk: Mapping[str, OnDisk]) -> list[Step]:
+def plan(runs: Sequence[Run], on_disk: Mapping[str, RunState]) -> list[Step]:
     """Return one step a run, in the order given (parents first).
 
     `train` and `evaluate` can start now; `wait` waits for a parent; `running` is another
@@ -49,7 +49,7 @@ def plan(runs: Sequence[Run], on_disk: Mapping[str, OnDisk]) -> list[Step]:
     actions: dict[str, Action] = {}
     steps = []
     for run in runs:
-        state = on_disk.get(run.id, OnDisk())
+        state = on_disk.get(run.id, RunState())
         action = _action(run, state, on_disk, actions)
         actions[run.id] = action
         steps.append(Step(run, action, state.missing, state.job, state.doubt))
@@ -62,7 +62,7 @@ def doubts(steps: Sequence[Step]) -> list[str]:
 
 
 def _action(
-    run: Run, state: OnDisk, on_disk: Mapping[str, OnDisk], actions: Mapping[str, Action]
+    run: Run, state: RunState, on_disk: Mapping[str, RunState], actions: Mapping[str, Action]
 ) -> Action:
     if state.trained and not state.missing:
         return "done"
@@ -74,7 +74,7 @@ def _action(
         return "queued"
     if state.trained:
         return "evaluate"
-    untrained = [p for p in run.parents if not on_disk.get(p, OnDisk()).trained]
+    untrained = [p for p in run.parents if not on_disk.get(p, RunState()).trained]
     if any(actions[parent] in ("failed", "blocked") for parent in untrained):
         return "blocked"
     return "wait" if untrained else "train"

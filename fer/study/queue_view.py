@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fer.study.expand import Run
-from fer.study.plan import OnDisk
+from fer.study.plan import RunState
 from fer.study.run_folder import RunFolder, Status, Store
 from fer.study.slurm_jobs import Job, Jobs, read_accounting, read_queue, unknown
 from fer.study.submission import Submission
@@ -105,7 +105,7 @@ def _unbegun(job_id: str) -> str:
 
 def look(
     store: Store, runs: Sequence[Run], splits: Mapping[str, str], queue: Queue | None = None
-) -> dict[str, OnDisk]:
+) -> dict[str, RunState]:
     """Read the run folders.
 
     Args:
@@ -128,22 +128,22 @@ def look(
                     for run_id, folder in unfinished.items()}
 
 
-def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> OnDisk:
+def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> RunState:
     """Return what the files of a run say."""
     trained = present and folder.trained
     missing = tuple(s for s, digest in splits.items()
                     if not trained or not folder.evaluated(s, digest))
-    return OnDisk(trained, missing=missing)
+    return RunState(trained, missing=missing)
 
 
-def _with_queue(found: OnDisk, folder: RunFolder, queue: Queue, splits: Mapping[str, str]
-                ) -> OnDisk:
+def _with_queue(found: RunState, folder: RunFolder, queue: Queue, splits: Mapping[str, str]
+                ) -> RunState:
     """Add what its processes and the queue say of a run that is not finished."""
     job = queue.job_of(folder)
     held = folder.lease.held(queue.known if job else queue.jobs)
     if job is not None and not held and not job.may_live:  # it may have finished since we looked
         found = _files(folder, splits, present=True)
-    failed = folder.gave_up or (job is not None and stays_away(folder.status(), job))
+    failed = folder.needs_retry or (job is not None and stays_away(folder.status(), job))
     doubt = job.reason if job and job.unknown and not failed else ""
     return replace(found, failed=failed, held=held or bool(doubt),
                    job=job.id if job and job.live else "", doubt=doubt)

@@ -120,7 +120,7 @@ class RunFolder:
         except (FileNotFoundError, UnicodeDecodeError):
             return Status()
 
-    def say(self, status: Status) -> None:
+    def write_status(self, status: Status) -> None:
         """Publish `status.json`."""
         write_json(self.path / "status.json", asdict(status))
 
@@ -185,7 +185,7 @@ class RunFolder:
         (self.path / "stop").unlink(missing_ok=True)
 
     @property
-    def gave_up(self) -> bool:
+    def needs_retry(self) -> bool:
         """Whether the run failed or was cancelled, and waits for `--retry`."""
         return self.cancel_asked or self.status().state in ("failed", "cancelled")
 
@@ -203,11 +203,11 @@ class RunFolder:
         self.forget_stop()
         if not queued:
             (self.path / "submit.json").unlink(missing_ok=True)
-        self.say(replace(self.status(), state="pending", ended=False, stalls=0, error="",
-                         traceback=""))
+        self.write_status(replace(self.status(), state="pending", ended=False, stalls=0, error="",
+                                  traceback=""))
         self.lease.release()
 
-    def notice(self, run: Run, submit: dict[str, Any]) -> None:
+    def register(self, run: Run, submit: dict[str, Any]) -> None:
         """Write what the launcher knows: the configuration once, `submit.json` each time.
 
         Raises:

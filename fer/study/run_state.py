@@ -15,7 +15,7 @@ BAD: tuple[State, ...] = ("failed", "cancelled", "blocked")
 
 
 @dataclass(frozen=True)
-class Judged:
+class ResolvedState:
     """A state, and a few words on why or until when."""
 
     state: State
@@ -23,7 +23,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LastSeen:
     """What is known of one run.
 
     Attributes:
@@ -45,38 +45,38 @@ class Seen:
     alive: Callable[[], bool]
 
 
-def judge(seen: Seen) -> Judged:
+def resolve_state(seen: LastSeen) -> ResolvedState:
     """Return the state of a run."""
     if seen.status.state in FINAL:
-        return Judged(seen.status.state)
+        return ResolvedState(seen.status.state)
     doubt = seen.job.reason if seen.job is not None and seen.job.unknown else ""
     if seen.status.state == "running" and seen.alive():
-        return Judged("running", doubt)
+        return ResolvedState("running", doubt)
     if seen.cancel_asked:
-        return Judged("cancelled")
+        return ResolvedState("cancelled")
     if doubt:
-        return Judged(seen.status.state if seen.status.heartbeat else "queued", doubt)
+        return ResolvedState(seen.status.state if seen.status.heartbeat else "queued", doubt)
     if seen.job is not None and seen.job_live:
         return _in_queue(seen.status, seen.job)
     if any(parent in BAD for parent in seen.parents):
-        return Judged("blocked", "a parent of it failed or was cancelled")
+        return ResolvedState("blocked", "a parent of it failed or was cancelled")
     if seen.job is not None:
         return _after_job(seen.status, seen.job)
     if seen.status.state == "running":
-        return Judged("lost")
+        return ResolvedState("lost")
     if seen.status.state == "pending" and seen.sent:
-        return Judged("queued")
-    return Judged(seen.status.state)
+        return ResolvedState("queued")
+    return ResolvedState(seen.status.state)
 
 
-def _in_queue(status: Status, job: Job) -> Judged:
+def _in_queue(status: Status, job: Job) -> ResolvedState:
     if job.waiting:
         begun = job.restarts > 0 or status.heartbeat > 0
         when = f"eligible {_clock(job.starts)}, " if begun and job.starts[:1].isdigit() else ""
-        return Judged("requeued" if begun else "queued", f"{when}{job.reason}")
+        return ResolvedState("requeued" if begun else "queued", f"{when}{job.reason}")
     if status.state == "preempted":
-        return Judged("preempted", "its job is ending")
-    return Judged("queued", "its job runs and has not come to it")
+        return ResolvedState("preempted", "its job is ending")
+    return ResolvedState("queued", "its job runs and has not come to it")
 
 
 def _clock(moment: str) -> str:
@@ -84,8 +84,8 @@ def _clock(moment: str) -> str:
     return moment.partition("T")[2] or moment
 
 
-def _after_job(status: Status, job: Job) -> Judged:
+def _after_job(status: Status, job: Job) -> ResolvedState:
     if stays_away(status, job):
-        return Judged("cancelled")
+        return ResolvedState("cancelled")
     word = job.state or "and SLURM has forgotten how"
-    return Judged("lost", f"job {job.id} ended {word}")
+    return ResolvedState("lost", f"job {job.id} ended {word}")

@@ -18,7 +18,7 @@ from fer import CODE_GONE
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, State, Status, Store, parse_status
-from fer.study.run_state import FINAL, Judged, Seen, judge
+from fer.study.run_state import FINAL, LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import Job, Jobs, user_name
 from fer.study.study_folder import Entry, StudyFolder
 from fer.study.submission import Submission
@@ -119,18 +119,19 @@ class _Table:
         if now.status.state == "done" or (
                 (now.submission, now.index) == (read.submission, read.index)):
             return self._row(now, parents)
-        return self._row(now, parents, Judged("queued", "submitted a moment ago"))
+        return self._row(now, parents, ResolvedState("queued", "submitted a moment ago"))
 
     def _sent(self, read: _Read) -> tuple[Submission, int] | None:
         if read.status.state == "done" or not read.submission:
             return None
         return self.queue.submission(read.submission), read.index
 
-    def _row(self, read: _Read, parents: Sequence[State], judged: Judged | None = None) -> Row:
+    def _row(self, read: _Read, parents: Sequence[State],
+             judged: ResolvedState | None = None) -> Row:
         status, folder, sent = read.status, read.folder, self._sent(read)
         job = self.queue.job(*sent) if sent else None
         known = self.queue.known if sent else Jobs()
-        judged = judged or judge(Seen(
+        judged = judged or resolve_state(LastSeen(
             status, read.sent, status.state not in FINAL and folder.cancel_asked, parents, job,
             job is not None and job.live,
             alive=lambda: folder.lease.held(known if job else None)))

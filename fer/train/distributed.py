@@ -43,17 +43,17 @@ class Session:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum of `values` over the ranks, on every rank."""
         if self.world == 1:
             return values
         return self.accelerator.reduce(values, reduction="sum")
 
-    def agree(self, *flags: bool) -> tuple[bool, ...]:
+    def any_rank(self, *flags: bool) -> tuple[bool, ...]:
         """Return for each flag whether it is up on some rank; every rank must call it."""
         if self.world == 1:
             return flags
-        counts = self.total(torch.tensor(flags, dtype=torch.int32, device=self.device))
+        counts = self.all_reduce_sum(torch.tensor(flags, dtype=torch.int32, device=self.device))
         return tuple(bool(count) for count in counts.tolist())
 
     def from_first(self, ask: Callable[[], Found]) -> Found:
@@ -67,7 +67,7 @@ class Session:
         broadcast_object_list(found)
         return cast(Found, found[0])
 
-    def concatenate(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    def gather_rows(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
         """Return the ranks' rows (own count x C) one after another, on every rank.
 
         Args:
@@ -85,7 +85,7 @@ class Session:
         """Return when every rank has come here."""
         self.accelerator.wait_for_everyone()
 
-    def distribute(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module) -> nn.Module:
         """Return `model` ready for training steps: on the device, in DDP where there are ranks.
 
         `requires_grad` must be final: a new phase calls this again on the bare model.
@@ -96,8 +96,8 @@ class Session:
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return self.accelerator.prepare_model(model)
 
-    def release(self, model: nn.Module) -> nn.Module:
-        """Return the bare model inside what `distribute` returned."""
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """Return the bare model inside what `wrap` returned."""
         if self.world == 1:
             return model
         bare = self.accelerator.unwrap_model(
@@ -212,8 +212,8 @@ def average_batch_norm(model: nn.Module, session: Session) -> None:
         return
     for name, buffer in model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
-            first = session.total(buffer if session.first else torch.zeros_like(buffer))
-            buffer.copy_(first + session.total(buffer - first) / session.world)
+            first = session.all_reduce_sum(buffer if session.first else torch.zeros_like(buffer))
+            buffer.copy_(first + session.all_reduce_sum(buffer - first) / session.world)
 
 
 def seed_torch(seed: int, *numbers: int) -> None:

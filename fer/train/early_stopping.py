@@ -6,14 +6,14 @@ courses together.
 
 from fer.config.recipe import Phase, Schedule
 from fer.config.run import RunConfig, phase_epochs
-from fer.train.train_state import Progress, cost, learning_rate
+from fer.train.train_state import Progress, learning_rate, plateau_cost
 
 
 def _schedule(config: RunConfig, phase: Phase) -> Schedule:
     return phase.schedule or config.schedule
 
 
-def rate(config: RunConfig, progress: Progress, per_epoch: int) -> float:
+def lr_at(config: RunConfig, progress: Progress, per_epoch: int) -> float:
     """Return the learning rate of the next step, before the multipliers of stages.
 
     Args:
@@ -48,7 +48,7 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
     schedule = _schedule(config, phase)
     if schedule.name == "plateau":
         base_lr = config.optim_of(phase).lr
-        progress.plateau.update(cost(config.train.select, score), base_lr, schedule)
+        progress.plateau.update(plateau_cost(config.train.select, score), base_lr, schedule)
     patience = phase.early_stop or config.train.early_stop
     stopped = patience is not None and progress.epochs_without_better >= patience
     if stopped or progress.phase_epoch >= phase_epochs(config, phase):

@@ -16,19 +16,19 @@ from fer.models.classifier import Classifier
 State = dict[str, Tensor]
 
 
-def copy_of(model: Classifier) -> State:
+def copy_state(model: Classifier) -> State:
     """Return copies of all weights and buffers."""
     return {key: tensor.detach().clone() for key, tensor in model.net.state_dict().items()}
 
 
 @torch.no_grad()
-def put(model: Classifier, state: State) -> None:
+def set_state(model: Classifier, state: State) -> None:
     """Overwrite all weights and buffers in place, so that optimisers and DDP keep theirs."""
     for key, tensor in model.net.state_dict().items():
         tensor.copy_(state[key])
 
 
-class Mean:
+class AveragedModel:
     """The mean of a model's weights in one phase."""
 
     def __init__(self, model: Classifier, average: Average, state: State | None = None,
@@ -40,7 +40,7 @@ class Mean:
         epochs: of the phase that are in the mean already.
         """
         self.model, self.average, self.epochs = model, average, epochs
-        self.state = state or copy_of(model)
+        self.state = state or copy_state(model)
 
     def after_step(self) -> None:
         """Take the weights after a step into the mean."""
@@ -53,10 +53,10 @@ class Mean:
             self.epochs += 1
             self._approach(1 / self.epochs)
 
-    def copy(self) -> "Mean":
+    def copy(self) -> "AveragedModel":
         """Return a mean that stands where this one does."""
         state = {key: tensor.clone() for key, tensor in self.state.items()}
-        return Mean(self.model, self.average, state, self.epochs)
+        return AveragedModel(self.model, self.average, state, self.epochs)
 
     @torch.no_grad()
     def _approach(self, share: float) -> None:
@@ -75,12 +75,12 @@ class Mean:
         Args:
             estimate: estimates batch-norm statistics of the model anew, which the mean then keeps.
         """
-        training = copy_of(self.model)
-        put(self.model, self.state)
+        training = copy_state(self.model)
+        set_state(self.model, self.state)
         try:
             if estimate is not None:
                 estimate()
-                self.state = copy_of(self.model)
+                self.state = copy_state(self.model)
             yield training
         finally:
-            put(self.model, training)
+            set_state(self.model, training)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fer.config.paths import data_root
 from fer.config.run import Data
-from fer.data.decode import examine
+from fer.data.decode import inspect_picture
 from fer.data.layout import discover
 from fer.data.pack_rows import fit
 from fer.data.splits import folder_of
@@ -163,7 +163,7 @@ def contact_sheet(found: Sequence[Mistake], data: Data) -> Image.Image:
 def _picture(sample_id: str, data: Data) -> Image.Image:
     name, _, relative = sample_id.partition("/")
     try:
-        pixels, _ = examine(discover(folder_of(name, data, data_root())) / relative)
+        pixels, _ = inspect_picture(discover(folder_of(name, data, data_root())) / relative)
     except (KeyError, OSError, CallerError):  # its set or its file is not here any more
         pixels = None
     if pixels is not None:

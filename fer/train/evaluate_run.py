@@ -23,7 +23,7 @@ from fer.train.distributed import Session
 from fer.train.features import Body
 from fer.train.phase_data import plain_features
 from fer.train.predict import head_logits, predict_logits, table
-from fer.train.run_logger import Journal, Preempted
+from fer.train.run_logger import Preempted, RunLogger
 from fer.train.setup import source, trained_model, training_source
 from fer.train.tensorboard import write_final
 from fer.train.training import new_model
@@ -53,19 +53,19 @@ class Variant:
 PLAIN = Variant()
 
 
-def assess(
-    folder: RunFolder, session: Session, journal: Journal, splits: Mapping[str, str], data: Data,
+def evaluate_run(
+    folder: RunFolder, session: Session, journal: RunLogger, splits: Mapping[str, str], data: Data,
     stop: Callable[[], bool],
 ) -> None:
     """Write predictions and metrics of the best checkpoint on each split (`{split: digest}`)."""
     config = folder.config
     model = trained_model(folder, session)
-    body, kept = Body(model, config, session), keeps_its_body(config.recipe)
+    body, kept = Body(model, config, session), trains_head_only(config.recipe)
     if not kept:  # what is kept of a body is that of training
         model.to(memory_format=torch.channels_last)
 
     def leave_if_asked() -> None:
-        if session.agree(stop())[0]:
+        if session.any_rank(stop())[0]:
             raise Preempted("asked to leave before the end of the test sets")
 
     def answers(pictures: Source) -> Predictions:
@@ -80,18 +80,18 @@ def assess(
         test = source(config, data, {split: digest}, session)
         if line := test.packs[0].left_out(split):
             earlier = [note for note in journal.status.notes if note != line]
-            journal.say(replace(journal.status, notes=[*earlier, line]))
+            journal.write_status(replace(journal.status, notes=[*earlier, line]))
         found = answers(test)
         if session.first:
             journal.check_lease()
-            publish(folder.path, split, digest, found)
+            write_evaluation(folder.path, split, digest, found)
             shown[split] = found, test
     _predict_validation(folder, session, journal, answers)
     if session.first and config.keep.tensorboard:
         write_final(folder.path, config, shown)
 
 
-def _predict_validation(folder: RunFolder, session: Session, journal: Journal,
+def _predict_validation(folder: RunFolder, session: Session, journal: RunLogger,
                         answers: Callable[[Source], Predictions]) -> None:
     """Write the predictions on the validation split where there are none yet.
 
@@ -106,7 +106,7 @@ def _predict_validation(folder: RunFolder, session: Session, journal: Journal,
         pictures = training_source(folder.config, "val", session)
     except CallerError as error:
         why = str(error)
-    if session.agree(pictures is None)[0] or pictures is None:
+    if session.any_rank(pictures is None)[0] or pictures is None:
         journal.log(f"no predictions on {split}: {why or 'another rank has no pictures'}")
         return
     found = answers(pictures)
@@ -115,22 +115,22 @@ def _predict_validation(folder: RunFolder, session: Session, journal: Journal,
         write_predictions(path, found)
 
 
-def publish(folder: Path, split: str, digest: str, found: Predictions) -> None:
+def write_evaluation(folder: Path, split: str, digest: str, found: Predictions) -> None:
     """Write predictions and metrics on a split into a run folder."""
     write_predictions(predictions_path(folder, split), found)
     metrics = measure(found.labels, found.logits, found.classes)
     write_result(result_path(folder, split), split, digest, metrics)
 
 
-def answers_of(session: Session, model: Classifier, test: Source, batch_size: int,
-               turned: bool) -> Predictions:
+def predict_model(session: Session, model: Classifier, test: Source, batch_size: int,
+                  turned: bool) -> Predictions:
     """Return the predictions of any model on any pictures."""
     model.to(memory_format=torch.channels_last)  # the fastest layout for forward passes
     logits = predict_logits(session, model, test, batch_size, turned=turned)
     return table(test, model, logits)
 
 
-def model_at(folder: RunFolder, session: Session, checkpoint: str) -> Classifier:
+def load_checkpoint_model(folder: RunFolder, session: Session, checkpoint: str) -> Classifier:
     """Return the model of a run at one of its checkpoints, on the session's device.
 
     Raises:
@@ -153,7 +153,7 @@ def model_at(folder: RunFolder, session: Session, checkpoint: str) -> Classifier
     return model.eval()
 
 
-def keeps_its_body(recipe: Recipe) -> bool:
+def trains_head_only(recipe: Recipe) -> bool:
     """Whether a run's features are those of its start, which other runs may share."""
     phases = recipe.phases
     return len(phases) > 0 and all(phase.views is not None for phase in phases)

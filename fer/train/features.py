@@ -143,7 +143,7 @@ def ensure_features(
             return Features(found, session.device)
         lock = only_builder(path, wait=False) if session.first else contextlib.nullcontext(True)
         with lock as held:
-            if not session.agree(not held)[0]:
+            if not session.any_rank(not held)[0]:
                 found = _known(path, views, source.n, session)
                 if found is None and not body.head_is_last(pictures(np.arange(1), 0)):
                     return None
@@ -161,7 +161,7 @@ def ensure_features(
 def _known(path: Path, views: int, n: int, session: Session) -> NDArray[np.float32] | None:
     """Return the mapped file where every rank sees it; a node's own cache may have another's."""
     rows = _open(path, views, n)
-    return None if session.agree(rows is None)[0] else rows
+    return None if session.any_rank(rows is None)[0] else rows
 
 
 def _write(path: Path, rows: NDArray[np.float32]) -> None:
@@ -208,7 +208,7 @@ def _compute(body: Body, source: Source, pictures: Pictures, views: int,
     if not parts:  # a rank without a batch, where there are more of them than batches
         with torch.inference_mode(), session.accelerator.autocast():
             parts.append(model.features(pictures(np.arange(1), 0))[:0].float())
-    whole = session.concatenate(torch.cat(parts), sizes).cpu().numpy()
+    whole = session.gather_rows(torch.cat(parts), sizes).cpu().numpy()
     return whole.reshape(views, source.n, *whole.shape[1:])
 
 

@@ -24,7 +24,7 @@ from fer.data.pixels import Source
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.study.grad_cam_runs import FOLDER, SCHEMA, Best, best_runs, not_drawn, twin_splits
-from fer.study.inputs import Contents
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
 from fer.study.study_folder import read_study
 from fer.train.distributed import Session, open_session
@@ -49,7 +49,7 @@ def draw_attention(name: str) -> list[str]:
     for best in not_drawn(best_runs(study, store), splits):
         config = best.folder.config
         with open_session(config.compute) as session:
-            contents = Contents(data_root(), cache())
+            contents = InputDigests(data_root(), cache())
             clean, masked = (source(config, study.data, {
                 split: contents.split(split, study.data)}, session) for split in splits)
             _draw(best, session, clean, masked, splits)

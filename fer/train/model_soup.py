@@ -13,12 +13,12 @@ import torch
 
 from fer.evaluate.metrics import log_probabilities, validation_scores
 from fer.train.early_stopping import selection_score
-from fer.train.ema import State, copy_of, put
+from fer.train.ema import State, copy_state, set_state
 from fer.train.predict import predict_logits
 from fer.train.run_logger import Cancelled, Preempted
 from fer.train.train_state import Progress
 from fer.train.training import Training
-from fer.train.update_batch_norm import estimate_norms
+from fer.train.update_batch_norm import update_batch_norm
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -52,14 +52,15 @@ def combine(run: Training, members: Sequence[State]) -> None:
     assert how is not None
     best: State | None = None
     progress = run.progress = Progress()
-    run.journal.cut_back(0, 0)
+    run.journal.truncate_to(0, 0)
 
     def judge(candidate: Candidate) -> float:
         nonlocal best
-        leave_if_asked(run)
-        put(run.model, candidate.state)
+        raise_if_stop_requested(run)
+        set_state(run.model, candidate.state)
         if not candidate.measured:
-            estimate_norms(run.model, run.batches, run.session, lambda: leave_if_asked(run))
+            update_batch_norm(run.model, run.batches, run.session,
+                              lambda: raise_if_stop_requested(run))
         logits = _logits(run)
         scores = validation_scores(run.val_labels, logits)
         progress.epoch += 1
@@ -68,9 +69,9 @@ def combine(run: Training, members: Sequence[State]) -> None:
                  **candidate.said, **{f"val_{name}": value for name, value in scores.items()}}
         score = selection_score(run.config, scores)
         if progress.best.update(score, progress.step, progress.epoch):
-            best = copy_of(run.model)
+            best = copy_state(run.model)
         run.journal.epoch(facts, run.val_labels, logits, run.val)
-        run.journal.beat(progress)
+        run.journal.write_heartbeat(progress)
         return score
 
     if how.how == "wise_ft":
@@ -82,7 +83,7 @@ def combine(run: Training, members: Sequence[State]) -> None:
     else:
         _greedy(members, judge)
     assert best is not None
-    put(run.model, best)
+    set_state(run.model, best)
     progress.step, progress.finished = progress.best.step, True
     if run.session.first:
         run.journal.check_lease()
@@ -90,9 +91,9 @@ def combine(run: Training, members: Sequence[State]) -> None:
     run.session.wait()
 
 
-def leave_if_asked(run: Training) -> None:
+def raise_if_stop_requested(run: Training) -> None:
     """Raise where some rank was asked to leave, or the run to stop; called by all together."""
-    stop, cancel = run.session.agree(run.stop(), run.journal.cancel_asked())
+    stop, cancel = run.session.any_rank(run.stop(), run.journal.cancel_asked())
     if cancel:
         raise Cancelled("stopped because launch/status.py --cancel asked for it")
     if stop:
@@ -102,7 +103,7 @@ def leave_if_asked(run: Training) -> None:
 def _logits(run: Training) -> np.ndarray:
     """Return validation logits of the model as it is, float32 (N, C)."""
     return predict_logits(run.session, run.model, run.val, run.config.train.batch_size,
-                          lambda: leave_if_asked(run))
+                          lambda: raise_if_stop_requested(run))
 
 
 def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
@@ -111,7 +112,7 @@ def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
     for number in range(points):
         alpha = number / (points - 1)
         state = first if number == 0 else second if number == points - 1 else (
-            mixed([first, second], [1 - alpha, alpha]))
+            weighted_mean([first, second], [1 - alpha, alpha]))
         judge(Candidate(state, {"alpha": round(alpha, 6)}, measured=number in (0, points - 1)))
 
 
@@ -129,10 +130,10 @@ def _greedy(members: Sequence[State], judge: Judge) -> None:
 
 
 def _mean(members: Sequence[State]) -> State:
-    return mixed(members, [1 / len(members)] * len(members))
+    return weighted_mean(members, [1 / len(members)] * len(members))
 
 
-def mixed(members: Sequence[State], shares: Sequence[float]) -> State:
+def weighted_mean(members: Sequence[State], shares: Sequence[float]) -> State:
     """Return the weighted mean of states; what is counted, not measured, is the first one's."""
     def of(key: str) -> torch.Tensor:
         if not members[0][key].is_floating_point():
@@ -145,10 +146,10 @@ def mixed(members: Sequence[State], shares: Sequence[float]) -> State:
 
 def _temperature(run: Training, member: State, judge: Judge) -> None:
     """Judge the run with its head's weights divided by the temperature that fits best."""
-    put(run.model, member)
+    set_state(run.model, member)
     logits = _logits(run)
     found = best_temperature(run.val_labels, logits)
-    judge(Candidate(cooled(run, member, found), {"temperature": found}, measured=True))
+    judge(Candidate(with_temperature(run, member, found), {"temperature": found}, measured=True))
 
 
 def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -168,7 +169,7 @@ def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
 
 
-def cooled(run: Training, member: State, temperature: float) -> State:
+def with_temperature(run: Training, member: State, temperature: float) -> State:
     """Return weights whose logits are divided: the last linear layer's, which makes them."""
     layers = [(name, module) for name, module in run.model.head.named_modules()
               if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]

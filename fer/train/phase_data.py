@@ -35,7 +35,7 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class Feed:
+class PhaseData:
     """What one phase is fed with.
 
     Attributes:
@@ -79,7 +79,7 @@ class Head(nn.Module):
         return logits.flatten(1).float()
 
 
-def feed_of(run: Training, phase: Phase, between: Between) -> Feed:
+def make_phase_data(run: Training, phase: Phase, between: Between) -> PhaseData:
     """Return what a phase is fed with; features are computed now where they are missing.
 
     Args:
@@ -90,17 +90,17 @@ def feed_of(run: Training, phase: Phase, between: Between) -> Feed:
     features = features_of(run, views, between) if views else None
     if views is not None and features is not None:
         train, val = features
-        return Feed(FeatureBatches(views, train), Head(run.model), plain,
-                    lambda between: head_logits(run.session, run.model, val))
+        return PhaseData(FeatureBatches(views, train), Head(run.model), plain,
+                         lambda between: head_logits(run.session, run.model, val))
 
     def validate(between: Between) -> np.ndarray:
         size = run.config.train.batch_size
         return predict_logits(run.session, run.model, run.val, size, between)
 
     if phase.pair is None:
-        return Feed(views or run.batches, run.model, plain, validate)
+        return PhaseData(views or run.batches, run.model, plain, validate)
     pairs = PairedBatches(run.batches, run.clean)
-    return Feed(pairs, run.model, _paired(run, phase.pair), validate)
+    return PhaseData(pairs, run.model, _paired(run, phase.pair), validate)
 
 
 def _paired(run: Training, pair: Pair) -> Objective:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fer.data.augment.turns import COUNT, turns
+from fer.data.augment.turns import COUNT, tta_views
 from fer.data.batches import EvalBatches
 from fer.data.pixels import Source
 from fer.data.sampler import batch_bounds, batch_count, share
@@ -48,14 +48,14 @@ def predict_logits(
                 between()
     finally:
         model.train(training)
-    logits = session.concatenate(torch.cat(parts), [stop - start for start, stop in shares])
+    logits = session.gather_rows(torch.cat(parts), [stop - start for start, stop in shares])
     return logits.cpu().numpy()
 
 
 def _mean_of_turns(model: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return the log of the mean probability over the fixed views, float32 (N x C)."""
     total = torch.zeros(len(images), len(model.classes), device=images.device)
-    for view in turns(images):
+    for view in tta_views(images):
         total += torch.softmax(model(view).float(), dim=1)
     return torch.log((total / COUNT).clamp_min(torch.finfo(torch.float32).tiny))
 

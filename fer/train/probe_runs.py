@@ -8,28 +8,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from fer.config.compatibility import kind_of
+from fer.config.compatibility import probe_kind
 from fer.data.test_time_views import FixedViews
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import Session
 from fer.train.phase_data import features_of
-from fer.train.run_logger import Journal
-from fer.train.setup import finish, prepare
-from fer.train.stacked_probes import Bench, Probe, linear_of, train_probes
+from fer.train.run_logger import RunLogger
+from fer.train.setup import finish, set_up_training
+from fer.train.stacked_probes import Probe, ProbeData, class_layer, train_probes
 from fer.train.training import Training
 from fer.transfer.phases import freeze
 
 
-class Left(RuntimeError):
+class StopRequested(RuntimeError):
     """This process was asked to leave; nothing of the group was kept."""
 
 
-def kind_of_untrained(folder: RunFolder) -> str | None:
+def untrained_kind(folder: RunFolder) -> str | None:
     """Return the kind of a run that is to be trained from its beginning, else None."""
     if folder.trained or any((folder.path / "checkpoints").glob("step-*")):
         return None
-    return kind_of(folder.config)
+    return probe_kind(folder.config)
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Member:
     """One run of a group."""
 
     folder: RunFolder
-    journal: Journal
+    journal: RunLogger
     run: Training
     probe: Probe
 
 
-def train_together(
+def train_stacked(
     folders: Sequence[RunFolder], session: Session, stop: Callable[[], bool]
 ) -> None:
     """Train untrained runs that are alike, whose leases this process holds.
@@ -55,10 +55,10 @@ def train_together(
         members: list[Member] = []
         models: dict[int, Training] = {}
         for folder in folders:
-            journal = Journal(folder, folder.config, writes=True)
+            journal = RunLogger(folder, folder.config, writes=True)
             stack.callback(journal.close)
             known = models.get(folder.config.seed)
-            run = prepare(folder, session, journal, like=known)
+            run = set_up_training(folder, session, journal, like=known)
             models.setdefault(folder.config.seed, run)
             members.append(Member(folder, journal, run, Probe(folder.config)))
         for some in _by_seed(members):
@@ -77,23 +77,23 @@ def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], 
 
     def leave_if_asked() -> None:
         if stop():
-            raise Left
+            raise StopRequested
 
     freeze(run.model, phase)
     views = FixedViews(run.batches, phase.views)
     features = features_of(run, views, leave_if_asked)
-    if features is None or linear_of(run.model) is None:
+    if features is None or class_layer(run.model) is None:
         return  # each alone
     for member in members:
-        member.journal.cut_back(0, 0)
+        member.journal.truncate_to(0, 0)
     by_probe = {id(member.probe): member for member in members}
-    bench = Bench(views, *features, run.val_labels, run.loss, session)
+    bench = ProbeData(views, *features, run.val_labels, run.loss, session)
     for line in train_probes([member.probe for member in members], run.model, bench):
         leave_if_asked()
         member = by_probe[id(line.probe)]
         line.probe.dropped |= member.journal.cancel_asked()
         member.journal.epoch(line.facts, run.val_labels, line.logits, run.val)
-        member.journal.beat(line.probe.progress)
+        member.journal.write_heartbeat(line.probe.progress)
     for member in members:
         if not member.probe.dropped:
             leave_if_asked()
@@ -103,7 +103,7 @@ def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], 
 def _write(member: Member) -> None:
     """Write the checkpoints of the best and the last epoch, and the final facts."""
     run, probe = member.run, member.probe
-    layer = linear_of(run.model)
+    layer = class_layer(run.model)
     assert layer is not None
     checkpoints = Checkpoints(member.folder.path / "checkpoints", run.config.keep.checkpoints)
     for step in sorted(probe.weights):

@@ -28,7 +28,7 @@ def rank_and_world() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def say_failed(folder: RunFolder, error: BaseException) -> None:
+def publish_run_failure(folder: RunFolder, error: BaseException) -> None:
     """Publish a failure; a mistake of the caller is one line, anything else has its traceback."""
     publish_failure(folder, *_words(error))
 

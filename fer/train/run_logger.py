@@ -42,7 +42,7 @@ class Stalled(RuntimeError):
     """The run was started again and again, and never came further."""
 
 
-class Seldom:
+class RateLimited:
     """A question to the disk that may be put at any time, and is passed on every two seconds."""
 
     def __init__(self, question: Callable[[], bool]) -> None:
@@ -57,7 +57,7 @@ class Seldom:
         return self._question()
 
 
-class Journal:
+class RunLogger:
     """The running record of one run.
 
     Args:
@@ -87,15 +87,15 @@ class Journal:
         self.status = replace(self.before, state="running", node=node_name(), error="",
                               traceback="", job_id=job, begun=False, ended=False)
         self._opened, self._said = time.monotonic(), float("-inf")
-        self._cancel = Seldom(lambda: folder.cancel_asked)
-        self._stop = Seldom(lambda: folder.stop_asked)
+        self._cancel = RateLimited(lambda: folder.cancel_asked)
+        self._stop = RateLimited(lambda: folder.stop_asked)
         self._events: Events | None = None
 
     def check_lease(self) -> None:
         """Raise `LeaseLost` unless this process still owns the run."""
         self.folder.lease.check()
 
-    def cut_back(self, step: int, epoch: int) -> None:
+    def truncate_to(self, step: int, epoch: int) -> None:
         """Drop what was written after the checkpoint at `step`, and open the event file there.
 
         Raises:
@@ -105,8 +105,8 @@ class Journal:
         stalled = before.begun and before.restarts > 0 and before.first_step == step
         stalls = before.stalls + 1 if stalled else 0 if before.begun else before.stalls
         self.log(f"begins at step {step} (epoch {epoch}) on {self.status.node}")
-        self.say(replace(self.status, first_step=step, step=step, epoch=epoch, begun=True,
-                         restarts=before.restarts + int(before.begun), stalls=stalls))
+        self.write_status(replace(self.status, first_step=step, step=step, epoch=epoch, begun=True,
+                                  restarts=before.restarts + int(before.begun), stalls=stalls))
         if not self.writes:
             return
         if self.max_stalls is not None and stalls >= self.max_stalls:
@@ -119,7 +119,7 @@ class Journal:
         if self.config.keep.tensorboard:
             self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
 
-    def beat(self, progress: Progress) -> None:
+    def write_heartbeat(self, progress: Progress) -> None:
         """Show the progress here, and publish it at most every two seconds.
 
         Raises:
@@ -127,7 +127,7 @@ class Journal:
         """
         if self.writes and time.monotonic() - self._said > HEARTBEAT_SECONDS:
             self.check_lease()
-            self.say(self.status_at(progress))
+            self.write_status(self.status_at(progress))
         elif self.listen is not None:
             self.listen(self.status_at(progress))
 
@@ -147,7 +147,7 @@ class Journal:
                        recipe.phases[progress.phase].name,
                        metric=_metric(progress, self.config))
 
-    def say(self, status: Status) -> None:
+    def write_status(self, status: Status) -> None:
         """Publish a status with the present time as its heartbeat; new notes go to the log."""
         for note in status.notes if status.notes != self.status.notes else []:
             self.log(note)
@@ -155,7 +155,7 @@ class Journal:
         self.status = replace(status, heartbeat=time.time(), seconds=self.before.seconds
                               + self._said - self._opened)
         if self.writes:
-            self.folder.say(self.status)
+            self.folder.write_status(self.status)
         if self.listen is not None:
             self.listen(self.status)
 

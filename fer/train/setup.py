@@ -10,7 +10,7 @@ from fer.atomic_io import write_json
 from fer.checksums import xxh3_of
 from fer.config.paths import cache, data_root, scratch
 from fer.config.run import Data, RunConfig, all_epochs
-from fer.data.node_cache import on_this_node
+from fer.data.node_cache import node_copy
 from fer.data.pack import Pack, ensure_pack
 from fer.data.pixels import Source
 from fer.errors import CallerError
@@ -21,15 +21,15 @@ from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
 from fer.train.distributed import Session
 from fer.train.early_stopping import final_facts
-from fer.train.ema import State, copy_of
+from fer.train.ema import State, copy_state
 from fer.train.environment import environment
-from fer.train.run_logger import Journal
+from fer.train.run_logger import RunLogger
 from fer.train.training import Training, new_model
 from fer.transfer.phases import check_recipe
 
 
-def prepare(folder: RunFolder, session: Session, journal: Journal,
-            like: Training | None = None) -> Training:
+def set_up_training(folder: RunFolder, session: Session, journal: RunLogger,
+                    like: Training | None = None) -> Training:
     """Return the training of a run, at its start, and write what it will run on.
 
     Args:
@@ -54,8 +54,8 @@ def prepare(folder: RunFolder, session: Session, journal: Journal,
         train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
     run = Training(config, session, train, val, checkpoints, journal, model,
                    clean=_clean_source(config, session), teacher=_teacher(folder, session))
-    journal.say(replace(journal.status, notes=notes, steps=run.total_steps,
-                        epochs=all_epochs(config)))
+    journal.write_status(replace(journal.status, notes=notes, steps=run.total_steps,
+                                 epochs=all_epochs(config)))
     if session.first:
         write_json(folder.path / "env.json", environment(config, session, train, val))
     return run
@@ -67,7 +67,7 @@ def member_states(folder: RunFolder, session: Session) -> list[State]:
     assert config.recipe.combine is not None and config.inputs is not None
     parents = [parent_folder(folder, config.inputs.parents[f"member{number}"], session)
                for number in range(len(config.recipe.combine.of))]
-    return [copy_of(trained_model(parent, session)) for parent in parents]
+    return [copy_state(trained_model(parent, session)) for parent in parents]
 
 
 def _clean_source(config: RunConfig, session: Session) -> Source | None:
@@ -99,7 +99,7 @@ def finish(folder: RunFolder, run: Training) -> None:
     """Write the final facts of a training that ended, which makes the run a trained one."""
     if run.session.first:
         run.journal.check_lease()
-        run.journal.say(run.journal.status_at(run.progress))
+        run.journal.write_status(run.journal.status_at(run.progress))
         run.checkpoints.drop_optimizer()
         write_json(folder.path / "train.json", final_facts(run.progress, run.config.train.select),
                    durable=True)
@@ -128,14 +128,14 @@ def source(
 
 def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
     """Return a pack that holds what was built; one in which somebody changed that is built anew."""
-    pack = on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
+    pack = node_copy(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
     if pack.intact:
         return pack
-    return on_this_node(ensure_pack(split, data, data_root(), size, cache(), digest, intact=True),
-                        scratch())
+    return node_copy(ensure_pack(split, data, data_root(), size, cache(), digest, intact=True),
+                     scratch())
 
 
-def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: Journal,
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: RunLogger,
                 session: Session) -> list[str]:
     """Fill the weights of a run that starts from others; return lines for its status.
 
@@ -159,7 +159,7 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal
     return _started(pretrained.file, report, journal)
 
 
-def _started(source: str, report: LoadReport, journal: Journal) -> list[str]:
+def _started(source: str, report: LoadReport, journal: RunLogger) -> list[str]:
     if report.whole() != str(report):
         journal.log(f"starts from {source}: {report.whole()}")
     return [f"starts from {source}: {report}"]

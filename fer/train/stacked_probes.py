@@ -19,7 +19,7 @@ from fer.data.test_time_views import FixedViews
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
 from fer.train.distributed import Session, seed_torch
-from fer.train.early_stopping import end_epoch, epoch_facts, rate, selection_score
+from fer.train.early_stopping import end_epoch, epoch_facts, lr_at, selection_score
 from fer.train.features import Features
 from fer.train.losses import WeightedCrossEntropy
 from fer.train.optimizers import make_optimizer
@@ -58,7 +58,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Line:
+class ProbeEpoch:
     """What an epoch of one probe says: the line of `metrics.jsonl`, and validation logits."""
 
     probe: Probe
@@ -66,7 +66,7 @@ class Line:
     logits: np.ndarray
 
 
-def linear_of(model: Classifier) -> nn.Linear | nn.Conv2d | None:
+def class_layer(model: Classifier) -> nn.Linear | nn.Conv2d | None:
     """Return the class layer of a head that is one linear map after dropout; None of others."""
     layers = list(model.head) if isinstance(model.head, nn.Sequential) else [model.head]
     *before, last = layers
@@ -76,7 +76,7 @@ def linear_of(model: Classifier) -> nn.Linear | nn.Conv2d | None:
     return last if isinstance(last, nn.Linear) or pointwise else None  # type: ignore[return-value]
 
 
-class Heads:
+class StackedHeads:
     """The heads of several probes of one seed, stacked: weights (P, C, D) and biases (P, C)."""
 
     def __init__(self, model: Classifier, probes: Sequence[Probe]) -> None:
@@ -84,7 +84,7 @@ class Heads:
         model: with the head that they all start from, on the device.
         probes: whose optimisers are alike but for rate and decay.
         """
-        layer = linear_of(model)
+        layer = class_layer(model)
         assert layer is not None, "such heads are not stacked"
         count, phase = len(probes), probes[0].config.recipe.phases[0]
         self.dropouts = [layer.p for layer in model.head.modules() if type(layer) is nn.Dropout]
@@ -158,7 +158,7 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Bench:
+class ProbeData:
     """What the probes of one seed train on.
 
     Attributes:
@@ -182,7 +182,8 @@ class Bench:
         return self.views.batches.steps_per_epoch
 
 
-def train_probes(probes: Sequence[Probe], model: Classifier, bench: Bench) -> Iterator[Line]:
+def train_probes(probes: Sequence[Probe], model: Classifier,
+                 bench: ProbeData) -> Iterator[ProbeEpoch]:
     """Train the probes of one seed and yield a line an epoch and probe.
 
     A probe whose loss is not finite is marked as dropped and yields no more, as one that the caller
@@ -192,7 +193,7 @@ def train_probes(probes: Sequence[Probe], model: Classifier, bench: Bench) -> It
         probes: of which only rate and decay differ.
         model: with the head of their seed.
     """
-    heads = Heads(model, probes)
+    heads = StackedHeads(model, probes)
     val = bench.val.take(np.arange(bench.val.shape[1])).flatten(1)
     epoch = 0
     while not all(probe.over for probe in probes):
@@ -205,7 +206,8 @@ def train_probes(probes: Sequence[Probe], model: Classifier, bench: Bench) -> It
         epoch += 1
 
 
-def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> list[float]:
+def _epoch(probes: Sequence[Probe], heads: StackedHeads, bench: ProbeData,
+           epoch: int) -> list[float]:
     """Do the steps of an epoch; returns each probe's last learning rate."""
     config, sums = probes[0].config, torch.zeros(len(probes), dtype=torch.float64)
     clip_norm = config.optim_of(config.recipe.phases[0]).clip_norm
@@ -219,7 +221,7 @@ def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> l
             logits = heads.logits(rows)
         losses = bench.loss.each(logits, torch.from_numpy(labels).to(logits.device)).sum(1)
         losses = losses / bench.loss.weight_sum(labels)
-        lrs = [0.0 if probe.over else rate(probe.config, probe.progress, bench.per_epoch)
+        lrs = [0.0 if probe.over else lr_at(probe.config, probe.progress, bench.per_epoch)
                for probe in probes]
         heads.step(losses, lrs, clip_norm)
         sums += losses.detach().double().cpu()
@@ -235,11 +237,11 @@ def _epoch(probes: Sequence[Probe], heads: Heads, bench: Bench, epoch: int) -> l
 
 
 def _end_epoch(probe: Probe, weights: list[Tensor], logits: np.ndarray, lr: float,
-               bench: Bench) -> Line:
+               bench: ProbeData) -> ProbeEpoch:
     config, progress = probe.config, probe.progress
     scores = validation_scores(bench.val_labels, logits)
     phase = config.recipe.phases[0].name
     facts = epoch_facts(progress, phase, bench.per_epoch, lr, scores)
     end_epoch(config, progress, selection_score(config, scores))
     probe.keep(weights)
-    return Line(probe, facts, logits)
+    return ProbeEpoch(probe, facts, logits)

@@ -13,13 +13,13 @@ GPU_POLL = 16
 LOOK_SECONDS = 2.0  # about the longest time between two looks
 
 
-def most_between_looks(device: torch.device) -> int:
+def max_sync_interval(device: torch.device) -> int:
     """Return how many steps may go by unseen: on a GPU each look waits for the device."""
     return 1 if device.type == "cpu" else GPU_POLL
 
 
 @dataclass
-class Looks:
+class SyncInterval:
     """How many steps go by between two looks: few where steps are slow, as much as `most`.
 
     Ranks must look at the same steps, so they agree on what is slow.

@@ -24,11 +24,11 @@ class Plateau:
     bad_epochs: int = 0
     lr: float | None = None
 
-    def update(self, cost: float, base_lr: float, schedule: Schedule) -> None:
+    def update(self, plateau_cost: float, base_lr: float, schedule: Schedule) -> None:
         """Take the cost of an epoch into account, as torch does with mode 'min'."""
         lr = base_lr if self.lr is None else self.lr
-        if self.best is None or cost < self.best * (1 - PLATEAU_THRESHOLD):
-            self.best, self.bad_epochs = cost, 0
+        if self.best is None or plateau_cost < self.best * (1 - PLATEAU_THRESHOLD):
+            self.best, self.bad_epochs = plateau_cost, 0
         else:
             self.bad_epochs += 1
         if self.bad_epochs > schedule.patience:
@@ -87,7 +87,7 @@ class Progress:
         self.plateau, self.phase_best = Plateau(), Best()
 
 
-def cost(select: str, score: float) -> float:
+def plateau_cost(select: str, score: float) -> float:
     """Return the value that a plateau watches for a score that is higher when better."""
     return -score if select == "loss" else 100.0 * (1.0 - score)
 

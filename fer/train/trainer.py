@@ -20,15 +20,15 @@ from fer.train.checkpoint import (
     newest_of_all,
 )
 from fer.train.distributed import average_batch_norm, seed_torch
-from fer.train.early_stopping import end_epoch, epoch_facts, rate, selection_score
-from fer.train.ema import Mean, State, copy_of, put
+from fer.train.early_stopping import end_epoch, epoch_facts, lr_at, selection_score
+from fer.train.ema import AveragedModel, State, copy_state, set_state
 from fer.train.losses import backward
 from fer.train.optimizers import make_optimizer
-from fer.train.phase_data import Feed, feed_of
+from fer.train.phase_data import PhaseData, make_phase_data
 from fer.train.run_logger import Cancelled, Preempted, Stopped
-from fer.train.sync_interval import Looks, most_between_looks
+from fer.train.sync_interval import SyncInterval, max_sync_interval
 from fer.train.training import Training
-from fer.train.update_batch_norm import estimate_norms
+from fer.train.update_batch_norm import update_batch_norm
 from fer.transfer.l2sp import Anchor
 from fer.transfer.phases import freeze, param_groups
 
@@ -48,7 +48,7 @@ def train(run: Training) -> None:
         load_weights(folder, run.model)
         if run.session.first:
             run.checkpoints.point_at_best(run.progress)
-    run.journal.cut_back(run.progress.step, run.progress.epoch)
+    run.journal.truncate_to(run.progress.step, run.progress.epoch)
     while not run.progress.finished:
         _train_phase(run, resumed[0] if resumed else None)
         resumed = None
@@ -67,37 +67,38 @@ def _train_phase(run: Training, resumed: Path | None) -> None:
     if resumed is not None and begun:
         load_optimizer(resumed, optimizer)
     run.mean = _mean(run, phase, resumed if begun else None)
-    feed = feed_of(run, phase, lambda: _save_if_asked(run, optimizer))
-    model: nn.Module = run.session.distribute(feed.module)
+    feed = make_phase_data(run, phase, lambda: _save_if_asked(run, optimizer))
+    model: nn.Module = run.session.wrap(feed.module)
     if run.config.compute.compile:
         model = torch.compile(model)  # type: ignore[assignment]
     while not progress.finished and progress.phase == number:
         train_epoch(run, phase, feed, model, optimizer)
         _end_epoch(run, phase, feed, optimizer)
-    run.session.release(model)
+    run.session.unwrap(model)
     if run.mean is not None:
-        put(run.model, run.mean.state)
+        set_state(run.model, run.mean.state)
 
 
-def _mean(run: Training, phase: Phase, resumed: Path | None) -> Mean | None:
+def _mean(run: Training, phase: Phase, resumed: Path | None) -> AveragedModel | None:
     """Return the mean of weights that a phase takes, as far as it has come."""
     if phase.average is None:
         return None
     training = load_training(resumed) if resumed else None
-    state = copy_of(run.model) if training else None
+    state = copy_state(run.model) if training else None
     if training:
-        put(run.model, {key: tensor.to(run.session.device) for key, tensor in training.items()})
-    return Mean(run.model, phase.average, state, run.progress.phase_epoch)
+        set_state(run.model,
+                  {key: tensor.to(run.session.device) for key, tensor in training.items()})
+    return AveragedModel(run.model, phase.average, state, run.progress.phase_epoch)
 
 
 def train_epoch(
-    run: Training, phase: Phase, feed: Feed, model: nn.Module, optimizer: torch.optim.Optimizer
+    run: Training, phase: Phase, feed: PhaseData, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """Do the steps that are left of the running epoch.
 
     Args:
         feed: of the phase.
-        model: what `Session.distribute` made of the feed's module.
+        model: what `Session.wrap` made of the feed's module.
         optimizer: over the groups of the phase.
 
     Raises:
@@ -110,7 +111,7 @@ def train_epoch(
     anchor = Anchor(run.model, phase, run.start)
     clip_norm = config.optim_of(phase).clip_norm
     losses: list[torch.Tensor] = []
-    look = Looks(most_between_looks(session.device))
+    look = SyncInterval(max_sync_interval(session.device))
     while progress.batch < run.steps_per_epoch:
         batch = feed.batches.batch(progress.epoch, progress.batch)
         if progress.step == 0:
@@ -129,7 +130,7 @@ def train_epoch(
         progress.step += 1
         if len(losses) >= look.every or progress.batch == run.steps_per_epoch:
             _look_at_losses(run, losses)
-            run.journal.beat(progress)
+            run.journal.write_heartbeat(progress)
             look.next(_save_if_asked(run, optimizer, slow=look.slow))
 
 
@@ -137,7 +138,7 @@ def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:
     """Add the last steps' losses to the epoch's sum, in order; stop at one that is not finite."""
     if not losses:
         return
-    values = run.session.total(torch.stack(losses)).double().cpu().tolist()
+    values = run.session.all_reduce_sum(torch.stack(losses)).double().cpu().tolist()
     first = run.progress.step - len(values) + 1
     losses.clear()
     for step, value in enumerate(values, first):
@@ -149,7 +150,7 @@ def _look_at_losses(run: Training, losses: list[torch.Tensor]) -> None:
 
 
 def _set_learning_rate(run: Training, optimizer: torch.optim.Optimizer) -> None:
-    lr = rate(run.config, run.progress, run.steps_per_epoch)
+    lr = lr_at(run.config, run.progress, run.steps_per_epoch)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_multiplier"]
 
@@ -160,7 +161,7 @@ def _save_if_asked(run: Training, optimizer: torch.optim.Optimizer, slow: bool =
     Returns whether `slow` is so on some rank.
     """
     due = time.monotonic() - run.last_saved > run.config.keep.every_minutes * 60
-    due, stop, cancel, early, slow = run.session.agree(
+    due, stop, cancel, early, slow = run.session.any_rank(
         due, run.stop(), run.journal.cancel_asked(), run.journal.stop_asked(), slow)
     if due or stop or cancel or early:
         _save(run, optimizer)
@@ -192,7 +193,8 @@ def _publish(run: Training, optimizer: torch.optim.Optimizer | None,
         run.checkpoints.save(run.progress, run.model, optimizer, training)
 
 
-def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.Optimizer) -> None:
+def _end_epoch(run: Training, phase: Phase, feed: PhaseData,
+               optimizer: torch.optim.Optimizer) -> None:
     """Validate, decide what comes next, write the epoch's line and the checkpoint."""
     progress = run.progress
     average_batch_norm(run.model, run.session)
@@ -206,9 +208,9 @@ def _end_epoch(run: Training, phase: Phase, feed: Feed, optimizer: torch.optim.O
     end_epoch(run.config, progress, selection_score(run.config, scores))
     run.journal.epoch(facts, run.val_labels, logits, run.val)
     if run.mean is not None and not progress.phase_epoch:
-        put(run.model, run.mean.state)  # the phase is over
+        set_state(run.model, run.mean.state)  # the phase is over
     _save(run, optimizer if progress.phase_epoch else None)
-    if run.session.agree(run.after_epoch(facts, progress.finished))[0]:
+    if run.session.any_rank(run.after_epoch(facts, progress.finished))[0]:
         raise Stopped(f"stopped early after epoch {progress.epoch}")
 
 
@@ -216,19 +218,19 @@ class _Asked(Exception):
     """Somebody asked this process to leave while the mean was in the model's place."""
 
 
-def _validate_mean(run: Training, feed: Feed, optimizer: torch.optim.Optimizer) -> np.ndarray:
+def _validate_mean(run: Training, feed: PhaseData, optimizer: torch.optim.Optimizer) -> np.ndarray:
     """Return validation logits of the mean of weights, batch-norm estimated where it has to be."""
     assert run.mean is not None
     before, mean = run.mean, run.mean.copy()  # an epoch counts when it has been validated
     mean.after_epoch()
 
     def leave_if_asked() -> None:
-        if run.session.agree(run.stop())[0]:
+        if run.session.any_rank(run.stop())[0]:
             raise _Asked
 
     def estimate() -> None:
         if mean.average.how == "swa":
-            estimate_norms(run.model, run.batches, run.session, leave_if_asked)
+            update_batch_norm(run.model, run.batches, run.session, leave_if_asked)
         average_batch_norm(run.model, run.session)
 
     try:

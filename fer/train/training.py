@@ -19,9 +19,9 @@ from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import Session, seed_torch, synchronised_batch_norm
-from fer.train.ema import Mean
+from fer.train.ema import AveragedModel
 from fer.train.losses import WeightedCrossEntropy, class_weights
-from fer.train.run_logger import Journal
+from fer.train.run_logger import RunLogger
 from fer.train.train_state import Progress
 from fer.transfer.l2sp import start_of
 
@@ -55,7 +55,7 @@ class Training:
     train: Source
     val: Source
     checkpoints: Checkpoints
-    journal: Journal
+    journal: RunLogger
     model: Classifier
     progress: Progress = field(default_factory=Progress)
     limit_batches: int | None = None
@@ -63,7 +63,7 @@ class Training:
     after_epoch: Callable[[Mapping[str, Any], bool], bool] = go_on
     clean: Source | None = None
     teacher: Classifier | None = None
-    mean: Mean | None = None
+    mean: AveragedModel | None = None
     last_saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

@@ -12,8 +12,8 @@ from fer.train.distributed import Session, average_batch_norm
 MOST_BATCHES = 200
 
 
-def estimate_norms(model: Classifier, batches: TrainBatches, session: Session,
-                   between: Callable[[], object] = lambda: None) -> None:
+def update_batch_norm(model: Classifier, batches: TrainBatches, session: Session,
+                      between: Callable[[], object] = lambda: None) -> None:
     """Set the statistics of every batch-norm layer that is not frozen to the mean over batches.
 
     The batches are those of the first epoch, at most `MOST_BATCHES` of them: the same whatever the

@@ -16,15 +16,15 @@ from fer.study.lease import LeaseLost, LeaseTaken
 from fer.study.run_folder import RunFolder, State, Status
 from fer.train import probe_runs as together
 from fer.train.distributed import Session, leave_group, open_session
-from fer.train.evaluate_run import assess
+from fer.train.evaluate_run import evaluate_run
 from fer.train.model_soup import combine
-from fer.train.rank_failure import end_failed_rank, end_rank, rank_and_world, say_failed
-from fer.train.run_logger import Cancelled, Journal, Preempted, Stopped
-from fer.train.setup import finish, member_states, prepare
+from fer.train.rank_failure import end_failed_rank, end_rank, publish_run_failure, rank_and_world
+from fer.train.run_logger import Cancelled, Preempted, RunLogger, Stopped
+from fer.train.setup import finish, member_states, set_up_training
 from fer.train.trainer import train
 from fer.train.training import go_on, never
 
-Listen = Callable[[Status], None]
+OnStatus = Callable[[Status], None]
 LEFT: dict[type[RuntimeError], State] = {
     Cancelled: "cancelled", Preempted: "preempted", Stopped: "stopped"}
 
@@ -57,7 +57,7 @@ class Terms:
         limit_batches: for debugging, the most batches in an epoch.
     """
 
-    listen: Listen | None = None
+    listen: OnStatus | None = None
     stop: Callable[[], bool] = never
     after_epoch: Callable[[Mapping[str, Any], bool], bool] = go_on
     max_stalls: int | None = None
@@ -90,28 +90,28 @@ def _train_alike(tasks: Sequence[Task], terms: Terms) -> bool:
     one of the runs. Returns whether this process was asked to leave.
     """
     _, world = rank_and_world()
-    kind = together.kind_of_untrained(RunFolder(tasks[0].folder)) if world == 1 else None
+    kind = together.untrained_kind(RunFolder(tasks[0].folder)) if world == 1 else None
     if kind is None or len(tasks) == 1:
         return False
     folders = [folder for folder in (RunFolder(task.folder) for task in tasks)
-               if together.kind_of_untrained(folder) == kind]
+               if together.untrained_kind(folder) == kind]
     held = [folder for folder in folders if not _claim(folder)] if len(folders) > 1 else []
     try:
         if len(held) > 1:
             compute = held[0].config.compute
             with disk_refusals_named(held[0].path), open_session(compute) as session:
-                together.train_together(held, session, terms.stop)
-    except together.Left:
+                together.train_stacked(held, session, terms.stop)
+    except together.StopRequested:
         for folder in held:
             if not folder.trained:
-                folder.say(replace(folder.status(), state="preempted"))
+                folder.write_status(replace(folder.status(), state="preempted"))
         return True
     except LeaseLost:
         return False
     except Exception as error:  # the boundary of these runs, as in `_work_one`
         for folder in held:
             if folder.lease.mine() and not folder.trained:
-                say_failed(folder, error)
+                publish_run_failure(folder, error)
     finally:
         for folder in held:
             folder.lease.release()
@@ -137,7 +137,7 @@ def _work_one(task: Task, terms: Terms) -> str:
             return "lost"
         if world > 1:
             end_failed_rank(folder, error)
-        say_failed(folder, error)
+        publish_run_failure(folder, error)
         return "failed"
     finally:
         if rank == 0:
@@ -146,7 +146,7 @@ def _work_one(task: Task, terms: Terms) -> str:
 
 def _claim(folder: RunFolder) -> str:
     """Take the lease of a run; returns the outcome of one that is not to be worked on."""
-    if folder.gave_up:
+    if folder.needs_retry:
         return "cancelled" if folder.cancel_asked else folder.status().state
     try:
         folder.lease.take()
@@ -158,15 +158,15 @@ def _claim(folder: RunFolder) -> str:
 def _in_session(task: Task, folder: RunFolder, terms: Terms, refusal: str) -> str:
     """Work on a run with all its ranks; the first one's refusal is everybody's."""
     with open_session(folder.config.compute) as session:
-        if session.agree(bool(refusal))[0]:
+        if session.any_rank(bool(refusal))[0]:
             return refusal or "refused by the first rank"
         try:
-            execute(task, session, terms)
+            run_task(task, session, terms)
         except (Cancelled, Preempted, Stopped) as leaving:
             state = LEFT[type(leaving)]
             if session.first:
                 error = str(leaving) if state == "cancelled" else ""
-                folder.say(replace(folder.status(), state=state, error=error))
+                folder.write_status(replace(folder.status(), state=state, error=error))
                 if state == "stopped":  # who trains the run on must not be stopped again
                     folder.forget_stop()
             session.wait()
@@ -174,7 +174,7 @@ def _in_session(task: Task, folder: RunFolder, terms: Terms, refusal: str) -> st
     return "done"
 
 
-def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
+def run_task(task: Task, session: Session, terms: Terms | None = None) -> None:
     """Bring one run folder to what the task asks for; the first rank holds its lease.
 
     Raises:
@@ -184,7 +184,7 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
     terms = terms or Terms()
     folder = RunFolder(task.folder)
     config = folder.config
-    journal = Journal(folder, config, session.first, terms.listen, terms.max_stalls)
+    journal = RunLogger(folder, config, session.first, terms.listen, terms.max_stalls)
     with disk_refusals_named(folder.path), contextlib.closing(journal):
         if not session.from_first(lambda: folder.trained):
             _train(folder, session, journal, terms)
@@ -192,14 +192,14 @@ def execute(task: Task, session: Session, terms: Terms | None = None) -> None:
             split: digest for split, digest in task.evaluate.items()
             if not folder.evaluated(split, digest)})
         if missing:
-            assess(folder, session, journal, missing, task.data or config.data, terms.stop)
-        journal.say(replace(journal.status, state="done"))
+            evaluate_run(folder, session, journal, missing, task.data or config.data, terms.stop)
+        journal.write_status(replace(journal.status, state="done"))
         if session.first:  # asked in its last epoch
             folder.forget_stop()
 
 
-def _train(folder: RunFolder, session: Session, journal: Journal, terms: Terms) -> None:
-    run = prepare(folder, session, journal)
+def _train(folder: RunFolder, session: Session, journal: RunLogger, terms: Terms) -> None:
+    run = set_up_training(folder, session, journal)
     run.limit_batches, run.stop, run.after_epoch = (
         terms.limit_batches, terms.stop, terms.after_epoch)
     if folder.config.recipe.combine is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
-from fer.cluster.request import expanded
+from fer.cluster.request import expand_request
 from fer.config.paths import cache
 from fer.config.study import Study
 from fer.data.pack import DamagedPack, Pack, pack_folder
@@ -119,7 +119,7 @@ def _speed(name: str, probe: Path) -> Finding:
 def check_study(study: Study) -> Iterator[Finding]:
     """Yield whether a study's pictures, weights and packs are there."""
     try:
-        work = expanded(study, Console(quiet=True))
+        work = expand_request(study, Console(quiet=True))
     except CallerError as error:
         first, *rest = str(error).splitlines()
         yield failure(f"study {study.study}", first, "; ".join(rest))

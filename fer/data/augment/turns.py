@@ -9,7 +9,7 @@ SHIFT = 0.04  # of the width, either way
 COUNT = 10
 
 
-def turns(images: Tensor) -> Iterator[Tensor]:
+def tta_views(images: Tensor) -> Iterator[Tensor]:
     """Yield `COUNT` views of images (N x 3 x H x W, uint8 or float), the first as they are.
 
     Upright, turned left and right, shifted left and right, and the mirror image of each. What comes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.data.ingest.archive import ARCHIVES, read_archive
-from fer.data.ingest.dataset_writer import Incoming, land
+from fer.data.ingest.dataset_writer import Incoming, write_dataset
 from fer.data.ingest.folders import read_folder
 from fer.data.ingest.label_map import read_labels
 from fer.data.ingest.picture_table import read_table
@@ -16,7 +16,7 @@ from fer.errors import CallerError, choices
 
 
 @dataclass(frozen=True)
-class Wish:
+class AddRequest:
     """What `launch/data.py add` was asked for.
 
     Attributes:
@@ -38,11 +38,12 @@ class Wish:
     any_hash: bool = False
 
 
-def add(wish: Wish, root: Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
+def add(wish: AddRequest, root: Path,
+        progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Bring a source into the layout below `root` and return lines that say what came.
 
     Raises:
-        CallerError: what the reader of the source or `land` refuses.
+        CallerError: what the reader of the source or `write_dataset` refuses.
     """
     if wish.split and wish.split not in SPLITS:
         raise CallerError(f"no split '{wish.split}'; there are: {choices(SPLITS)}")
@@ -53,7 +54,7 @@ def add(wish: Wish, root: Path, progress: Callable[[int, int], None] | None = No
     target = set_folder(name, root)
     if not incoming.items:
         raise CallerError(f"{wish.source}: no pictures left; every label is dropped")
-    new = land(incoming, target, wish.link, progress)
+    new = write_dataset(incoming, target, wish.link, progress)
     lines = [*incoming.notes]
     for split, counts in sorted(_counts(incoming).items()):
         verb = "added" if split in new else "was there already"
@@ -73,7 +74,7 @@ def set_folder(name: str, root: Path) -> Path:
     return root / name
 
 
-def _read(wish: Wish) -> Incoming:
+def _read(wish: AddRequest) -> Incoming:
     labels = read_labels(wish.labels, wish.classes)
     source = wish.source
     if source.is_dir():

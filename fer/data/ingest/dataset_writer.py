@@ -1,8 +1,9 @@
-"""What is about to come in, and how it lands below the data root: whole or not at all.
+"""Write a data set below the data root: whole or not at all.
 
-Every kind of source (`archive`, `folders`, `table`, `pixels`) is read into an `Incoming`; `land`
-writes it split by split. A split's folder appears by one rename, with the record of where it came
-from inside, so an interrupted call leaves nothing half there and a second one changes nothing.
+Every kind of source (`archive`, `folders`, `picture_table`, `pixel_csv`) is read into an
+`Incoming`; `write_dataset` writes it split by split. A split's folder appears by one rename, with
+the record of its origin inside, so an interrupted call leaves nothing half there and a second one
+changes nothing.
 """
 
 import os
@@ -71,8 +72,8 @@ class Incoming:
     digest: str = ""
 
 
-def land(incoming: Incoming, target: Path, link: bool = False,
-         progress: Progress | None = None) -> list[str]:
+def write_dataset(incoming: Incoming, target: Path, link: bool = False,
+                  progress: Progress | None = None) -> list[str]:
     """Write what comes in below `target` and return the splits that are new.
 
     Args:

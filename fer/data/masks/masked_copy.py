@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from fer.atomic_io import building_folder, read_json, write_json
-from fer.data.decode import examine
+from fer.data.decode import inspect_picture
 from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
 from fer.data.masks.landmarks import Faces
@@ -24,7 +24,7 @@ from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
 from fer.data.metadata import Facts, read_facts, write_facts
 from fer.data.pack import only_builder
-from fer.data.process_map import in_processes
+from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
 
 RECORD = "masks.json"
@@ -189,7 +189,7 @@ def _results(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int
     items = list(files.items())
     chunks = [items[start : start + JOB_PICTURES] for start in range(0, len(items), JOB_PICTURES)]
     jobs = [(_for_chunk(twin, chunk), chunk, folder) for chunk in chunks]
-    for results in in_processes(_mask_pictures, jobs, workers):
+    for results in map_in_processes(_mask_pictures, jobs, workers):
         yield from results
 
 
@@ -205,7 +205,7 @@ def _mask_pictures(job: _Job) -> list[_Result]:
     twin, chunk, folder = job
     results: list[_Result] = []
     for file, path in chunk:
-        picture, reason = examine(path)
+        picture, reason = inspect_picture(path)
         points = None if picture is None else twin.faces.of(file, picture)
         if picture is None or points is None:
             results.append((file, "", reason or "no face found"))

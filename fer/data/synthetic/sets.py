@@ -17,7 +17,7 @@ import numpy as np
 from fer.atomic_io import building_folder
 from fer.config.run import DrawnFaces
 from fer.data.metadata import Facts, write_facts
-from fer.data.process_map import in_processes
+from fer.data.process_map import map_in_processes
 from fer.data.synthetic.face import (
     RGB,
     STYLES,
@@ -341,7 +341,7 @@ def _draw_all(
     jobs = list(_jobs(folder, spec))
     total, done = sum(len(shots) for _, _, shots in jobs), 0
     # closing: workers stop before the caller's folder goes when `progress` raises
-    with closing(in_processes(_write_shots, jobs, min(workers, len(jobs)))) as counts:
+    with closing(map_in_processes(_write_shots, jobs, min(workers, len(jobs)))) as counts:
         for count in counts:
             done += count
             if progress is not None:

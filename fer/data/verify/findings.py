@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.data.layout import Picture
-from fer.data.verify.inspection import Looks
+from fer.data.verify.inspection import Inspection
 
 NEAR_BITS = 24  # of 256 by which the prints of two copies of a picture may differ
 NEAR_CORRELATION = 0.98  # of their grey thumbnails
@@ -68,7 +68,7 @@ def _said(wanted: Mapping[str, int] | int) -> str:
     return ", ".join(f"{count} {cls}" for cls, count in sorted(wanted.items()))
 
 
-def damaged(looks: Looks) -> list[Finding]:
+def damaged(looks: Inspection) -> list[Finding]:
     """Find pictures that cannot be used, and files that are not what their name says."""
     bad = [(picture, reason) for picture, reason in zip(looks.pictures, looks.reasons, strict=True)
            if reason]
@@ -91,7 +91,7 @@ def _pictures(count: int) -> str:
     return f"{count} picture{'s' if count != 1 else ''}"
 
 
-def exact_duplicates(looks: Looks) -> list[Finding]:
+def exact_duplicates(looks: Inspection) -> list[Finding]:
     """Find files with equal bytes: in two splits, or twice in one, with one label or two."""
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture, digest, reason in zip(looks.pictures, looks.digests, looks.reasons, strict=True):
@@ -101,7 +101,7 @@ def exact_duplicates(looks: Looks) -> list[Finding]:
     return _pairs("equal", pairs)
 
 
-def near_duplicates(looks: Looks, kin: Callable[[str], str]) -> list[Finding]:
+def near_duplicates(looks: Inspection, kin: Callable[[str], str]) -> list[Finding]:
     """Find pictures that look alike: copied, saved again, resized; one without features is none.
 
     Twins that differ by a mask are meant to look alike, and equal files are found already. Within

@@ -16,7 +16,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.data.decode import decode
 from fer.data.layout import Picture
-from fer.data.process_map import in_processes
+from fer.data.process_map import map_in_processes
 
 SIDE = 16  # a print has SIDE x SIDE bits: whether the picture gets lighter to the right
 THUMB = 24  # pixels a side of the grey copy by which a print's verdict is checked
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Looks:
+class Inspection:
     """What was seen of N pictures.
 
     Attributes:
@@ -49,18 +49,18 @@ class Looks:
     thumbs: NDArray[np.uint8]
 
 
-def look_at(pictures: Sequence[Picture], progress: Progress | None = None) -> Looks:
+def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = None) -> Inspection:
     """Look at pictures, in several processes where there are many."""
     paths = [picture.path for picture in pictures]
     jobs = [paths[start : start + JOB_PICTURES] for start in range(0, len(paths), JOB_PICTURES)]
     rows: list[_Row] = []
     workers = len(os.sched_getaffinity(0)) if len(paths) >= MANY else 1
-    with closing(in_processes(_look, jobs, workers)) as results:
+    with closing(map_in_processes(_look, jobs, workers)) as results:
         for found in results:
             rows += found
             if progress:
                 progress(len(rows), len(paths))
-    return Looks(
+    return Inspection(
         tuple(pictures), digests=tuple(row[0] for row in rows),
         reasons=tuple(row[1] for row in rows), formats=tuple(row[2] for row in rows),
         prints=np.array([row[3] for row in rows], np.uint64).reshape(-1, SIDE * SIDE // 64),

@@ -17,7 +17,7 @@ from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
-from fer.data.verify.inspection import look_at
+from fer.data.verify.inspection import inspect_pictures
 from fer.errors import CallerError, choices
 
 Progress = Callable[[int, int], None]
@@ -93,7 +93,8 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
         CallerError: a folder that is no data set, an unknown, missing or empty class folder.
     """
     splits = pictures_on_disk(data, root)
-    looks = look_at([picture for pictures in splits.values() for picture in pictures], progress)
+    looks = inspect_pictures([picture for pictures in splits.values() for picture in pictures],
+                             progress)
     twin_of = {name: one.twin_of for name, one in data.sets.items()
                if one.twin_of is not None and one.twin_of in data.sets}
 

@@ -9,7 +9,7 @@ from fer.evaluate.metrics import Reliability, log_probabilities, reliability
 from fer.report.analysis import Analysis
 from fer.report.figures.canvas import INK, MARKERS, MUTED, OKABE_ITO, blank, cycle, paired, plain
 from fer.report.formatting import count
-from fer.report.read.load import Gathered
+from fer.report.read.load import LoadedResults
 from fer.report.summary import comparable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Confidence:
         return float(np.mean([run.error for run in self.runs]))
 
 
-def confidences(gathered: Gathered, analysis: Analysis, split: str) -> dict[str, Confidence]:
+def confidences(gathered: LoadedResults, analysis: Analysis, split: str) -> dict[str, Confidence]:
     """Return training set -> reliability on `split` of what all training sets have alike.
 
     Those are the configurations that the answer is about (`comparable`).
@@ -62,7 +62,7 @@ def _line(axis: "Axes", one: Reliability, **looks: Any) -> None:
     axis.plot(one.confidence[there], one.accuracy[there], **looks)
 
 
-def reliability_figure(gathered: Gathered, analysis: Analysis, narrow: bool) -> "Figure":
+def reliability_figure(gathered: LoadedResults, analysis: Analysis, narrow: bool) -> "Figure":
     """Return one panel a test set, one line a training set; below the diagonal is too sure."""
     splits = paired(analysis)
     figure = blank(4.3, 3.4 * len(splits) + 0.5) if narrow else blank(3.6 * len(splits), 4.0)

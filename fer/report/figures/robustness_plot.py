@@ -9,7 +9,7 @@ from fer.evaluate.effective_robustness import probit
 from fer.report.analysis import Analysis
 from fer.report.figures.canvas import INK, MARKERS, MUTED, OKABE_ITO, blank, cycle, plain
 from fer.report.formatting import count
-from fer.report.overall import Across
+from fer.report.overall import Overall
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 ROOM = 0.35  # around the points, in probits
 
 
-def robustness_figure(analysis: Analysis, over: Across, narrow: bool) -> "Figure":
+def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figure":
     """Return the scatter: a point a configuration with its intervals, coloured by training set."""
     gap = analysis.gap
     assert over.robustness is not None and gap is not None

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fer.report.summary import DRAWINGS
-from fer.report.view_model import Contents
+from fer.report.view_model import ViewModel
 
 MOST_NOTES, MOST_ERRORS = 200, 40  # that are read on a page; report.md has all
 HERE = Path(__file__).parent
 
 
-def page(said: Contents, drawings: Mapping[str, tuple[str, str]]) -> str:
+def page(said: ViewModel, drawings: Mapping[str, tuple[str, str]]) -> str:
     """Return a study's page; `drawings` maps a figure's name to its wide and narrow inline SVG."""
     return render("page.html", said=said, drawings=drawings, most_notes=MOST_NOTES,
                   most_errors=MOST_ERRORS)

@@ -16,7 +16,7 @@ from fer.evaluate.ensembles import hold_probabilities
 from fer.evaluate.metrics import confusion
 from fer.evaluate.predictions import DamagedFile, Predictions, predictions_path
 from fer.gc_pause import gc_paused
-from fer.report.read.report_cache import Memory
+from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun, read_result
 
 LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
@@ -36,7 +36,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class LoadedResults:
     """Everything comparable that a study's runs have on disk.
 
     Attributes:
@@ -59,19 +59,19 @@ class Gathered:
                 if (run.run, split) in self.measured]
 
 
-def gather(study: Study, runs: Sequence[ReportRun], memory: Memory) -> Gathered:
+def load_results(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -> LoadedResults:
     """Return what `runs` have on disk for the test sets of `study`."""
-    found = gather_results(study, runs, memory)
+    found = load_metrics(study, runs, memory)
     problems, measured = list(found.problems), dict(found.measured)
     for split in found.splits:
         for one in _with_predictions(found.on(split), split, memory, problems):
             measured[one.run.run, split] = one
     validation = {run.run: table for run in found.runs
                   if (table := _validation(run, memory, problems)) is not None}
-    return Gathered(found.runs, found.splits, measured, validation, tuple(problems))
+    return LoadedResults(found.runs, found.splits, measured, validation, tuple(problems))
 
 
-def gather_results(study: Study, runs: Sequence[ReportRun], memory: Memory) -> Gathered:
+def load_metrics(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -> LoadedResults:
     """Return the same without predictions: the metrics of thousands of runs in a second or two."""
     ordered = tuple(sorted(runs, key=_order))
     splits = tuple(dict.fromkeys(study.evaluate_on))
@@ -82,7 +82,8 @@ def gather_results(study: Study, runs: Sequence[ReportRun], memory: Memory) -> G
             found = [one for run in ordered
                      if (one := _read(run, split, memory, problems)) is not None]
             measured |= {(one.run.run, split): one for one in _comparable(found, split, problems)}
-    return Gathered(ordered, splits, _of_one_kind(measured, splits, problems), {}, tuple(problems))
+    return LoadedResults(ordered, splits, _of_one_kind(measured, splits, problems), {},
+                         tuple(problems))
 
 
 def _of_one_kind(measured: dict[tuple[str, str], Measured], splits: Sequence[str],
@@ -104,7 +105,7 @@ def _order(run: ReportRun) -> tuple[Any, ...]:
             run.config_id, run.seed, run.run)
 
 
-def _read(run: ReportRun, split: str, memory: Memory, problems: list[str]) -> Measured | None:
+def _read(run: ReportRun, split: str, memory: ReportCache, problems: list[str]) -> Measured | None:
     """Return what `run` says about `split`; a damaged file is a line in `problems`."""
     content, fault = read_result(run.folder, split, memory)
     if content is None and not fault:
@@ -117,7 +118,7 @@ def _read(run: ReportRun, split: str, memory: Memory, problems: list[str]) -> Me
     return Measured(run, split, str(content["digest"]), content, None)
 
 
-def _validation(run: ReportRun, memory: Memory, problems: list[str]) -> Predictions | None:
+def _validation(run: ReportRun, memory: ReportCache, problems: list[str]) -> Predictions | None:
     """Return the predictions that the best checkpoint made on validation, if they are there.
 
     What is there and cannot be used is a line in `problems`.
@@ -137,7 +138,7 @@ def _validation(run: ReportRun, memory: Memory, problems: list[str]) -> Predicti
     return table
 
 
-def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory: Memory,
+def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory: ReportCache,
                       problems: list[str]) -> Predictions | None:
     """Return the predictions behind `result`, if they are there and agree with it."""
     try:
@@ -179,7 +180,7 @@ def _comparable(found: Sequence[Measured], split: str, problems: list[str]) -> I
                 f"most runs have {chosen[0][:12]}); not compared")
 
 
-def _with_predictions(found: Sequence[Measured], split: str, memory: Memory,
+def _with_predictions(found: Sequence[Measured], split: str, memory: ReportCache,
                       problems: list[str]) -> Iterable[Measured]:
     """Yield `found` with their predictions where these are of the pictures that all have."""
     pictures: list[str] | None = None

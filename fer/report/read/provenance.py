@@ -12,7 +12,7 @@ from typing import Any
 from fer.config.yaml_io import parse_yaml
 from fer.errors import CallerError
 from fer.report.formatting import count
-from fer.report.read.report_cache import Memory
+from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun
 
 DIRTY = " with uncommitted changes"
@@ -46,7 +46,7 @@ class Provenance:
     mixed: str = ""
 
 
-def provenance(runs: Sequence[ReportRun], memory: Memory) -> Provenance:
+def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
     """Return what `env.json` and `config.yaml` of `runs` say; unreadable ones are left out."""
     versions: Counter[str] = Counter()
     commits: Counter[str] = Counter()
@@ -91,7 +91,7 @@ def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
     return f"{'; '.join(parts)}: the methods say how many of each" if parts else ""
 
 
-def _read(run: ReportRun, memory: Memory) -> dict[str, Any]:
+def _read(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
     try:
         return mapping(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
     except (OSError, ValueError):
@@ -104,7 +104,7 @@ def _lines(found: Counter[str]) -> tuple[str, ...]:
     return tuple(f"{line} ({number} runs)" for line, number in found.most_common())
 
 
-def settings(runs: Sequence[ReportRun], memory: Memory) -> str:
+def settings(runs: Sequence[ReportRun], memory: ReportCache) -> str:
     """Return a sentence with each setting and its values; empty where no run says any.
 
     A run of each configuration is looked at. A value that not all have is followed by how many do.
@@ -166,7 +166,7 @@ def _set(value: Any) -> bool:
     return value not in (None, "", 0, {}, [])  # 0 is False too
 
 
-def _tree(run: ReportRun, memory: Memory) -> dict[str, Any]:
+def _tree(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
     """Return the configuration of a run; empty where its file cannot be read."""
     try:
         return mapping(parse_yaml(memory.text(f"{run.folder}/config.yaml") or "{}",

@@ -49,7 +49,7 @@ class _Entry:
     logits: bytes | memoryview
 
 
-class Memory:
+class ReportCache:
     """Reads through what was read before; call `save` when all has been read.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from fer.evaluate.metrics import RESULT_SCHEMA
-from fer.report.read.report_cache import Memory
+from fer.report.read.report_cache import ReportCache
 
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
 ROUNDED = 1e-4  # of a share
@@ -48,7 +48,7 @@ class ReportRun:
         return self.axes.get(key)
 
 
-def read_result(folder: Path, split: str, memory: Memory) -> tuple[dict[str, Any] | None, str]:
+def read_result(folder: Path, split: str, memory: ReportCache) -> tuple[dict[str, Any] | None, str]:
     """Return the metrics of a run on a split, or else what is wrong; both empty if not there."""
     try:
         text = memory.text(f"{folder}/results/{split}.json")
@@ -110,7 +110,7 @@ class Curve:
     phases: tuple[str, ...]
 
 
-def read_curve(run: ReportRun, memory: Memory) -> Curve | None:
+def read_curve(run: ReportRun, memory: ReportCache) -> Curve | None:
     """Return the learning curve of `run`; None where there is none.
 
     The file is append-only and may be cut in a line by a kill: such a line is left out.
