@@ -16,7 +16,7 @@ from fer.config.paths import home
 from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.train.checkpoint import Checkpoints
-from fer.train.optimizers import make_optimizer
+from fer.train.optim import make_optimizer
 from fer.train.train_state import Progress
 from fer.transfer.phases import param_groups
 

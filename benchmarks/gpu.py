@@ -23,9 +23,9 @@ from fer.config.load import load_run
 from fer.config.run import RunConfig
 from fer.data.pixels import Source
 from fer.models.classifier import Classifier
+from fer.train.context import new_model
 from fer.train.distributed import open_session
-from fer.train.optimizers import make_optimizer
-from fer.train.training import new_model
+from fer.train.optim import make_optimizer
 from fer.transfer.phases import param_groups
 
 BACKBONES, SIZE, BATCH, ROUNDS = ("resmasking_dropout1", "cbam_resnet50"), 224, 48, 7

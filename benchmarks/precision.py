@@ -11,8 +11,8 @@ from step_overhead import Ours, made_source
 from timing import Comparison, side_by_side  # first: it pins the threads
 
 from fer.config.load import load_run
+from fer.train.context import new_model
 from fer.train.distributed import open_session
-from fer.train.training import new_model
 
 PAIRS = {"bf16 against float32": ({"compute.precision": "bf16"}, {}),
          "channels_last against contiguous": ({}, {"compute.channels_last": False})}

@@ -27,11 +27,12 @@ BACKBONE = "resmasking_tiny"
 OURS = """
 import sys, time
 from pathlib import Path
-from fer.train.worker import Task, Terms, work
+from fer.train.callbacks import Callbacks
+from fer.train.worker import Task, work
 def stop():
     print(time.time(), flush=True)
     return True
-work([Task(Path(sys.argv[1]))], Terms(stop=stop))
+work([Task(Path(sys.argv[1]))], Callbacks(stop_requested=stop))
 """
 BARE = f"""
 import time

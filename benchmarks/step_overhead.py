@@ -23,13 +23,15 @@ from fer.data.pack_builder import build_pack
 from fer.data.pixels import Source
 from fer.models.classifier import Classifier
 from fer.study.run_folder import RunFolder
+from fer.train.callbacks import Callbacks
 from fer.train.checkpoint import Checkpoints
+from fer.train.context import make_context, new_model
 from fer.train.distributed import Session, open_session
-from fer.train.optimizers import make_optimizer
+from fer.train.optim import make_optimizer
 from fer.train.phase_data import make_phase_data
 from fer.train.run_logger import RunLogger
+from fer.train.train_state import TrainState
 from fer.train.trainer import train_epoch
-from fer.train.training import Training, new_model
 from fer.transfer.phases import param_groups
 
 PICTURES = 480
@@ -48,23 +50,25 @@ def made_source(folder: Path, size: int, classes: tuple[str, ...]) -> Source:
 
 
 class Ours:
-    """An epoch of the engine's own loop."""
+    """An epoch of the trainer's own loop."""
 
     def __init__(self, config: RunConfig, session: Session, source: Source, folder: Path,
                  model: Classifier) -> None:
-        self.phase = config.recipe.phases[0]
-        RunFolder(folder).lease.take()  # the heartbeat looks whether it is still ours
-        self.run = Training(config, session, source, source, Checkpoints(folder / "checkpoints", 2),
-                            RunLogger(RunFolder(folder), config, writes=True), model)
-        self.optimizer = make_optimizer(config.optim, param_groups(model, self.phase, config.optim))
-        self.feed = make_phase_data(self.run, self.phase, lambda: None)
-        self.model = session.wrap(self.feed.module)
+        phase = config.recipe.phases[0]
+        RunFolder(folder).lease.take()  # the heartbeat checks that it is still ours
+        self.context = make_context(
+            config, session, source, source, model, Checkpoints(folder / "checkpoints", 2),
+            RunLogger(RunFolder(folder), config, writes=True))
+        self.state = TrainState(optimizer=make_optimizer(
+            config.optim, param_groups(model, phase, config.optim)))
+        self.data = make_phase_data(self.context, phase, lambda: None)
+        self.model = session.wrap(self.data.module)
 
     def epoch(self) -> None:
         """Do one epoch; the epoch's end (validation, checkpoint) is not in it."""
-        self.run.progress.batch = 0
-        train_epoch(self.run, self.phase, self.feed, self.model, self.optimizer)
-        self.run.progress.epoch += 1
+        self.state.progress.batch = 0
+        train_epoch(self.context, self.state, Callbacks(), self.data, self.model)
+        self.state.progress.epoch += 1
 
 
 class Bare:

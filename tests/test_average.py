@@ -17,11 +17,12 @@ from test_transfer import tiny
 from fer.config.recipe import Average
 from fer.config.run import Compute
 from fer.train import trainer as engine
+from fer.train.callbacks import Callbacks
+from fer.train.context import new_model
 from fer.train.distributed import open_session
 from fer.train.ema import AveragedModel, copy_state, set_state
-from fer.train.training import new_model
 from fer.train.update_batch_norm import update_batch_norm
-from fer.train.worker import Task, Terms, work
+from fer.train.worker import Task, work
 
 FULL: dict[str, Any] = {"name": "full", "train": "all"}
 
@@ -60,14 +61,14 @@ def test_what_is_measured_and_kept_is_the_mean_and_what_trains_is_not(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[dict[str, torch.Tensor]] = []
-    original = engine._validate_mean
+    original = engine._validate_average
 
-    def noting(run: Any, *more: Any) -> Any:
-        logits = original(run, *more)
-        measured.append(copy_state(run.model))
+    def noting(context: Any, *more: Any) -> Any:
+        logits = original(context, *more)
+        measured.append(copy_state(context.model))
         return logits
 
-    monkeypatch.setattr(engine, "_validate_mean", noting)
+    monkeypatch.setattr(engine, "_validate_average", noting)
     mean = trained(recipe__phases=[{**FULL, "average": {"how": "ema", "decay": 0.9}}])
     plain = trained(recipe__phases=[FULL])
     assert [a["train_loss"] for a in epochs(mean)] == [b["train_loss"] for b in epochs(plain)]
@@ -132,7 +133,8 @@ def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
             yield training
 
     monkeypatch.setattr(AveragedModel, "in_place", asking)
-    folder = trained(expect="preempted", terms=Terms(stop=lambda: bool(asked)), **own)
+    stopping = Callbacks(stop_requested=lambda: bool(asked))
+    folder = trained(expect="preempted", callbacks=stopping, **own)
     assert asked and not folder.trained
     assert work([Task(folder.path)]) == ["done"]
     assert epochs(folder) == epochs(calm)

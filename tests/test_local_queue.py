@@ -47,7 +47,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Loca
     """Return a function that makes a queue whose jobs do a work of the test's."""
     def make(work: Work, runs: list[Run], slots: int = 1, together: int = 1,
              show: Callable[[list[Step]], None] = lambda steps: None) -> LocalQueue:
-        monkeypatch.setattr(local_job, "do_runs", work)
+        monkeypatch.setattr(local_job, "run_tasks", work)
         return LocalQueue(Store(tmp_path), runs, {}, runs[0].config.data, tmp_path / "jobs/me",
                           Slots(slots), together, show)
 

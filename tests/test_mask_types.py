@@ -25,11 +25,12 @@ from fer.data.pack import ensure_pack
 from fer.data.pixels import Source
 from fer.errors import CallerError
 from fer.study.inputs import InputDigests
+from fer.train.callbacks import Callbacks
 from fer.train.checkpoint import Checkpoints
+from fer.train.context import sample_weights
 from fer.train.distributed import open_session
 from fer.train.losses import Objective, WeightedCrossEntropy, backward
-from fer.train.training import sample_weights
-from fer.train.worker import Task, Terms, work
+from fer.train.worker import Task, work
 
 BALANCED = {"loss__mask_type_weights": "balanced", "train_on": "lfw+mlfw"}
 
@@ -152,7 +153,7 @@ def test_a_run_that_left_in_the_middle_goes_on_with_the_same_weights_of_types(
     monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
     polls = itertools.count()
     folder = trained(**BALANCED, recipe="scratch", train__epochs=2, expect="preempted",
-                     terms=Terms(stop=lambda: next(polls) > 7))
+                     callbacks=Callbacks(stop_requested=lambda: next(polls) > 7))
     saved = Checkpoints(folder.path / "checkpoints", keep=2).newest()
     assert saved is not None and 0 < saved[1].step < 22 and not folder.trained
     write_facts(masked, {})  # what was planned counts

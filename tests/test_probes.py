@@ -23,8 +23,9 @@ from fer.study.expand import Run, identify
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train import probe_runs as together
+from fer.train.callbacks import Callbacks
 from fer.train.stacked_probes import class_layer
-from fer.train.worker import Task, Terms, work
+from fer.train.worker import Task, work
 
 __all__ = ["shown"]  # a fixture
 
@@ -60,7 +61,7 @@ def together_seen(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         seen.append([folder.name for folder in folders])
         original(folders, *more)
 
-    monkeypatch.setattr(together, "train_together", noting)
+    monkeypatch.setattr(together, "train_stacked", noting)
     return seen
 
 
@@ -114,7 +115,7 @@ def test_a_head_with_dropout_drops_what_it_would_alone(
         model.net.output = torch.nn.Sequential(torch.nn.Dropout(0.5), model.net.output)
         return model
 
-    monkeypatch.setattr("fer.train.training.build", with_dropout)
+    monkeypatch.setattr("fer.train.context.build", with_dropout)
     grid = [{"optim__lr": lr} for lr in (1e-3, 1e-2)]
     tasks, folders = probes(grid, **wide)
     assert work(tasks) == ["done"] * 2 and len(together_seen[0]) == 2
@@ -147,7 +148,7 @@ def test_one_that_diverges_fails_alone_with_its_own_words(places: Path) -> None:
 def test_asked_to_leave_it_keeps_nothing_and_they_are_done_later(places: Path) -> None:
     tasks, folders = probes(GRID)
     calls = iter(range(1000))
-    outcomes = work(tasks, Terms(stop=lambda: next(calls) > 6))
+    outcomes = work(tasks, Callbacks(stop_requested=lambda: next(calls) > 6))
     assert outcomes == ["preempted"] and not any(folder.trained for folder in folders)
     assert {folder.status().state for folder in folders} == {"preempted"}
     assert not list(places.glob("runs/*linear_probe*/checkpoints/step-*"))  # together again then

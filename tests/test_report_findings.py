@@ -108,7 +108,8 @@ def test_models_of_equal_skill_are_told_apart_in_one_family_of_twenty_at_most(
     seeds: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fer.report.analysis.draw", partial(draw, resamples=300))
-    monkeypatch.setattr("fer.report.comparisons.pool", lambda *_: [])  # no rank is claimed there
+    monkeypatch.setattr("fer.report.comparisons.pool_by_key",
+                        lambda *_: [])  # no rank is claimed there
     rng, claimed, ranked, families = np.random.default_rng(seeds), 0, 0, 100
     for _ in range(families):
         study, analysis = one_family(rng, dict.fromkeys("abcd", 0.5), seeds, spread=spread)

@@ -23,16 +23,17 @@ from fer.study.expand import identify
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train import trainer as engine
+from fer.train.callbacks import NO_CALLBACKS, Callbacks, SyncInterval
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import seed_torch
 from fer.train.losses import class_weights
-from fer.train.sync_interval import SyncInterval
-from fer.train.train_state import Best, Plateau, Progress, learning_rate
-from fer.train.worker import Task, Terms, work
+from fer.train.optim import learning_rate
+from fer.train.train_state import Best, Plateau, Progress
+from fer.train.worker import Task, work
 
 
-def trained(evaluate: tuple[str, ...] = (), expect: str = "done", terms: Terms | None = None,
-            **overrides: Any) -> RunFolder:
+def trained(evaluate: tuple[str, ...] = (), expect: str = "done",
+            callbacks: Callbacks = NO_CALLBACKS, **overrides: Any) -> RunFolder:
     """Train a toy run and what it starts from, and return its folder."""
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
     config = load_run("configs/drawn.yaml", {**TOY, "keep.tensorboard": False, **changes})
@@ -45,7 +46,7 @@ def trained(evaluate: tuple[str, ...] = (), expect: str = "done", terms: Terms |
     folder = Store(home()).folder(run)
     folder.register(run, {})
     splits = {split: contents.split(split, config.data) for split in evaluate}
-    assert work([Task(folder.path, splits)], terms) == [expect], folder.status().traceback
+    assert work([Task(folder.path, splits)], callbacks) == [expect], folder.status().traceback
     return folder
 
 
@@ -100,7 +101,7 @@ def test_what_is_frozen_keeps_its_bytes_through_leaving_and_going_on_in_a_phase(
 ) -> None:
     polls = itertools.count()
     folder = trained(recipe="last_stage", train__epochs=2, expect="preempted",
-                     terms=Terms(stop=lambda: next(polls) > left_at))
+                     callbacks=Callbacks(stop_requested=lambda: next(polls) > left_at))
     saved = Checkpoints(folder.path / "checkpoints", 2).newest()
     assert saved is not None and saved[1].phase == (left_at > 30)
     assert work([Task(folder.path)]) == ["done"]
@@ -156,16 +157,17 @@ def test_early_stopping_ends_a_phase_after_its_patience(places: Path) -> None:
 def test_a_run_leaves_when_asked_also_where_an_epoch_is_shorter_than_a_gpus_looks_are_apart(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "most_between_looks", lambda device: 1000)  # stands for a GPU
+    monkeypatch.setattr(engine, "max_sync_interval", lambda device: 1000)  # stands for a GPU
     config = load_run("configs/drawn.yaml", {**TOY, "train.epochs": 3})
     *_, run = identify(config, InputDigests(data_root(), cache()))
     folder = Store(home()).folder(run)
     folder.register(run, {})
-    assert work([Task(folder.path)], Terms(stop=lambda: True)) == ["preempted"]
+    assert work([Task(folder.path)], Callbacks(stop_requested=lambda: True)) == ["preempted"]
     saved = Checkpoints(folder.path / "checkpoints", keep=2).newest()
     assert saved is not None and 0 < saved[1].step < 3 * 6
     polls = []
-    assert work([Task(folder.path)], Terms(stop=lambda: bool(polls.append(1)))) == ["done"]
+    asking = Callbacks(stop_requested=lambda: bool(polls.append(1)))
+    assert work([Task(folder.path)], asking) == ["done"]
     assert len(polls) >= 3 * 3  # steps 1, 3 and the last of each epoch, and while validating
 
 

@@ -6,6 +6,7 @@ each task its own GPU only (`--gpus-per-task`), that is number 0.
 """
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from zlib import crc32
@@ -37,6 +38,20 @@ def slurm_ranks(
         "MASTER_ADDR": first if known else environment["SLURM_LAUNCH_NODE_IPADDR"],
         "MASTER_PORT": environment.get("FER_PORT") or str(job_port(environment)),
     }
+
+
+def outside_job(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return an environment as outside any job: a job submitted from inside one inherits nothing.
+    """
+    if "SLURM_JOB_ID" not in environment:
+        return dict(environment)
+    kept = {name: value for name, value in environment.items()
+            if not re.match(r"(SLURM|SLURMD|SRUN|SBATCH|SUBMITIT|PMI|PMIX|FER)_", name)
+            and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
+                             "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")}
+    if "SLURM_CONF" in environment:  # says which SLURM, not which job
+        kept["SLURM_CONF"] = environment["SLURM_CONF"]
+    return kept
 
 
 def job_port(environment: Mapping[str, str]) -> int:

@@ -107,7 +107,7 @@ def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus
     # its processes inherit the mask: Ctrl-C is the launcher's, which asks them to save and leave
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LAUNCHER_ONLY)
     try:
-        job = executor.submit(run_tasks, tasks, port)
+        job = executor.start(run_tasks, tasks, port)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for stale in folder.glob(f"{job.job_id}_*_result.pkl"):  # of a job that had this process id
@@ -158,7 +158,8 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     job = submitit.JobEnvironment()
     os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"
-    from fer.train.worker import Task, Terms, work
+    from fer.train.callbacks import Callbacks
+    from fer.train.worker import Task, work
 
     return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
-                 for task in tasks], Terms(stop=stop))
+                 for task in tasks], Callbacks(stop_requested=stop))

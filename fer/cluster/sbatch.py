@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from submitit.slurm.slurm import _make_sbatch_string
-
 from fer import CODE_GONE
 from fer.cluster.arrays import JobArray, Ref, Shape
+from fer.cluster.executor import SlurmExecutor
 from fer.config.profile import Profile
 from fer.study.snapshot import import_folder
 
@@ -105,15 +104,18 @@ def _text(
         **_gpus(shape, profile), **profile.sbatch, **parameters}
     if profile.reservation:
         more["reservation"] = profile.reservation
+    if memory := _memory(shape, profile):
+        more["mem"] = memory
     srun = shlex.join(["srun", "--unbuffered", f"--output={log}", *_srun(shape, profile)])
-    return str(_make_sbatch_string(
-        command=f"{srun} {command}", use_srun=False, folder=site.code, job_name=name,
-        comment=comment, wckey=None,  # type: ignore[arg-type]
-        time=shape.minutes, nodes=shape.nodes, ntasks_per_node=shape.ranks,
-        cpus_per_task=_cores(shape, profile), partition=profile.partition,
-        account=profile.account, qos=profile.qos, constraint=profile.constraint,
-        exclude=profile.exclude, mem=_memory(shape, profile), stderr_to_stdout=True,
-        additional_parameters=more, setup=_setup(shape, profile, site), teardown=teardown or None))
+    executor = SlurmExecutor(site.code)
+    executor.update_parameters(
+        job_name=name, comment=comment, wckey=None, time=shape.minutes, nodes=shape.nodes,
+        ntasks_per_node=shape.ranks, cpus_per_task=_cores(shape, profile),
+        partition=profile.partition, account=profile.account, qos=profile.qos,
+        constraint=profile.constraint, exclude=profile.exclude, stderr_to_stdout=True,
+        additional_parameters=more, use_srun=False, setup=_setup(shape, profile, site),
+        teardown=teardown or None)
+    return executor.script(f"{srun} {command}")
 
 
 def _cores(shape: Shape, profile: Profile) -> int:

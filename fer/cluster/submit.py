@@ -6,10 +6,8 @@ leaves nothing double. The lock is inherited by `sbatch`: while an orphaned call
 else submits.
 """
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from submitit.core.utils import FailedSubmissionError
+
 from fer.cluster.arrays import JobArray
+from fer.cluster.executor import SlurmExecutor
 from fer.cluster.profile import profile_file
 from fer.cluster.sbatch import Site, array_script, report_script
 from fer.config.paths import cache, data_root, home
@@ -117,18 +118,17 @@ def sbatch(submission: Submission, place: str, lock: int) -> str:
         CallerError: SLURM refused it.
     """
     submission.claim(cluster_name(), user_name())
-    done = subprocess.run(["sbatch", "--parsable", str(submission.script)], capture_output=True,
-                          text=True, env=outside(), pass_fds=(lock,))
-    if done.returncode == 0:
-        return done.stdout.strip()
+    try:
+        return SlurmExecutor(submission.folder, lock).start(submission.script).job_id
+    except FailedSubmissionError as error:
+        stderr = str(error)
     # it answered too late, but took the job
     taken = [job for job in read_queue().with_comment(submission.comment) if job.live]
     if taken:
         return taken[0].id.split("_")[0]
-    said = "; ".join(line.removeprefix("sbatch: error: ") for line in
-                     done.stderr.strip().splitlines() if line.startswith("sbatch: error"))
-    raise CallerError(f"profile {place}: sbatch refused {submission.script}: "
-                      f"{said or done.stderr.strip() or done.returncode}")
+    said = "; ".join(line.removeprefix("sbatch: error: ") for line in stderr.splitlines()
+                     if line.startswith("sbatch: error"))
+    raise CallerError(f"profile {place}: sbatch refused {submission.script}: {said or stderr}")
 
 
 def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
@@ -158,20 +158,6 @@ def site_of(study: str, code: Path, profile: Profile) -> Site:
     places = {"FER_HOME": home(), "FER_DATA": data_root(), "FER_CACHE": cache()}
     return Site(study, code, profile.python or shlex.quote(sys.executable),
                 {name: str(path) for name, path in places.items()})
-
-
-def outside(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment as outside any job: a job submitted from inside one inherits nothing.
-    """
-    if "SLURM_JOB_ID" not in environment:
-        return dict(environment)
-    kept = {name: value for name, value in environment.items()
-            if not re.match(r"(SLURM|SLURMD|SRUN|SBATCH|SUBMITIT|PMI|PMIX|FER)_", name)
-            and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
-                             "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")}
-    if "SLURM_CONF" in environment:  # says which SLURM, not which job
-        kept["SLURM_CONF"] = environment["SLURM_CONF"]
-    return kept
 
 
 def max_array_size() -> int:

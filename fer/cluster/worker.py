@@ -68,12 +68,14 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     os.environ.update(slurm_ranks(os.environ))
     print(_greeting(), flush=True)
     # imported here: the handlers are in place before the long imports begin
-    from fer.train.worker import Task, Terms
+    from fer.train.callbacks import Callbacks
+    from fer.train.worker import Task
     from fer.train.worker import work as work_on
 
-    tasks = [Task(folder.path, {split: work.splits[split] for split in splits}, work.data)
+    tasks = [Task(folder.path, {split: work.splits[split] for split in splits}, work.data,
+                  MAX_STALLS)
              for folder, (_, splits) in zip(folders, work.runs, strict=True)]
-    outcomes = work_on(tasks, Terms(stop=stop, max_stalls=MAX_STALLS))
+    outcomes = work_on(tasks, Callbacks(stop_requested=stop))
     print(", ".join(f"{folder.name}: {outcome}"
                     for folder, outcome in zip(folders, outcomes, strict=False)), flush=True)
     if os.environ.get("RANK", "0") != "0":

@@ -25,8 +25,9 @@ from fer.study.inputs import InputDigests, draw_missing_faces
 from fer.study.leakage import refuse_shared_people, shared_people
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Status, Store
+from fer.train.callbacks import Callbacks, OnStatus
 from fer.train.distributed import Session, leave_group, open_session
-from fer.train.worker import OnStatus, Task, Terms, run_task
+from fer.train.worker import Task, run_task
 from fer.transfer.model_inspection import refuse_misfits
 
 DEBUG_BATCHES = 3
@@ -94,9 +95,8 @@ def _train_one(
     session.wait()
     try:
         with _bar(folder, session.first) as listen:
-            run_task(Task(folder.path, splits), session, Terms(
-                listen=listen if session.first else None,
-                limit_batches=DEBUG_BATCHES if debug else None))
+            run_task(Task(folder.path, splits, max_batches=DEBUG_BATCHES if debug else None),
+                     session, Callbacks(on_status=listen if session.first else None))
     finally:
         if session.first:
             folder.lease.release()

@@ -1,13 +1,8 @@
-"""The planned comparisons of a study, and every value of a grid key pooled over all configurations.
+"""The planned comparisons of a study: who is better, where the noise allows to say so.
 
 A family is every pair of configurations that differ in one grid key only, on every test set
 that the study names. A rank is claimed where Holm's adjusted p is below 5 % and the interval
 excludes zero; everything else is tied.
-
-Pooled: means hide a run that failed to learn; the interquartile mean and the probability of
-improvement do not (Agarwal et al. 2021, 2108.13264). Groups are what configurations share but for
-the key; a group without one of the values is left out, so that all values are compared on the same
-groups.
 """
 
 from collections.abc import Mapping, Sequence

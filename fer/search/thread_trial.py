@@ -14,8 +14,8 @@ from typing import Any, Literal
 from fer.search.messages import End, Epoch, mark_stopped
 from fer.search.scores import lines_of
 from fer.study.run_folder import RunFolder
-from fer.train.training import go_on
-from fer.train.worker import Task, Terms, work
+from fer.train.callbacks import Callbacks, never_stop_early
+from fer.train.worker import Task, work
 
 POLL_SECONDS = 1.0
 Verdict = Literal["go on", "stop", "leave"]
@@ -86,9 +86,10 @@ class ThreadTrial:
 
     def _work_on(self, folder: RunFolder) -> str:
         own = folder is self.folder
-        terms = Terms(stop=self._asked_to_leave, after_epoch=self._after_epoch if own else go_on)
+        callbacks = Callbacks(stop_requested=self._asked_to_leave,
+                              after_epoch=self._after_epoch if own else never_stop_early)
         while True:
-            (outcome,) = work([Task(folder.path)], terms)
+            (outcome,) = work([Task(folder.path)], callbacks)
             if outcome in ("taken", "lost"):  # another trial or study trains it: wait and listen
                 if own and (verdict := self._hand_over_known()) != "go on":
                     return "left" if verdict == "leave" else "stopped"

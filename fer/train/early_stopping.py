@@ -1,29 +1,11 @@
-"""The course of a run: the rate of its next step, and what follows an epoch.
+"""The end of an epoch: model selection, early stopping, the next phase, records.
 
-Pure functions of the configuration and a `Progress`, so that many runs can be taken through their
-courses together.
+Pure functions of the configuration and a `Progress`, so that many runs can train together.
 """
 
-from fer.config.recipe import Phase, Schedule
 from fer.config.run import RunConfig, phase_epochs
-from fer.train.train_state import Progress, learning_rate, plateau_cost
-
-
-def _schedule(config: RunConfig, phase: Phase) -> Schedule:
-    return phase.schedule or config.schedule
-
-
-def lr_at(config: RunConfig, progress: Progress, per_epoch: int) -> float:
-    """Return the learning rate of the next step, before the multipliers of stages.
-
-    Args:
-        per_epoch: steps in an epoch.
-    """
-    phase = config.recipe.phases[progress.phase]
-    return learning_rate(
-        _schedule(config, phase), config.optim_of(phase).lr, progress.plateau,
-        step=progress.phase_epoch * per_epoch + progress.batch,
-        steps=phase_epochs(config, phase) * per_epoch, per_epoch=per_epoch)
+from fer.train.optim import plateau_cost, schedule_of
+from fer.train.train_state import Progress
 
 
 def selection_score(config: RunConfig, scores: dict[str, float]) -> float:
@@ -45,7 +27,7 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
     progress.best.update(score, progress.step, progress.epoch)
     better = progress.phase_best.update(score, progress.step, progress.epoch)
     progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
-    schedule = _schedule(config, phase)
+    schedule = schedule_of(config, phase)
     if schedule.name == "plateau":
         base_lr = config.optim_of(phase).lr
         progress.plateau.update(plateau_cost(config.train.select, score), base_lr, schedule)

@@ -19,6 +19,7 @@ from fer.evaluate.predictions import Predictions, predictions_path, write_predic
 from fer.models.classifier import Classifier
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, load_weights, verify
+from fer.train.context import new_model
 from fer.train.distributed import Session
 from fer.train.features import Body
 from fer.train.phase_data import plain_features
@@ -26,7 +27,6 @@ from fer.train.predict import head_logits, predict_logits, table
 from fer.train.run_logger import Preempted, RunLogger
 from fer.train.setup import source, trained_model, training_source
 from fer.train.tensorboard import write_final
-from fer.train.training import new_model
 
 BEST = "best"
 
@@ -54,7 +54,7 @@ PLAIN = Variant()
 
 
 def evaluate_run(
-    folder: RunFolder, session: Session, journal: RunLogger, splits: Mapping[str, str], data: Data,
+    folder: RunFolder, session: Session, logger: RunLogger, splits: Mapping[str, str], data: Data,
     stop: Callable[[], bool],
 ) -> None:
     """Write predictions and metrics of the best checkpoint on each split (`{split: digest}`)."""
@@ -79,19 +79,19 @@ def evaluate_run(
     for split, digest in splits.items():
         test = source(config, data, {split: digest}, session)
         if line := test.packs[0].left_out(split):
-            earlier = [note for note in journal.status.notes if note != line]
-            journal.write_status(replace(journal.status, notes=[*earlier, line]))
+            earlier = [note for note in logger.status.notes if note != line]
+            logger.write_status(replace(logger.status, notes=[*earlier, line]))
         found = answers(test)
         if session.first:
-            journal.check_lease()
+            logger.check_lease()
             write_evaluation(folder.path, split, digest, found)
             shown[split] = found, test
-    _predict_validation(folder, session, journal, answers)
+    _predict_validation(folder, session, logger, answers)
     if session.first and config.keep.tensorboard:
         write_final(folder.path, config, shown)
 
 
-def _predict_validation(folder: RunFolder, session: Session, journal: RunLogger,
+def _predict_validation(folder: RunFolder, session: Session, logger: RunLogger,
                         answers: Callable[[Source], Predictions]) -> None:
     """Write the predictions on the validation split where there are none yet.
 
@@ -107,11 +107,11 @@ def _predict_validation(folder: RunFolder, session: Session, journal: RunLogger,
     except CallerError as error:
         why = str(error)
     if session.any_rank(pictures is None)[0] or pictures is None:
-        journal.log(f"no predictions on {split}: {why or 'another rank has no pictures'}")
+        logger.log(f"no predictions on {split}: {why or 'another rank has no pictures'}")
         return
     found = answers(pictures)
     if session.first:
-        journal.check_lease()
+        logger.check_lease()
         write_predictions(path, found)
 
 

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from fer.evaluate.metrics import log_probabilities, validation_scores
+from fer.models.classifier import Classifier
+from fer.train.callbacks import Callbacks
+from fer.train.context import TrainContext
 from fer.train.early_stopping import selection_score
 from fer.train.ema import State, copy_state, set_state
 from fer.train.predict import predict_logits
 from fer.train.run_logger import Cancelled, Preempted
 from fer.train.train_state import Progress
-from fer.train.training import Training
 from fer.train.update_batch_norm import update_batch_norm
 
 TEMPERATURES = (0.05, 20.0)
@@ -38,72 +40,75 @@ class Candidate:
 Judge = Callable[[Candidate], float]
 
 
-def combine(run: Training, members: Sequence[State]) -> None:
+def combine(context: TrainContext, callbacks: Callbacks, members: Sequence[State]) -> Progress:
     """Choose the best combination of the members' weights and write it as the checkpoint.
 
     Args:
-        run: with a model into which the weights go; it is left with the best ones.
+        context: with a model into which the weights go; it is left with the best ones.
         members: weights and buffers of the parents, in the recipe's order.
 
     Raises:
         Preempted, Cancelled: this process was asked to leave, or the run to stop.
     """
-    how = run.config.recipe.combine
+    how = context.config.recipe.combine
     assert how is not None
     best: State | None = None
-    progress = run.progress = Progress()
-    run.journal.truncate_to(0, 0)
+    progress = Progress()
+    context.logger.truncate_to(0, 0)
 
     def judge(candidate: Candidate) -> float:
         nonlocal best
-        raise_if_stop_requested(run)
-        set_state(run.model, candidate.state)
+        raise_if_stop_requested(context, callbacks)
+        set_state(context.model, candidate.state)
         if not candidate.measured:
-            update_batch_norm(run.model, run.batches, run.session,
-                              lambda: raise_if_stop_requested(run))
-        logits = _logits(run)
-        scores = validation_scores(run.val_labels, logits)
+            update_batch_norm(context.model, context.batches, context.session,
+                              lambda: raise_if_stop_requested(context, callbacks))
+        logits = _logits(context, callbacks)
+        scores = validation_scores(context.val_labels, logits)
         progress.epoch += 1
         progress.step += 1
         facts = {"epoch": progress.epoch - 1, "step": progress.step, "phase": how.how,
                  **candidate.said, **{f"val_{name}": value for name, value in scores.items()}}
-        score = selection_score(run.config, scores)
+        score = selection_score(context.config, scores)
         if progress.best.update(score, progress.step, progress.epoch):
-            best = copy_state(run.model)
-        run.journal.epoch(facts, run.val_labels, logits, run.val)
-        run.journal.write_heartbeat(progress)
+            best = copy_state(context.model)
+        context.logger.epoch(facts, context.val_labels, logits, context.val)
+        context.logger.write_heartbeat(progress)
         return score
 
     if how.how == "wise_ft":
         _wise_ft(members, how.points, judge)
     elif how.how == "temperature":
-        _temperature(run, members[0], judge)
+        _temperature(context, callbacks, members[0], judge)
     elif how.how == "uniform_soup":
         judge(Candidate(_mean(members), {"members": list(range(len(members)))}))
     else:
         _greedy(members, judge)
     assert best is not None
-    set_state(run.model, best)
+    set_state(context.model, best)
     progress.step, progress.finished = progress.best.step, True
-    if run.session.first:
-        run.journal.check_lease()
-        run.checkpoints.save(progress, run.model, None)
-    run.session.wait()
+    if context.session.first:
+        context.logger.check_lease()
+        context.checkpoints.save(progress, context.model, None)
+    context.session.wait()
+    return progress
 
 
-def raise_if_stop_requested(run: Training) -> None:
-    """Raise where some rank was asked to leave, or the run to stop; called by all together."""
-    stop, cancel = run.session.any_rank(run.stop(), run.journal.cancel_asked())
+def raise_if_stop_requested(context: TrainContext, callbacks: Callbacks) -> None:
+    """Raise where some rank was asked to exit, or the run to stop; called by all together."""
+    stop, cancel = context.session.any_rank(callbacks.stop_requested(),
+                                             context.logger.cancel_asked())
     if cancel:
         raise Cancelled("stopped because launch/status.py --cancel asked for it")
     if stop:
         raise Preempted("asked to leave; combining begins again")
 
 
-def _logits(run: Training) -> np.ndarray:
+def _logits(context: TrainContext, callbacks: Callbacks) -> np.ndarray:
     """Return validation logits of the model as it is, float32 (N, C)."""
-    return predict_logits(run.session, run.model, run.val, run.config.train.batch_size,
-                          lambda: raise_if_stop_requested(run))
+    size = context.config.train.batch_size
+    return predict_logits(context.session, context.model, context.val, size,
+                          lambda: raise_if_stop_requested(context, callbacks))
 
 
 def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
@@ -144,12 +149,14 @@ def weighted_mean(members: Sequence[State], shares: Sequence[float]) -> State:
     return {key: of(key) for key in members[0]}
 
 
-def _temperature(run: Training, member: State, judge: Judge) -> None:
+def _temperature(context: TrainContext, callbacks: Callbacks, member: State,
+                 judge: Judge) -> None:
     """Judge the run with its head's weights divided by the temperature that fits best."""
-    set_state(run.model, member)
-    logits = _logits(run)
-    found = best_temperature(run.val_labels, logits)
-    judge(Candidate(with_temperature(run, member, found), {"temperature": found}, measured=True))
+    set_state(context.model, member)
+    logits = _logits(context, callbacks)
+    found = best_temperature(context.val_labels, logits)
+    state = with_temperature(context.model, member, found)
+    judge(Candidate(state, {"temperature": found}, measured=True))
 
 
 def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -169,12 +176,12 @@ def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
 
 
-def with_temperature(run: Training, member: State, temperature: float) -> State:
+def with_temperature(model: Classifier, member: State, temperature: float) -> State:
     """Return weights whose logits are divided: the last linear layer's, which makes them."""
-    layers = [(name, module) for name, module in run.model.head.named_modules()
+    layers = [(name, module) for name, module in model.head.named_modules()
               if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
     name, layer = layers[-1]
-    path = run.model.head_path + (f".{name}" if name else "")
+    path = model.head_path + (f".{name}" if name else "")
     keys = {f"{path}.{parameter}" for parameter, _ in layer.named_parameters()}
     return {key: tensor / temperature if key in keys else tensor for key, tensor in member.items()}
 

@@ -18,10 +18,10 @@ from fer.data.paired_batches import PairedBatches
 from fer.data.pixels import Source
 from fer.data.test_time_views import FixedViews
 from fer.models.classifier import Classifier
+from fer.train.context import TrainContext
 from fer.train.features import Body, Features, ensure_features
 from fer.train.losses import BothViews, Distillation, Objective
 from fer.train.predict import head_logits, predict_logits
-from fer.train.training import Training
 
 Between = Callable[[], object]
 
@@ -79,54 +79,54 @@ class Head(nn.Module):
         return logits.flatten(1).float()
 
 
-def make_phase_data(run: Training, phase: Phase, between: Between) -> PhaseData:
+def make_phase_data(context: TrainContext, phase: Phase, between: Between) -> PhaseData:
     """Return what a phase is fed with; features are computed now where they are missing.
 
     Args:
         between: called now and then meanwhile, by all ranks together; may raise.
     """
-    plain = Objective(run.loss)
-    views = FixedViews(run.batches, phase.views) if phase.views else None
-    features = features_of(run, views, between) if views else None
+    plain = Objective(context.loss)
+    views = FixedViews(context.batches, phase.views) if phase.views else None
+    features = features_of(context, views, between) if views else None
     if views is not None and features is not None:
         train, val = features
-        return PhaseData(FeatureBatches(views, train), Head(run.model), plain,
-                         lambda between: head_logits(run.session, run.model, val))
+        return PhaseData(FeatureBatches(views, train), Head(context.model), plain,
+                         lambda between: head_logits(context.session, context.model, val))
 
     def validate(between: Between) -> np.ndarray:
-        size = run.config.train.batch_size
-        return predict_logits(run.session, run.model, run.val, size, between)
+        size = context.config.train.batch_size
+        return predict_logits(context.session, context.model, context.val, size, between)
 
     if phase.pair is None:
-        return PhaseData(views or run.batches, run.model, plain, validate)
-    pairs = PairedBatches(run.batches, run.clean)
-    return PhaseData(pairs, run.model, _paired(run, phase.pair), validate)
+        return PhaseData(views or context.batches, context.model, plain, validate)
+    pairs = PairedBatches(context.batches, context.clean)
+    return PhaseData(pairs, context.model, _paired(context, phase.pair), validate)
 
 
-def _paired(run: Training, pair: Pair) -> Objective:
+def _paired(context: TrainContext, pair: Pair) -> Objective:
     if pair.how != "distill":
-        return BothViews(run.loss, pair)
-    teacher = run.teacher
+        return BothViews(context.loss, pair)
+    teacher = context.teacher
     assert teacher is not None, "the recipe was checked to have one"
 
     def teach(images: Tensor) -> Tensor:
-        with run.session.accelerator.autocast():
+        with context.session.accelerator.autocast():
             logits: Tensor = teacher(images)
             return logits
 
-    return Distillation(run.loss, pair, teach)
+    return Distillation(context.loss, pair, teach)
 
 
 def features_of(
-    run: Training, views: FixedViews, between: Between
+    context: TrainContext, views: FixedViews, between: Between
 ) -> tuple[Features, Features] | None:
     """Return the features of the training pictures in their views and of the validation split.
 
     None where the network does more after its head.
     """
-    body = Body(run.model, run.config, run.session)
-    train = ensure_features(body, run.train, views.pictures, views.count, cache(), between)
-    val = plain_features(body, run.val, between) if train else None
+    body = Body(context.model, context.config, context.session)
+    train = ensure_features(body, context.train, views.pictures, views.count, cache(), between)
+    val = plain_features(body, context.val, between) if train else None
     return (train, val) if train and val else None
 
 

@@ -12,12 +12,12 @@ from fer.config.compatibility import probe_kind
 from fer.data.test_time_views import FixedViews
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints
+from fer.train.context import TrainContext
 from fer.train.distributed import Session
 from fer.train.phase_data import features_of
 from fer.train.run_logger import RunLogger
 from fer.train.setup import finish, set_up_training
 from fer.train.stacked_probes import Probe, ProbeData, class_layer, train_probes
-from fer.train.training import Training
 from fer.transfer.phases import freeze
 
 
@@ -37,8 +37,8 @@ class Member:
     """One run of a group."""
 
     folder: RunFolder
-    journal: RunLogger
-    run: Training
+    logger: RunLogger
+    context: TrainContext
     probe: Probe
 
 
@@ -53,14 +53,14 @@ def train_stacked(
     """
     with ExitStack() as stack:
         members: list[Member] = []
-        models: dict[int, Training] = {}
+        models: dict[int, TrainContext] = {}
         for folder in folders:
-            journal = RunLogger(folder, folder.config, writes=True)
-            stack.callback(journal.close)
+            logger = RunLogger(folder, folder.config, writes=True)
+            stack.callback(logger.close)
             known = models.get(folder.config.seed)
-            run = set_up_training(folder, session, journal, like=known)
-            models.setdefault(folder.config.seed, run)
-            members.append(Member(folder, journal, run, Probe(folder.config)))
+            context = set_up_training(folder, session, logger, like=known)
+            models.setdefault(folder.config.seed, context)
+            members.append(Member(folder, logger, context, Probe(folder.config)))
         for some in _by_seed(members):
             _train_seed(some, session, stop)
 
@@ -71,29 +71,29 @@ def _by_seed(members: Sequence[Member]) -> Iterator[list[Member]]:
 
 
 def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], bool]) -> None:
-    run = members[0].run
-    phase = run.config.recipe.phases[0]
+    context = members[0].context
+    phase = context.config.recipe.phases[0]
     assert phase.views is not None
 
     def leave_if_asked() -> None:
         if stop():
             raise StopRequested
 
-    freeze(run.model, phase)
-    views = FixedViews(run.batches, phase.views)
-    features = features_of(run, views, leave_if_asked)
-    if features is None or class_layer(run.model) is None:
+    freeze(context.model, phase)
+    views = FixedViews(context.batches, phase.views)
+    features = features_of(context, views, leave_if_asked)
+    if features is None or class_layer(context.model) is None:
         return  # each alone
     for member in members:
-        member.journal.truncate_to(0, 0)
+        member.logger.truncate_to(0, 0)
     by_probe = {id(member.probe): member for member in members}
-    bench = ProbeData(views, *features, run.val_labels, run.loss, session)
-    for line in train_probes([member.probe for member in members], run.model, bench):
+    bench = ProbeData(views, *features, context.val_labels, context.loss, session)
+    for line in train_probes([member.probe for member in members], context.model, bench):
         leave_if_asked()
         member = by_probe[id(line.probe)]
-        line.probe.dropped |= member.journal.cancel_asked()
-        member.journal.epoch(line.facts, run.val_labels, line.logits, run.val)
-        member.journal.write_heartbeat(line.probe.progress)
+        line.probe.dropped |= member.logger.cancel_asked()
+        member.logger.epoch(line.facts, context.val_labels, line.logits, context.val)
+        member.logger.write_heartbeat(line.probe.progress)
     for member in members:
         if not member.probe.dropped:
             leave_if_asked()
@@ -102,14 +102,13 @@ def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], 
 
 def _write(member: Member) -> None:
     """Write the checkpoints of the best and the last epoch, and the final facts."""
-    run, probe = member.run, member.probe
-    layer = class_layer(run.model)
+    context, probe = member.context, member.probe
+    layer = class_layer(context.model)
     assert layer is not None
-    checkpoints = Checkpoints(member.folder.path / "checkpoints", run.config.keep.checkpoints)
+    checkpoints = Checkpoints(member.folder.path / "checkpoints", context.config.keep.checkpoints)
     for step in sorted(probe.weights):
         for parameter, kept in zip(layer.parameters(), probe.weights[step], strict=True):
             parameter.data.copy_(kept)
-        member.journal.check_lease()
-        checkpoints.save(probe.stood[step], run.model, None)
-    run.progress = probe.progress
-    finish(member.folder, run)
+        member.logger.check_lease()
+        checkpoints.save(probe.stood[step], context.model, None)
+    finish(member.folder, context, probe.progress)

@@ -65,7 +65,7 @@ class RunLogger:
         config: its configuration.
         total_steps: optimiser steps if nothing stops early.
         writes: whether this process is the one that writes.
-        listen: called with each new status, for a progress display in this process.
+        on_status: called with each new status, for a progress display in this process.
         max_stalls: how many restarts in a row may end where they began; None for any number.
     """
 
@@ -74,13 +74,13 @@ class RunLogger:
         folder: RunFolder,
         config: RunConfig,
         writes: bool,
-        listen: Callable[[Status], None] | None = None,
+        on_status: Callable[[Status], None] | None = None,
         max_stalls: int | None = None,
     ) -> None:
         self.folder = folder
         self.config = config
         self.writes = writes
-        self.listen = listen
+        self.on_status = on_status
         self.max_stalls = max_stalls
         self.before = folder.status()
         job, _ = job_of_process() or (str(os.getpid()), 0)
@@ -128,8 +128,8 @@ class RunLogger:
         if self.writes and time.monotonic() - self._said > HEARTBEAT_SECONDS:
             self.check_lease()
             self.write_status(self.status_at(progress))
-        elif self.listen is not None:
-            self.listen(self.status_at(progress))
+        elif self.on_status is not None:
+            self.on_status(self.status_at(progress))
 
     def cancel_asked(self) -> bool:
         """Whether somebody asked the run to stop; the disk is asked every two seconds."""
@@ -156,8 +156,8 @@ class RunLogger:
                               + self._said - self._opened)
         if self.writes:
             self.folder.write_status(self.status)
-        if self.listen is not None:
-            self.listen(self.status)
+        if self.on_status is not None:
+            self.on_status(self.status)
 
     def log(self, line: str) -> None:
         """Append a line with the time to `logs/train.log`, which is for people only."""

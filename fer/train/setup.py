@@ -1,4 +1,4 @@
-"""From a run folder to a training that can begin, and from one that ended to its final facts.
+"""Set up the training of a run folder, and write the final facts of one that ended.
 
 Sources, model, starting weights; what is left out and where it starts from goes to the log.
 """
@@ -19,22 +19,25 @@ from fer.models.classifier import Classifier
 from fer.models.weights import LoadReport, load_pretrained, load_state
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
+from fer.train.context import TrainContext, make_context, new_model
 from fer.train.distributed import Session
 from fer.train.early_stopping import final_facts
 from fer.train.ema import State, copy_state
 from fer.train.environment import environment
 from fer.train.run_logger import RunLogger
-from fer.train.training import Training, new_model
+from fer.train.train_state import Progress
 from fer.transfer.phases import check_recipe
 
 
-def set_up_training(folder: RunFolder, session: Session, journal: RunLogger,
-                    like: Training | None = None) -> Training:
-    """Return the training of a run, at its start, and write what it will run on.
+def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
+                    like: TrainContext | None = None, max_batches: int | None = None
+                    ) -> TrainContext:
+    """Return the context of a run at its start, and write `env.json`.
 
     Args:
         like: of a run with the same pictures, seed and starting weights, whose sources and model
             are shared.
+        max_batches: the most batches in an epoch, for debugging.
 
     Raises:
         CallerError: a mistake in configuration or data, or a parent that is not trained.
@@ -48,17 +51,17 @@ def set_up_training(folder: RunFolder, session: Session, journal: RunLogger,
         left_out = [pack.left_out(f"{name}/{part}")
                     for part, packed in (("train", train), ("val", val))
                     for name, pack in zip(config.train_sets, packed.packs, strict=True)]
-        started = _initialise(folder, config, model, journal, session)
+        started = _initialise(folder, config, model, logger, session)
         notes = [line for line in (note, *left_out, *started) if line]
     else:
-        train, val, model, notes = like.train, like.val, like.model, like.journal.status.notes
-    run = Training(config, session, train, val, checkpoints, journal, model,
-                   clean=_clean_source(config, session), teacher=_teacher(folder, session))
-    journal.write_status(replace(journal.status, notes=notes, steps=run.total_steps,
+        train, val, model, notes = like.train, like.val, like.model, like.logger.status.notes
+    context = make_context(config, session, train, val, model, checkpoints, logger,
+                           _clean_source(config, session), _teacher(folder, session), max_batches)
+    logger.write_status(replace(logger.status, notes=notes, steps=context.total_steps,
                                  epochs=all_epochs(config)))
     if session.first:
         write_json(folder.path / "env.json", environment(config, session, train, val))
-    return run
+    return context
 
 
 def member_states(folder: RunFolder, session: Session) -> list[State]:
@@ -95,15 +98,16 @@ def trained_model(folder: RunFolder, session: Session) -> Classifier:
     return model.eval()
 
 
-def finish(folder: RunFolder, run: Training) -> None:
+def finish(folder: RunFolder, context: TrainContext, progress: Progress) -> None:
     """Write the final facts of a training that ended, which makes the run a trained one."""
-    if run.session.first:
-        run.journal.check_lease()
-        run.journal.write_status(run.journal.status_at(run.progress))
-        run.checkpoints.drop_optimizer()
-        write_json(folder.path / "train.json", final_facts(run.progress, run.config.train.select),
-                   durable=True)
-    run.session.wait()
+    logger = context.logger
+    if context.session.first:
+        logger.check_lease()
+        logger.write_status(logger.status_at(progress))
+        context.checkpoints.drop_optimizer()
+        write_json(folder.path / "train.json",
+                   final_facts(progress, context.config.train.select), durable=True)
+    context.session.wait()
 
 
 def training_source(config: RunConfig, part: str, session: Session) -> Source:
@@ -135,7 +139,7 @@ def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
                      scratch())
 
 
-def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal: RunLogger,
+def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger: RunLogger,
                 session: Session) -> list[str]:
     """Fill the weights of a run that starts from others; return lines for its status.
 
@@ -149,19 +153,19 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, journal
         parent = parent_folder(folder, config.inputs.parents["init"], session)
         best = best_of_all(parent.path, session)
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
-        return _started(parent.name, report, journal)
+        return _started(parent.name, report, logger)
     assert pretrained is not None and pretrained.file is not None
     path = cache() / "weights" / pretrained.file
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
                           "(launch/sweep.py), or bring back the file that the run is to start from")
     report = load_pretrained(model, path, init.keep_head)
-    return _started(pretrained.file, report, journal)
+    return _started(pretrained.file, report, logger)
 
 
-def _started(source: str, report: LoadReport, journal: RunLogger) -> list[str]:
+def _started(source: str, report: LoadReport, logger: RunLogger) -> list[str]:
     if report.whole() != str(report):
-        journal.log(f"starts from {source}: {report.whole()}")
+        logger.log(f"starts from {source}: {report.whole()}")
     return [f"starts from {source}: {report}"]
 
 

@@ -19,10 +19,10 @@ from fer.data.test_time_views import FixedViews
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
 from fer.train.distributed import Session, seed_torch
-from fer.train.early_stopping import end_epoch, epoch_facts, lr_at, selection_score
+from fer.train.early_stopping import end_epoch, epoch_facts, selection_score
 from fer.train.features import Features
 from fer.train.losses import WeightedCrossEntropy
-from fer.train.optimizers import make_optimizer
+from fer.train.optim import lr_at, make_optimizer
 from fer.train.train_state import Progress
 from fer.transfer.phases import param_groups
 

@@ -1,14 +1,18 @@
-"""What steers a training run, as small states that go through JSON: learning rate, stopping, best.
+"""The state of a training: what a checkpoint holds beside the weights of the model.
 
-The learning rate of a step is a function of the phase, the step and these states; no scheduler
-object is stepped, so nothing has to be replayed on resume.
+Its counters are small values that go through JSON.
 """
 
-import math
+import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer.config.recipe import Schedule
+
+if TYPE_CHECKING:
+    import torch
+
+    from fer.train.ema import AveragedModel
 
 PLATEAU_THRESHOLD = 1e-4  # relative, as torch's ReduceLROnPlateau has it by default
 
@@ -87,27 +91,19 @@ class Progress:
         self.plateau, self.phase_best = Plateau(), Best()
 
 
-def plateau_cost(select: str, score: float) -> float:
-    """Return the value that a plateau watches for a score that is higher when better."""
-    return -score if select == "loss" else 100.0 * (1.0 - score)
+@dataclass
+class TrainState:
+    """What a checkpoint holds beside the weights in `TrainContext.model`.
 
-
-def learning_rate(
-    schedule: Schedule, base_lr: float, plateau: Plateau, step: int, steps: int, per_epoch: int
-) -> float:
-    """Return the learning rate of a step.
-
-    Args:
-        step: number of the step within its phase, from 0.
-        steps: steps in the whole phase.
-        per_epoch: steps in an epoch.
+    Attributes:
+        progress: the counters.
+        optimizer: of the running phase; None between two phases.
+        average: of the weights, where the running phase takes one. A checkpoint's model is then
+            the average, and the weights that train lie beside it.
+        last_saved: when, on the monotonic clock.
     """
-    warmup = round(schedule.warmup_epochs * per_epoch)
-    if step < warmup:
-        return base_lr * (step + 1) / warmup
-    if schedule.name == "plateau":
-        return base_lr if plateau.lr is None else plateau.lr
-    if schedule.name == "constant":
-        return base_lr
-    done = (step - warmup) / max(1, steps - warmup)
-    return schedule.min_lr + (base_lr - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+    progress: Progress = field(default_factory=Progress)
+    optimizer: "torch.optim.Optimizer | None" = None
+    average: "AveragedModel | None" = None
+    last_saved: float = field(default_factory=time.monotonic)

@@ -33,14 +33,14 @@ export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab/.path
 export OMP_NUM_THREADS=1
 export FER_MAX_RESTARTS=20
 cd /shared/fer/studies/paper/slurm/code-0123456789ab || { echo '/shared/fer/studies/paper/slurm/code-0123456789ab: the code is not there or not whole; the same command makes a new copy' >&2; exit 1; }
-export FER_PORT=$(/home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.ranks)
+export FER_PORT=$(/home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.dist_env)
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=8 --kill-on-bad-exit=1 /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.task /shared/fer/studies/paper/slurm/002
+srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cpus-per-task=8 --kill-on-bad-exit=1 /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.worker /shared/fer/studies/paper/slurm/002
 
 
 # teardown
 code=$?
-[ "$code" -eq 0 ] || /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.task /shared/fer/studies/paper/slurm/002 --ended "$code"
+[ "$code" -eq 0 ] || /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.worker /shared/fer/studies/paper/slurm/002 --ended "$code"
 exit "$code"

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer.cluster.arrays import JobArray, Shape
+from fer.cluster.dist_env import outside_job
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
 from fer.cluster.profile import profile_file
 from fer.cluster.sbatch import array_script
-from fer.cluster.submit import max_array_size, outside, site_of
+from fer.cluster.submit import max_array_size, site_of
 from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
 from fer.study.slurm_jobs import ask
@@ -53,7 +54,7 @@ def test_submission(place: str, profile: Profile, resources: Resources) -> Findi
                               site_of("doctor", Path(folder), profile), {})
         (Path(folder) / "script.sh").write_text(script)
         done = subprocess.run(["sbatch", "--test-only", f"{folder}/script.sh"],
-                              capture_output=True, text=True, env=outside())
+                              capture_output=True, text=True, env=outside_job())
     said = " ".join(done.stderr.split())
     if done.returncode:
         return failure(what, said.replace("sbatch: error: ", "") or "refused",

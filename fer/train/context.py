@@ -1,9 +1,7 @@
-"""What one run trains with: sources, model, loss, batches; how it trains is `fer.train.trainer`."""
+"""What one run trains with, fixed before the first step: data, model, loss, processes."""
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,75 +17,78 @@ from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import Session, seed_torch, synchronised_batch_norm
-from fer.train.ema import AveragedModel
+from fer.train.ema import State
 from fer.train.losses import WeightedCrossEntropy, class_weights
 from fer.train.run_logger import RunLogger
-from fer.train.train_state import Progress
 from fer.transfer.l2sp import start_of
 
 if TYPE_CHECKING:
     from fer.data.masks.atlas import MaskAugmentation
 
 
-def never() -> bool:
-    """Say that nobody asked this process to stop."""
-    return False
+@dataclass(frozen=True)
+class TrainContext:
+    """What one run trains with. What moves is in a `TrainState`.
 
-
-def go_on(facts: Mapping[str, Any], finished: bool) -> bool:
-    """Say that training is not stopped early."""
-    return False
-
-
-@dataclass
-class Training:
-    """What one run trains with: fixed for the run, beside the `Progress`, which moves.
-
-    `stop` says whether somebody asked this process to save and leave; it is polled. `after_epoch`
-    is told each epoch's line once it is saved, and whether it was the last one, and says whether a
-    search stops the run there. `clean` has the
-    unmasked view of each picture where that is in another set, and `teacher` is what a student
-    learns from, in eval mode. `mean` is that of the weights, where the running phase takes one.
+    Attributes:
+        config: of the run.
+        session: the processes that train it.
+        train, val: pictures.
+        batches: of the training pictures, augmented.
+        val_labels: int64 (N,).
+        model: the module itself, not wrapped for several processes; its weights change.
+        loss: with the class weights of the training pictures.
+        start: the weights that L2-SP holds the model to, where a phase does.
+        checkpoints, logger: where the run is written.
+        clean: the unmasked view of each training picture, where that is in another set.
+        teacher: what a student learns from, in eval mode.
+        steps_per_epoch: optimiser steps.
     """
 
     config: RunConfig
     session: Session
     train: Source
     val: Source
-    checkpoints: Checkpoints
-    journal: RunLogger
+    batches: TrainBatches
+    val_labels: NDArray[np.int64]
     model: Classifier
-    progress: Progress = field(default_factory=Progress)
-    limit_batches: int | None = None
-    stop: Callable[[], bool] = never
-    after_epoch: Callable[[Mapping[str, Any], bool], bool] = go_on
-    clean: Source | None = None
-    teacher: Classifier | None = None
-    mean: AveragedModel | None = None
-    last_saved: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        config, session = self.config, self.session
-        self.batches = TrainBatches(
-            self.train, config.seed, config.train.augment, config.train.batch_size,
-            session.rank, session.world, _masks(config, self.train), config.train.mix,
-            sample_weights(config, self.train))
-        self.val_labels = self.val.labels_of(np.arange(self.val.n))
-        weights = class_weights(config.loss, self.train.class_counts)
-        self.loss = WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device)
-        held = any(phase.l2sp for phase in config.recipe.phases)
-        self.start = start_of(self.model) if held else {}  # before a checkpoint is loaded
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch."""
-        return min(self.batches.steps_per_epoch, self.limit_batches or 2**31)
+    loss: WeightedCrossEntropy
+    start: State
+    checkpoints: Checkpoints
+    logger: RunLogger
+    clean: Source | None
+    teacher: Classifier | None
+    steps_per_epoch: int
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole run if nothing stops early."""
         combined = self.config.recipe.combine is not None
         return all_epochs(self.config) * (1 if combined else self.steps_per_epoch)
+
+
+def make_context(
+    config: RunConfig, session: Session, train: Source, val: Source, model: Classifier,
+    checkpoints: Checkpoints, logger: RunLogger, clean: Source | None = None,
+    teacher: Classifier | None = None, max_batches: int | None = None,
+) -> TrainContext:
+    """Return the context of a run.
+
+    Args:
+        model: with the weights that the run starts from.
+        max_batches: the most batches in an epoch, for debugging.
+    """
+    batches = TrainBatches(
+        train, config.seed, config.train.augment, config.train.batch_size, session.rank,
+        session.world, _masks(config, train), config.train.mix, sample_weights(config, train))
+    weights = class_weights(config.loss, train.class_counts)
+    l2sp = any(phase.l2sp for phase in config.recipe.phases)
+    return TrainContext(
+        config, session, train, val, batches, val.labels_of(np.arange(val.n)), model,
+        WeightedCrossEntropy(weights, config.loss.label_smoothing, session.device),
+        start_of(model) if l2sp else {},  # before a checkpoint is loaded
+        checkpoints, logger, clean, teacher,
+        min(batches.steps_per_epoch, max_batches or batches.steps_per_epoch))
 
 
 def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | None:
