@@ -1,19 +1,19 @@
-"""What tests start as one or more gloo ranks: not a test itself.
+"""What tests start as one or more gloo ranks, in processes of their own: not a test itself.
 
-    rank_worker.py samples RUN_FOLDER RECORD [STOP_AFTER_STEPS]
-    rank_worker.py gradient MICRO_BATCH OUT [typed | joint | consistency | distill]
-    rank_worker.py statistics OUT
+    samples RUN_FOLDER RECORD [STOP_AFTER_STEPS]
+    gradient MICRO_BATCH OUT [typed | joint | consistency | distill]
+    statistics OUT
 
 The rank that LAGGING_RANK names sees a disk on which nothing written lately has arrived.
 """
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # noqa: F401 - DDP imports it, in each rank
 from torch import nn
 
 from fer.config.recipe import Pair
@@ -126,14 +126,25 @@ def statistics(out: Path) -> None:
         session.wait()
 
 
-if __name__ == "__main__":
+def main(arguments: list[str]) -> None:
+    """Do what the command line says, as the rank of the environment."""
     if os.environ.get("RANK", "0") == os.environ.get("LAGGING_RANK"):
         lag()
-    if sys.argv[1] == "samples":
-        samples(Path(sys.argv[2]), Path(f"{sys.argv[3]}.{os.environ.get('RANK', '0')}"),
-                int(sys.argv[4]) if len(sys.argv) > 4 else 2**31)
-    elif sys.argv[1] == "statistics":
-        statistics(Path(sys.argv[2]))
+    if arguments[0] == "samples":
+        samples(Path(arguments[1]), Path(f"{arguments[2]}.{os.environ.get('RANK', '0')}"),
+                int(arguments[3]) if len(arguments) > 3 else 2**31)
+    elif arguments[0] == "statistics":
+        statistics(Path(arguments[1]))
     else:
-        gradient(int(sys.argv[2]), Path(sys.argv[3]), (*sys.argv[4:], "plain")[0])
+        gradient(int(arguments[1]), Path(arguments[2]), (*arguments[3:], "plain")[0])
     leave_group()
+
+
+def begin(arguments: list[str], environment: dict[str, str], log: str) -> None:
+    """Be a rank: with this environment, and all output in a file."""
+    os.environ.clear()
+    os.environ.update(environment)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    main(arguments)

@@ -1,14 +1,18 @@
 """What a step computes and sees does not depend on how it is divided; real gloo processes."""
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rank_worker
 from conftest import REPOSITORY, TOY, launch
 
 from fer.config.load import load_run
@@ -17,24 +21,32 @@ from fer.study.expand import identify
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
 
-WORKER = REPOSITORY / "tests" / "rank_worker.py"
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["rank_worker"])  # torch is imported once, not by each rank
 
 
 def ranks(world: int, *arguments: object, expect: int = 0) -> str:
     """Run the worker as `world` ranks and return what they printed."""
-    with socket.socket() as free:
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    processes = []
-    for rank in range(world):
-        env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
-               "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        processes.append(subprocess.Popen(
-            [sys.executable, str(WORKER), *map(str, arguments)], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
-            env=env if world > 1 else dict(os.environ)))
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert {process.returncode for process in processes} == {expect}, said
+        processes = []
+        logs = [Path(folder) / str(rank) for rank in range(world)]
+        for rank, log in enumerate(logs):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+                   "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            processes.append(FORKS.Process(target=rank_worker.begin, args=(
+                [*map(str, arguments)], {**os.environ, **(own if world > 1 else {})}, str(log))))
+        free.close()
+        with pytest.MonkeyPatch.context() as patch:  # the server does not get this process's path
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            forkserver.ensure_running()
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(300)
+        said = [log.read_text() for log in logs]
+    assert {process.exitcode for process in processes} == {expect}, said
     return "\n".join(said)
 
 
