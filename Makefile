@@ -1,11 +1,11 @@
-# Two commands for a newcomer: `make demo` and `make test`. PYTHON= and VENV= can be given.
+# Start with `make demo` and `make test`. PYTHON= and VENV= can be set.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
 .PHONY: demo tools test test-all lint bench clean
 
-# a rule that leaves a stamp only when the whole installation went well
+# the stamp file is written only if the whole installation succeeds
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -19,20 +19,20 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python launch/sweep.py sweeps/demo.yaml --cluster local
 
-# a real SLURM for the tests of the cluster side and a browser for those of the report, where root
-# and apt-get can install them; the tests use them, or say why not. Many of them wait for others, so
-# there are more workers than cores.
+# a real SLURM for the cluster tests and a browser for the report tests, if root and apt-get are
+# available; otherwise these tests are skipped with the reason. Many tests wait on other processes,
+# so there are more workers than cores.
 tools: $(VENV)/.installed-test
 	-$(BIN)/python slurm/devcluster.py install
 	-command -v chromedriver || apt-get install -y --no-install-recommends chromium chromium-driver
 
 PYTEST = $(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
-# every promise by its main path: ten minutes on two cores
+# the main path of every feature: ten minutes on two cores
 test: tools
 	$(PYTEST) -m "not slow"
 
-# everything: kills at many moments, faults of clusters, long simulations, full-size backbones
+# all tests: kills at many moments, cluster faults, long simulations, full-size backbones
 test-all: tools
 	$(PYTEST)
 

@@ -1,7 +1,7 @@
-"""A durable checkpoint beside torch.save of the same tensors.
+"""Durable checkpoints compared with torch.save of the same tensors.
 
-Ours is on the disk when it returns: files fsynced, listed with checksums, renamed. `torch.save`
-alone returns while the data are still in memory; it is measured so, and followed by an fsync.
+Ours is on disk when it returns: files fsynced, listed with checksums, renamed. `torch.save` alone
+returns while the data are still in memory; it is measured both alone and followed by an fsync.
 """
 
 import os
@@ -24,7 +24,7 @@ ROUNDS, QUICK_ROUNDS = 9, 3
 
 
 def trained_once(backbone: str) -> tuple[Classifier, torch.optim.Optimizer]:
-    """Return a model and an AdamW whose state is filled (gradients are made up)."""
+    """Return a model and an AdamW optimiser with initialised state (from artificial gradients)."""
     config = load_run("configs/drawn.yaml", {"backbone": backbone, "recipe": "scratch"})
     model = build(config.backbone, config.data.classes)
     groups = param_groups(model, config.recipe.phases[0], config.optim)
@@ -36,7 +36,7 @@ def trained_once(backbone: str) -> tuple[Classifier, torch.optim.Optimizer]:
 
 
 def torch_save(path: Path, model: Classifier, optimizer: torch.optim.Optimizer, sync: bool) -> None:
-    """Save as most training scripts do."""
+    """Save like most training scripts."""
     with open(path, "wb") as handle:
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, handle)
         if sync:
@@ -50,7 +50,7 @@ def measure(quick: bool = False) -> list[Comparison]:
     model, optimizer = trained_once("cbam_tiny" if quick else "cbam_resnet50")
     name = "cbam_tiny" if quick else "cbam_resnet50, 312 MB"
     home().mkdir(parents=True, exist_ok=True)
-    found = []
+    comparisons = []
     with tempfile.TemporaryDirectory(dir=home()) as place:  # the disk that runs are written to
         folder, step = Path(place), [0]
         checkpoints = Checkpoints(folder / "checkpoints", keep=2)
@@ -60,9 +60,9 @@ def measure(quick: bool = False) -> list[Comparison]:
             checkpoints.save(Progress(step=step[0]), model, optimizer)
 
         for sync, target in ((True, 1.2), (False, None)):
-            how = "torch.save + fsync" if sync else "torch.save alone, not on the disk"
-            found.append(side_by_side(
+            how = "torch.save + fsync" if sync else "torch.save alone, not on disk"
+            comparisons.append(side_by_side(
                 f"checkpoint, {name}, against {how}", ours,
                 lambda sync=sync: torch_save(folder / "peer.pt", model, optimizer, sync),
                 rounds, target))
-    return found
+    return comparisons

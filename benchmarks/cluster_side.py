@@ -1,7 +1,7 @@
-"""What a login node feels: submitting, planning, looking, and how well jobs fill their slots.
+"""Login-node benchmarks: submission, planning, status, and how well jobs fill their slots.
 
-Submission is measured on a real SLURM of this machine, brought up for it; where that cannot be
-(it needs root and Debian's packages), the row is left out and said so.
+Submission is measured on a real SLURM that is started on this machine. Where that is impossible
+(it needs root and Debian's packages), the row is omitted with a message.
 """
 
 import contextlib
@@ -47,21 +47,21 @@ MIXED = 12  # studies of random sizes and lengths
 
 
 def digests(config: RunConfig) -> dict[str, str]:
-    """Return digests without data: a function of the names of the splits."""
+    """Return digests without data, as a function of the split names."""
     return {f"{name}/{part}": f"{name}-{part}" for name in config.train_sets
             for part in ("train", "val")}
 
 
 class NoPictures:
-    """Stands for the contents of data sets where no time is estimated from them."""
+    """A stand-in for the contents of data sets where no time is estimated from them."""
 
     def pictures(self, split: str, data: object) -> int:
-        """Return a number of pictures."""
+        """Return a fixed number of images."""
         return 1000
 
 
 def grid(runs: int) -> Study:
-    """Return a study of about `runs` runs, half of them with a parent that they share."""
+    """Return a study of about `runs` runs, half of them with a shared parent."""
     return load_study("sweeps/demo.yaml", {
         "grid.optim.lr": [1e-5 * number for number in range(1, 1 + max(1, runs // 400))],
         "grid.seed": list(range(min(50, runs // 8))), "resources.runs_per_job": 1,
@@ -75,13 +75,13 @@ def measure(quick: bool = False) -> list[Comparison]:
 
 
 def row(name: str, times: list[float], target: float) -> Comparison:
-    """Return a row without a peer: the time itself against the target, in seconds."""
+    """Return a row without a peer: the time in seconds against the target."""
     middle = statistics.median(times)
     return Comparison(name, middle * 1e3, None, "ms", middle, min(times), max(times), target)
 
 
 def planning(quick: bool, rounds: int) -> list[Comparison]:
-    """Return how long a large study takes from its file to its array jobs."""
+    """Return the time to plan a large study, from its file to its array jobs."""
     study = grid(QUICK_STUDY if quick else STUDY)
     times = []
     with tempfile.TemporaryDirectory() as place:
@@ -102,7 +102,7 @@ STATES: tuple[State, ...] = ("done", "pending", "failed", "pending", "done")
 
 
 def status(quick: bool, rounds: int) -> list[Comparison]:
-    """Return how long `launch/status.py` takes as a command, with and without its memory."""
+    """Return the time of the command `launch/status.py`, with and without its cache."""
     study = grid(QUICK_STUDY if quick else STUDY)
     runs = expand(study, digests)
     with tempfile.TemporaryDirectory() as place:
@@ -119,14 +119,14 @@ def status(quick: bool, rounds: int) -> list[Comparison]:
                 Submission(where).set_job(str(number))
             write_json(folder.path / "submit.json", {
                 "submission": str(where.relative_to(store.home)), "index": number % 1000})
-        memory = store.study(study.study) / "cache.parquet"
+        cache_file = store.study(study.study) / "cache.parquet"
         cold, warm = [], []
         for _ in range(rounds):
-            memory.unlink(missing_ok=True)
+            cache_file.unlink(missing_ok=True)
             cold.append(seconds(lambda: _status(place, study.study)))
             warm.append(seconds(lambda: _status(place, study.study)))
     return [row(f"status of {len(runs):,} runs, nothing changed (seconds)", warm, 2.0),
-            row(f"status of {len(runs):,} runs, its first look (seconds)", cold, 10.0)]
+            row(f"status of {len(runs):,} runs, first read (seconds)", cold, 10.0)]
 
 
 def _status(home: str, study: str) -> None:
@@ -136,7 +136,7 @@ def _status(home: str, study: str) -> None:
 
 
 def fill() -> Comparison:
-    """Return the makespan of mixed studies against max(total work / slots, longest way)."""
+    """Return the makespan of mixed studies against max(total work / slots, longest chain)."""
     study = grid(400)
     runs = [run for run in expand(study, digests)]
     rng = np.random.default_rng(0)
@@ -154,16 +154,16 @@ def fill() -> Comparison:
 def _fill(runs: list[Run], times: dict[str, float], slots: int) -> float:
     steps = plan(runs, {})
     made = make_arrays(steps, Resources(), lambda run: times[run.id], 1001)
-    ways = {run.id: times[run.id] + sum(times[parent] for parent in run.parents) for run in runs}
-    bound = max(sum(times.values()) / slots, max(ways.values()))
+    chains = {run.id: times[run.id] + sum(times[parent] for parent in run.parents) for run in runs}
+    bound = max(sum(times.values()) / slots, max(chains.values()))
     return makespan(made.arrays, lambda run: times[run.id], slots) / bound
 
 
 def submission(quick: bool) -> list[Comparison]:
-    """Return the time to submit a study by arrays against submitit's `submit` a run.
+    """Return the time to submit a study by arrays against submitit's `submit` of each run.
 
-    Both sides on one real SLURM, jobs held so that none begins; ours with run folders, snapshot
-    and report, and as many calls of `sbatch` as there are chunks, and one for the report.
+    Both sides use the same real SLURM, with held jobs so that none starts. Ours includes run
+    folders, snapshot and report, with one call of `sbatch` per chunk and one for the report.
     """
     with small_cluster() as folder:
         if folder is None:
@@ -182,7 +182,7 @@ def submission(quick: bool) -> list[Comparison]:
 
 @contextlib.contextmanager
 def small_cluster() -> Iterator[Path | None]:
-    """Yield a folder while a real SLURM is up; None where it cannot be."""
+    """Yield a folder while a real SLURM is running; None where it cannot be started."""
     sys.path.insert(0, str(REPOSITORY / "slurm"))
     import cluster_files
     import daemons
@@ -225,19 +225,18 @@ def _by_arrays(home: Path, count: int) -> float:
 
 @contextlib.contextmanager
 def _counted_sbatch(home: Path) -> Iterator[Path]:
-    """Put an `sbatch` first in the PATH that notes its calls; yields the file with a line a call.
-    """
+    """Prepend to PATH an `sbatch` that logs its calls; yield the log, one line per call."""
     home.mkdir(parents=True)
     log, wrapper = home / "calls", home / "bin" / "sbatch"
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\necho x >> "{log}"\nexec {shutil.which("sbatch")} "$@"\n')
     wrapper.chmod(0o755)
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{wrapper.parent}{os.pathsep}{before}"
+    original = os.environ["PATH"]
+    os.environ["PATH"] = f"{wrapper.parent}{os.pathsep}{original}"
     try:
         yield log
     finally:
-        os.environ["PATH"] = before
+        os.environ["PATH"] = original
 
 
 def _one_by_one(folder: Path, count: int) -> float:

@@ -1,7 +1,7 @@
-"""A checkpoint on a test set: ours against the loop of the 2021 tool, one picture at a time.
+"""Evaluation of a checkpoint on a test set, compared with the 2021 tool, one image at a time.
 
-Both read the same JPEGs, both have all cores; equal answers are asserted. Ours is charged for what
-it does first: it packs the pictures and lays out a copy of the model.
+Both sides read the same JPEGs and use all cores; equal logits are asserted. The time of ours
+includes building the pack and converting a copy of the model to channels_last.
 """
 
 import copy
@@ -23,7 +23,7 @@ from fer.models.registry import build
 from fer.train.distributed import open_session
 from fer.train.predict import predict_logits
 
-PEOPLE, QUICK_PEOPLE = 45, 4  # three pictures each: 135, as the masked faces of the 2021 study
+PEOPLE, QUICK_PEOPLE = 45, 4  # three images each: 135, the number of masked faces in the 2021 study
 SIZE, QUICK_SIZE = 224, 48
 CLASSES = ("negative", "neutral", "positive")
 BATCH = 16
@@ -32,7 +32,7 @@ TARGETS = {"cpu": {"resmasking_dropout1": 1 / 1.3, "cbam_resnet50": None},  # No
 
 
 def write_pictures(root: Path, people: int) -> list[Path]:
-    """Write 250 px JPEGs in the layout of LFW-FER; returns them in the order of the pack."""
+    """Write 250 px JPEGs in the layout of LFW-FER; return them in the order of the pack."""
     files = []
     for person in range(people):
         for number, name in enumerate(CLASSES):
@@ -46,22 +46,22 @@ def write_pictures(root: Path, people: int) -> list[Path]:
 
 
 def one_by_one(model: Classifier, files: list[Path], size: int) -> np.ndarray:
-    """Return logits as the 2021 tool made them: open, resize, to a tensor, one forward pass."""
+    """Return logits as in the 2021 tool: open, resize, convert to a tensor, one forward pass."""
     from torchvision.transforms import v2
 
     to_input = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.ToImage(),
                            v2.ToDtype(torch.float32, scale=True)])
-    found, device = [], next(model.parameters()).device
+    logits, device = [], next(model.parameters()).device
     model.eval()
     with torch.no_grad():
         for file in files:
             with Image.open(file) as image:
-                found.append(model(to_input(image.convert("RGB"))[None].to(device)))
-    return torch.cat(found).cpu().numpy()
+                logits.append(model(to_input(image.convert("RGB"))[None].to(device)))
+    return torch.cat(logits).cpu().numpy()
 
 
 def measure(quick: bool) -> list[Comparison]:
-    """Return the time of ours against the loop, for the two backbones of the 2021 study."""
+    """Return the time of ours against the loop for the two backbones of the 2021 study."""
     threads = torch.get_num_threads()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     targets = {"resmasking_tiny": None} if quick else TARGETS[device]
@@ -85,7 +85,7 @@ def _compare(backbone: str, root: Path, files: list[Path], size: int, target: fl
     compute = Compute.model_validate({"device": device, "threads": os.cpu_count() or 1})
     with open_session(compute) as session:
         def ours() -> np.ndarray:
-            cache = Path(tempfile.mkdtemp(dir=root))  # a new one: the pack is built each time
+            cache = Path(tempfile.mkdtemp(dir=root))  # a new cache, so the pack is built each time
             source = Source([ensure_pack("made/eval", config.data, root, size, cache)], device)
             fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
             return predict_logits(session, fast, source, BATCH)
@@ -93,9 +93,9 @@ def _compare(backbone: str, root: Path, files: list[Path], size: int, target: fl
         def loop() -> np.ndarray:
             return one_by_one(model, files, size)
 
-        assert np.abs(ours() - loop()).max() < 0.05, "other answers"  # logits spread by 15
-        return side_by_side(f"evaluation of {backbone} on {len(files)} pictures, pack built anew, "
-                            "against one by one", ours, loop, 3, target)
+        assert np.abs(ours() - loop()).max() < 0.05, "the logits differ"  # logits spread by 15
+        return side_by_side(f"evaluation of {backbone} on {len(files)} images, pack built "
+                            "each time, against one by one", ours, loop, 3, target)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Training at full size on one GPU: pictures a second, memory, share of the peak; beside 2021's.
+"""Full-size training on one GPU, compared with the 2021 loop: images/s, memory, share of the peak.
 
-    python benchmarks/gpu.py          # where torch sees a CUDA device
+    python benchmarks/gpu.py          # requires a CUDA device
 
-Ours is the engine's own epoch as a run on a GPU has it (bf16, channels_last, pictures on the device
-and augmented there). The loop of 2021 is what that study did on the same card: float32, pictures
-decoded to float on the host, one transfer, forward, backward, step and `loss.item()` a batch.
+Ours is an epoch of the trainer as in a GPU run (bf16, channels_last, images resident on the device
+and augmented there). The 2021 loop does what that study did, on the same card: float32, images
+decoded to float on the host; per batch one transfer, forward, backward, step and `loss.item()`.
 """
 
 import copy
@@ -32,11 +32,11 @@ BACKBONES, SIZE, BATCH, ROUNDS = ("resmasking_dropout1", "cbam_resnet50"), 224, 
 TARGET = 1 / 3  # of the loop's time
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A40": 150e12,
          "RTX 4090": 165e12, "A10": 125e12}
-"""Dense bf16 operations a second with float32 sums, by a part of the card's name (data sheets)."""
+"""Dense bf16 FLOP/s with float32 accumulation, by a part of the card's name (data sheets)."""
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return the time of an epoch of each backbone; nothing without a GPU."""
+    """Return the epoch time of each backbone; an empty list without a GPU."""
     if not torch.cuda.is_available():
         return []
     return [compare(name, SIZE, "cuda", 2 if quick else ROUNDS) for name in BACKBONES]
@@ -44,8 +44,8 @@ def measure(quick: bool = False) -> list[Comparison]:
 
 def compare(backbone: str, size: int, device: str, rounds: int,
             target: float | None = TARGET) -> Comparison:
-    """Return the time of an epoch of ours against the loop of 2021, with what else there is to say
-    of ours in the name."""
+    """Return the epoch time of ours against the 2021 loop, with the throughput of ours in the name.
+    """
     config = load_run("configs/drawn.yaml", {
         "backbone": backbone, "backbone.input_size": size, "train.batch_size": BATCH,
         "schedule.name": "constant", "schedule.warmup_epochs": 0, "loss.class_weights": "none",
@@ -65,17 +65,17 @@ def compare(backbone: str, size: int, device: str, rounds: int,
                              lambda: _finished(ours.epoch, device),
                              lambda: _finished(theirs, device), rounds, target)
         rate = PICTURES / (found.ours / 1e3)
-        said = [f"{rate:,.0f} pictures/s"]
+        figures = [f"{rate:,.0f} images/s"]
         if device == "cuda":
-            said.append(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
+            figures.append(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
         if (peak := next((value for name, value in PEAKS.items() if name in _card(device)), None)):
-            said.append(f"{100 * rate * operations(model, size) / peak:.0f} % of the peak")
-        return Comparison(**{**found.__dict__, "name": f"{found.name}: {', '.join(said)}"})
+            figures.append(f"{100 * rate * operations(model, size) / peak:.0f} % of the peak")
+        return Comparison(**{**found.__dict__, "name": f"{found.name}: {', '.join(figures)}"})
 
 
 def loop_of_2021(config: RunConfig, images: torch.Tensor, model: Classifier
                  ) -> Callable[[], None]:
-    """Return an epoch of the plain loop.
+    """Return one epoch of the plain loop.
 
     Args:
         images: uint8 (N, 3, size, size) on the host.
@@ -100,7 +100,7 @@ def loop_of_2021(config: RunConfig, images: torch.Tensor, model: Classifier
 
 
 def operations(model: Classifier, size: int) -> float:
-    """Return the floating-point operations of training on one picture."""
+    """Return the floating-point operations of training on one image."""
     images = torch.zeros(2, 3, size, size, device=next(model.parameters()).device)
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
@@ -120,4 +120,4 @@ def _card(device: str) -> str:
 
 if __name__ == "__main__":
     rows = measure()
-    print(*rows or ["no GPU here: nothing was measured"], sep="\n")
+    print(*rows or ["no GPU: nothing was measured"], sep="\n")

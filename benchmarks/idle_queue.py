@@ -1,4 +1,4 @@
-"""What the queue of this machine costs while it waits for somebody else's run."""
+"""CPU use of the local queue while it waits for a run of another process."""
 
 import contextlib
 import io
@@ -19,20 +19,20 @@ from fer.study.plan import Step
 from fer.study.run_folder import Status, Store
 
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 70, 25
-WINDOW_SECONDS = 8  # as long as the longest pause between two looks
+WINDOW_SECONDS = 8  # the longest polling interval
 
 
 class _Enough(Exception):
-    """The queue was watched for long enough."""
+    """Ends the measurement."""
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return the share of a core that a queue on this machine takes while it waits.
+    """Return the share of a core that a local queue uses while it waits.
 
-    All its runs are finished but one, which another process works on: this one, as it seems.
+    All its runs are finished except one, whose lease this process holds.
     """
     runs = expand(grid(2 * RUNS), digests)[:RUNS]
-    watched: list[tuple[float, float]] = []  # wall, CPU
+    samples: list[tuple[float, float]] = []  # wall, CPU
     with tempfile.TemporaryDirectory() as place:
         store = Store(Path(place))
         for run in runs:
@@ -46,8 +46,8 @@ def measure(quick: bool = False) -> list[Comparison]:
 
         def show(steps: list[Step]) -> None:
             progress.show(steps)
-            watched.append((time.perf_counter(), time.process_time()))
-            if watched[-1][0] - watched[0][0] > (QUICK_IDLE_SECONDS if quick else IDLE_SECONDS):
+            samples.append((time.perf_counter(), time.process_time()))
+            if samples[-1][0] - samples[0][0] > (QUICK_IDLE_SECONDS if quick else IDLE_SECONDS):
                 raise _Enough
 
         queue = LocalQueue(store, runs, {}, runs[0].config.data, Path(place) / "jobs", Slots(1), 1,
@@ -55,18 +55,18 @@ def measure(quick: bool = False) -> list[Comparison]:
         with contextlib.suppress(_Enough):
             queue.work()
     shares = [(later[1] - earlier[1]) / (later[0] - earlier[0])
-              for earlier, later in windows(watched)]
+              for earlier, later in windows(samples)]
     middle = statistics.median(shares)
     return [Comparison(f"an idle queue of {len(runs):,} runs on this machine (share of a core)",
                        middle * 100, None, "%", middle, min(shares), max(shares), 0.01)]
 
 
-def windows(watched: list[tuple[float, float]]
+def windows(samples: list[tuple[float, float]]
             ) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    """Yield the ends of pieces of `WINDOW_SECONDS`, without the first, in which it settles."""
+    """Yield the ends of windows of `WINDOW_SECONDS`, without the first one (warm-up)."""
     begun = 0
-    for number, (wall, _) in enumerate(watched):
-        if wall - watched[begun][0] >= WINDOW_SECONDS:
+    for number, (wall, _) in enumerate(samples):
+        if wall - samples[begun][0] >= WINDOW_SECONDS:
             if begun:
-                yield watched[begun], watched[number]
+                yield samples[begun], samples[number]
             begun = number

@@ -1,12 +1,12 @@
-"""Pictures a second from disk to batch: this project beside torchvision's ImageFolder.
+"""Images per second from disk to batch, compared with torchvision's ImageFolder.
 
     python benchmarks/input_pipeline.py [--quick] [--json FILE]
 
-One run, one thread, both sides in turn (A/B/A/B) on the same 250-pixel JPEGs; the figure is the
-median of the rounds' ratios with its smallest and largest. Ours starts from an existing pack
-whose pages are in memory, theirs from files whose pages are in memory. Equal pictures are
-asserted where nothing is random. Each side ends with what it hands to a model: in evaluation
-that is uint8 for ours, whose models scale on their device, and ToTensor's float32 for theirs.
+Both sides alternate (A/B/A/B) in one process with one thread on the same 250-pixel JPEGs. The
+result is the median of the rounds' ratios with the smallest and the largest. Ours starts from an
+existing pack, theirs from files, both in the page cache. Equal images are asserted where nothing is
+random. Each side ends with the model's input: in evaluation that is uint8 for ours, whose models
+scale on their device, and ToTensor's float32 for theirs.
 """
 
 import argparse
@@ -40,12 +40,12 @@ from fer.data.pixels import Source
 
 CLASSES = ("negative", "neutral", "positive")
 SIDE, SIZE, BATCH = 250, 224, 48
-OURS_AT_LEAST_S = 0.5  # ours is repeated so long in a round, or the clock would measure noise
+OURS_AT_LEAST_S = 0.5  # ours repeats until then in a round: one pass is too short to time
 
 
 @dataclass(frozen=True)
 class Result:
-    """Ours against theirs; pictures a second are medians over the rounds."""
+    """Ours against theirs; images per second are medians over the rounds."""
 
     ratio_median: float
     low: float
@@ -58,14 +58,14 @@ class Result:
 
 
 class AddNoise:
-    """Gaussian noise on a float tensor, as the 2021 study's third pass."""
+    """Gaussian noise on a float tensor, as in the third pass of the 2021 study."""
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         return image + 0.05 * torch.randn_like(image)
 
 
 class ThroughJpeg:
-    """Save a picture as JPEG of a random quality and read it again, with Pillow."""
+    """A round trip through JPEG of random quality, with Pillow."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         file = io.BytesIO()
@@ -74,7 +74,7 @@ class ThroughJpeg:
 
 
 class PasteMask:
-    """Paste a random mask of an atlas, mirrored and moved a little, as one does it with Pillow."""
+    """A random mask of an atlas, flipped and shifted at random, pasted with Pillow."""
 
     def __init__(self, atlas: Atlas) -> None:
         self.masks = [Image.fromarray(np.dstack([colour, alpha])) for colour, alpha in
@@ -102,12 +102,12 @@ def write_pictures(folder: Path, count: int, side: int = SIDE) -> None:
 
 
 def folder_of(root: Path, *steps: Callable) -> ImageFolder:
-    """Return torchvision's data set with its usual resize and crop, then `steps`."""
+    """Return torchvision's data set with the usual resize and crop, then `steps`."""
     return ImageFolder(root / "train", tv.Compose([tv.Resize(SIZE), tv.CenterCrop(SIZE), *steps]))
 
 
 def study_of_2021(root: Path) -> Dataset:
-    """Return the four passes of the 2021 study in torchvision's words."""
+    """Return the four passes of the 2021 study, written with torchvision."""
     flip, tensor = tv.RandomHorizontalFlip(), tv.ToTensor()
     return ConcatDataset([
         folder_of(root, flip, tv.RandomRotation((1, 20)), tensor),
@@ -117,9 +117,9 @@ def study_of_2021(root: Path) -> Dataset:
 
 
 def strong_with_torchvision(root: Path) -> ImageFolder:
-    """Return the steps of the strong preset, as often and as much, in torchvision's words.
+    """Return the strong preset, with the same probabilities and strengths, in torchvision.
 
-    Low light is left out, and the colour cast, for which torchvision has nothing.
+    Low light and the colour cast are omitted: torchvision has no equivalent.
     """
     return folder_of(
         root, tv.RandomHorizontalFlip(), tv.RandomChoice([
@@ -137,7 +137,7 @@ def theirs(data: Dataset, shuffle: bool = True) -> Iterable[torch.Tensor]:
 
 
 def rate(pass_of: Callable[[int], Iterable[torch.Tensor]], at_least: float = 0.0) -> float:
-    """Return pictures a second of whole passes that together take `at_least` seconds."""
+    """Return images per second over whole passes that take at least `at_least` seconds."""
     start, pictures, number = time.perf_counter(), 0, 0
     while number == 0 or time.perf_counter() - start < at_least:
         pictures += sum(len(images) for images in pass_of(number))
@@ -148,7 +148,7 @@ def rate(pass_of: Callable[[int], Iterable[torch.Tensor]], at_least: float = 0.0
 def side_by_side(ours: Callable[[int], Iterable[torch.Tensor]],
                  peer: Callable[[int], Iterable[torch.Tensor]], rounds: int, pictures: int,
                  target: float | None) -> Result:
-    """Measure both in turn, `rounds` times, after one pass of each that is not counted."""
+    """Measure both alternately, `rounds` times, after one warm-up pass of each."""
     rate(ours), rate(peer)
     pairs = np.array([(rate(ours, OURS_AT_LEAST_S), rate(peer)) for _ in range(rounds)])
     ratios = pairs[:, 0] / pairs[:, 1]
@@ -158,10 +158,10 @@ def side_by_side(ours: Callable[[int], Iterable[torch.Tensor]],
 
 
 def assert_equal_pictures(source: Source, root: Path) -> None:
-    """Assert that the evaluation path gives what torchvision gives, to the bit."""
+    """Assert that the evaluation path equals torchvision's bit for bit."""
     expected = torch.cat(list(theirs(folder_of(root, tv.PILToTensor()), shuffle=False)))
     ours = torch.cat([batch.images.clone() for batch in EvalBatches(source, BATCH)])
-    assert torch.equal(ours, expected), "the two sides give different pictures"
+    assert torch.equal(ours, expected), "the two sides give different images"
 
 
 def compare(root: Path, pack: Pack, rounds: int) -> dict[str, Result]:
@@ -199,7 +199,7 @@ def compare(root: Path, pack: Pack, rounds: int) -> dict[str, Result]:
 
 
 def main(quick: bool, file: Path | None) -> dict[str, Result]:
-    """Run everything, print a table and write the JSON; returns the results."""
+    """Run everything, print a table and write the JSON; return the results."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -221,8 +221,8 @@ def main(quick: bool, file: Path | None) -> dict[str, Result]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     options = parser.parse_args()
     done = main(options.quick, options.json)
     sys.exit(any(r.target is not None and r.ratio_median < r.target for r in done.values()))

@@ -1,10 +1,11 @@
-"""An epoch in bf16 beside float32, and with channels_last beside without: reported, no target.
+"""Epoch time in bf16 against float32, and channels_last against contiguous; reported, no target.
 
-On a CPU without bf16 instructions bf16 is slower: it is for GPUs. The losses of both are compared
-loosely, since rounding differs.
+On a CPU without bf16 instructions, bf16 is slower: it is meant for GPUs. The losses of both are
+compared loosely, since rounding differs.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from step_overhead import Ours, made_source
@@ -19,7 +20,7 @@ PAIRS = {"bf16 against float32": ({"compute.precision": "bf16"}, {}),
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return the time of an epoch of cbam_tiny under each setting beside the other."""
+    """Return the epoch time of cbam_tiny under each setting against its alternative."""
     return [_compare(name, *sides, rounds=1 if quick else 7) for name, sides in PAIRS.items()]
 
 
@@ -38,7 +39,7 @@ def _compare(name: str, one: dict[str, object], two: dict[str, object], rounds: 
 
             def epoch(ours: Ours = ours, compute=config.compute) -> None:  # type: ignore[no-untyped-def]
                 with open_session(compute) as session:
-                    ours.run.session = session
+                    ours.context = replace(ours.context, session=session)
                     ours.epoch()
 
             epochs.append(epoch)

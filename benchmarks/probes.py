@@ -1,8 +1,8 @@
-"""Twelve rates of a linear probe: as one problem on kept features, and one run after another.
+"""Twelve learning rates of a linear probe: one problem on cached features against one by one.
 
-Both are runs with folders, checkpoints and metrics, trained by `fer.train.worker.work`, on the same
-pictures and from the same weights; equal validation scores are asserted. Alone, each run shows its
-pictures to the body again in every epoch, as without a cache.
+Both sides are runs with folders, checkpoints and metrics, trained by `fer.train.worker.work` on the
+same images and from the same weights; equal validation scores are asserted. One by one, each run
+computes the features again in every epoch, as without a cache.
 """
 
 import json
@@ -30,14 +30,14 @@ from fer.train.worker import Task, work
 
 RATES = [round(10 ** (-4.5 + number * 2 / 11), 7) for number in range(12)]
 EPOCHS = 10
-PEOPLE, QUICK_PEOPLE = 600, 60  # three pictures each
+PEOPLE, QUICK_PEOPLE = 600, 60  # three images each
 ROUNDS = 3
 MADE = {"data.drawn": None, "data.sets": {"made": {"folder": "made"}}, "train_on": "made"}
 BACKBONE = {"backbone": "mobilenet_w1", "backbone.input_size": 96}
 
 
 def write_pictures(root: Path, people: int) -> None:
-    """Write pictures whose classes a probe can tell apart."""
+    """Write images whose classes a probe can distinguish."""
     for person in range(people):
         for number, name in enumerate(("negative", "neutral", "positive")):
             rng = np.random.default_rng(person * 3 + number)
@@ -49,8 +49,8 @@ def write_pictures(root: Path, people: int) -> None:
 
 
 def folders_of(rates: list[float]) -> list[RunFolder]:
-    """Return the folders of runs, one a rate, in the present FER_HOME."""
-    found = []
+    """Return the folders of runs, one per rate, in the current FER_HOME."""
+    folders = []
     for lr in rates:
         config = load_run("configs/drawn.yaml", {
             **BACKBONE, "recipe": "linear_probe", "recipe.init.source": "scratch",
@@ -60,36 +60,36 @@ def folders_of(rates: list[float]) -> list[RunFolder]:
         (run,) = identify(config, InputDigests(data_root(), cache()))
         folder = Store(home()).folder(run)
         folder.register(run, {})
-        found.append(folder)
-    return found
+        folders.append(folder)
+    return folders
 
 
 @contextmanager
 def counted() -> Iterator[list[int]]:
-    """Yield a list to which each forward pass of a whole network adds how many pictures it had."""
-    shown: list[int] = []
+    """Yield a list to which each forward pass of a whole network appends its batch size."""
+    batch_sizes: list[int] = []
     forward = Classifier.forward
 
     def counting(self: Classifier, images: torch.Tensor) -> torch.Tensor:
-        shown.append(len(images))
+        batch_sizes.append(len(images))
         return forward(self, images)
 
     Classifier.forward = counting  # type: ignore[method-assign]
     try:
-        yield shown
+        yield batch_sizes
     finally:
         Classifier.forward = forward  # type: ignore[method-assign]
 
 
 def sizes() -> tuple[int, int]:
-    """Return how many pictures train and how many validate."""
+    """Return the numbers of training and validation images."""
     data = load_run("configs/drawn.yaml", MADE).data
     contents = InputDigests(data_root(), cache())
     return contents.pictures("made/train", data), contents.pictures("made/val", data)
 
 
 def timed(rates: list[float], place: Path, one_by_one: bool) -> tuple[float, list[list[float]]]:
-    """Return the seconds that runs of these rates take, and their validation accuracies."""
+    """Return the time in seconds of runs with these rates, and their validation accuracies."""
     os.environ["FER_HOME"] = str(place)
     folders = folders_of(rates)
     tasks = [Task(folder.path) for folder in folders]
@@ -104,7 +104,7 @@ def timed(rates: list[float], place: Path, one_by_one: bool) -> tuple[float, lis
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return how much longer the runs take one by one; a round times one of those, in turn."""
+    """Return how much longer the runs take one by one; a round times a part of them in turn."""
     own_times, ratios, passes = [], [], []
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -114,19 +114,19 @@ def measure(quick: bool = False) -> list[Comparison]:
         os.environ["FER_CACHE"] = str(root / "cache")
         timed(RATES, root / "warm up", one_by_one=False)
         train, validation = sizes()
-        for number in range(1 if quick else ROUNDS):  # all rates are compared in the end
-            shutil.rmtree(root / "cache/features")  # packs stay: neither side builds them
+        for number in range(1 if quick else ROUNDS):  # each round compares other rates
+            shutil.rmtree(root / "cache/features")  # packs stay, so neither side builds them
             chosen = RATES[3:4] if quick else RATES[number::ROUNDS]
             Body.head_is_last = lambda *_: False  # type: ignore[method-assign,assignment]
             alone, scores = timed(chosen, root / f"alone {number}", one_by_one=True)
             Body.head_is_last = check  # type: ignore[method-assign]
-            with counted() as shown:
+            with counted() as batch_sizes:
                 together, all_scores = timed(RATES, root / f"together {number}", one_by_one=False)
-            for lr, score in zip(chosen, scores, strict=True):  # rounding may flip one picture
+            for lr, score in zip(chosen, scores, strict=True):  # rounding may flip one image
                 other = all_scores[RATES.index(lr)]
                 apart = np.abs(np.subtract(score, other)).max()
                 assert apart < 1.5 / validation, (lr, score, other)
-            passes.append(sum(shown) / (train + validation))
+            passes.append(sum(batch_sizes) / (train + validation))
             own_times.append(together)
             ratios.append(alone * len(RATES) / len(chosen) / together)
     ratio = sorted(ratios)[len(ratios) // 2]
@@ -134,8 +134,8 @@ def measure(quick: bool = False) -> list[Comparison]:
     return [Comparison("12 rates × 10 epochs of a probe, MobileNet at 96 px, against one by one",
                        own * 1e3, own * ratio * 1e3, "ms", ratio, min(ratios), max(ratios), 100.0,
                        "above"),
-            Comparison("forward passes a picture for 12 runs of a probe, counted (4 pictures more: "
-                       "is the head last?)", max(passes), None, "", max(passes), min(passes),
+            Comparison("forward passes per image for 12 runs of a probe, counted (4 more images "
+                       "check the head is last)", max(passes), None, "", max(passes), min(passes),
                        max(passes), 1.05)]
 
 

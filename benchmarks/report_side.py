@@ -1,6 +1,6 @@
-"""Ten thousand runs into tables, against TensorBoard's event files; resamples against a loop.
+"""Report benchmarks: tables of 10,000 runs against TensorBoard's reader; resamples against a loop.
 
-The results are of simulated runs; the numbers of both sides are asserted to be equal.
+The results are those of simulated runs; the numbers of both sides are asserted to be equal.
 """
 
 import json
@@ -20,7 +20,7 @@ from fer.evaluate.bootstrap import draw, tabulate, weights
 from fer.evaluate.metrics import measure
 from fer.evaluate.predictions import Predictions
 from fer.report.csv_tables import write_results
-from fer.report.read.load import LoadedResults, load_metrics
+from fer.report.read.load_results import LoadedResults, load_metrics
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun
 
@@ -37,11 +37,11 @@ def study() -> Study:
 
 
 def write_runs(root: Path, count: int) -> list[ReportRun]:
-    """Write result files as runs leave them; returns the runs."""
+    """Write result files like those of runs; return the runs."""
     rng, n = np.random.default_rng(0), 300
     labels = rng.choice(3, n, p=[0.1, 0.36, 0.54])
     texts = []
-    for _ in range(20):  # distinct contents, reused: their making is not what is measured
+    for _ in range(20):  # distinct contents, reused: computing them is not measured
         logits = rng.normal(size=(n, 3)) + 1.5 * np.eye(3)[labels]
         texts.append(json.dumps({"schema": 1, "split": "s", "digest": "d",
                                  **measure(labels, logits, CLASSES)}, indent=1))
@@ -58,7 +58,7 @@ def write_runs(root: Path, count: int) -> list[ReportRun]:
 
 
 def write_events(run: ReportRun) -> None:
-    """Write the event files that a run of forty epochs leaves, with its pictures of 48 px."""
+    """Write the event files of a run of forty epochs, with its images of 48 px."""
     from torch.utils.tensorboard import SummaryWriter
 
     from fer.data.pixels import Source
@@ -81,16 +81,16 @@ def write_events(run: ReportRun) -> None:
 
 
 def tables(runs: list[ReportRun], root: Path) -> LoadedResults:
-    """Do what is measured: results of all runs through the memory into CSV files."""
-    memory = ReportCache(root / "study")
-    found = load_metrics(study(), runs, memory)
-    memory.save()
-    write_results("made", found, root / "study" / "report")
-    return found
+    """Write the results of all runs to CSV files, using the cache."""
+    report_cache = ReportCache(root / "study")
+    results = load_metrics(study(), runs, report_cache)
+    report_cache.save()
+    write_results("made", results, root / "study" / "report")
+    return results
 
 
 def from_events(runs: list[ReportRun]) -> dict[tuple[str, str], float]:
-    """Return UAR of runs and splits as TensorBoard's own reader finds it in the event files."""
+    """Return unweighted average recall (UAR) by run and split, read with TensorBoard's reader."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = {}
@@ -102,7 +102,7 @@ def from_events(runs: list[ReportRun]) -> dict[tuple[str, str], float]:
 
 
 def aggregation(quick: bool) -> list[Comparison]:
-    """Return the times of a first and of a second aggregation, and against event files."""
+    """Return the times of a first and a second aggregation, and the time against event files."""
     count = QUICK_RUNS if quick else RUNS
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -124,7 +124,7 @@ def aggregation(quick: bool) -> list[Comparison]:
 
         found, theirs = ours(), from_events(some)
         assert all(abs(found.measured[key].metrics["uar"] - value) < 1e-6
-                   for key, value in theirs.items()), "other numbers"
+                   for key, value in theirs.items()), "the numbers differ"
         events = side_by_side(f"tables of {len(some)} runs, cold, against EventAccumulator", ours,
                               lambda: from_events(some), 3 if quick else 5, 1 / 50)
     return [_seconds_of(f"tables of {count:,} runs x 3 test sets, cold", cold, 5.0),
@@ -132,7 +132,7 @@ def aggregation(quick: bool) -> list[Comparison]:
 
 
 def made(seed: int, n: int = 300) -> Predictions:
-    """Return a model's answers on one simulated test set."""
+    """Return the predictions of a model on one simulated test set."""
     labels = np.random.default_rng(0).choice(3, n, p=[0.1, 0.36, 0.54])
     logits = np.random.default_rng(seed).normal(size=(n, 3)) + 1.5 * np.eye(3)[labels]
     return Predictions([f"p{i}" for i in range(n)], [f"q{i // 2}" for i in range(n)], labels,
@@ -140,7 +140,7 @@ def made(seed: int, n: int = 300) -> Predictions:
 
 
 def resampling(quick: bool) -> Comparison:
-    """Return matrix products for all models against scikit-learn in a loop, a model."""
+    """Return the time per model of one matrix product against a loop with scikit-learn."""
     models = [made(seed) for seed in range(1, 1 + (20 if quick else MODELS))]
     few = models[:LOOP_MODELS]
     resamples = 100 if quick else RESAMPLES
@@ -163,11 +163,11 @@ def resampling(quick: bool) -> Comparison:
 
     for left, right in zip(ours(), theirs(), strict=False):
         limits = [np.percentile(side, (2.5, 97.5)) for side in (left, right)]
-        assert np.abs(limits[0] - limits[1]).max() < 0.002, "other intervals"
+        assert np.abs(limits[0] - limits[1]).max() < 0.002, "the intervals differ"
     found = side_by_side("", ours, theirs, 3, None)
-    share = len(few) / len(models)  # the loop did fewer models
+    share = len(few) / len(models)  # the loop covers fewer models
     return Comparison(f"{resamples:,} resamples x {len(models)} models, against scikit-learn's "
-                      "loop (a model)", found.ours / len(models), (found.theirs or 0) / len(few),
+                      "loop (per model)", found.ours / len(models), (found.theirs or 0) / len(few),
                       "ms", found.ratio * share, found.low * share, found.high * share, 0.01)
 
 

@@ -1,10 +1,10 @@
-"""Searches: what early stopping saves on recorded learning curves, and what the driver costs.
+"""Search benchmarks: savings from early stopping on recorded curves, and the driver's overhead.
 
-    python benchmarks/search_side.py --record      # writes benchmarks/curves anew: 20 minutes
+    python benchmarks/search_side.py --record      # rewrites benchmarks/curves: 20 minutes
 
-The curves are the best validation macro-F1 so far of a small backbone on drawn faces, 48 trials of
-the demo search's space to their ends of 27 epochs. The driver's side hands over epochs of runs that
-are trained already, so that only its own time counts.
+The curves are the best validation macro-F1 so far of a small backbone on drawn faces, for 48 trials
+of the demo search's space, each trained for all 27 epochs. The driver benchmark replays the epochs
+of runs that are already trained, so that only the driver's own time counts.
 """
 
 import json
@@ -39,7 +39,7 @@ PAIRS = 5
 
 
 def train_to_the_end(home: Path, arguments: Sequence[str]) -> list[Entry]:
-    """Train the trials of a search that stops none, and return them."""
+    """Train the trials of a search without early stopping, and return them."""
     subprocess.run([sys.executable, "launch/tune.py", FILE, "search=recorded",
                     "scheduler.name=none", "finalists=null", "keep.tensorboard=false", *arguments],
                    check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL,
@@ -49,7 +49,7 @@ def train_to_the_end(home: Path, arguments: Sequence[str]) -> list[Entry]:
 
 
 def record(name: str) -> None:
-    """Write the curves of a surface anew: ten minutes or so on two cores."""
+    """Rewrite the curves of a surface: about ten minutes on two cores."""
     with tempfile.TemporaryDirectory() as folder:
         entries = train_to_the_end(Path(folder), [*SURFACES[name], *RECORDED])
     lines = ",\n".join(json.dumps([round(score, 4) for score in entry.curve])
@@ -57,17 +57,17 @@ def record(name: str) -> None:
     (CURVES / f"{name}.json").write_text(f"[\n{lines}\n]\n")
 
 
-def best_so_far(curves: Sequence[Sequence[float]], order: Sequence[int], wanted: Scheduler
+def best_so_far(curves: Sequence[Sequence[float]], order: Sequence[int], config: Scheduler
                 ) -> list[float]:
-    """Return the best score after each epoch that a search over recorded curves trains.
+    """Return the best score after each trained epoch of a search over recorded curves.
 
-    Four trials run at a time and take turns, an epoch each, as processes of equal speed would.
+    Four trials run at a time and alternate epoch by epoch, like processes of equal speed.
     """
     from ray.tune.schedulers import TrialScheduler
 
     from fer.search.schedulers import scheduler_of
 
-    scheduler = scheduler_of(wanted, max(map(len, curves)))
+    scheduler = scheduler_of(config, max(map(len, curves)))
     scheduler.set_search_properties("score", "max")
     waiting, running = list(order), dict[int, int]()
     best = [0.0]
@@ -90,10 +90,10 @@ def _stand_in(number: int) -> SimpleNamespace:
 
 
 def share_of_epochs(curves: Sequence[Sequence[float]]) -> list[float]:
-    """Return which share of random search's epochs ASHA trains in all, where it finds the best.
+    """Return the share of random search's epochs that ASHA trains, one per order of the trials.
 
-    ASHA as the demo search has it; one share an order of the trials, infinite where the best that
-    it finds is more than 1 % below random search's.
+    ASHA is configured as in the demo search. The share is infinite where its best score is more
+    than 1 % below that of random search.
     """
     shares = []
     for seed in range(ORDERS):
@@ -182,7 +182,7 @@ with ray_here(2, 0):
 
 
 def driver() -> Comparison:
-    """Return our driver's time a trial against plain Ray Tune's."""
+    """Return the time per trial of our driver against plain Ray Tune."""
     with tempfile.TemporaryDirectory() as folder:
         count = len(train_to_the_end(Path(folder), SMALL))
         pairs = []
@@ -192,16 +192,16 @@ def driver() -> Comparison:
             took = {turn: sides[turn]() for turn in ((0, 1) if number % 2 else (1, 0))}
             pairs.append((took[0], took[1]))
     ratios = sorted(ours / theirs for ours, theirs in pairs)
-    return Comparison("driver a trial, against plain Ray Tune with the same trainable",
+    return Comparison("driver per trial, against plain Ray Tune with the same trainable",
                       statistics.median(ours for ours, _ in pairs) / count * 1e3,
                       statistics.median(theirs for _, theirs in pairs) / count * 1e3, "ms",
                       statistics.median(ratios), ratios[0], ratios[-1], 1.05)
 
 
 def measure(quick: bool) -> list[Comparison]:
-    """Return ASHA's share of the epochs, and our driver's time against plain Ray Tune's.
+    """Return ASHA's share of the epochs, and our driver's time against plain Ray Tune.
 
-    Quick: the former only, since each side of the latter starts Ray.
+    Quick: only the former, since both sides of the latter start Ray.
     """
     return [*map(asha, SURFACES), *([] if quick else [driver()])]
 

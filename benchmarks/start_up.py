@@ -1,9 +1,9 @@
-"""From the start of a process to the first step of a run, beside bare imports and the same model.
+"""Time from process start to the first step of a run, against bare imports and the same model.
 
 The bare side imports the libraries that any such run needs (torch, Accelerate, NumPy, safetensors,
 pydantic, YAML), opens an Accelerator and builds the network with an optimiser. Ours also reads the
-run folder, takes its lease, opens packs, weighs classes, writes env.json and status, and does a
-step. Packs and compiled Python are there before either is timed.
+run folder, takes its lease, opens packs, computes class weights, writes env.json and status, and
+takes a step. Packs and compiled Python exist before either is timed.
 """
 
 import os
@@ -48,7 +48,7 @@ print(time.time(), flush=True)
 
 
 def seconds_of(script: str, *arguments: str) -> float:
-    """Return the seconds from starting a process to the time that it prints first."""
+    """Return the seconds from starting a process to the time it prints first."""
     begun = time.time()
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True,
                           text=True, check=True)
@@ -56,7 +56,7 @@ def seconds_of(script: str, *arguments: str) -> float:
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return how much longer a run needs to its first step."""
+    """Return the ratio of the times to the first step."""
     from probes import write_pictures
 
     with tempfile.TemporaryDirectory() as place:

@@ -1,8 +1,8 @@
-"""The training loop beside a bare one: same batches, model, loss, clipping and optimiser.
+"""The training loop against a bare one: same batches, model, loss, clipping and optimiser.
 
-The bare loop is what one writes by hand for one process. Ours adds Accelerate, the learning rate
-and the seed of every step, the check of the loss, the heartbeat and the sum of losses. Both end
-with the same weights, bit for bit, which is asserted.
+The bare loop is a hand-written loop for one process. Ours adds Accelerate, the learning rate and
+the seed of every step, the check of the loss, the heartbeat and the sum of losses. Both end with
+the same weights, bit for bit, which is asserted.
 """
 
 import copy
@@ -39,7 +39,7 @@ ROUNDS, QUICK_ROUNDS = 15, 5
 
 
 def made_source(folder: Path, size: int, classes: tuple[str, ...]) -> Source:
-    """Return random pictures as a source; what is in them does not change the time of a step."""
+    """Return random images as a source; their content does not affect the time of a step."""
     rng = np.random.default_rng(0)
     for number in range(PICTURES):
         path = folder / "train" / classes[number % 3] / f"Person_{number:04}.jpg"
@@ -50,12 +50,12 @@ def made_source(folder: Path, size: int, classes: tuple[str, ...]) -> Source:
 
 
 class Ours:
-    """An epoch of the trainer's own loop."""
+    """Epochs of the trainer's loop."""
 
     def __init__(self, config: RunConfig, session: Session, source: Source, folder: Path,
                  model: Classifier) -> None:
         phase = config.recipe.phases[0]
-        RunFolder(folder).lease.take()  # the heartbeat checks that it is still ours
+        RunFolder(folder).lease.take()  # the heartbeat checks that the lease is still held
         self.context = make_context(
             config, session, source, source, model, Checkpoints(folder / "checkpoints", 2),
             RunLogger(RunFolder(folder), config, writes=True))
@@ -65,14 +65,14 @@ class Ours:
         self.model = session.wrap(self.data.module)
 
     def epoch(self) -> None:
-        """Do one epoch; the epoch's end (validation, checkpoint) is not in it."""
+        """Train one epoch, without validation and checkpoint."""
         self.state.progress.batch = 0
         train_epoch(self.context, self.state, Callbacks(), self.data, self.model)
         self.state.progress.epoch += 1
 
 
 class Bare:
-    """An epoch of a loop without anything around it."""
+    """Epochs of a bare loop."""
 
     def __init__(self, config: RunConfig, source: Source, model: Classifier) -> None:
         self.config, self.model, self.number = config, model, 0
@@ -83,7 +83,7 @@ class Bare:
         self.parameters = [p for group in groups for p in group["params"]]
 
     def epoch(self) -> None:
-        """Do one epoch."""
+        """Train one epoch."""
         self.model.train()
         for batch in self.batches.epoch(self.number):
             logits = self.model(batch.images)
@@ -97,8 +97,8 @@ class Bare:
 
 
 def measure(quick: bool = False) -> list[Comparison]:
-    """Return the overhead of a step at the demo's models and batch size."""
-    found = []
+    """Return the overhead per step for the demo's models and batch size."""
+    comparisons = []
     for backbone in ("resmasking_tiny", "cbam_tiny"):
         config = load_run("configs/drawn.yaml", {
             "backbone": backbone, "schedule.name": "constant", "schedule.warmup_epochs": 0,
@@ -109,10 +109,10 @@ def measure(quick: bool = False) -> list[Comparison]:
             model, _ = new_model(config, session)
             ours = Ours(config, session, source, folder, copy.deepcopy(model))
             bare = Bare(config, source, copy.deepcopy(model))
-            found.append(side_by_side(f"training loop, {backbone}, batch 48 (per epoch)",
-                                      ours.epoch, bare.epoch,
-                                      QUICK_ROUNDS if quick else ROUNDS, 1.10))
-            for own, peer in zip(ours.run.model.state_dict().values(),
+            comparisons.append(side_by_side(f"training loop, {backbone}, batch 48 (per epoch)",
+                                            ours.epoch, bare.epoch,
+                                            QUICK_ROUNDS if quick else ROUNDS, 1.10))
+            for own, peer in zip(ours.context.model.state_dict().values(),
                                  bare.model.state_dict().values(), strict=True):
                 assert torch.equal(own, peer), "the two loops end with different weights"
-    return found
+    return comparisons

@@ -1,4 +1,4 @@
-"""Two things timed side by side: in turn, several times, in one process, the ratio a pair."""
+"""Paired timing of two alternatives: alternating, several times, one ratio per pair."""
 
 import os
 import statistics
@@ -11,14 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much longer ours takes than the peer's.
+    """The time of ours relative to that of a peer.
 
     Attributes:
-        name: what is measured. ours, theirs: medians in `unit`; None where there is no peer.
-        ratio: median over the rounds of ours / theirs, or of ours in seconds where there is no
-            peer; low and high are the extremes.
-        target: the bound that the project set itself on the ratio, None where it only reports.
-        better: `below` or `above`: on which side of the target the ratio should be.
+        name: what is measured. ours, theirs: medians in `unit`; None without a peer.
+        ratio: median over the rounds of ours / theirs, or of ours in seconds without a peer; low
+            and high are the extremes.
+        target: the project's bound on the ratio; None if it is only reported.
+        better: `below` or `above`, the side of the target on which the ratio should be.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Return how long `action` takes."""
+    """Return the duration of `action`."""
     begun = time.perf_counter()
     action()
     return time.perf_counter() - begun
@@ -48,7 +48,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def side_by_side(name: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int,
                  target: float | None) -> Comparison:
-    """Time both in turn after one uncounted go of each; in every other round theirs goes first."""
+    """Time both alternately after one warm-up of each; in every other round theirs goes first."""
     seconds(ours), seconds(theirs)
     pairs = []
     for number in range(rounds):

@@ -7,10 +7,10 @@ CODE_GONE = "the code is not there or not whole; the same command makes a new co
 
 
 class _OnlyHere:
-    """Ends the search for a module of this package that does not lie beside this file.
+    """Import finder that rejects modules of this package outside this folder.
 
-    An editable install would go on to look in the checkout that was installed, so that a copy of
-    the code that is not whole would run in part with another's.
+    With an editable install, the import of a module missing from an incomplete copy would
+    otherwise fall back to the installed checkout and mix the two versions.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None
@@ -21,5 +21,5 @@ class _OnlyHere:
         return None
 
 
-# behind the finder that looks beside this file
+# after the finder that searches this folder
 sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, _OnlyHere())

@@ -1,7 +1,7 @@
-"""Write files so that a reader sees the old content or the new one, never a part of it.
+"""Atomic writes: a reader sees the old content or the new one, never a part of it.
 
 For small files and for folders that become visible at once. Not for append-only files, which
-are cut back on resume instead (`fer.train.run_logger`).
+are truncated on resume instead (`fer.train.run_logger`).
 """
 
 import json
@@ -19,15 +19,15 @@ import yaml
 
 _FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"
                     r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
-_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's where it was built in
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's if available
 
 
 class _Dumper(_SafeDumper):
-    """Puts quotes around words that would be read as numbers, such as the run id `44e7700000`."""
+    """Dumper that quotes strings that look like numbers, such as the run id `44e7700000`."""
 
 
 def know_floats(kind: Any) -> None:
-    """Have a loader or a dumper take for a float what YAML 1.2 does, so `1e-4` too."""
+    """Make a loader or dumper resolve floats as in YAML 1.2, including `1e-4`."""
     kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
@@ -35,12 +35,12 @@ know_floats(_Dumper)
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a name beside `path` that no other process on any node uses."""
+    """Return a name next to `path` that no other process on any node uses."""
     return path.with_name(f".{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
+    """Flush `folder`, so that renames inside it survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -50,12 +50,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path; when the block ends well, rename it to `path`, else remove it.
+    """Yield a temporary path; rename it to `path` if the block succeeds, else remove it.
 
     Args:
-        path: the file to publish; its folder is made when it is missing. Its mode is what the umask
-            leaves of 0666, whatever a library that writes it makes of that.
-        durable: fsync the file and its folder, for what would cost work to lose.
+        path: the file to publish; its folder is created if missing. Its mode is 0666 minus the
+            umask, whatever the library that writes it sets.
+        durable: fsync the file and its folder, for content that would be costly to lose.
     """
     with _publishing(path, durable) as (temporary, _):
         yield temporary
@@ -70,22 +70,22 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
 
 @contextmanager
 def _publishing(path: Path, durable: bool) -> Iterator[tuple[Path, int]]:
-    """Yield a temporary path and the descriptor of the empty file that was created there.
+    """Yield a temporary path and the descriptor of the empty file created there.
 
-    Where others may write in the folder, one of them may have put a link there: none is followed.
+    Links are not followed, since other users with write access to the folder could place one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        temporary.unlink(missing_ok=True)  # of a process that had our pid and died
+        temporary.unlink(missing_ok=True)  # left by a dead process with the same pid
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         try:
             yield temporary, handle
-            asked, written = os.fstat(handle).st_mode, os.lstat(temporary).st_mode
+            wanted, written = os.fstat(handle).st_mode, os.lstat(temporary).st_mode
         finally:
             os.close(handle)
-        if stat.S_ISREG(written) and written != asked:  # safetensors puts a file of its own there
-            os.chmod(temporary, stat.S_IMODE(asked))
+        if stat.S_ISREG(written) and written != wanted:  # safetensors replaces the file
+            os.chmod(temporary, stat.S_IMODE(wanted))
         if durable:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
@@ -99,7 +99,7 @@ def _publishing(path: Path, durable: bool) -> Iterator[tuple[Path, int]]:
 
 
 def write_json(path: Path, content: Any, durable: bool = False) -> None:
-    """Publish `content` as indented JSON; NaN is refused because no other reader accepts it."""
+    """Publish `content` as indented JSON; NaN raises, because other readers do not accept it."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n", durable)
 
 
@@ -109,7 +109,7 @@ def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
 
 
 def yaml_text(content: Any, **style: Any) -> str:
-    """Return `content` as YAML that is read as what it was, in the given key order."""
+    """Return `content` as YAML that round-trips, in the given key order."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **style))
 
 
@@ -120,9 +120,9 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def building_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes `path` when the block ends well.
+    """Yield an empty temporary folder that becomes `path` if the block succeeds.
 
-    Where another process published `path` meanwhile, its folder stays and ours is removed:
+    If another process has published `path` meanwhile, its folder stays and this one is removed:
     the content is a function of the name wherever this is used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Digests of whole files, and the SHA-256 that lies beside a weights file.
+"""Digests of whole files, and the SHA-256 file next to a weights file.
 
-Not for what a data set contains (`fer.data.digest`).
+Not for the content of a data set (`fer.data.digest`).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ CHUNK = 1 << 22  # bytes
 
 
 def xxh3_of(path: Path) -> str:
-    """Return the XXH3-128 of a file, in hexadecimal: fast, for what nobody means to forge."""
+    """Return the XXH3-128 of a file, in hexadecimal: fast, but not cryptographic."""
     return _digest(path, xxhash.xxh3_128())
 
 
@@ -33,25 +33,26 @@ def _digest(path: Path, state: Any) -> str:
 
 
 def beside(path: Path) -> Path:
-    """Return where the SHA-256 of a file lies, as `sha256sum -c` reads it."""
+    """Return the path of a file's SHA-256 file, in the format of `sha256sum -c`."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def write_beside(path: Path, content: Path) -> None:
-    """Write the SHA-256 of what is to lie at `path`, and lies at `content` until then."""
+    """Write the SHA-256 file for `path`, whose content is still at `content`."""
     write_text(beside(path), f"{sha_of(content)}  {path.name}\n")
 
 
 def check_beside(path: Path) -> None:
-    """Compare a file with the SHA-256 beside it, where there are both.
+    """Compare a file with its SHA-256 file, if both exist.
 
     Raises:
-        CallerError: it is another.
+        CallerError: they differ.
     """
     if not (path.is_file() and beside(path).is_file()):
         return
     expected, found = beside(path).read_text().split(" ")[0].strip(), sha_of(path)
     if found != expected:
-        raise CallerError(f"{path}: its content has changed: its SHA-256 is {found[:16]}…, and "
-                          f"{beside(path).name} says {expected[:16]}…; remove both and bring it "
-                          "again (launch/weights.py fetch), or remove the latter if you meant to")
+        raise CallerError(f"{path}: its content has changed: its SHA-256 is {found[:16]}…, but "
+                          f"{beside(path).name} has {expected[:16]}…; remove both and fetch it "
+                          "again (launch/weights.py fetch), or remove the latter if the change was "
+                          "intended")

@@ -1,4 +1,4 @@
-"""What the scripts in `launch/` share: exit codes, one line for a caller's mistake, fast help."""
+"""Shared parts of the scripts in `launch/`: exit codes, one-line errors, fast help."""
 
 import contextlib
 import functools
@@ -17,20 +17,19 @@ from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
 
-# click's UsageError; by this way, because newer typers carry a click of their own
+# click's UsageError, found this way because newer typers vendor click
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def run(*functions: Callable[..., None]) -> None:
-    """Run a function as a typer command; several are the verbs of one script, by the first words of
-    their names.
+    """Run functions as typer commands; several become subcommands, named by the first word of each.
 
-    A `CallerError` becomes one line on standard error and exit code 2, without a traceback; so
-    do a wrong option and a disk that is full or read-only.
+    A `CallerError` becomes one line on standard error and exit code 2, without a traceback, as
+    does a wrong option or a full or read-only disk.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     for function in functions:
-        name = function.__name__.partition("_")[0]  # `list_sets` is the verb `list`
+        name = function.__name__.partition("_")[0]  # `list_sets` becomes `list`
         app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
             _answering(function))
     try:
@@ -38,19 +37,19 @@ def run(*functions: Callable[..., None]) -> None:
             code = app(standalone_mode=False)
     except _UsageError as error:
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        _say(f"{message.rstrip('.')}; see {_script()} --help")
+        _report(f"{message.rstrip('.')}; see {_script()} --help")
         code = MISTAKE
     sys.exit(code or 0)
 
 
 def _answering(function: Callable[..., None]) -> Callable[..., None]:
-    """Return `function` with the errors that are not the code's said in one line."""
+    """Wrap `function` so that errors of the caller or the system are printed in one line."""
     @functools.wraps(function)
     def answer(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
         except CallerError as error:
-            _say(str(error))
+            _report(str(error))
             raise typer.Exit(MISTAKE) from None
         except OSError as error:
             from fer.study.disk_space import disk_refusal
@@ -58,20 +57,20 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
             line = disk_refusal(error)
             if line is None:
                 raise
-            _say(line)
+            _report(line)
             raise typer.Exit(MISTAKE) from None
         except KeyboardInterrupt as stop:
             number = stop.number if isinstance(stop, Interrupted) else signal.SIGINT
             name = signal.Signals(number).name
             how = "interrupted" if number == signal.SIGINT else f"ended by {name}"
-            with contextlib.suppress(OSError):  # a terminal that hung up
-                _say(f"{how}; run the command again to go on")
+            with contextlib.suppress(OSError):  # the terminal hung up
+                _report(f"{how}; run the command again to continue")
             raise typer.Exit(128 + number) from None
 
     return answer
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(f"{_script()}: {line}", file=sys.stderr)
 
 
@@ -80,6 +79,6 @@ def _script() -> str:
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide positional arguments into names and `key=value` overrides."""
+    """Split positional arguments into names and `key=value` overrides."""
     names = [text for text in arguments if "=" not in text]
     return names, [text for text in arguments if "=" in text]

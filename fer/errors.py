@@ -1,20 +1,20 @@
-"""What ends a command: a caller's mistake, or a signal. What the code promised is an `assert`."""
+"""Exceptions that end a command: a caller's mistake, or a signal. Invariants are asserted."""
 
 import signal
 from collections.abc import Iterable
 
 
 class CallerError(ValueError):
-    """Something the caller can mend: one line naming the value, the place and the valid choices.
+    """A mistake the caller can fix: one line naming the value, the place and the valid choices.
 
     Scripts in `launch/` print the line and end with exit code 2, without a traceback.
     """
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the command: Ctrl-C, or what a log-out and systemd send.
+    """A signal ended the command: Ctrl-C, or what a logout or systemd sends.
 
-    Scripts in `launch/` end with the exit code that a shell gives it, 128 + its number.
+    Scripts in `launch/` exit with 128 + the signal number, as a shell does.
     """
 
     def __init__(self, number: int = signal.SIGINT) -> None:
@@ -25,3 +25,8 @@ class Interrupted(KeyboardInterrupt):
 def choices(valid: Iterable[object]) -> str:
     """Return names as the sorted, comma-separated tail of an error line."""
     return ", ".join(sorted(str(name) for name in valid))
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 run`, `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""A pause of Python's garbage collector while many long-lived objects are made."""
+"""Pause of Python's garbage collector while many long-lived objects are created."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause garbage collection: it takes a quarter of the time to plan 10,000 runs.
+    """Pause garbage collection, which takes a quarter of the time to plan 10,000 runs.
 
-    What was made meanwhile lives as long as the process, so later collections skip it too.
+    Objects created meanwhile live as long as the process, so later collections skip them too.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -1,33 +1,32 @@
-"""Advisory locks on files (`flock`): one process at a time, and the kernel frees a dead one's.
+"""Advisory file locks (`flock`): one process at a time, released by the kernel when it dies.
 
-Not every disk has them, and on one without them nothing can keep two launchers from one run: a lock
-of our own (a file that is created or linked) would outlive its process, and would have to be broken
-by a guess. So that is refused in one line.
+File systems without them are refused, because two launchers could train the same run. A lock file
+would not do: it would outlive its process, and could only be broken by guessing.
 """
 
 import errno
 import fcntl
 import os
-import pwd
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fer.errors import CallerError
+from fer.machine import user_label
 
-NOT_THERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what disks without locks answer
+NOT_THERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of disks without locks
 
 
 @contextmanager
 def locked(path: Path, content: bool = True) -> Iterator[int]:
-    """Hold the lock on a file, created where it is missing; yields its descriptor.
+    """Hold the lock on a file, creating it if missing; yield its descriptor.
 
     Args:
-        content: whether it will be written too, so that being allowed to read is not enough.
+        content: whether the file will be written, so that read permission is not enough.
 
     Raises:
-        CallerError: the disk has no locks, or the file is another user's, who has not opened it.
+        CallerError: the disk has no locks, or the file is another user's and not accessible.
     """
     handle = open_lock(path, content)
     try:
@@ -43,17 +42,17 @@ def locked(path: Path, content: bool = True) -> Iterator[int]:
 
 
 def check_locks(folder: Path, variable: str) -> None:
-    """Raise a `CallerError` where the disk of a folder has no locks.
+    """Raise a `CallerError` if the disk of a folder has no locks.
 
     Args:
-        variable: of the environment, that says where the folder is.
+        variable: environment variable that sets the folder.
     """
     if reason := lock_refusal(folder):
         raise CallerError(f"{folder}: {reason}, or set {variable} to another file system")
 
 
 def lock_refusal(folder: Path) -> str:
-    """Return why locks do not work in a folder; empty where they do."""
+    """Return why locks do not work in a folder; empty if they do."""
     with tempfile.TemporaryFile(dir=folder) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,21 +63,13 @@ def lock_refusal(folder: Path) -> str:
     return ""
 
 
-def user_called(uid: int) -> str:
-    """Return the name of a user; the number where nobody knows one."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def _no_locks(error: OSError) -> str:
-    return (f"no file locks here (flock: {error.strerror}), so two launchers could train one run "
-            "at a time: have it mounted with them (Lustre: -o flock)")
+    return (f"no file locks here (flock: {error.strerror}), so two launchers could train the same "
+            "run: mount it with locks (Lustre: -o flock)")
 
 
 def open_lock(path: Path, content: bool) -> int:
-    """Return a descriptor of a file to lock, created where it is missing; arguments as above."""
+    """Return a descriptor of a file to lock, creating it if missing; arguments as for `locked`."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except PermissionError:
@@ -93,6 +84,7 @@ def _closed(path: Path) -> str:
     try:
         owner = os.stat(path).st_uid
     except OSError:
-        return f"{path}: this user ({user_called(os.geteuid())}) may not write there"
-    return (f"{path}: is {user_called(owner)}'s and closed to {user_called(os.geteuid())}; "
-            f"{user_called(owner)} opens it by: chmod g+w '{path}'")
+        return f"{path}: this user ({user_label(os.geteuid())}) may not write there"
+    return (f"{path}: belongs to {user_label(owner)} and is not writable by "
+            f"{user_label(os.geteuid())}; {user_label(owner)} can open it with: "
+            f"chmod g+w '{path}'")

@@ -1,23 +1,23 @@
-"""Start Python without the current folder on `sys.path`, with the `fer` that lies beside this file.
+"""Starter of Python without the current folder on `sys.path`, and with this file's own `fer`.
 
     python fer/safe_path.py (-m MODULE | -c CODE | SCRIPT) [ARGUMENT ...]
 
-A `torch.py` where a command is typed must not run in torch's place, nor another checkout's code in
-a job. Python 3.11 has `-P` for the first; this works on 3.10 too. Every process of ours is started
-through it, by `python()`. It imports nothing before the path is clean.
+A `torch.py` in the current folder must not replace torch, nor another checkout's code run in a job.
+Python 3.11 has `-P` for the former; this also works on 3.10. Every process of this project is
+started through it, by `python()`. It imports nothing before the path is clean.
 """
 
-import os  # in memory since Python itself has begun, as sys is
+import os  # already loaded by Python itself, as is sys
 import sys
 
 FILE = os.path.abspath(__file__)
 HERE = os.path.dirname(FILE)
 HAS_SAFE_PATH = sys.version_info >= (3, 11)
-FOLDER = "FER_STARTED_IN"  # where a process works that had to be started elsewhere
+FOLDER = "FER_STARTED_IN"  # working folder of a process that had to be started elsewhere
 
 
 def _clean_path() -> None:
-    """Take off the path this file's folder, and the current one, an empty entry of PYTHONPATH."""
+    """Remove this file's folder from the path, and the current one (empty entry of PYTHONPATH)."""
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     named = [entry for entry in entries if entry]
     out = {os.path.realpath(HERE)}
@@ -26,7 +26,7 @@ def _clean_path() -> None:
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in out]
     if named:
         os.environ["PYTHONPATH"] = os.pathsep.join(named)
-    os.environ["PYTHONSAFEPATH"] = "1"  # for what this process starts
+    os.environ["PYTHONSAFEPATH"] = "1"  # for child processes
 
 
 if __name__ == "__main__":
@@ -43,7 +43,7 @@ def python(*arguments: str) -> list[str]:
 
 @contextmanager
 def safe_children() -> Iterator[None]:
-    """Keep the current folder off the path of what a library starts while the block runs."""
+    """Keep the current folder off the path of processes that libraries start in the block."""
     name, value = ("PYTHONSAFEPATH", "1") if HAS_SAFE_PATH else (FOLDER, os.getcwd())
     before, folder = os.environ.get(name), os.getcwd()
     os.environ[name] = value
@@ -61,16 +61,16 @@ def safe_children() -> Iterator[None]:
 
 
 def _load_package() -> None:
-    """Have `fer` be the package of this file, whatever is installed or on the path.
+    """Load `fer` from this file's folder, whatever is installed or on the path.
 
-    From then on its modules are found here or not at all: it sees to that itself.
+    The package then ensures that its modules are found here or not at all.
     """
     from importlib import util
 
-    for name, module in sys.modules.items():  # by a site's own start-up code
+    for name, module in sys.modules.items():  # loaded by a site's start-up code
         if name == "fer" or name.startswith("fer."):
             sys.exit(f"{name} of {getattr(module, '__file__', None)} was loaded before {HERE}, "
-                     "the code that this process is to run")
+                     "the code that this process should run")
     spec = util.spec_from_file_location("fer", os.path.join(HERE, "__init__.py"),
                                         submodule_search_locations=[HERE])
     assert spec is not None and spec.loader is not None
@@ -79,7 +79,7 @@ def _load_package() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Do what Python does with these arguments; code that is not whole is said in one line."""
+    """Run Python with these arguments; report incomplete code in one line."""
     import runpy
 
     if folder := os.environ.pop(FOLDER, ""):
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> None:
             sys.argv = arguments
             runpy.run_path(what, run_name="__main__")
     except ImportError as error:
-        cause = error.__cause__ or error  # runpy wraps that of a package around the module
+        cause = error.__cause__ or error  # runpy wraps import errors of packages
         if not (isinstance(cause, ImportError) and (cause.name or "").startswith("fer.")):
             raise
         sys.exit(str(cause))

@@ -1,4 +1,4 @@
-"""Data sets in: add a zip, a folder or a table; verify and list sets; mask one; contact sheets."""
+"""Data sets: import zips, folders and tables; verify, list and mask sets; contact sheets."""
 
 from typing import Annotated, Optional
 
@@ -9,43 +9,44 @@ from fer.cli import run
 
 def add(
     source: Annotated[str, typer.Argument(
-        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a CSV with file "
-             "and label, or FER2013's CSV of pixels.")],
+        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a CSV with the "
+             "columns file and label, or FER2013's CSV of pixels.")],
     name: Annotated[str, typer.Option(
-        "--as", help="Folder of the set below FER_DATA. Default: the published archive's.")] = "",
-    split: Annotated[str, typer.Option(help="Where pictures go that name no split.")] = "",
+        "--as", help="Folder of the set in FER_DATA. Default: the published archive's.")] = "",
+    split: Annotated[str, typer.Option(help="Split of images whose source names none.")] = "",
     labels: Annotated[str, typer.Option(
         help="A label map: a YAML file or a name in configs/labels, such as fer7.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas.")]
     = "negative,neutral,positive",
-    link: Annotated[bool, typer.Option("--link", help="Link to the pictures, don't copy.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,
     any_hash: Annotated[bool, typer.Option(
-        "--any-hash", help="Take an archive that differs from the published one.")] = False,
+        "--any-hash", help="Accept an archive that differs from the published one.")] = False,
 ) -> None:
-    """Bring a data set into the layout below FER_DATA, whole or not at all."""
+    """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path
 
     from fer.config.paths import data_root
     from fer.data.ingest.add import AddRequest, add
     from fer.progress import shown
 
-    wish = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link, any_hash)
-    with shown("adding pictures") as progress:
-        lines = add(wish, data_root(), progress)
+    request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
+                         any_hash)
+    with shown("adding images") as progress:
+        lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))
 
 
 def mask(
-    source: Annotated[str, typer.Argument(help="A data set's folder, or its name below FER_DATA.")],
-    name: Annotated[str, typer.Option("--as", help="Folder of the masked twin below FER_DATA.")],
+    source: Annotated[str, typer.Argument(help="A data set's folder, or its name in FER_DATA.")],
+    name: Annotated[str, typer.Option("--as", help="Folder of the masked copy in FER_DATA.")],
     styles: Annotated[str, typer.Option(help="Mask styles, separated by commas, or all.")] = "all",
     landmarks: Annotated[str, typer.Option(
-        help="Where faces' features are: funnelled or cropped (templates), a CSV file, or "
-             "detect.")] = "funnelled",
-    splits: Annotated[str, typer.Option(help="Of these splits only, separated by commas.")] = "",
-    seed: Annotated[int, typer.Option(help="Another one gives other masks.")] = 1,
+        help="Facial landmarks: funnelled or cropped (templates), a CSV file, or detect.")]
+    = "funnelled",
+    splits: Annotated[str, typer.Option(help="Only these splits, separated by commas.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 1,
 ) -> None:
-    """Write a twin of a data set with a synthetic mask in every picture, same file names."""
+    """Write a copy of a data set with a synthetic mask in every image, same file names."""
     from fer.config.paths import cache, data_root
     from fer.data.ingest.add import set_folder
     from fer.data.masks.landmarks import find_faces
@@ -62,25 +63,26 @@ def mask(
 
 def verify(
     names: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
-        metavar="[SET ...]", help="Sets of the configuration, or folders below FER_DATA. "
-                                  "Default: all that are there.")] = None,
-    config: Annotated[str, typer.Option(help="Whose data sets.")] = "configs/base.yaml",
-    out: Annotated[str, typer.Option(help="Page with findings and sample pictures.")]
+        metavar="[SET ...]", help="Sets of the configuration, or folders in FER_DATA. "
+                                  "Default: all that exist.")] = None,
+    config: Annotated[str, typer.Option(help="Configuration with the sets.")] = "configs/base.yaml",
+    out: Annotated[str, typer.Option(help="Page with findings and sample images.")]
     = "data-check.html",
 ) -> None:
-    """Look at every picture: counts, damage, duplicates, people in two splits, pairs.
+    """Check every image: counts, damage, duplicates, people in two splits, pairs.
 
-    Exit code 0 when nothing was found that would mislead who measures on these sets, else 1.
+    Exit code 0 when no problem was found that would bias your results, else 1.
     """
     from pathlib import Path
 
     from fer.atomic_io import write_text
     from fer.config.paths import data_root
     from fer.data.verify.verify import data_of, lines, page, verify
+    from fer.errors import plural
     from fer.progress import shown
 
     data = data_of(config, names or [], data_root())
-    with shown("looking at pictures") as progress:
+    with shown("checking images") as progress:
         verdict = verify(data, data_root(), progress)
     write_text(Path(out), page(verdict))
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
@@ -88,19 +90,19 @@ def verify(
         typer.echo(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
                    f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
                        ", such as "))
-    typer.echo(f"{len(verdict.grave)} findings that would mislead, "
-               f"{len(verdict.findings) - len(verdict.grave)} more to know: {out}")
+    typer.echo(f"{plural(len(verdict.grave), 'problem')} that would bias your results, "
+               f"{plural(len(verdict.findings) - len(verdict.grave), 'other finding')}: {out}")
     raise typer.Exit(1 if verdict.grave else 0)
 
 
 def list_sets(
     names: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
         metavar="[SET ...]", help="As for verify.")] = None,
-    config: Annotated[str, typer.Option(help="Whose data sets.")] = "configs/base.yaml",
+    config: Annotated[str, typer.Option(help="Configuration with the sets.")] = "configs/base.yaml",
 ) -> None:
-    """List the data sets that are there: splits, pictures a class, people, where they came from.
+    """List existing data sets: splits, images per class, people, origin.
 
-    And the packs in FER_CACHE that were made of them, those of other pictures than now by name.
+    Also lists the packs of them in FER_CACHE, and names those of images that have changed since.
     """
     from fer.config.paths import cache, data_root
     from fer.data.verify.packs import lines_about, stored_packs
@@ -113,15 +115,15 @@ def list_sets(
 
 def sheet(
     what: Annotated[str, typer.Argument(help="masks: styles x faces. mixup, cutmix or an "
-                                             "augmentation preset: what it does to pictures.")],
+                                             "augmentation preset: its effect on images.")],
     pictures: Annotated[str, typer.Option(
-        "--of", help="A data set's folder, or its name below FER_DATA. Default: drawn faces.")]
+        "--of", help="A data set's folder, or its name in FER_DATA. Default: drawn faces.")]
     = "",
     landmarks: Annotated[str, typer.Option(help="As for mask.")] = "",
-    rows: Annotated[int, typer.Option(help="Pictures.")] = 4,
+    rows: Annotated[int, typer.Option(help="Number of images.")] = 4,
     out: Annotated[str, typer.Option(help="A .png or .jpg file.")] = "sheet.png",
 ) -> None:
-    """Write a contact sheet: mask styles on faces, or what an augmentation preset does."""
+    """Write a contact sheet: mask styles on faces, or the effect of an augmentation preset."""
     from pathlib import Path
 
     from fer.config.paths import cache, data_root

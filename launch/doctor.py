@@ -1,4 +1,4 @@
-"""Look at this machine, the cluster and the disks before a study is started."""
+"""Preflight checks of this machine, the cluster and the disks."""
 
 from typing import Annotated
 
@@ -8,13 +8,13 @@ from fer.cli import run
 
 
 def doctor(
-    study: Annotated[str, typer.Argument(help="A study file whose needs are looked at too.")] = "",
+    study: Annotated[str, typer.Argument(help="A study file whose needs are checked too.")] = "",
     cluster: Annotated[str, typer.Option(help="A profile of slurm/profiles, or local.")] = "",
 ) -> None:
-    """Print a line a check: ok, warning or failure, with what mends it.
+    """Print one line per check: ok, warning or failure, with how to fix it.
 
-    Looks at Python, torch, driver and GPUs; at SLURM, with a submission that is only tested; at the
-    file systems of FER_HOME and FER_CACHE; and at what a study needs. Exit code 1 on a failure.
+    Checks Python, torch, driver and GPUs; SLURM, with a test-only submission; the file systems of
+    FER_HOME and FER_CACHE; and the requirements of a study. Exit code 1 on a failure.
     """
     from fer.cluster.doctor.finding import print_findings
     from fer.commands.doctor import examine

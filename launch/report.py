@@ -1,4 +1,4 @@
-"""Rebuild a study's tables, figures and page from what is on disk."""
+"""The report of a study: tables, figures and page, rebuilt from the files on disk."""
 
 from typing import Annotated
 
@@ -9,22 +9,22 @@ from fer.cli import run
 
 def report(
     study: Annotated[list[str], typer.Argument(
-        metavar="STUDY...", help="Name of a study that was started, or its file; several are "
-        "compared in one report.")],
-    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
+        metavar="STUDY...", help="Name of a started study, or its file; several are compared in "
+        "one report.")],
+    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA apply.")] = "",
     name: Annotated[str, typer.Option(
-        "--as", help="Name of the report on several studies; else A-and-B.")] = "",
+        "--as", help="Name of the report on several studies. Default: A-and-B.")] = "",
     attention: Annotated[bool, typer.Option(
-        "--attention", help="Draw first where the best models look (Grad-CAM).")] = False,
+        "--attention", help="Compute Grad-CAM of the best models first.")] = False,
     after_jobs: Annotated[bool, typer.Option("--after-jobs", hidden=True)] = False,
 ) -> None:
-    """Write studies/STUDY/report from the runs that are there, and print the summary.
+    """Write studies/STUDY/report from the existing runs, and print the summary.
 
-    Exit code 0 when every run is in it, 1 when some are missing (the report says which).
+    Exit code 0 when every run is in it, 1 when some are missing (the report lists them).
     """
     from rich.console import Console
 
-    from fer.cluster.profile import use_places_of
+    from fer.cluster.profile_files import use_places_of
     from fer.config.paths import home
     from fer.errors import CallerError
     from fer.report.study_report import report_study
@@ -34,7 +34,7 @@ def report(
     use_places_of(cluster)
     store = Store(home())
     if name and len(study) == 1:
-        raise CallerError("--as names a report on several studies; one study's report has its name")
+        raise CallerError("--as requires several studies; the report on one study has its name")
     if attention:
         from fer.study.grad_cam_runs import draw_in_process
 
@@ -46,14 +46,14 @@ def report(
 
         complete = report_studies([read_study(store, one) for one in study], name, store, Console())
         raise typer.Exit(0 if complete else 1)
-    found = read_study(store, study[0])
+    opened = read_study(store, study[0])
     if after_jobs:  # called by the last job of a study on SLURM
-        found.record_ends()
+        opened.record_ends()
         from fer.study.grad_cam_runs import draw_in_process
 
-        if line := draw_in_process(found, store):
+        if line := draw_in_process(opened, store):
             print(line)
-    complete = report_study(found, store, Console())
+    complete = report_study(opened, store, Console())
     raise typer.Exit(0 if complete else 1)
 
 

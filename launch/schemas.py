@@ -1,4 +1,4 @@
-"""Write JSON schemas of the YAML files, for completion and checks in an editor."""
+"""JSON schemas of the YAML files, for completion and validation in an editor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +9,11 @@ from fer.cli import run
 
 
 def schemas(
-    folder: Annotated[Path, typer.Argument(help="Where to write them.")] = Path("configs/schemas"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("configs/schemas"),
 ) -> None:
     """Write run.json, study.json, profile.json, backbone.json and recipe.json.
 
-    In VS Code or any editor with yaml-language-server, name one in the first line of a file:
+    In VS Code or any editor with yaml-language-server, name a schema in the first line of a file:
     # yaml-language-server: $schema=schemas/run.json
     """
     from fer.commands.schemas import write_editor_schemas

@@ -1,4 +1,4 @@
-"""Show how a study or a search stands: one row a run, one a trial."""
+"""The state of a study or a search: one row per run or trial."""
 
 import json
 from dataclasses import asdict
@@ -11,24 +11,24 @@ from fer.cli import run
 
 def status(
     study: Annotated[str, typer.Argument(
-        help="Name of a study or search that was started, or its file.")],
+        help="Name of a started study or search, or its file.")],
     failed: Annotated[bool, typer.Option("--failed", help="Print tracebacks and ends of logs.")]
     = False,
-    cancel: Annotated[str, typer.Option(help="Ask runs to stop, by state or name pattern.")] = "",
-    retry: Annotated[str, typer.Option(help="Try runs again, by state or name pattern.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before many runs are touched.")]
+    cancel: Annotated[str, typer.Option(help="Stop runs, by state or name pattern.")] = "",
+    retry: Annotated[str, typer.Option(help="Retry runs, by state or name pattern.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation for many runs.")]
     = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds.")]
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh the table every few seconds.")]
     = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
-    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA hold.")] = "",
+    cluster: Annotated[str, typer.Option(help="Profile whose FER_HOME and FER_DATA apply.")] = "",
 ) -> None:
     """Print state, epoch, metric, restarts, heartbeat and time left of each run of a study.
 
-    Of a search: score and parameters of each trial, the best one first.
+    For a search: score and parameters of each trial, best first.
 
-    States come from the runs' own files, squeue and sacct; it works without accounting. Exit
-    code 0 when every run is done, 1 when not.
+    States come from the runs' files, squeue and sacct; accounting is optional. Exit code 0 when
+    every run is done, else 1.
     """
     from fer.commands.status import status_of
 

@@ -1,4 +1,4 @@
-"""Run a study: expand it, plan what is missing, run that, evaluate, report."""
+"""A study from start to end: expand, plan and run what is missing, evaluate, report."""
 
 from typing import Annotated, Optional
 
@@ -10,25 +10,25 @@ from fer.cli import divide, run
 def sweep(
     arguments: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
         metavar="[STUDY] [key=value ...]",
-        help="A study file (default: sweeps/paper.yaml) and overrides: of a study's key, as in "
-             "grid.seed='[0,1]' or resources.runs_per_job=4; any other key is set in every run.",
+        help="A study file (default: sweeps/paper.yaml) and overrides: of a key of the study, such "
+             "as grid.seed='[0,1]' or resources.runs_per_job=4; any other key is set in all runs.",
     )] = None,
     cluster: Annotated[str, typer.Option(
-        help="Where to run: local, or a profile of slurm/profiles. Default: what "
-             "slurm/profiles/default.yaml names where there is SLURM, else local.")] = "",
+        help="Where to run: local, or a profile of slurm/profiles. Default: the one named in "
+             "slurm/profiles/default.yaml if SLURM is available, else local.")] = "",
     dry_run: Annotated[bool, typer.Option(
-        "--dry-run", help="Print runs, plan, scripts, space and time; do nothing.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Come back at once.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try failed and cancelled runs again.")]
+        "--dry-run", help="Print runs, plan, scripts, space and time only.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return immediately.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Retry failed and cancelled runs.")]
     = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Serve it meanwhile.")] = False,
-    slots: Annotated[int, typer.Option(help="Jobs at a time; 0: one a GPU, or one a core.")] = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Serve TensorBoard.")] = False,
+    slots: Annotated[int, typer.Option(help="Jobs at a time; 0: one per GPU or core.")] = 0,
 ) -> None:
-    """Run what is missing of a study, on this machine or on SLURM, evaluate it and report.
+    """Run what is missing from a study, on this machine or on SLURM, evaluate it and report.
 
-    Killed or interrupted, the same command goes on where it stood: jobs on this machine save and
-    leave first, jobs on SLURM need nobody to follow them. Exit code 0 when every run is there, 1
-    when some failed, 2 for a mistake in what was asked.
+    After a kill or an interruption, the same command resumes where it stopped. On an interruption,
+    jobs on this machine save and exit; jobs on SLURM continue. Exit code 0 when every run is
+    complete, 1 when some failed, 2 for an invalid request.
     """
     from fer.cluster.request import Request
     from fer.commands import sweep as study_sweep

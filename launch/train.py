@@ -1,4 +1,4 @@
-"""Train one configuration in this process, for debugging and for one's own pictures."""
+"""Training of one configuration in this process, for debugging and for your own images."""
 
 from typing import Annotated, Optional
 
@@ -14,22 +14,22 @@ def train(
         metavar="[key=value ...]",
         help="Such as train_on=mlfw recipe=lp_ft optim.lr=0.001 evaluate_on='[real/test]'.",
     )] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="A few batches, in a folder of its own.")]
+    debug: Annotated[bool, typer.Option("--debug", help="A few batches, in a separate folder.")]
     = False,
-    explained: Annotated[bool, typer.Option("--explain", help="Say what each phase trains, at "
-                                            "which rate and how many parameters; train nothing.")]
+    explained: Annotated[bool, typer.Option("--explain", help="Print what each phase trains, "
+                                            "learning rates and parameter counts; do not train.")]
     = False,
 ) -> None:
-    """Train one configuration, and first what it starts from; evaluate it on `evaluate_on`.
+    """Train one configuration, after the runs it starts from; evaluate it on `evaluate_on`.
 
-    Alone on one device, or as one rank where RANK and WORLD_SIZE are set (torchrun, accelerate).
+    Uses one device, or is one rank if RANK and WORLD_SIZE are set (torchrun, accelerate).
     """
     if explained:
         from rich.console import Console
 
         from fer.config.load import load_run
         from fer.config.yaml_io import parse_overrides
-        from fer.transfer.phases import explain
+        from fer.transfer.explain import explain
 
         for part in explain(load_run(config, parse_overrides(overrides or []))):
             Console().print(part, markup=False, highlight=False)

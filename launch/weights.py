@@ -1,4 +1,4 @@
-"""Weights in and out: which backbones there are, original checkpoints in, trained models out."""
+"""Weights: list backbones, fetch published weights, convert checkpoints, export runs."""
 
 from typing import Annotated
 
@@ -8,24 +8,24 @@ from fer.cli import run
 
 
 def list_backbones() -> None:
-    """List the backbones: input size, parameters, stages, and whether their weights are there."""
+    """List the backbones: input size, parameters, stages, and whether weights are present."""
     from rich.console import Console
 
     from fer.commands.weights import entries, table_of
     from fer.config.paths import cache
 
     Console().print(table_of(entries(cache())))
-    typer.echo(f"weights lie in {cache() / 'weights'}; any other classifier is used by its name: "
+    typer.echo(f"weights are in {cache() / 'weights'}; any other classifier is used by its name: "
                "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
 
 
 def fetch(
     names: Annotated[list[str], typer.Argument(
-        metavar="NAME...", help="Backbones, or studies (.yaml) whose backbones are meant.")],
+        metavar="NAME...", help="Backbones, or study files (.yaml).")],
 ) -> None:
-    """Bring published weights below FER_CACHE, on a node with network.
+    """Download published weights to FER_CACHE, on a node with network access.
 
-    What is there stays, and is compared with its checksum.
+    Existing files are kept and compared with their checksums.
     """
     from fer.config.paths import cache
     from fer.models.fetch import provide
@@ -45,13 +45,13 @@ def fetch(
 def convert(
     source: Annotated[str, typer.Argument(
         help="A checkpoint of ResidualMaskingNetwork, of the 2021 study, or a state dict.")],
-    backbone: Annotated[str, typer.Option(help="Which backbone it is of.")],
+    backbone: Annotated[str, typer.Option(help="Backbone of the checkpoint.")],
     classes: Annotated[str, typer.Option(
-        help="Its class names in the order of its logits, separated by commas. Default: LFW-FER's "
-             "three or FER2013's seven, by their number.")] = "",
-    name: Annotated[str, typer.Option("--as", help="Name of the file that is written.")] = "",
+        help="Class names in the order of the logits, separated by commas. Default: LFW-FER's "
+             "three or FER2013's seven, by the number of logits.")] = "",
+    name: Annotated[str, typer.Option("--as", help="Name of the output file.")] = "",
 ) -> None:
-    """Turn a checkpoint into a weights file below FER_CACHE; nothing in it is ever run."""
+    """Convert a checkpoint to a weights file in FER_CACHE, without executing code in it."""
     from pathlib import Path
 
     from fer.config.load import load_backbone
@@ -71,17 +71,17 @@ def export(
     name: Annotated[str, typer.Argument(
         metavar="RUN", help="A trained run: folder, name, id or pattern; or a weights file.")],
     out: Annotated[str, typer.Argument(
-        help="Where to; the suffix says what: .safetensors, .pt2 (torch.export), .onnx, or .pth "
-             "with the original implementation's names.")],
+        help="Output file; its suffix sets the format: .safetensors, .pt2 (torch.export), .onnx, "
+             "or .pth with the original implementation's names.")],
 ) -> None:
-    """Write the best checkpoint of a run for others, compared with the model before it counts."""
+    """Export the best checkpoint of a run and check the file against the model."""
     from pathlib import Path
 
     from fer.commands.weights import export_run
 
     model, apart = export_run(name, Path(out))
     side = model.backbone.input_size
-    typer.echo(f"{out}: {model.backbone.arch} for {', '.join(model.classes)}, from uint8 pictures "
+    typer.echo(f"{out}: {model.backbone.arch} for {', '.join(model.classes)}, from uint8 images "
                f"of {side} x {side}; outputs differ by {apart:.1e} of the largest")
 
 

@@ -37,12 +37,17 @@ def shares_fixtures(file: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest."""
+    """Begin with what takes longest, and spread the tests that wait for SLURM among the others."""
     def place(item: pytest.Item) -> tuple[bool, bool]:
         return (item.get_closest_marker("slow") is None,
                 not shares_fixtures(item.nodeid.partition("::")[0]))
 
     items.sort(key=place)
+    waiting = [item for item in items if item.get_closest_marker("slurm")]
+    others = [item for item in items if not item.get_closest_marker("slurm")]
+    order = [(number / len(kind), number, item) for kind in (waiting, others)
+             for number, item in enumerate(kind)]
+    items[:] = [item for *_, item in sorted(order, key=lambda one: one[:2])]
 
 
 class Scheduler(LoadScopeScheduling):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch._dynamo  # noqa: F401 - DDP imports it, in each rank
+import torch._dynamo
 from torch import nn
 
 from fer.config.recipe import Pair

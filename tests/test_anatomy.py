@@ -60,10 +60,11 @@ def test_a_stage_that_there_is_not_is_refused_before_anything_is_done(
 ) -> None:
     study = toy_study({"recipe": ["scratch", recipe(["stage9", "head"])]})
     said_in_one_line(launch("sweep", study, *extra), "backbone 'resmasking_tiny'", "recipe 'odd'",
-                     "no stage 'stage9'", "stage3")
+                     "unknown stage 'stage9'", "stage3")
     assert not places.joinpath("runs").exists()
 
 
+@pytest.mark.slow
 def test_so_is_one_of_a_parent_of_a_search_and_of_the_doctors_study(
     places: Path, toy_study: Write, tmp_path: Path
 ) -> None:
@@ -79,7 +80,7 @@ def test_so_is_one_of_a_parent_of_a_search_and_of_the_doctors_study(
         "schema": 1, "search": "odd", "base": str(REPOSITORY / "configs/drawn.yaml"),
         "set": settings, "space": {"recipe": {"choice": ["scratch", recipe(["stage9"])]}},
         "budget": {"trials": 8}}))
-    said_in_one_line(launch("tune", search, "--cluster", "local"), "no stage 'stage9'")
+    said_in_one_line(launch("tune", search, "--cluster", "local"), "unknown stage 'stage9'")
     assert not places.joinpath("runs").exists()
 
 
@@ -182,6 +183,7 @@ def test_a_student_starts_from_a_file_and_learns_from_a_run(weights: Path, how: 
         assert any("starts from mine.safetensors" in note for note in folder.status().notes)
 
 
+@pytest.mark.slow
 def test_a_search_is_refused_for_a_file_that_only_an_ancestor_starts_from(
     weights: Path, tmp_path: Path
 ) -> None:
@@ -203,11 +205,12 @@ def test_a_file_of_ones_own_is_not_overwritten_by_a_published_one(
 ) -> None:
     study = toy_study({"seed": [0]}, set={**FROM_FILE, "backbone": "vgg19"})
     done = launch("weights", "fetch", study)
-    assert done.returncode == 0 and "was there already" in done.stdout
+    assert done.returncode == 0 and "already present" in done.stdout
     weights.unlink()
-    said_in_one_line(launch("weights", "fetch", study), "mine.safetensors", "nobody publishes it")
+    said_in_one_line(launch("weights", "fetch", study), "mine.safetensors", "is not published")
 
 
+@pytest.mark.slow
 def test_the_list_says_which_files_are_there_empty_or_changed(places: Path) -> None:
     folder = cache() / "weights"
     folder.mkdir(parents=True)
@@ -221,7 +224,7 @@ def test_the_list_says_which_files_are_there_empty_or_changed(places: Path) -> N
 
 
 @pytest.mark.parametrize(("backbone", "size", "said"), [
-    ("resattnet56", 100, "cannot take pictures of 100 px"),
+    ("resattnet56", 100, "does not support images of 100 px"),
     ("resmasking_dropout1", 112, "multiples of 32"),
     ("pytorchcv/resnet20_cifar10", 32, "cannot have 3 classes")])
 def test_pictures_and_classes_that_a_network_does_not_take_are_one_line(

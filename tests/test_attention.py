@@ -29,6 +29,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str,
         gap={"synthetic": "mlfw/eval", "real": "real/test"})
 
 
+@pytest.mark.slow
 def test_the_best_run_of_each_training_set_is_drawn_and_embedded(drawn: dict[str, str]) -> None:
     home = Path(drawn["FER_HOME"])
     found = sorted(home.glob("runs/*/attention/index.json"))
@@ -44,7 +45,7 @@ def test_the_best_run_of_each_training_set_is_drawn_and_embedded(drawn: dict[str
         for one in index["looks"]:
             assert Image.open(path.parent / one["file"]).size == (448, 112)
     page = (home / "studies/toy/report/index.html").read_text()
-    assert page.count('width="448"') == 12 and "Where models look" in page
+    assert page.count('width="448"') == 12 and "Attention maps" in page
 
 
 def test_faces_are_chosen_by_name_so_every_model_is_shown_on_the_same(

@@ -65,7 +65,7 @@ def test_the_benchmark_of_a_gpu_compares_the_loops_that_it_says_on_a_cpu_at_leas
     import gpu
 
     found = gpu.compare("resmasking_tiny", 48, "cpu", rounds=1, target=None)
-    assert "resmasking_tiny at 48 px on a CPU" in found.name and "pictures/s" in found.name
+    assert "resmasking_tiny at 48 px on a CPU" in found.name and "images/s" in found.name
     model = build(load_backbone("resmasking_tiny"), ("a", "b", "c"))
     assert 1e6 < gpu.operations(model, 48) < 1e9
 

@@ -67,7 +67,7 @@ def test_a_taken_port_is_one_line(study: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        said_in_one_line(launch("board", "toy", "--port", port), str(port), "taken")
+        said_in_one_line(launch("board", "toy", "--port", port), str(port), "in use")
 
 
 def test_away_from_ssh_no_tunnel_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ def test_means_are_weighted_and_counts_are_the_first_ones() -> None:
     assert torch.equal(found["w"], torch.full((2,), 4.0)) and found["n"] == 1
 
 
+@pytest.mark.slow
 def test_the_same_combination_twice_has_the_same_bytes(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +124,7 @@ def test_a_study_of_combined_runs_trains_each_parent_once(places: Path, toy_stud
 
 
 @pytest.mark.parametrize(("combine", "words"), [
-    ("{how: wise_ft, of: [{recipe: lp_ft}]}", ("wise_ft is of 2 runs, not 1",)),
+    ("{how: wise_ft, of: [{recipe: lp_ft}]}", ("wise_ft needs 2 runs, not 1",)),
     ("{how: uniform_soup, of: [{recipe: lp_ft, seed: 1}, {recipe: lp_ft, seed: 2}]}",
      ("do not start from the same",)),
     ("{how: greedy_soup, of: [{recipe: scratch, seed: 1}, {recipe: scratch, seed: 2}]}",
@@ -152,6 +153,7 @@ def test_explain_says_what_is_combined(places: Path) -> None:
     assert "wise_ft of the runs above" in done.stdout and "phase probe" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_checkpoint_is_left(places: Path) -> None:
     folder = trained(recipe="wise_ft", train_on="mlfw")
     (checkpoint,) = folder.path.glob("checkpoints/step-*")

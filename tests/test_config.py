@@ -58,7 +58,7 @@ def test_a_yaml_mistake_names_the_file_and_the_line(tmp_path: Path) -> None:
 def test_a_key_written_twice_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "twice.yaml"
     file.write_text("seed: 1\nseed: 2\n")
-    with pytest.raises(CallerError, match="'seed' is there twice"):
+    with pytest.raises(CallerError, match="duplicate key 'seed'"):
         load_run(file)
 
 

@@ -82,7 +82,7 @@ def test_a_zip_goes_in_with_one_command_and_a_second_one_changes_nothing(
     assert splits(root, "FACES")["eval"] == 3
     before = everything(root)
     again = add(file, "--as", "FACES")
-    assert again.returncode == 0 and again.stdout.count("was there already") == 2
+    assert again.returncode == 0 and again.stdout.count("already present") == 2
     assert everything(root) == before
 
 
@@ -105,8 +105,8 @@ def test_a_published_name_with_another_digest_is_taken_only_when_told_to(
 
 
 @pytest.mark.parametrize(("member", "words"), [
-    ("../evil.jpg", "leads out"), ("/etc/evil.jpg", "leads out"), ("C:\\evil.jpg", "leads out"),
-    ("train/neutral/../../../evil.jpg", "leads out")])
+    ("../evil.jpg", "outside"), ("/etc/evil.jpg", "outside"), ("C:\\evil.jpg", "outside"),
+    ("train/neutral/../../../evil.jpg", "outside")])
 def test_a_zip_that_leads_out_of_its_folder_is_not_opened(
     member: str, words: str, root: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_truncated_and_a_damaged_zip_leave_nothing_behind(
     file = zipped(source, tmp_path / "cut.zip")
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    said_in_one_line(add(file, "--as", "X"), "not a whole zip")
+    said_in_one_line(add(file, "--as", "X"), "not a complete zip")
     spoilt = bytearray(whole)
     spoilt[2000:2100] = bytes(100)
     file.write_bytes(bytes(spoilt))
@@ -151,7 +151,7 @@ def test_class_folders_only_need_a_split_and_splits_can_come_one_by_one(
     assert add(source / "eval", "--as", "MINE", "--split", "eval").returncode == 0
     assert splits(root, "MINE")["eval"] == 3
     said_in_one_line(add(source / "eval", "--as", "MINE", "--split", "train"),
-                     "train is there already", "came from")
+                     "train exists already", "came from")
 
 
 def test_links_are_made_only_where_asked_and_possible(
@@ -202,9 +202,9 @@ def test_a_table_gives_labels_people_and_masks(root: Path, tmp_path: Path) -> No
     (["z.jpg,neutral,,,"], ["labels.csv:2", "no file"]),
     (["a.jpg,neutral,,,", "a.jpg,neutral,,,"], ["labels.csv:3", "line 2"]),
     (["a.jpg,neutral,,,", "a.jpg,positive,,,"], ["labels.csv:3", "line 2"]),
-    (["a.jpg,neutral,,,", "sub/a.jpg,neutral,,,"], ["two pictures with one name", "sub/a.jpg"]),
+    (["a.jpg,neutral,,,", "sub/a.jpg,neutral,,,"], ["pictures with the same name", "sub/a.jpg"]),
     (["a.jpg,neutral,,,", "sub/a.jpg,positive,,,"], ["a picture in two classes", "sub/a.jpg"]),
-    (["labels.csv,neutral,,,"], ["is no picture"]),
+    (["labels.csv,neutral,,,"], ["is not a picture"]),
     ([], ["no rows"]),
 ])
 def test_a_bad_row_of_a_table_is_one_line_and_nothing_is_written(
@@ -263,7 +263,7 @@ def test_the_pixels_of_fer2013_come_in_with_its_splits(root: Path, tmp_path: Pat
                      "fer2013.csv:2", "0...255")
     file.write_text("emotion,pixels\n0,1 2 3\n")
     said_in_one_line(add(file, "--as", "P", "--labels", "fer7", "--split", "train"),
-                     "3 pixels are no square")
+                     "3 pixels do not form a square")
 
 
 def test_no_room_is_said_before_anything_is_written(
@@ -278,7 +278,7 @@ def test_no_room_is_said_before_anything_is_written(
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(incoming.shutil, "disk_usage", lambda place: usage(1, 1, 1000))
-    with pytest.raises(CallerError, match=r"no room for .*MINE"):
+    with pytest.raises(CallerError, match=r"not enough disk space for .*MINE"):
         add_here(AddRequest(source, "MINE"), root)
     assert [path.name for path in root.iterdir() if not path.name.endswith(".lock")] == []
 
@@ -325,9 +325,9 @@ def test_a_damaged_split_keeps_the_others_of_its_archive_away_too(
 
 def test_a_set_that_was_unzipped_by_hand_is_not_added_to(root: Path, source: Path) -> None:
     write_toy_set(root / "HAND", "Train", people=1)
-    said_in_one_line(add(source, "--as", "HAND"), "was not made by this command", "Train")
+    said_in_one_line(add(source, "--as", "HAND"), "was not created by this command", "Train")
     write_toy_set(root / "NEST/NEST", "train", people=1)
-    said_in_one_line(add(source, "--as", "NEST"), "was not made by this command")
+    said_in_one_line(add(source, "--as", "NEST"), "was not created by this command")
 
 
 def test_other_content_of_one_size_is_not_taken_for_what_is_there(
@@ -339,7 +339,7 @@ def test_other_content_of_one_size_is_not_taken_for_what_is_there(
             f'"{label}","{" ".join([str(value)] * 256)}"\n' for label in (0, 3, 6)))
         done = add(file, "--as", "P", "--labels", "fer7", "--split", "train")
         assert done.returncode == code, done.stderr
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
 
 
 def test_people_of_a_split_that_was_removed_are_forgotten(root: Path, tmp_path: Path) -> None:

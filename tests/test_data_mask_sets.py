@@ -61,7 +61,7 @@ def test_a_second_call_changes_nothing_and_another_wish_is_refused(root: Path) -
     assert again.returncode == 0 and "was there already" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (root / "MANY").rglob("*")} == before
     said_in_one_line(mask(*arguments, "--seed", 2), "MANY", "other masks")
-    said_in_one_line(mask("MINE", "--as", "MINE"), "was not made by this command")
+    said_in_one_line(mask("MINE", "--as", "MINE"), "was not created by this command")
 
 
 def test_a_mask_does_not_depend_on_which_other_pictures_are_there(root: Path) -> None:

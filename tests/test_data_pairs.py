@@ -83,7 +83,7 @@ def test_parts_of_a_batch_have_their_parts_of_both_views(root: Path) -> None:
 def test_pictures_without_a_twin_are_refused(root: Path) -> None:
     next((root / "masked/train/neutral").glob("*_0001.jpg")).unlink()
     batches = TrainBatches(source(root, "plain"), 5, "light", 12)
-    with pytest.raises(CallerError, match="1 of 24 pictures have no twin, such as plain/train/neu"):
+    with pytest.raises(CallerError, match="1 of 24 pictures have no counterpart, such as plain/"):
         PairedBatches(batches, source(root, "masked"))  # the other way round than in training
 
 

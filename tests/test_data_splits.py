@@ -228,7 +228,7 @@ def test_a_set_without_train_is_not_dealt_out(root: Path, data: Data) -> None:
 
 
 def test_a_fold_that_nobody_is_in_is_refused(root: Path, data: Data) -> None:
-    with pytest.raises(CallerError, match="too few people into 4000 folds"):
+    with pytest.raises(CallerError, match="too few people for 4000 folds"):
         pictures_of("lfw/eval", resplit(data, fold=3999, of=4000), root)
 
 

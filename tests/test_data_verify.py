@@ -248,9 +248,9 @@ def test_list_names_packs_of_pictures_that_changed_or_went(root: Path) -> None:
              ("lfw/eval", "mlfw/eval", "real/test")}
     asked = {"FER_DATA": str(root), "FER_CACHE": str(cache)}
     quiet = launch("data", "list", **asked).stdout
-    assert f"packs: 3 of 0.00 GB in {cache}/packs" in quiet and "changed or gone" not in quiet
+    assert f"packs: 3 of 0.00 GB in {cache}/packs" in quiet and "changed or removed" not in quiet
     next((root / "LFW/eval").rglob("*.jpg")).unlink()
     write(next((root / "MLFW/eval").rglob("*.jpg")), seed=999)
     said = launch("data", "list", **asked).stdout.splitlines()[-1]
-    assert "changed or gone since: 2 of" in said and str(packs["real/test"].folder) not in said
+    assert "changed or removed: 2 of" in said and str(packs["real/test"].folder) not in said
     assert str(packs["lfw/eval"].folder) in said and str(packs["mlfw/eval"].folder) in said

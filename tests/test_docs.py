@@ -59,3 +59,13 @@ def test_pictures_of_the_pages_are_there() -> None:
     named = [page.parent / name for page in pages
              for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())]
     assert len(named) >= 4 and all(path.is_file() for path in named)
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "README.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    named = re.findall(r"`((?:fer/)?[a-z_]+/[a-z_/]+(?:\.py|/))`", (REPOSITORY / page).read_text())
+    folders = {path.name for path in (REPOSITORY / "fer").iterdir()}
+    inside = [name.removeprefix("fer/") for name in named
+              if name.startswith("fer/") or name.split("/")[0] in folders]
+    lost = [name for name in inside if not (REPOSITORY / "fer" / name).exists()]
+    assert not lost and (inside or page == "CONTRIBUTING.md")

@@ -13,7 +13,7 @@ from fer.cluster.doctor import file_systems as disk
 from fer.cluster.doctor import hardware as machine
 from fer.cluster.doctor.file_systems import check_disk
 from fer.cluster.doctor.hardware import check_machine, driver_finding
-from fer.cluster.profile import default_cluster
+from fer.cluster.profile_files import default_cluster
 from fer.errors import CallerError
 
 Write = Callable[..., Path]
@@ -24,7 +24,7 @@ def test_on_a_laptop_everything_is_ok_and_a_study_is_looked_at(
 ) -> None:
     done = launch("doctor", toy_study({"seed": [0]}), "--cluster", "local")
     assert done.returncode == 0, done.stdout
-    for word in ("Python", "torch", "FER_HOME", "flock works", "atomic", "1 runs", "packs"):
+    for word in ("Python", "torch", "FER_HOME", "flock works", "atomic", "1 run;", "packs"):
         assert word in done.stdout
     assert not list(places.glob(".doctor*"))
 
@@ -122,12 +122,12 @@ def test_the_default_is_what_default_yaml_names_where_there_is_sbatch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FER_PROFILES", str(tmp_path))
-    monkeypatch.setattr("fer.cluster.profile.shutil.which", lambda _: "/usr/bin/sbatch")
+    monkeypatch.setattr("fer.cluster.profile_files.shutil.which", lambda _: "/usr/bin/sbatch")
     assert default_cluster() == "local"  # which partition to use cannot be guessed
     (tmp_path / "default.yaml").write_text("profile: mine\n")
     assert default_cluster() == "mine"
     (tmp_path / "default.yaml").write_text("partition: gpu\n")
     with pytest.raises(CallerError, match="one key, profile"):
         default_cluster()
-    monkeypatch.setattr("fer.cluster.profile.shutil.which", lambda _: None)
+    monkeypatch.setattr("fer.cluster.profile_files.shutil.which", lambda _: None)
     assert default_cluster() == "local"

@@ -31,7 +31,7 @@ def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
 ) -> None:
     study = toy_study(GRID)
     before = dry(study)
-    assert "time: not known for resmasking_tiny at 48 px" in before
+    assert "time: unknown for resmasking_tiny at 48 px" in before
     most_bytes, most_files = size(before)
     assert launch("sweep", study).returncode == 0
     entries = list((places / "runs").rglob("*"))
@@ -39,7 +39,7 @@ def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
     assert 0.2 * most_bytes < taken <= most_bytes
     assert 0.7 * most_files < len(entries) <= most_files
     after = dry(toy_study({**GRID, "seed": [0, 1, 2]}))
-    found = re.search(r"time: ([\d.]+) GPU-hours for 3 runs, from (\d+) measured runs", after)
+    found = re.search(r"time: ([\d.]+) hours of computing for 3 runs, from (\d+) measured", after)
     assert found and float(found[1]) < 0.1 and int(found[2]) == 6
     assert "until the last run ends, with" in after
     assert "disk:" not in dry(toy_study(GRID))  # nothing is left to do

@@ -201,5 +201,5 @@ def test_a_name_that_is_no_text_and_a_column_twice_are_damage(tmp_path: Path) ->
         read_predictions(path)
     columns = [pa.array(["a"]), pa.array(["b"])]
     pq.write_table(pa.Table.from_arrays(columns, names=["sample_id", "sample_id"]), path)
-    with pytest.raises(DamagedFile, match=r"no column|twice"):
+    with pytest.raises(DamagedFile, match=r"no column|duplicate"):
         read_predictions(path)

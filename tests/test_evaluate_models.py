@@ -55,6 +55,7 @@ def test_views_are_fixed_and_the_first_is_the_picture_itself() -> None:
     assert len({view.numpy().tobytes() for view in first}) == COUNT  # they do differ
 
 
+@pytest.mark.slow
 def test_views_are_averaged_as_probabilities_and_kept_beside_the_plain_answers(
     study: dict[str, str]
 ) -> None:

@@ -23,6 +23,8 @@ from fer.train import features
 from fer.train.checkpoint import Checkpoints
 from fer.train.features import Body
 
+SLOW = pytest.mark.slow
+
 PROBE: dict[str, Any] = {"recipe": "linear_probe", "train__epochs": 3}
 
 
@@ -49,9 +51,10 @@ def feature_files(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("overrides", [
-    {}, {"train__augment": "strong"}, {"train__augment": "seed2021", "train__epochs": 2},
-    {"train__masks": {"probability": 0.7, "template": "drawn"}, "optim__name": "sgd"},
-    {"train_on": "lfw+mlfw", "train__micro_batch": 5},
+    {}, *(pytest.param(one, marks=SLOW) for one in [
+        {"train__augment": "strong"}, {"train__augment": "seed2021", "train__epochs": 2},
+        {"train__masks": {"probability": 0.7, "template": "drawn"}, "optim__name": "sgd"},
+        {"train_on": "lfw+mlfw", "train__micro_batch": 5}]),
 ], ids=lambda overrides: "-".join(overrides) or "light")
 def test_kept_features_give_the_losses_and_weights_that_pictures_give(
     overrides: dict[str, Any], places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,9 +165,10 @@ def test_files_that_were_used_longest_ago_make_room(
 
 def test_views_of_a_phase_that_trains_more_are_refused_in_one_line(places: Path) -> None:
     said_in_one_line(launch("train", "configs/drawn.yaml", *toy_arguments(
-        recipe__phases="[{name: a, train: all, views: 2}]")), "views", "head alone")
+        recipe__phases="[{name: a, train: all, views: 2}]")), "views", "only the head")
 
 
+@pytest.mark.slow
 def test_the_same_pictures_under_another_name_have_augmented_features_of_their_own(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_study_that_is_terminated_and_then_interrupted_gives_the_undisturbed_n
         assert numbers(run) == numbers(tmp_path / "calm/runs" / run.name)
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_load_torch_is_said_with_its_traceback(
     places: Path, toy_study: Write
 ) -> None:
@@ -94,7 +95,7 @@ def test_a_job_that_cannot_load_torch_is_said_with_its_traceback(
     done = command("sweep", toy_study({**GRID, "seed": [0]}), fault="memory:2500000000")
     assert done.returncode == 1
     assert "before the run began, 3 times" in done.stdout and "Traceback" in done.stdout
-    assert "1 of 1 runs are missing" in done.stdout
+    assert "1 of 1 run is missing" in done.stdout
 
 
 @pytest.mark.parametrize("where", ["train", "sweep", "sweep --cluster gpu_partition"])

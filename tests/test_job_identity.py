@@ -12,13 +12,14 @@ from fer.atomic_io import read_json
 from fer.cluster.cancel import reopen, request_stop
 from fer.cluster.slurm_queue import SlurmQueue
 from fer.config.profile import Profile
+from fer.machine import user_name
 from fer.study import queue_view as looking
 from fer.study import slurm_jobs as slurm
 from fer.study import submission as submissions
 from fer.study.failure import keep_failure, kept_failure
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Status, Store
-from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct, user_name
+from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct
 from fer.study.status import Row
 from fer.study.submission import Submission
 
@@ -73,16 +74,16 @@ def row(folder: RunFolder) -> Row:
 
 @pytest.mark.parametrize(("queue", "said"), [
     (Jobs(cluster="d"), "its job 7_0 is on cluster c"),
-    (Jobs({}, answered=False), "SLURM does not answer"),
+    (Jobs({}, answered=False), "SLURM does not respond"),
 ])
 def test_a_run_whose_job_is_unknown_waits_and_is_not_opened_again(
     queue: Jobs, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, folders = sent(tmp_path)
-    folders[0].say(Status(state="failed"))
+    folders[0].write_status(Status(state="failed"))
     monkeypatch.setattr(looking, "read_queue", lambda: queue)
     opened, lines = reopen(Store(tmp_path), folders[:1])
-    assert not opened and lines == [f"left alone: r0: {said}"]
+    assert not opened and lines == [f"skipped: r0: {said}"]
     assert folders[0].status().state == "failed" and folders[0].submitted
 
 
@@ -96,7 +97,7 @@ def test_sacct_that_does_not_answer_is_not_taken_for_having_forgotten(
     queue.recall(folders)
     job = queue.job_of(folders[0])
     assert job is not None and job.may_live == accounting  # a cluster without it has none to ask
-    assert not accounting or "sacct does not answer" in job.reason
+    assert not accounting or "sacct does not respond" in job.reason
 
 
 @pytest.mark.parametrize(("line", "state"), [

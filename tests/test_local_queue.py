@@ -118,7 +118,7 @@ def test_a_job_that_leaves_no_log_fails_its_run_all_the_same(
     (run,) = runs_of(1)
     (step,) = queue(works(), [run]).work()
     assert step.action == "failed"
-    assert "nothing is in its log" in Store(tmp_path).folder(run).status().traceback
+    assert "its log is empty" in Store(tmp_path).folder(run).status().traceback
 
 
 def test_a_run_whose_lease_cannot_be_written_fails_and_the_others_do_not(
@@ -224,7 +224,7 @@ def test_a_second_interruption_kills_jobs_that_do_not_leave(
 ) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        while "save and leave" not in capfd.readouterr().err:
+        while "save and exit" not in capfd.readouterr().err:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 

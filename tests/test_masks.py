@@ -159,7 +159,7 @@ def test_landmarks_of_a_csv_are_read_by_file(tmp_path: Path) -> None:
     (["a.jpg,30,40,70,40,50,60,35,80,65,x"], "l.csv:2: right_mouth_y is 'x'"),
     (["a.jpg,30,40,70,40,50,60,35,80,65,nan"], "l.csv:2: a coordinate is not finite"),
     (["a.jpg,70,40,30,40,50,60,35,80,65,80"], "left of the right"),
-    (["a.jpg,30,40,70,40,50,60,35,80,65,80"] * 2, "l.csv:3: a.jpg stands here a second time"),
+    (["a.jpg,30,40,70,40,50,60,35,80,65,80"] * 2, "l.csv:3: duplicate file a.jpg"),
 ])
 def test_bad_landmarks_are_named_with_their_line(tmp_path: Path, rows: list[str], words: str
                                                  ) -> None:
@@ -213,7 +213,7 @@ def test_a_detector_gives_five_points_of_the_largest_face(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", StandIn)
     monkeypatch.setattr("fer.data.masks.landmarks._landmarker", lambda model: StandIn)
-    with pytest.raises(CallerError, match="model is missing: put https"):
+    with pytest.raises(CallerError, match="model is missing: download https"):
         require_detector(tmp_path)
     found = detect(GREY, tmp_path)
     assert found is not None

@@ -215,7 +215,7 @@ def test_any_pytorchcv_classifier_is_built_by_its_name():
 @pytest.mark.parametrize(("arch", "said"), [
     ("pytorchcv/resnet19", "no model 'resnet19'"), ("torchvision/resnet19", "resnet18"),
     ("timm/resnet18", "pytorchcv, torchvision"),
-    ("pytorchcv/fcn8sd_resnetd50b_voc", "no classifier")])
+    ("pytorchcv/fcn8sd_resnetd50b_voc", "not an image classifier")])
 def test_a_library_model_that_cannot_be_used_is_one_line(arch, said):
     with pytest.raises(CallerError, match=said) as refused:
         build_without_memory(Backbone(name="x", arch=arch))
@@ -228,6 +228,7 @@ def test_a_backbone_is_named_by_library_and_model_in_a_configuration():
     assert config.backbone.mean[0] == pytest.approx(0.485)
 
 
+@pytest.mark.slow
 def test_the_list_has_every_backbone_with_its_weights(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/vgg19.pth").write_bytes(b"weights")

@@ -227,6 +227,7 @@ def test_a_colleague_goes_on_with_a_run_whose_user_was_killed(
     assert {path.name for path in group.home.glob("studies/toy/jobs/*")} == set(map(str, USERS))
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_lease_of_an_early_version_that_is_closed_to_the_group_says_who_opens_it(
     group: Group
@@ -239,4 +240,4 @@ def test_a_lease_of_an_early_version_that_is_closed_to_the_group_says_who_opens_
     (run / "lease").chmod(0o644)
     (run / "results/lfw/eval.json").unlink()
     said_in_one_line(group.run(second, "train", *arguments), str(run / "lease"),
-                     f"is {first}'s", "chmod g+w")
+                     f"belongs to {first}", "chmod g+w")

@@ -31,6 +31,8 @@ from fer.train.losses import (
     divergence,
 )
 
+SLOW = pytest.mark.slow
+
 WEIGHTS = np.array([4.0, 0.9, 0.6])
 
 
@@ -115,11 +117,12 @@ MASKED: dict[str, Any] = {"train_on": "mlfw", "train__epochs": 2}
 
 @pytest.mark.parametrize("more", [{"recipe": "joint"}, {"recipe": "consistency"},
                                   {"recipe": "distill"},
-                                  {"recipe": "consistency", "train_on": "lfw",
-                                   "train__masks": {"probability": 0.7, "template": "drawn"}},
-                                  {"recipe": "distill", "train_on": "lfw+mlfw"},
-                                  {"recipe": "joint", "train__micro_batch": 5},
-                                  {"recipe": "distill", "compute__precision": "bf16"}],
+                                  *(pytest.param(one, marks=SLOW) for one in [
+                                      {"recipe": "consistency", "train_on": "lfw",
+                                       "train__masks": {"probability": 0.7, "template": "drawn"}},
+                                      {"recipe": "distill", "train_on": "lfw+mlfw"},
+                                      {"recipe": "joint", "train__micro_batch": 5},
+                                      {"recipe": "distill", "compute__precision": "bf16"}])],
                          ids=lambda more: "-".join(map(str, more.values()))[:30])
 def test_every_paired_recipe_trains(more: dict[str, Any], places: Path) -> None:
     folder = trained(**{**MASKED, **more})
@@ -127,6 +130,7 @@ def test_every_paired_recipe_trains(more: dict[str, Any], places: Path) -> None:
     assert all(np.isfinite(line["train_loss"]) for line in epochs(folder))
 
 
+@pytest.mark.slow
 def test_a_teacher_is_a_run_of_its_own_on_unmasked_faces_trained_first(places: Path) -> None:
     student = trained(recipe="distill", **MASKED)
     ids = student.config.inputs.parents
@@ -141,6 +145,7 @@ def test_a_teacher_is_a_run_of_its_own_on_unmasked_faces_trained_first(places: P
     assert other.run_id != student.run_id
 
 
+@pytest.mark.slow
 def test_the_masked_pictures_alone_give_another_run(places: Path) -> None:
     runs = {trained(recipe=recipe, **MASKED).run_id
             for recipe in ("lp_ft", "joint", "consistency", "distill")}
@@ -207,5 +212,5 @@ def test_a_teacher_that_looks_at_other_pictures_is_one_line(places: Path) -> Non
 
 
 def test_a_teacher_without_distillation_is_refused() -> None:
-    with pytest.raises(Exception, match="come together"):
+    with pytest.raises(Exception, match="require each other"):
         load_run("configs/drawn.yaml", {"recipe": "lp_ft", "recipe.teacher": {"set": {}}})

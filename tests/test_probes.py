@@ -27,6 +27,8 @@ from fer.train.callbacks import Callbacks
 from fer.train.stacked_probes import class_layer
 from fer.train.worker import Task, work
 
+SLOW = pytest.mark.slow
+
 __all__ = ["shown"]  # a fixture
 
 
@@ -70,10 +72,11 @@ GRID = [{"optim__lr": lr, "seed": seed, "optim__weight_decay": decay}
 
 
 @pytest.mark.parametrize("more", [
-    {}, {"optim__name": "radam", "optim__decay_norms_and_biases": True}, {"optim__name": "sgd"},
-    {"schedule__name": "plateau", "schedule__patience": 0},
-    {"train__early_stop": 1, "loss__label_smoothing": 0.2, "optim__clip_norm": 0.05},
-    {"train__augment": "seed2021", "train__select": "loss", "train__epochs": 2},
+    {}, *(pytest.param(one, marks=SLOW) for one in [
+        {"optim__name": "radam", "optim__decay_norms_and_biases": True}, {"optim__name": "sgd"},
+        {"schedule__name": "plateau", "schedule__patience": 0},
+        {"train__early_stop": 1, "loss__label_smoothing": 0.2, "optim__clip_norm": 0.05},
+        {"train__augment": "seed2021", "train__select": "loss", "train__epochs": 2}]),
     {"recipe__phases": [{"name": "probe", "train": ["head"], "views": 2,
                          "multipliers": {"head": 3.0}, "schedule": {"name": "constant"},
                          "optim": {"name": "sgd", "momentum": 0.5, "clip_norm": 0.2}}]},

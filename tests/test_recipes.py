@@ -47,7 +47,7 @@ def test_what_lies_before_the_head_goes_with_the_last_stage():
 
 
 def test_more_stages_than_there_are_are_refused_with_those_there_are():
-    with pytest.raises(CallerError, match=r"trains 5 stages, and this .* has 4.*stem, stage1"):
+    with pytest.raises(CallerError, match=r"trains 5 stages, but this .* has 4.*stem, stage1"):
         check_recipe(recipe(phase(Span(last=5))), STAGES)
 
 
@@ -117,7 +117,7 @@ def test_explain_says_what_trains_at_which_rate():
     text = done.stdout
     assert "scratch · people: from random weights" in text  # its parent first
     assert "llrd · lfw: from the run above, with a new head" in text
-    assert "phase finetune: 12 epochs at most, adamw, cosine from 0.005" in text
+    assert "phase finetune: at most 12 epochs, adamw, cosine from 0.005" in text
     stage2 = next(line for line in text.split("phase finetune")[1].splitlines()
                   if line.startswith("stage2"))
     assert stage2.split()[1:4] == ["30,384", "30,384", "0.00281"]
@@ -132,8 +132,8 @@ def test_explain_refuses_a_recipe_that_does_not_fit():
 def test_explain_names_the_optimiser_of_each_phase():
     done = launch("train", "configs/drawn.yaml", "--explain", "recipe=scratch",
                   "recipe.phases=[{name: a, lr: 0.2, optim: {name: sgd}}, {name: b}]")
-    assert "phase a: 12 epochs at most, sgd, cosine from 0.2" in done.stdout
-    assert "phase b: 12 epochs at most, adamw, cosine from 0.005" in done.stdout
+    assert "phase a: at most 12 epochs, sgd, cosine from 0.2" in done.stdout
+    assert "phase b: at most 12 epochs, adamw, cosine from 0.005" in done.stdout
 
 
 def test_phases_of_no_epochs_and_chains_that_loop_are_one_line(places):

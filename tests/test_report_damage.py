@@ -44,13 +44,13 @@ def test_no_finished_run_is_said(tmp_path: Path) -> None:
     waiting = [replace(run, state="pending", folder=tmp_path / "none" / run.run)
                for run in study.runs]
     summary = build(study, runs=waiting)
-    assert "nothing to say" in summary.said.summary.main
+    assert "nothing to report" in summary.said.summary.main
     assert summary.said.partial and rows(study.out / "results.csv") == []
     assert "partial: 0 of 8 runs done" in (study.out / "index.html").read_text()
 
 
 def test_no_run_at_all_is_no_crash(small: Simulated) -> None:
-    assert "nothing to say" in build(small, runs=[]).said.summary.main
+    assert "nothing to report" in build(small, runs=[]).said.summary.main
 
 
 def test_failure_is_shown_with_its_traceback(small: Simulated) -> None:
@@ -102,7 +102,7 @@ def other_predictions(study: Simulated) -> None:
     (other_schema, "results/real/test.json: not a result of schema 1"),
     (lose_predictions, "no predictions on real/test"),
     (lose_result, "has no result on real/test"),
-    (other_digest, "real/test was another test set then"),
+    (other_digest, "real/test had different content then"),
     (other_predictions, "results and predictions on real/test disagree"),
 ])
 def test_damage_is_said_and_the_rest_is_reported(small: Simulated,
@@ -113,7 +113,7 @@ def test_damage_is_said_and_the_rest_is_reported(small: Simulated,
     (line,) = [line for line in summary.said.problems if said in line]
     assert line.startswith(small.runs[2].run)
     assert line.split(":")[0] in (small.out / "index.html").read_text()
-    assert summary.said.summary.main.startswith("Models trained on mlfw reach UAR")
+    assert summary.said.summary.main.startswith("Models trained on mlfw reach an unweighted")
 
 
 def test_configurations_without_predictions_have_a_value_and_no_interval(
@@ -173,7 +173,7 @@ def test_a_result_that_its_own_counts_contradict_is_left_out(
     path = small.file(2, "results", "real/test")
     write_json(path, read_json(path) | change)
     said = build(small).said
-    assert any("not that of its confusion counts" in line for line in said.problems)
+    assert any("does not match its confusion counts" in line for line in said.problems)
     assert not any(row["run"] == small.runs[2].run and row["test_on"] == "real/test"
                    for row in rows(small.out / "results.csv"))
 
@@ -191,6 +191,7 @@ def test_an_error_of_many_runs_is_said_once_with_some_of_them(small: Simulated) 
         assert text.count("CUDA out of memory") == 1 and "18 more" in text
 
 
+@pytest.mark.slow
 def test_figures_of_an_earlier_study_file_go(small: Simulated) -> None:
     build(small, figures=True)
     assert (small.out / "figures/robustness.png").is_file()
@@ -207,6 +208,7 @@ def test_a_number_of_processes_that_is_none_is_left_out(small: Simulated, ranks:
     assert "a processor, precision float32" in text
 
 
+@pytest.mark.slow
 def test_figures_that_another_report_is_writing_stay(small: Simulated) -> None:
     build(small, figures=True)
     figure, page = small.out / "figures/robustness.png", small.out / "index.html"

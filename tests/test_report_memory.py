@@ -108,6 +108,7 @@ def simulate_again(root: Path) -> Simulated:
         simulated_study.write_run = original
 
 
+@pytest.mark.slow
 def test_two_reports_at_once_leave_one_whole_report(small: Simulated) -> None:
     build(small)
     expected = tables(small)

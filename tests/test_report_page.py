@@ -16,7 +16,7 @@ from test_attention import write_look
 
 from fer.report.analysis import analyse
 from fer.report.latex import latex
-from fer.report.read.load import load_results
+from fer.report.read.load_results import load_results
 from fer.report.read.report_cache import ReportCache
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
@@ -225,6 +225,7 @@ def test_many_rows_and_names_with_signs_and_without_end_fit_on_pages_of_a_paper(
     assert 10 < pages < 40  # a name takes eight lines
 
 
+@pytest.mark.slow
 @browsing
 def test_on_paper_all_is_open_in_colour_and_no_wider_than_the_sheet(
     browser: WebDriver, report: Simulated

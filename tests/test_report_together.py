@@ -35,6 +35,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, s
     return env
 
 
+@pytest.mark.slow
 def test_two_studies_are_compared_and_not_pooled(two: dict[str, str]) -> None:
     done = launch("report", "first", "second", "--as", "rates", **two)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,6 +48,7 @@ def test_two_studies_are_compared_and_not_pooled(two: dict[str, str]) -> None:
         ("first", "second", "1")}
 
 
+@pytest.mark.slow
 def test_a_run_of_both_studies_is_there_once_and_seeds_of_both_are_seeds(
     two: dict[str, str]
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_run_of_both_studies_is_there_once_and_seeds_of_both_are_seeds(
     assert (row["seeds"], row["axes"]) == ("3", "study=first+third")
 
 
+@pytest.mark.slow
 def test_a_report_is_not_written_over_a_study(two: dict[str, str]) -> None:
     said_in_one_line(launch("report", "first", "second", "--as", "third", **two), "third")
     said_in_one_line(launch("report", "first", "first", **two), "first", "twice")

@@ -59,6 +59,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_numbers_of_an_uninterrupte
     assert numbers(only_run(places)) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     places: Path, start: Start, uninterrupted: dict[str, bytes]
 ) -> None:
@@ -101,7 +102,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_serves(
     content[len(content) // 2] ^= 1
     newest.write_bytes(content if damage == "flip" else content[: len(content) // 2])
     last = launch("train", "configs/drawn.yaml", *toy_arguments(**LONG))
-    assert "going back to an earlier checkpoint" in last.stdout + last.stderr
+    assert "falling back to an earlier checkpoint" in last.stdout + last.stderr
     assert numbers(only_run(places)) == uninterrupted
 
 

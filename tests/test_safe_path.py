@@ -57,6 +57,7 @@ def test_help_runs_nothing_of_the_folder(planted: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_runs_nothing_of_the_folder(planted: Path, places: Path) -> None:
     done = run_there(planted, *script("doctor"))
     assert re.search(r"ok +torch: \d", done.stdout), done.stdout + done.stderr
@@ -114,8 +115,8 @@ fer.safe_path.HAS_SAFE_PATH = False  # as in Python 3.10, where the variable mea
 del os.environ["PYTHONSAFEPATH"]
 from pathlib import Path
 from fer.cluster.executor import LocalExecutor
-from fer.data.process_map import in_processes
-assert sorted(in_processes(abs, [-1, -2], 2)) == [1, 2]
+from fer.data.process_map import map_in_processes
+assert sorted(map_in_processes(abs, [-1, -2], 2)) == [1, 2]
 executor = LocalExecutor(folder=sys.argv[1])
 executor.update_parameters(timeout_min=5)
 where = executor.submit(os.getcwd).result()

@@ -97,7 +97,7 @@ def test_evaluate_prints_metrics_confusion_matrix_and_common_mistakes(
 ) -> None:
     done = launch("evaluate", "resmasking_tiny-*", "--split", "mlfw/eval", **study)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is \\ called") == 2 and "UAR" in done.stdout
+    assert done.stdout.count("true \\ predicted") == 2 and "UAR" in done.stdout
     assert "wrong for all 2 models" in done.stdout
     assert len(list(Path(study["FER_HOME"]).glob("runs/*/predictions/mlfw/eval.parquet"))) == 2
 

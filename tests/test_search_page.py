@@ -20,6 +20,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from test_report_page import browser, browsing, opened  # noqa: F401 - a fixture
 
+SLOW = pytest.mark.slow
+
 SPACE = {"optim.lr": {"loguniform": [1e-4, 1e-1]}, "optim.weight_decay": {"loguniform": [1e-5, 1]},
          "train.augment": {"choice": ["none", "light", "strong"]},
          "optim.momentum": {"uniform": [0.5, 0.9], "when": {"train.augment": "light"}}}
@@ -63,7 +65,7 @@ def test_of_scores_by_chance_no_importance_is_drawn(tmp_path: Path) -> None:
         record.change(entry.key, score=float(rng.random()))
     report_search(tmp_path, search(), record, drawn=False)
     page = (tmp_path / "report/index.html").read_text()
-    assert "nothing can be said of single parameters" in page
+    assert "the importances are meaningless" in page
     assert not (tmp_path / "report/figures/importance.svg").exists()
 
 
@@ -121,8 +123,8 @@ def test_a_search_without_a_score_has_a_page_too(tmp_path: Path) -> None:
 
 
 @browsing
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), *(
+    pytest.param(*one, marks=SLOW) for one in [(390, "dark"), (1440, "light"), (1440, "dark")])])
 def test_the_page_opens_without_errors_and_does_not_scroll_sideways(
     browser: WebDriver, tmp_path: Path, width: int, scheme: str  # noqa: F811
 ) -> None:

@@ -92,7 +92,7 @@ def test_dealt_out_anew_nobody_is_trained_and_tested_on(
     newcomer = next((both / "LFW-FER/train/neutral").glob("*.jpg"))
     shutil.copy(newcomer, newcomer.with_name("New_Person_0001.jpg"))  # the deal is another one now
     said_in_one_line(launch("evaluate", run.name, "--split", "lfw/eval"), run.name,
-                     "trained on other pictures of lfw/", "data.resplit")
+                     "the images of lfw/", "data.resplit")
     assert launch("evaluate", run.name, "--split", "real/test").returncode == 0
 
 

@@ -139,7 +139,7 @@ def test_a_run_longer_than_the_time_limit_goes_on_in_the_next_job(
     noticed.command("scontrol", "update", f"JobId={job}", "TimeLimit=10")  # for slow machines: once
     ends_with_its_own_numbers(noticed, calm)
     (run,) = noticed.runs()
-    assert "asked to leave" not in (run / "status.json").read_text()
+    assert "save and exit requested" not in (run / "status.json").read_text()
 
 
 @pytest.mark.slow
@@ -227,7 +227,8 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint_and_its_process_i
     plain.end(f"slurmd-{node}")  # its step daemons and the training go on, out of SLURM's sight
     wait_until(lambda: 1 in plain.restarts(), 90, plain.logs)
     plain.write_profile()
-    plain.wait_for_state("done", "failed", patience=180)
+    rows = plain.wait_for_state("done", "failed", patience=180)
+    assert {row["state"] for row in rows} == {"done"}, plain.logs()
     ends_with_its_own_numbers(plain, calm)
     plain.bring_up()
 

@@ -243,7 +243,7 @@ def test_a_colleagues_jobs_are_seen_named_and_left_alone(bob: Bob, toy_study: Wr
         assert {(row["state"], row["owner"]) for row in cluster.rows()} == {("queued", bob.name)}
         said = cluster.launch("status", "toy", "--cancel", "*").stdout
         assert pending(cluster) == ["1_0", "1_1"] and not list(cluster.home.glob("runs/*/cancel"))
-        assert f"{bob.name} submitted its job 1_0; to ask {bob.name} for: scancel 1_0" in said
+        assert f"{bob.name} submitted its job 1_0; ask {bob.name} to run: scancel 1_0" in said
         own = json.loads(bob.types(cluster, "status", "toy", "--json"))
         assert {row["owner"] for row in own} == {""}
         cluster.command("scontrol", "release", "1")

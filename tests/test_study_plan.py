@@ -148,7 +148,7 @@ def test_a_list_in_an_exclusion_is_any_of_its_values() -> None:
 def test_two_grid_values_of_one_name_are_refused() -> None:
     study = load_study("sweeps/demo.yaml").model_copy(update={"exclude": [], "grid": {"recipe": [
         {"name": "mine", "phases": [{"name": "all", "lr": lr}]} for lr in (0.1, 0.2)]}})
-    with pytest.raises(CallerError, match=r"grid.recipe: two values are called 'mine'"):
+    with pytest.raises(CallerError, match=r"grid.recipe: two values are named 'mine'"):
         cells(study)
 
 
@@ -161,8 +161,8 @@ def test_excluding_by_a_key_that_is_no_grid_key_is_refused() -> None:
 def test_an_exclusion_with_a_slip_in_a_value_is_said() -> None:
     said = idle_exclusions(load_study("sweeps/demo.yaml", {"exclude": [
         {"train_on": "mlwf"}, {"train_on": ["mlwf", "mlfw"], "seed": 0}]}))
-    assert said == ["exclude: 'train_on' is never 'mlwf' in this grid, so that line leaves out "
-                    "nothing"]
+    assert said == ["exclude: 'train_on' is never 'mlwf' in this grid, so that line has no "
+                    "effect"]
     assert not idle_exclusions(load_study("sweeps/close_the_gap_drawn.yaml"))
 
 

@@ -34,10 +34,10 @@ def test_a_run_that_ended_while_slurm_was_asked_does_not_look_lost(
     said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, folders = sent(tmp_path, runs=1)
-    folders[0].say(Status(state="running", heartbeat=1.0))
+    folders[0].write_status(Status(state="running", heartbeat=1.0))
 
     def asked() -> Jobs:
-        folders[0].say(Status(state=said))  # type: ignore[arg-type]
+        folders[0].write_status(Status(state=said))  # type: ignore[arg-type]
         return Jobs(cluster="c")
 
     monkeypatch.setattr(looking, "read_queue", asked)
@@ -57,7 +57,7 @@ def test_a_run_submitted_while_slurm_was_asked_does_not_look_lost(
 
     monkeypatch.setattr(looking, "read_queue", asked)
     (shown,) = rows_of(study_of(tmp_path, folders), Store(tmp_path))
-    assert (shown.state, shown.note) == ("queued", "submitted a moment ago")
+    assert (shown.state, shown.note) == ("queued", "just submitted")
 
 
 @pytest.mark.parametrize(("ahead", "age"), [(7200, 60.0), (-7200, 60.0), (0, 60.0)])
@@ -97,6 +97,6 @@ def test_a_colleague_who_works_on_a_run_here_is_named_and_not_asked_to_stop(
     assert (shown.state, shown.owner) == ("running", "bob")
     names, others = request_stop(Store(tmp_path), [shown], "toy")
     assert not names and not folder.cancel_asked
-    assert others == [f"left alone: r0: bob works on it (process {os.getpid()} on "
-                      f"{socket.gethostname()}); to ask bob for: python launch/status.py toy "
+    assert others == [f"skipped: r0: bob works on it (process {os.getpid()} on "
+                      f"{socket.gethostname()}); ask bob to run: python launch/status.py toy "
                       "--cancel 'r0'"]

@@ -65,8 +65,8 @@ def same(before, after):
 
 
 @pytest.mark.parametrize("bad, complaint", [
-    (phase(["stage9"]), r"recipe 'r', phase 'p': train names no stage 'stage9'.*stem, stage1"),
-    (phase(multipliers={"neck": 0.1}), r"phase 'p': multipliers names no stage 'neck'.*head"),
+    (phase(["stage9"]), r"recipe 'r', phase 'p': train has an unknown stage 'stage9'.*stem, "),
+    (phase(multipliers={"neck": 0.1}), r"phase 'p': multipliers has an unknown stage 'neck'.*head"),
     (phase([]), "train is empty"),
     (phase(["head", "head"]), "twice"),
     (phase(["head"], multipliers={"stem": 0.1}), "'stem', which is frozen"),

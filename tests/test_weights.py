@@ -91,7 +91,7 @@ def test_a_truncated_file_of_ours_is_refused_in_one_line(tmp_path, bytes_kept):
 
 def test_a_safetensors_file_without_a_description_is_no_model(tmp_path):
     save_file(dict(tiny().net.state_dict()), tmp_path / "bare")
-    with pytest.raises(CallerError, match="does not say which model it is"):
+    with pytest.raises(CallerError, match="has no description of its model"):
         load_model(tmp_path / "bare")
 
 
@@ -117,13 +117,13 @@ def test_a_head_not_kept_starts_anew_and_the_body_is_loaded(classes):
     report = load_state(model, source.net.state_dict(), keep_head=False)
     assert equal(model, source, model.net.state_dict().keys() - model.head_keys)
     assert all(torch.equal(model.net.state_dict()[key], old) for key, old in head.items())
-    assert report.head_lost and str(report) == "the head was dropped and starts anew"
+    assert report.head_lost and str(report) == "the head was dropped and starts from random weights"
 
 
 def test_a_kept_head_is_loaded_with_the_body():
     model, source = tiny(seed=1), tiny(seed=2)
     report = load_state(model, source.net.state_dict(), keep_head=True)
-    assert equal(model, source) and str(report) == "every tensor loaded"
+    assert equal(model, source) and str(report) == "all tensors loaded"
 
 
 def test_a_head_of_other_size_cannot_be_kept():
@@ -220,7 +220,7 @@ def test_an_alias_that_differs_from_its_tensor_is_refused(tmp_path):
     state = {k: v.clone() for k, v in to_original(tiny()).items()}
     state["mask2.conv1.downsample.0.weight"] += 1
     torch.save({"net": state}, tmp_path / "odd")
-    with pytest.raises(CallerError, match="differ, but are one tensor"):
+    with pytest.raises(CallerError, match="differ, but must be the same tensor"):
         read_foreign(tmp_path / "odd")
 
 
@@ -270,7 +270,7 @@ def test_the_hostile_checkpoint_of_the_test_does_harm_where_code_is_run(tmp_path
 
 def test_a_refusal_names_what_was_asked_to_run(tmp_path):
     save_zip(HostileCall("x"), tmp_path / "hostile")
-    with pytest.raises(CallerError, match="asks to run 'eval'"):
+    with pytest.raises(CallerError, match="tries to run 'eval'"):
         read_foreign(tmp_path / "hostile")
 
 

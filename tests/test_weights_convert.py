@@ -31,7 +31,7 @@ def test_a_converted_checkpoint_gives_the_same_logits_and_knows_its_classes(tmp_
     model = original(tmp_path / "resmasking_2019Nov30")
     done = convert(tmp_path / "resmasking_2019Nov30", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "every tensor loaded" in done.stdout and "angry, disgust" in done.stdout
+    assert "all tensors loaded" in done.stdout and "angry, disgust" in done.stdout
     file = tmp_path / "weights/resmasking_2019Nov30.safetensors"
     loaded = load_model(file)
     images = pictures() / 255  # its preprocessing is that of the backbone that was named

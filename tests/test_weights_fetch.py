@@ -77,7 +77,7 @@ def test_a_file_comes_with_its_checksum_and_is_not_asked_for_twice(
     assert target.with_name("w.pth.sha256").read_text() == (
         f"{hashlib.sha256(CONTENT).hexdigest()}  w.pth\n")
     backbone = load_backbone("resnet18")  # whose file it is taken for, as it is there
-    assert provide(backbone, target) == "was there already" and len(server.ranges) == 1
+    assert provide(backbone, target) == "already present" and len(server.ranges) == 1
     target.write_bytes(CONTENT[:-1])
     with pytest.raises(CallerError, match="its content has changed"):
         provide(backbone, target)
@@ -129,7 +129,7 @@ def test_a_file_by_hand_stays_and_an_empty_one_does_not(
     backbone, target = load_backbone("resnet18"), tmp_path / "w.pth"
     monkeypatch.setattr("fer.models.fetch.published", lambda _: source(server))
     target.write_bytes(b"mine")
-    assert "is not the published one" in provide(backbone, target)
+    assert "not the published file" in provide(backbone, target)
     assert target.read_bytes() == b"mine" and not beside(target).exists()
     target.write_bytes(CONTENT)
     assert "with the published checksum" in provide(backbone, target) and beside(target).exists()
@@ -153,7 +153,7 @@ def test_networks_of_libraries_are_published_under_their_own_names(
 
 def test_an_inline_backbone_with_a_file_of_its_own_is_nobodys() -> None:
     mine = load_backbone("resnet18").model_copy(update={"name": "mine"})
-    with pytest.raises(CallerError, match="nobody publishes it"):
+    with pytest.raises(CallerError, match="is not published"):
         published(mine)
 
 
@@ -161,7 +161,7 @@ def test_a_missing_file_and_no_network_are_one_line(server: Server, tmp_path: Pa
     gone = Published(f"http://127.0.0.1:{server.server_port}/none.pth", "sha256", "0")
     with pytest.raises(CallerError, match="404"):
         fetch(gone, tmp_path / "w.pth")
-    with pytest.raises(CallerError, match=r"fetch weights where there is network"):
+    with pytest.raises(CallerError, match=r"fetch weights on a machine with network"):
         fetch(Published("http://127.0.0.1:9/w.pth", "sha256", "0"), tmp_path / "w.pth")
 
 

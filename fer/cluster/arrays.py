@@ -1,7 +1,7 @@
-"""From a plan to array jobs: which runs share a job, in which order, after which others. Pure.
+"""Conversion of a plan into array jobs: runs per job, order and dependencies. Pure.
 
-Jobs of one shape stand in one array, the longest way to the end first. A parent has a job to
-itself, because others wait for it. Not for the text of a script (`fer.cluster.sbatch`).
+Jobs of one shape form one array, the longest critical path first. A parent has its own job, because
+others wait for it. Not for the text of a script (`fer.cluster.sbatch`).
 """
 
 import heapq
@@ -15,21 +15,21 @@ from fer.study.expand import Run
 from fer.study.plan import Step
 
 Seconds = Callable[[Run], float | None]
-MOST_ALIKE = 32  # probes of one body in a job, each with its own checkpoints and evaluations
+MOST_ALIKE = 32  # probes of one frozen backbone per job, each with its own checkpoints
 TO_SUBMIT = ("train", "evaluate", "wait")
 
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """What every job of an array gets.
+    """Resources of every job of an array.
 
     Attributes:
-        nodes: how many.
-        ranks: tasks on each node, one a GPU.
-        gpus: whether the ranks are to have a GPU.
-        threads: cores that each rank needs.
-        minutes: the most that the job asks for at once.
-        gpus_a_rank: of which a rank has several where one task stands for a whole node.
+        nodes: number of nodes.
+        ranks: tasks per node, one per GPU.
+        gpus: whether each rank has a GPU.
+        threads: cores per rank.
+        minutes: requested time limit.
+        gpus_a_rank: GPUs per rank; several if one task uses a whole node.
     """
 
     nodes: int
@@ -42,7 +42,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Ref:
-    """A job of an array of the same submission, by the array's number and the job's index."""
+    """Reference to a job of the same submission, by array number and job index."""
 
     array: int
     index: int
@@ -54,9 +54,9 @@ class JobArray:
 
     Attributes:
         number: from 1, in the order of submission.
-        jobs: array index -> what that job does, one step after another.
-        corresponds: number of the array whose job of the same index each job waits for.
-        after: jobs that all jobs of this array wait for; a string is the id of a job of earlier.
+        jobs: array index -> steps of that job, in sequence.
+        corresponds: number of the array whose job with the same index each job waits for.
+        after: jobs that all jobs of this array wait for; a string is the id of an earlier job.
     """
 
     number: int
@@ -67,12 +67,12 @@ class JobArray:
 
     @property
     def runs(self) -> int:
-        """Runs in it."""
+        """Number of runs."""
         return sum(len(steps) for steps in self.jobs.values())
 
     @property
     def indices(self) -> str:
-        """The indices as `sbatch --array` takes them: `0-17` or `0,3,5`."""
+        """The indices in the format of `sbatch --array`: `0-17` or `0,3,5`."""
         numbers = sorted(self.jobs)
         if numbers == list(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
             return f"{numbers[0]}-{numbers[-1]}"
@@ -81,14 +81,14 @@ class JobArray:
 
 @dataclass(frozen=True)
 class Dispatch:
-    """The array jobs of a plan, and the steps that have to wait for somebody else's process."""
+    """The array jobs of a plan, and the steps that must wait for a process outside SLURM."""
 
     arrays: tuple[JobArray, ...]
     left: tuple[Step, ...] = ()
 
 
 def shape_of(run: Run, resources: Resources, limit: str | None) -> Shape:
-    """Return what the job of a run gets; `limit` is the profile's longest time."""
+    """Return the resources of a run's job; `limit` is the profile's maximum time."""
     asked = minutes(resources.time)
     compute = run.config.compute
     return Shape(resources.nodes, resources.gpus, compute.device != "cpu", compute.threads,
@@ -99,13 +99,13 @@ def make_arrays(
     steps: Sequence[Step], resources: Resources, seconds: Seconds, max_array: int,
     limit: str | None = None,
 ) -> Dispatch:
-    """Return the array jobs that carry out a plan.
+    """Return the array jobs that execute a plan.
 
     Args:
         steps: the plan, parents first.
-        seconds: how long a run is expected to take; None where nothing is known.
-        max_array: the cluster's MaxArraySize: indices are below it.
-        limit: the longest time a job may ask for, as SLURM writes it.
+        seconds: returns the expected duration of a run, None if unknown.
+        max_array: the cluster's MaxArraySize; indices are below it.
+        limit: maximum time of a job, in SLURM's format.
     """
     pending = {step.run.id: step for step in steps if step.action in TO_SUBMIT}
     elsewhere = {step.run.id: step.job for step in steps if step.job}
@@ -121,7 +121,7 @@ def make_arrays(
 def _without_parent(
     steps: Sequence[Step], pending: Mapping[str, Step], elsewhere: Mapping[str, str]
 ) -> dict[str, Step]:
-    """Return the steps that wait for a run which no job of SLURM does."""
+    """Return the steps that wait for a run without a SLURM job."""
     trained = {step.run.id for step in steps if step.action in ("done", "evaluate")}
     orphans: dict[str, Step] = {}
     for key, step in pending.items():  # parents first, so one pass is enough
@@ -132,9 +132,9 @@ def _without_parent(
 
 
 def _way_to_the_end(pending: Mapping[str, Step], seconds: Seconds) -> dict[str, float]:
-    """Return how long it takes from a run's start to the end of its last descendant.
+    """Return the time from a run's start to the end of its last descendant.
 
-    A run of which nothing is known counts like the middle of the others.
+    A run of unknown duration counts as the median of the others.
     """
     known = {key: found for key, step in pending.items()
              if (found := seconds(step.run)) is not None}
@@ -158,7 +158,7 @@ def _levels(pending: Mapping[str, Step]) -> list[list[Step]]:
 
 
 class _Maker:
-    """Collects the arrays level by level, and where each run is in them."""
+    """Builder of the arrays, level by level, that records the position of each run."""
 
     def __init__(
         self, pending: Mapping[str, Step], elsewhere: Mapping[str, str], resources: Resources,
@@ -171,7 +171,7 @@ class _Maker:
         self.arrays: list[JobArray] = []
 
     def add(self, level: Sequence[Step]) -> None:
-        """Add the steps of one level, of which none waits for another."""
+        """Add the steps of one level, which are independent of each other."""
         groups: dict[tuple[Shape, tuple[Ref | str, ...]], list[Step]] = defaultdict(list)
         for step in level:
             shape = shape_of(step.run, self.resources, self.limit)
@@ -194,7 +194,7 @@ class _Maker:
     def _by_parent_array(
         self, groups: dict[tuple[Shape, tuple[Ref | str, ...]], list[Step]]
     ) -> dict[Shape, dict[int, dict[int, list[Step]]]]:
-        """Take the groups with one parent in an array out of `groups`: shape -> array -> index."""
+        """Remove the groups with one parent in an array from `groups`: shape -> array -> index."""
         found: dict[Shape, dict[int, dict[int, list[Step]]]] = defaultdict(
             lambda: defaultdict(dict))
         for shape, refs in list(groups):
@@ -204,10 +204,10 @@ class _Maker:
         return found
 
     def _add_children(self, shape: Shape, array: int, children: Mapping[int, list[Step]]) -> None:
-        """Add the children of one array's runs: in as few arrays as their parents allow.
+        """Add the children of one array's runs, in as few arrays as their parents allow.
 
-        Either one array a job number, whose jobs correspond to those of the parents, or one
-        array a parent.
+        Either one array per job number, whose jobs correspond to those of the parents, or one
+        array per parent.
         """
         packed = {index: self._packed(steps) for index, steps in children.items()}
         most = max(len(jobs) for jobs in packed.values())
@@ -225,9 +225,9 @@ class _Maker:
             self._put(shape, dict(enumerate(jobs[start : start + self.max_array])), after=after)
 
     def _packed(self, steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-        """Return jobs of at most `runs_per_job` runs and of about equal length, longest first.
+        """Return jobs of at most `runs_per_job` runs and of similar duration, longest first.
 
-        Probes of one body are in one job, where they train together in the time of one.
+        Probes of one frozen backbone share a job, where they train together in the time of one.
         """
         most = self.resources.runs_per_job
         alone = [(step,) for step in steps if self.awaited[step.run.id]]
@@ -238,7 +238,7 @@ class _Maker:
         return sorted(jobs, key=lambda job: -sum(self.way[step.run.id] for step in job))
 
     def _sorted(self, steps: Iterable[Step]) -> list[Step]:
-        return sorted(steps, key=lambda step: -self.way[step.run.id])  # stable: else study order
+        return sorted(steps, key=lambda step: -self.way[step.run.id])  # stable: ties in study order
 
     def _put(self, shape: Shape, jobs: Mapping[int, tuple[Step, ...]],
              corresponds: int | None = None, after: tuple[Ref | str, ...] = ()) -> None:
@@ -250,13 +250,14 @@ class _Maker:
 
 
 def most_alike(runs_per_job: int, ranks: int) -> int:
-    """Return how many probes of one body go into one job: on one rank they train as one problem."""
+    """Return the number of probes of one frozen backbone per job; on one rank they train jointly.
+    """
     return max(runs_per_job, MOST_ALIKE) if ranks == 1 else runs_per_job
 
 
 def gather_alike(steps: Sequence[Step], most: int
                  ) -> tuple[list[tuple[Step, ...]], list[Step]]:
-    """Return jobs of two to `most` runs that train together, and the steps that are left."""
+    """Return jobs of two to `most` runs that train together, and the remaining steps."""
     groups: dict[str, list[Step]] = defaultdict(list)
     for step in steps if most > 1 else ():
         if step.action != "evaluate" and (kind := probe_kind(step.run.config)):
@@ -269,10 +270,10 @@ def gather_alike(steps: Sequence[Step], most: int
 
 def pack(steps: Sequence[Step], most: int, weight: Callable[[Step], float]
          ) -> list[tuple[Step, ...]]:
-    """Return the steps in as few jobs of at most `most` as possible, of about equal weight.
+    """Return the steps in as few jobs of at most `most` as possible, of similar weight.
 
     Args:
-        steps: heaviest first; each goes to the lightest job that has room (Graham's LPT rule).
+        steps: heaviest first; each goes to the lightest job with room (Graham's LPT rule).
     """
     count = -(-len(steps) // most)
     jobs: list[list[Step]] = [[] for _ in range(count)]

@@ -1,27 +1,28 @@
-"""Asks runs to stop, and lets them be tried again: what `launch/status.py` changes."""
+"""Stopping and retrying of runs, for `launch/status.py`."""
 
 import subprocess
 from collections.abc import Iterable, Sequence
 
 from fer.errors import CallerError
+from fer.machine import user_name
 from fer.study.lease import LeaseTaken
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Store
-from fer.study.slurm_jobs import Job, read_queue, user_name
+from fer.study.slurm_jobs import Job, read_queue
 from fer.study.status import Row, matching
 from fer.study.study_folder import StudyFolder
 from fer.study.submission import Submission
 
-CONFIRM_ABOVE = 10  # runs; more than that are only touched when somebody says yes
-MOST_IDS = 500  # of one call of scancel
+CONFIRM_ABOVE = 10  # runs; more than that need a confirmation
+MOST_IDS = 500  # per call of scancel
 RETRIED = ("failed", "cancelled", "lost", "blocked")
 
 
 def select_rows(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
-    """Return the rows that a state or a name pattern means.
+    """Return the rows selected by a state or a name pattern.
 
     Raises:
-        CallerError: none is meant.
+        CallerError: no row matches.
     """
     chosen = matching(rows, pattern)
     if not chosen:
@@ -30,14 +31,13 @@ def select_rows(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
 
 
 def request_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[str], list[str]]:
-    """Ask runs that are not finished to stop.
+    """Request unfinished runs to stop.
 
-    One that runs saves and stops within seconds; a job that has nothing left to do is taken out of
-    the queue. What somebody else submitted or works on, and what may be somebody else's, is left
-    alone.
+    A running run saves and stops within seconds; a waiting job without remaining work is cancelled.
+    Runs that are, or may be, another user's are left unchanged.
 
     Returns:
-        the names of the runs that were asked, and a line for each that was not: whom to ask.
+        the names of the runs to be stopped, and a line for each other run with whom to ask.
     """
     queue = Queue(store.home, read_queue())
     folders, others = [], []
@@ -56,29 +56,29 @@ def request_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[st
 
 
 def _not_mine(queue: Queue, folder: RunFolder, study: str) -> str:
-    """Return why a run is not this user's to stop; empty where it is."""
+    """Return why this user may not stop a run; empty if they may."""
     job = queue.job_of(folder)
     job = job if job is not None and job.may_live else None
     if job is not None and job.user:
         if job.user == user_name():
             return ""
-        return (f"left alone: {folder.name}: {job.user} submitted its job {job.id}; to ask "
-                f"{job.user} for: scancel {job.id}")
+        return (f"skipped: {folder.name}: {job.user} submitted its job {job.id}; ask {job.user} to "
+                f"run: scancel {job.id}")
     if job is not None:
-        return f"left alone: {folder.name}: {job.reason or f'nobody knows whose job {job.id} is'}"
+        return f"skipped: {folder.name}: {job.reason or f'the owner of job {job.id} is unknown'}"
     worker = folder.lease.owner()
     user = folder.lease.job_of(worker).user if worker else ""
     if worker is None or user in ("", user_name()) or not folder.lease.held(queue.known):
         return ""
-    return (f"left alone: {folder.name}: {user} works on it (process {worker.pid} on "
-            f"{worker.host}); to ask {user} for: python launch/status.py {study} --cancel "
+    return (f"skipped: {folder.name}: {user} works on it (process {worker.pid} on "
+            f"{worker.host}); ask {user} to run: python launch/status.py {study} --cancel "
             f"'{folder.name}'")
 
 
 def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder], queue: Queue) -> None:
-    """Take jobs out of the queue whose runs were all asked to stop before the job began.
+    """Cancel waiting jobs whose runs are all done or requested to stop.
 
-    Only jobs that are known to be of this submission, by this user on this cluster.
+    Only jobs that certainly belong to this submission, this user and this cluster.
     """
     idle: set[str] = set()
     for folder in folders:
@@ -100,23 +100,23 @@ def _is_mine(job: Job, submission: Submission, index: int) -> bool:
 
 
 def retried(store: Store, rows: Iterable[Row]) -> list[RunFolder]:
-    """Return the folders of the runs that did not end well."""
+    """Return the folders of the runs that need a retry."""
     return [RunFolder(store.runs / row.run) for row in rows if row.state in RETRIED]
 
 
 def reopen(store: Store, folders: Iterable[RunFolder]) -> tuple[list[str], list[str]]:
-    """Let runs be tried again; returns the names of those, and a line for each that cannot be yet.
+    """Make runs ready to retry; return their names, and a line for each that is not yet possible.
 
-    A run that a job in the queue has still to do stays with that job.
+    A run that a queued job still has to do stays with that job.
     """
-    there = [folder for folder in folders if folder.path.is_dir()]
+    existing = [folder for folder in folders if folder.path.is_dir()]
     queue = Queue(store.home)
-    queue.recall(there)
+    queue.recall(existing)
     opened, ending = [], []
-    for folder in there:
+    for folder in existing:
         job = queue.job_of(folder)
         if job is not None and job.unknown:
-            ending.append(f"left alone: {folder.name}: {job.reason}")
+            ending.append(f"skipped: {folder.name}: {job.reason}")
             continue
         try:
             if job is not None and job.state == "COMPLETING":
@@ -124,12 +124,12 @@ def reopen(store: Store, folders: Iterable[RunFolder]) -> tuple[list[str], list[
             folder.reopen(queued=job is not None and job.live)
             opened.append(folder.name)
         except LeaseTaken:
-            ending.append(f"not yet: {folder.name} is still ending; --retry again in a moment")
+            ending.append(f"not yet: {folder.name} is still ending; use --retry again shortly")
     return opened, ending
 
 
 def cluster_of(study: StudyFolder, store: Store) -> str:
-    """Return where the study's runs were sent last: a profile or `local`."""
+    """Return where the study's runs were last submitted: a profile or `local`."""
     sent = [folder.submitted for _, folder in study.runs(store)]
     last = max((one for one in sent if one.get("cluster")), default={"cluster": "local"},
                key=lambda one: one.get("time", 0.0))

@@ -1,8 +1,8 @@
-"""The environment of one rank of several, from what SLURM or submitit says of it. Pure.
+"""Environment of one rank of several, from the variables of SLURM or submitit. Pure.
 
-It has to be there before anything of Accelerate is made. CUDA_VISIBLE_DEVICES is left as it is:
-every rank sees the job's GPUs on its node and takes the one of its local rank; where SLURM shows
-each task its own GPU only (`--gpus-per-task`), that is number 0.
+It must be set before Accelerate is initialised. CUDA_VISIBLE_DEVICES is not changed: every rank
+sees the job's GPUs on its node and uses the one of its local rank; if SLURM shows each task only
+its own GPU (`--gpus-per-task`), that is number 0.
 """
 
 import os
@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 from zlib import crc32
 
-from fer.study.slurm_jobs import restart_of_process
+from fer.study.job_environment import restart_of_process
 
 FIRST_PORT, PORTS = 12_000, 20_000  # below 32768, where the ephemeral ports begin
 
@@ -22,8 +22,8 @@ def slurm_ranks(
     """Return the variables of torch.distributed for a task of `srun`; none for a single task.
 
     Args:
-        environment: of the task.
-        resolves: whether a host name has an address; as the system says where None.
+        environment: environment of the task.
+        resolves: returns whether a host name has an address; None asks the system.
     """
     world = int(environment["SLURM_NTASKS"])
     if world == 1:
@@ -34,35 +34,34 @@ def slurm_ranks(
     return {
         "RANK": environment["SLURM_PROCID"], "LOCAL_RANK": _local_rank(environment),
         "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world // nodes),
-        # the node's name need not resolve; where srun runs is the first node of the job
+        # the node's name need not resolve; srun runs on the first node of the job
         "MASTER_ADDR": first if known else environment["SLURM_LAUNCH_NODE_IPADDR"],
         "MASTER_PORT": environment.get("FER_PORT") or str(job_port(environment)),
     }
 
 
 def outside_job(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment as outside any job: a job submitted from inside one inherits nothing.
-    """
+    """Return an environment without job variables, for submitting from inside a job."""
     if "SLURM_JOB_ID" not in environment:
         return dict(environment)
     kept = {name: value for name, value in environment.items()
             if not re.match(r"(SLURM|SLURMD|SRUN|SBATCH|SUBMITIT|PMI|PMIX|FER)_", name)
             and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
                              "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")}
-    if "SLURM_CONF" in environment:  # says which SLURM, not which job
+    if "SLURM_CONF" in environment:  # identifies the SLURM installation, not the job
         kept["SLURM_CONF"] = environment["SLURM_CONF"]
     return kept
 
 
 def job_port(environment: Mapping[str, str]) -> int:
-    """Return the port that a start of a job tries first; no two starts near in time have one."""
+    """Return the port that a start of a job tries first; starts close in time differ."""
     restart = restart_of_process(environment)
     cluster = crc32(environment.get("SLURM_CLUSTER_NAME", "").encode())
     return FIRST_PORT + (cluster + int(environment["SLURM_JOB_ID"]) * 31 + restart) % PORTS
 
 
 def free_port_from(first: int) -> int:
-    """Return the first port from `first` on, in the range of jobs, that nobody here listens on."""
+    """Return the first free port from `first` on, in the range of jobs."""
     for step in range(PORTS):
         port = FIRST_PORT + (first - FIRST_PORT + step) % PORTS
         with socket.socket() as probe:
@@ -99,12 +98,12 @@ def _resolves(host: str) -> bool:
 
 
 def local_ranks(rank: int, world: int, port: int) -> dict[str, str]:
-    """Return the same for one of several processes on this machine; none for a single one."""
+    """Return the variables for one of several processes on this machine; none for a single one."""
     if world == 1:
         return {}
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
             "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-if __name__ == "__main__":  # asked by the batch script, which runs on the node of the first rank
+if __name__ == "__main__":  # called by the batch script, which runs on the node of rank 0
     print(free_port_from(job_port(os.environ)))

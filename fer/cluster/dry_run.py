@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: runs, plan, the scripts as they would be submitted, space and time."""
+"""Output of `--dry-run`: runs, plan, the scripts to be submitted, disk space and time."""
 
 import os
 from collections import Counter
@@ -21,6 +21,7 @@ from fer.cluster.submit import (
 )
 from fer.config.paths import REPOSITORY, cache
 from fer.config.profile import Profile
+from fer.errors import plural
 from fer.study.expand import Run
 from fer.study.plan import Step, plan
 from fer.study.queue_view import look
@@ -31,10 +32,10 @@ from fer.study.snapshot import snapshot_folder
 def print_plan(
     work: ExpandedStudy, store: Store, place: str, profile: Profile | None, console: Console
 ) -> None:
-    """Print all that a sweep would do, and do nothing.
+    """Print everything a sweep would do, without doing it.
 
     Args:
-        profile: of the cluster; None for this machine.
+        profile: profile of the cluster; None for this machine.
     """
     steps = plan(work.runs, look(store, work.runs, work.splits))
     for step in steps:
@@ -59,9 +60,10 @@ def print_plan(
 
 
 def counts(steps: Sequence[Step]) -> str:
-    """Return how many runs are in which state, as one line."""
+    """Return the number of runs in each state, as one line."""
     by_action = Counter(step.action for step in steps)
-    return f"{len(steps)} runs: " + ", ".join(f"{n} {action}" for action, n in by_action.items())
+    listed = ", ".join(f"{n} {action}" for action, n in by_action.items())
+    return f"{plural(len(steps), 'run')}: {listed}"
 
 
 def _print(console: Console, text: str) -> None:
@@ -86,7 +88,7 @@ def _print_scripts(made: Dispatch, others: Sequence[str], work: ExpandedStudy, s
 
 
 def placeholder(number: int) -> str:
-    """Return what stands for the job id of an array that is not submitted yet."""
+    """Return a placeholder for the job id of an array that is not submitted yet."""
     return f"JOB_ID_OF_ARRAY_{number}"
 
 
@@ -94,8 +96,8 @@ def _space(steps: Sequence[Step], work: ExpandedStudy, slots: int) -> str:
     pictures = sum(work.contents.pictures(split, work.data) for split in work.splits)
     taken = space(steps, pictures, slots, cache())
     return (f"disk: at most {_bytes(taken.bytes)} in {taken.files:,} files when all is done, and "
-            f"{_bytes(taken.bytes_while_running)} in {taken.files_while_running:,} files more "
-            f"while jobs run (weights computed, the rest as a rule of thumb)")
+            f"another {_bytes(taken.bytes_while_running)} in {taken.files_while_running:,} files "
+            f"while jobs run (weights are computed, the rest is a rule of thumb)")
 
 
 def _bytes(number: float) -> str:
@@ -109,7 +111,7 @@ def _bytes(number: float) -> str:
 def time_lines(
     steps: Sequence[Step], made: Dispatch, history: History, slots: int, ranks: int
 ) -> list[str]:
-    """Return GPU-hours and wall time, and what they rest on, or that they are not known."""
+    """Return computing and wall time with their basis, or that they are unknown."""
     runs = [step.run for array in made.arrays for job in array.jobs.values() for step in job
             if step.action != "evaluate"]
     times = {run.id: history.seconds(run) for run in runs}
@@ -118,14 +120,17 @@ def time_lines(
     lines = []
     if known:
         measured = sum({_kind(run): len(history.like(run)) for run in runs}.values())
-        lines.append(f"time: {sum(known.values()) * ranks / 3600:.2f} GPU-hours for {len(known)} "
-                     f"runs, from {measured} measured runs of the same backbones and sizes")
+        unit = ("hours of computing" if all(run.config.compute.device == "cpu" for run in runs)
+                else "GPU-hours")
+        lines.append(f"time: {sum(known.values()) * ranks / 3600:.2f} {unit} for "
+                     f"{plural(len(known), 'run')}, from {plural(measured, 'measured run')} of the "
+                     "same backbones and sizes")
     if unknown:
-        lines.append(f"time: not known for {', '.join(unknown)}: nothing like it was run here yet")
+        lines.append(f"time: unknown for {', '.join(unknown)}: no similar run was measured here")
     elif known:
         wall = makespan(made.arrays, lambda run: times.get(run.id) or 0.0, slots)
-        lines.append(f"time: {_clock(wall)} until the last run ends, with {slots} jobs at a time "
-                     "and no waiting in the queue")
+        lines.append(f"time: {_clock(wall)} until the last run ends, with "
+                     f"{plural(slots, 'job')} at a time and no queueing")
     return lines
 
 

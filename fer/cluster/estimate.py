@@ -1,8 +1,8 @@
-"""Estimates of a study: disk space and files it will take, and how long its runs will take.
+"""Estimates of a study's disk space, number of files and running time.
 
-Times come from runs of the same backbone and size that were measured before; where nothing was
-measured it says so. A simulated schedule turns the runs' times into the time until the last one
-ends. Whether there is room is `fer.study.disk_space`.
+Times come from earlier runs of the same backbone and size, and are unknown without any. A simulated
+schedule turns the runs' times into the time until the last one ends. `fer.study.disk_space` checks
+whether there is enough space.
 """
 
 import heapq
@@ -23,21 +23,21 @@ from fer.study.plan import Step
 from fer.study.run_folder import RunFolder, Store
 from fer.transfer.model_inspection import anatomies
 
-MOST_READ = 8  # measured runs looked at for one backbone, the first by name
+MOST_READ = 8  # measured runs read per backbone, the first by name
 OPTIMIZER_STATES = {"radam": 2, "adamw": 2, "sgd": 1}  # tensors beside each parameter
 FILES = 15  # config, submit, status, lease, metrics, train, env, log, folders
 FILES_A_CHECKPOINT = 6  # its folder, weights, optimiser (2), state, manifest
 FILES_A_SPLIT = 2  # predictions and results
 SPLIT_FOLDERS = 2
 EVENTS = 3  # folder, events, hparams
-EVENT_BYTES_AN_EPOCH = 60_000  # pictures of mistakes, confusion matrix
+EVENT_BYTES_AN_EPOCH = 60_000  # images of errors, confusion matrix
 SMALL_BYTES = 60_000
-PREDICTION_BYTES = 120  # of one picture: names and logits, compressed
+PREDICTION_BYTES = 120  # per image: names and logits, compressed
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One finished run: how many seconds a step took, and what it was."""
+    """Configuration, total seconds and steps of one finished run."""
 
     config: RunConfig
     config_id: str
@@ -47,14 +47,14 @@ class Measured:
 
 
 class History:
-    """What earlier runs in a store took on as many ranks."""
+    """Running times of earlier runs in a store with the same number of ranks."""
 
     def __init__(self, store: Store, contents: InputDigests, ranks: int = 1) -> None:
         self.store, self.contents, self.ranks = store, contents, ranks
         self._by_backbone: dict[str, list[Measured]] = {}
 
     def seconds(self, run: Run) -> float | None:
-        """Return how many seconds a run will take; None where nothing like it was measured."""
+        """Return the expected seconds of a run; None if no similar run was measured."""
         found = self.like(run)
         if not found:
             return None
@@ -69,7 +69,7 @@ class History:
                 if one.ranks == self.ranks and _kind(one.config) == _kind(run.config)]
 
     def steps(self, config: RunConfig) -> int:
-        """Return the optimiser steps of a run that nothing stops early."""
+        """Return the optimiser steps of a run without early stopping."""
         pictures = sum(self.contents.pictures(f"{name}/train", config.data)
                        for name in config.train_sets)
         epochs = trained_epochs(config)
@@ -101,24 +101,24 @@ def _read(folder: RunFolder) -> Measured | None:
         ranks = int(read_json(folder.path / "env.json")["world_size"])
     except (OSError, ValueError, KeyError):
         return None
-    if folder.config.recipe.combine is not None:  # its steps are other steps
+    if folder.config.recipe.combine is not None:  # its steps are not comparable
         return None
     return Measured(folder.config, str(folder.submitted.get("config_id", "")), status.seconds,
                     status.step, ranks)
 
 
 def _kind(config: RunConfig) -> tuple[object, ...]:
-    """Return what the time of a step depends on most."""
+    """Return the main factors of a step's time."""
     backbone, compute = config.backbone, config.compute
     return (backbone.arch, str(backbone.options), backbone.input_size, config.train.batch_size,
             config.train.micro_batch, compute.precision, compute.device)
 
 
 def makespan(arrays: Sequence[JobArray], seconds: Callable[[Run], float], slots: int) -> float:
-    """Return when the last job ends if `slots` jobs run at a time, in seconds.
+    """Return the time until the last job ends if `slots` jobs run at a time, in seconds.
 
-    Jobs start in the order of submission, each when a slot is free and what it waits for has
-    ended, as SLURM does for jobs of one priority.
+    Jobs start in the order of submission, each when a slot is free and its dependencies have
+    ended, as in SLURM with equal priorities.
     """
     ended: dict[tuple[int, int], float] = {}
     free = [0.0] * slots
@@ -141,7 +141,7 @@ def _before(array: JobArray, index: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes and files that runs leave, and the most that jobs need beside them while they run."""
+    """Bytes and files that runs leave, and the most that running jobs need in addition."""
 
     bytes: int
     files: int
@@ -150,12 +150,12 @@ class Space:
 
 
 def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path) -> Space:
-    """Return what the untrained runs of a plan will take.
+    """Return the space needed by the untrained runs of a plan.
 
     Args:
-        pictures: in all the splits that a run is evaluated on.
-        jobs_at_a_time: the most jobs that run together.
-        cache: `$FER_CACHE`, where sizes are remembered.
+        pictures: number of images in all splits that a run is evaluated on.
+        jobs_at_a_time: maximum number of concurrent jobs.
+        cache: `$FER_CACHE`, where sizes are cached.
     """
     runs = [step for step in steps if step.action in ("train", "wait", "queued")]
     found = anatomies([step.run.config for step in runs], cache)
@@ -171,7 +171,7 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
         files += (FILES + 2 * (FILES_A_CHECKPOINT - 2) + FILES_A_SPLIT * splits
                   + SPLIT_FOLDERS * len({name.split("/")[0] for name in step.evaluate})
                   + EVENTS * events)
-        kept = config.keep.checkpoints + 2  # the best, and the one being written
+        kept = config.keep.checkpoints + 2  # plus the best and the one being written
         state = whole + _states(config) * trained
         running.append((kept * state - 2 * whole, (kept - 2) * FILES_A_CHECKPOINT + 4))
     running = sorted(running, reverse=True)[:jobs_at_a_time]
@@ -179,6 +179,6 @@ def space(steps: Sequence[Step], pictures: int, jobs_at_a_time: int, cache: Path
 
 
 def _states(config: RunConfig) -> int:
-    """Return how many tensors an optimiser keeps beside each parameter, in the phase with most."""
+    """Return the largest number of optimiser tensors per parameter over all phases."""
     return max((OPTIMIZER_STATES[config.optim_of(phase).name] for phase in config.recipe.phases),
                default=0)

@@ -1,9 +1,9 @@
 """submitit's executors for SLURM and for this machine, as the two queues use them.
 
-submitit gives: sbatch parameters checked by name and rendered, the pickled call and the processes
-of a local job. It does not give what a study needs on SLURM: arrays with chosen indices,
-`aftercorr`, the comment by which a killed launcher finds its job, and the lock that `sbatch`
-inherits. Those are ours, and so are job states (`fer.study.slurm_jobs`): none is read through it.
+submitit checks and renders sbatch parameters, pickles calls and starts the processes of a local
+job. It lacks what a study needs on SLURM: arrays with chosen indices, `aftercorr`, the comment by
+which a killed launcher's job is found, and the lock that `sbatch` inherits. These are implemented
+here; job states are read in `fer.study.slurm_jobs`, never through submitit.
 """
 
 import shlex
@@ -20,7 +20,7 @@ from fer.safe_path import python, safe_children
 
 
 class Executor(Protocol):
-    """Starts one job."""
+    """Interface for starting one job."""
 
     def start(self, *work: Any) -> submitit.Job[Any]:
         """Start a job and return its handle; may raise `FailedSubmissionError`."""
@@ -28,31 +28,32 @@ class Executor(Protocol):
 
 
 class SlurmExecutor(submitit.SlurmExecutor):
-    """Renders batch scripts, and submits one that is on disk already."""
+    """Executor that renders batch scripts and submits existing ones."""
 
     def __init__(self, folder: Path, lock: int | None = None) -> None:
         """Args:
-        folder: any.
+        folder: any folder.
         lock: a file descriptor that `sbatch` inherits.
         """
         super().__init__(folder)
         self._inherited = () if lock is None else (lock,)
 
     def script(self, command: str) -> str:
-        """Return the batch script that runs a command with the parameters that were set."""
+        """Return the batch script that runs a command with the current parameters."""
         return self._make_submission_file_text(command, "")
 
     def start(self, *work: Any) -> submitit.Job[Any]:
-        """Submit a script, given by its path; `FailedSubmissionError` has what `sbatch` said."""
+        """Submit a script, given by its path; `FailedSubmissionError` has the output of `sbatch`.
+        """
         return self._submit_command(str(*work))
 
     def map_array(self, *work: Any) -> NoReturn:
-        """Refuse: our arrays have chosen indices and dependencies."""
+        """Raise: arrays here have chosen indices and dependencies."""
         raise NotImplementedError("arrays are scripts of fer.cluster.sbatch")
 
     @classmethod
     def affinity(cls) -> int:
-        """Return that it works here: a dry run renders scripts where there is no `srun`."""
+        """Return a high affinity: a dry run renders scripts even without `srun`."""
         return 2
 
     def _submit_command(self, command: str) -> submitit.Job[Any]:
@@ -67,11 +68,11 @@ class SlurmExecutor(submitit.SlurmExecutor):
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
-        return str(string).strip().partition(";")[0]  # a federation puts its cluster behind it
+        return str(string).strip().partition(";")[0]  # a federation appends its cluster
 
 
 class LocalExecutor(submitit.LocalExecutor):
-    """Starts the controller and the processes of a job with the path and code of this process."""
+    """Executor that starts local jobs with the path and code of this process."""
 
     def start(self, *work: Any) -> submitit.Job[Any]:
         """Start a job that calls a function with arguments."""

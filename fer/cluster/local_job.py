@@ -1,7 +1,7 @@
-"""One job on this machine: submitit starts it, in a folder that is private to its user.
+"""One job on this machine, started by submitit in a folder private to its user.
 
-Which runs a job has, and what follows when it ends, is `fer.cluster.local_queue`. What submitit
-carries to the job's process are plain values: submitting imports no torch.
+`fer.cluster.local_queue` chooses a job's runs and handles its end. submitit passes plain values to
+the job's process, so submitting does not import torch.
 """
 
 import os
@@ -19,13 +19,13 @@ import submitit
 
 from fer.cluster.executor import LocalExecutor
 from fer.errors import CallerError
-from fer.locks import user_called
+from fer.machine import user_label
 from fer.study.expand import Run
 from fer.study.run_folder import Status
 
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 TAIL_LINES = 60  # of a log: a traceback through runpy and torch has about forty
-LAUNCHER_ONLY = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all its processes
+LAUNCHER_ONLY = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all its processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class LocalJob:
     """A job in a slot.
 
     Attributes:
-        before: what the runs said of themselves when it was started.
+        before: statuses of the runs when it was started.
     """
 
     job: submitit.Job[list[str]]
@@ -48,32 +48,32 @@ class LocalJob:
 
     @property
     def log(self) -> Path:
-        """Where the output of its first rank is."""
+        """Path of the output of rank 0."""
         return self.job.paths.stdout
 
     @property
     def ended_well(self) -> bool:
-        """Whether it came to the end of its runs; each has said what became of it."""
+        """Whether it processed all its runs; each has its own status."""
         with suppress(OSError, EOFError, pickle.UnpicklingError), \
                 open(self.job.paths.result_pickle, "rb") as handle:
             return bool(pickle.load(handle)[0] == "success")
         return False
 
     def tail(self) -> str:
-        """Return the end of its log, which is its traceback where it had the time for one."""
+        """Return the end of its log, with the traceback if there is one."""
         try:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             lines = []
-        return "\n".join(lines[-TAIL_LINES:]) or f"nothing is in its log, {self.log}"
+        return "\n".join(lines[-TAIL_LINES:]) or f"its log is empty: {self.log}"
 
     def ask_to_leave(self) -> None:
-        """Have its ranks save and leave. To be repeated: a process that begins may not hear it."""
+        """Request its ranks to save and exit; to be repeated, as a new process may miss it."""
         with suppress(ProcessLookupError):
-            os.kill(int(self.job.job_id), signal.SIGTERM)  # its controller hands it on
+            os.kill(int(self.job.job_id), signal.SIGTERM)  # its controller forwards it
 
     def kill(self) -> None:
-        """End all its processes at once."""
+        """Kill all its processes."""
         with suppress(psutil.NoSuchProcess):
             controller = psutil.Process(int(self.job.job_id))
             for process in [*controller.children(recursive=True), controller]:
@@ -93,35 +93,33 @@ def start_job(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks: int, gpus
 
     Args:
         folder: for its pickles and logs; made private to this user.
-        gpus: those that its processes see.
-        port: at which several ranks find each other.
+        gpus: GPUs visible to its processes.
+        port: rendezvous port of several ranks.
 
     Raises:
-        CallerError: the folder is not this user's alone.
+        CallerError: the folder is not private to this user.
     """
     make_private(folder)
     executor = LocalExecutor(folder=folder)
     gpu = {"gpus_per_node": len(gpus), "visible_gpus": tuple(gpus)} if gpus else {}
     executor.update_parameters(timeout_min=NO_TIME_LIMIT, stderr_to_stdout=True,
                                tasks_per_node=ranks, **gpu)
-    # its processes inherit the mask: Ctrl-C is the launcher's, which asks them to save and leave
+    # its processes inherit the mask: the launcher handles Ctrl-C and requests save and exit
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LAUNCHER_ONLY)
     try:
         job = executor.start(run_tasks, tasks, port)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    for stale in folder.glob(f"{job.job_id}_*_result.pkl"):  # of a job that had this process id
+    for stale in folder.glob(f"{job.job_id}_*_result.pkl"):  # of a job with the same process id
         stale.unlink()
     return job
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that nobody else can enter.
-
-    What lies there is run by who finds it: a pickle is code.
+    """Create a folder that only this user can enter, because loading a pickle runs code.
 
     Raises:
-        CallerError: there is something else, or it is another's, or open to others.
+        CallerError: it is not a folder, or another user's, or open to others.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
@@ -129,22 +127,22 @@ def make_private(folder: Path) -> None:
     found, me = os.lstat(folder), os.geteuid()
     if stat.S_ISDIR(found.st_mode) and found.st_uid == me and not found.st_mode & 0o077:
         return
-    raise CallerError(f"{folder}: jobs find their code there, so it has to be a folder of "
-                      f"{user_called(me)} alone (mode 700); this is {user_called(found.st_uid)}'s, "
-                      f"{stat.filemode(found.st_mode)}: move it away")
+    raise CallerError(f"{folder}: jobs load their code from there, so it must be a folder private "
+                      f"to {user_label(me)} (mode 700); it belongs to {user_label(found.st_uid)} "
+                      f"({stat.filemode(found.st_mode)}): move it away")
 
 
 def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
-    """Work on run folders one after another; returns an outcome each (see `fer.train.worker.work`).
+    """Process run folders in sequence; return their outcomes (see `fer.train.worker.work`).
 
-    Asked to end (SIGTERM), it saves and leaves.
+    On SIGTERM it saves and exits.
 
     Args:
         tasks: each with `folder` (path), `evaluate` ({split: digest}) and `data` (the data sets
             as a plain tree).
-        port: of loopback, at which several ranks find each other.
+        port: rendezvous port of several ranks, on loopback.
     """
-    # imported here: this function is submitted from the login node, which does not pay for torch
+    # imported here, so that submitting this function does not import torch
     import os
     from pathlib import Path
 
@@ -154,7 +152,7 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     from fer.cluster.worker import StopFlag
     from fer.config.run import Data
 
-    stop = StopFlag()  # in place before the long imports begin
+    stop = StopFlag()  # installed before the slow imports
     job = submitit.JobEnvironment()
     os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"

@@ -1,8 +1,8 @@
-"""A queue with slots on one machine: submitit's local executor starts what this one lets through.
+"""Queue with slots on one machine, on top of submitit's local executor.
 
-The local executor alone would start everything at once. The queue plans anew whenever a job ends,
-so parents come first, children of a failed parent are blocked, and what another launcher works on
-is waited for. Interrupted, it has its jobs save and leave.
+The executor alone would start everything at once. The queue plans again whenever a job ends, so
+parents come first, children of a failed parent are blocked, and runs of other launchers are waited
+for. When interrupted, it requests its jobs to save and exit.
 """
 
 import signal
@@ -22,7 +22,7 @@ from fer.cluster.signals import ReceivedSignals, deferred_signals
 from fer.config.compatibility import probe_kind
 from fer.config.load import dump
 from fer.config.run import Data
-from fer.errors import CallerError
+from fer.errors import CallerError, plural
 from fer.machine import cores, visible_gpus
 from fer.study.expand import Run
 from fer.study.lease import LeaseTaken
@@ -30,13 +30,13 @@ from fer.study.plan import Step
 from fer.study.run_folder import Store
 
 POLL_SECONDS = 0.25
-MAX_ATTEMPTS = 3  # how often a run's job may end without a word before the run counts as failed
-GRACE_SECONDS = 60.0  # to save and leave; systemd kills 90 s after it asked
+MAX_ATTEMPTS = 3  # ends without an error message after which a run counts as failed
+GRACE_SECONDS = 60.0  # to save and exit; systemd kills 90 s after its signal
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many jobs run at a time, each with `ranks` processes.
+    """Number of concurrent jobs, each with `ranks` processes.
 
     `gpus` are those of the slots, `ranks` for each; none on a CPU.
     """
@@ -51,40 +51,41 @@ class Slots:
 
 
 def slots_of_machine(threads: int, device: str, asked: int = 0, ranks: int = 1) -> Slots:
-    """Return a slot for every `ranks` GPUs, or on a CPU as many as the cores give.
+    """Return one slot per `ranks` GPUs, or on a CPU as many as the cores allow.
 
     Args:
         threads: CPU threads of a rank.
-        device: of the runs: `cpu`, `cuda`, or `auto` for GPUs where there are some.
-        asked: the number of slots that somebody asked for, or 0.
+        device: device of the runs: `cpu`, `cuda`, or `auto` for GPUs if there are any.
+        asked: requested number of slots, or 0.
         ranks: processes that train one run together.
 
     Raises:
-        CallerError: more GPUs are needed than there are.
+        CallerError: more GPUs are needed than this machine has.
     """
     gpus = () if device == "cpu" else visible_gpus()
     if not gpus:
         return Slots(asked or max(1, cores() // (threads * ranks)), (), ranks)
     if ranks > len(gpus):
-        raise CallerError(f"resources: a run wants {ranks} GPUs (nodes x gpus), and this machine "
-                          f"has {len(gpus)}; say resources.gpus={len(gpus)} resources.nodes=1")
+        raise CallerError(f"resources: a run needs {ranks} GPUs (nodes x gpus), but this machine "
+                          f"has {len(gpus)}; set resources.gpus={len(gpus)} resources.nodes=1")
     if asked * ranks > len(gpus):
-        raise CallerError(f"--slots {asked}: there are {len(gpus)} GPUs, {ranks} for each slot")
+        raise CallerError(f"--slots {asked}: this machine has {plural(len(gpus), 'GPU')}, and each "
+                          f"slot needs {ranks}")
     return Slots(asked or len(gpus) // ranks, gpus, ranks)
 
 
 class LocalQueue:
-    """Carries out the plan of a study on this machine.
+    """Queue that executes the plan of a study on this machine.
 
     Args:
-        store: where the run folders are.
+        store: the run folders.
         runs: all runs of the study, parents first.
-        splits: `{split: digest}` to evaluate every wanted run on.
-        data: the data sets in which those splits are.
+        splits: `{split: digest}` on which to evaluate every wanted run.
+        data: the data sets of those splits.
         jobs: folder for the jobs' pickles and logs, private to this user.
-        slots: of this machine.
-        runs_per_job: the most runs that one process does one after another.
-        show: called with the present plan several times a second.
+        slots: slots of this machine.
+        runs_per_job: maximum number of runs that one process does in sequence.
+        show: called with the current plan several times a second.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class LocalQueue:
         """Run until nothing more can be done and return the last plan.
 
         Raises:
-            Interrupted: a signal asked for the end; all jobs have left.
+            Interrupted: by a signal; all jobs have ended.
         """
         steps: list[Step] = []
         with deferred_signals() as noted:
@@ -129,14 +130,14 @@ class LocalQueue:
                     time.sleep(POLL_SECONDS)
                 raise noted.interruption()
             except OSError:
-                if noted:  # it was the terminal, which hung up
+                if noted:  # the terminal hung up
                     raise noted.interruption() from None
                 raise
             finally:
                 self._leave(noted)
 
     def _start(self, steps: Sequence[Step]) -> None:
-        """Fill free slots with what can start now."""
+        """Fill free slots with the runs that can start now."""
         busy = {run.id for job in self.running for run in job.runs}
         ready = [s for s in steps if s.action in ("train", "evaluate") and s.run.id not in busy]
         ready.sort(key=lambda step: -self.waiting_for[step.run.id])  # stable: else study order
@@ -148,11 +149,11 @@ class LocalQueue:
             ready = [step for step in ready if step.run.id not in taken]
 
     def _choose(self, ready: Sequence[Step]) -> list[Step]:
-        """Return the steps of the next job; a run that took one down gets a job of its own."""
+        """Return the steps of the next job; a run that crashed a job gets its own job."""
         if self.attempts[ready[0].run.id]:
             return [ready[0]]
         unsuspected = [step for step in ready if not self.attempts[step.run.id]]
-        share = -(-len(ready) // self.slots.count)  # leave something for the other slots
+        share = -(-len(ready) // self.slots.count)  # leave work for the other slots
         return _first_of(unsuspected, min(share, self.runs_per_job),
                          most_alike(self.runs_per_job, self.slots.ranks))
 
@@ -170,31 +171,31 @@ class LocalQueue:
         self.running.append(LocalJob(job, slot, runs, before))
 
     def _take_ended(self) -> list[LocalJob]:
-        """Take the jobs off their slots that have ended, and return them."""
+        """Remove the jobs that have ended from their slots, and return them."""
         ended = [job for job in self.running if job.over]
         self.running = [job for job in self.running if job not in ended]
         return ended
 
     def _judge(self, ended: Sequence[LocalJob], steps: Sequence[Step]) -> bool:
-        """Count the attempts of runs whose job ended without a word; says whether one failed.
+        """Count attempts of runs whose job ended without an error; return whether one failed.
 
         Args:
-            steps: the plan since they ended.
+            steps: the plan after they ended.
         """
         again = {step.run.id for step in steps if step.action in ("train", "evaluate")}
         failed = False
         for job in ended:
             for run in [] if job.ended_well else self._suspects(job, again):
                 self.attempts[run.id] += 1
-                failed |= self.attempts[run.id] >= MAX_ATTEMPTS and self._give_up(run, job)
+                failed |= self.attempts[run.id] >= MAX_ATTEMPTS and self._mark_failed(run, job)
             job.tidy()
         return failed
 
     def _suspects(self, job: LocalJob, again: set[str]) -> list[Run]:
-        """Return the runs that may have taken a job down: what it worked on, else what was next.
+        """Return the runs that may have crashed a job: those it had begun, else the next one.
 
         Args:
-            again: ids of the runs that would now be started again.
+            again: ids of the runs that would now be restarted.
         """
         left = [run for run in job.runs if run.id in again]
         status = {run.id: self.store.folder(run).status() for run in left}
@@ -202,18 +203,19 @@ class LocalQueue:
                  and status[run.id] != job.before[run.id]]
         return begun or left[:1]
 
-    def _give_up(self, run: Run, job: LocalJob) -> bool:
-        """Call a run failed, with the end of its job's log; says whether that was done."""
+    def _mark_failed(self, run: Run, job: LocalJob) -> bool:
+        """Mark a run as failed, with the end of its job's log; return whether that was done."""
         folder = self.store.folder(run)
         status = folder.status()
-        when = "without a word" if status != job.before[run.id] else "before the run began"
+        when = ("without an error message" if status != job.before[run.id]
+                else "before the run began")
         error = f"its job ended {when}, {MAX_ATTEMPTS} times; log: {job.log}"
         failed = replace(status, state="failed", error=error, traceback=job.tail())
         try:
             folder.lease.take()
         except LeaseTaken:
             return False
-        except (CallerError, OSError):  # that is what its jobs died of: nobody can have the lease
+        except (CallerError, OSError):  # the cause of its failure: the lease cannot be taken at all
             folder.write_status(failed)
             return True
         folder.write_status(failed)
@@ -221,22 +223,22 @@ class LocalQueue:
         return True
 
     def _leave(self, noted: ReceivedSignals) -> None:
-        """Have the jobs save and leave; kill those that do not, or when told a second time."""
+        """Request the jobs to save and exit; kill those that do not, or on a second Ctrl-C."""
         if self.running:
-            with suppress(OSError):  # a terminal that hung up
-                print(f"{len(self.running)} jobs save and leave; again (Ctrl-C) to kill them",
-                      file=sys.stderr)
-        begun, told = time.monotonic(), len(noted.numbers)
-        asked = 0.0
+            with suppress(OSError):  # the terminal hung up
+                print(f"waiting for {plural(len(self.running), 'job')} to save and exit; press "
+                      "Ctrl-C again to kill", file=sys.stderr)
+        begun, handled = time.monotonic(), len(noted.numbers)
+        requested = 0.0
         while left := [job for job in self.running if not job.over]:
             now = time.monotonic()
-            if now - begun > GRACE_SECONDS or noted.numbers[told:].count(signal.SIGINT):
+            if now - begun > GRACE_SECONDS or noted.numbers[handled:].count(signal.SIGINT):
                 for job in left:
                     job.kill()
-            elif now - asked > 1:
+            elif now - requested > 1:
                 for job in left:
                     job.ask_to_leave()
-                asked = now
+                requested = now
             time.sleep(0.05)
         for job in self.running:
             job.tidy()
@@ -252,7 +254,7 @@ def _first_of(steps: Sequence[Step], size: int, alike: int) -> list[Step]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
-"""When a queue on this machine looks at its study again: at once where there is news, else seldom.
+"""Polling of a study by a local queue: at once after a change, otherwise rarely.
 
-What it sees is `fer.study.queue_view`; what follows from it is `fer.cluster.local_queue`.
+`fer.study.queue_view` reads the state; `fer.cluster.local_queue` acts on it.
 """
 
 import time
@@ -12,19 +12,19 @@ from fer.study.plan import Action, RunState, Step, plan
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import Store
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two looks that show the same
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds between two polls without a change
 GROWTH = 1.5
-LOOK_SHARE = 0.005  # of a core that looking may take while nothing changes
-QUEUE_SECONDS = 15.0  # between two questions to SLURM
+LOOK_SHARE = 0.005  # share of a core that polling may use while nothing changes
+QUEUE_SECONDS = 15.0  # between two queries of SLURM
 
 
 class PollInterval:
-    """The plan of a study, made anew as seldom as serves.
+    """Plan of a study, updated as rarely as possible.
 
     Args:
-        store: where the run folders are.
+        store: the run folders.
         runs: all runs of the study, parents first.
-        splits: `{split: digest}` to evaluate every wanted run on.
+        splits: `{split: digest}` on which to evaluate every wanted run.
     """
 
     def __init__(self, store: Store, runs: Sequence[Run], splits: Mapping[str, str]) -> None:
@@ -36,10 +36,10 @@ class PollInterval:
         self._pause, self._next = SHORTEST_PAUSE, 0.0
 
     def due(self, mine: Iterable[Run]) -> bool:
-        """Say whether it is time to look.
+        """Return whether it is time to poll.
 
         Args:
-            mine: runs that jobs of this launcher have; one that begins or ends is news.
+            mine: runs in jobs of this launcher; the start or end of one is a change.
         """
         news = [_signs(self.store.folder(run).path) for run in mine
                 if run.id not in self._finished]
@@ -47,7 +47,7 @@ class PollInterval:
         return changed or time.monotonic() >= self._next
 
     def look(self) -> list[Step]:
-        """Return the plan as everything stands now. What was finished is not read again."""
+        """Return the current plan; finished runs are not read again."""
         begun = time.monotonic()
         names = self.store.names
         self._finished = {key: known for key, known in self._finished.items()
@@ -66,14 +66,14 @@ class PollInterval:
         return steps
 
     def _slurm(self) -> Queue:
-        """Return SLURM's queue, asked seldom: some runs may have been sent there."""
+        """Return SLURM's queue, queried rarely, since some runs may have been submitted there."""
         if time.monotonic() - self._asked > QUEUE_SECONDS:
             self._queue, self._asked = Queue(self.store.home), time.monotonic()
         return self._queue
 
 
 def _signs(folder: Path) -> tuple[int, bool]:
-    """Return what changes when somebody takes or frees a run's lease, or has trained the run."""
+    """Return values that change when a run's lease is taken or freed, or the run is trained."""
     try:
         return (folder / "lease").stat().st_mtime_ns, (folder / "train.json").exists()
     except FileNotFoundError:

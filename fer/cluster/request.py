@@ -1,13 +1,13 @@
-"""What was asked for on the command line, resolved: the study, its runs, what they are tested on.
+"""Resolution of a command line into a study, its runs and their test splits.
 
-Makes drawn faces where they are missing; trains and submits nothing (`fer.commands.sweep`).
+Draws missing faces; trains and submits nothing (`fer.commands.sweep`).
 """
 
 from dataclasses import dataclass
 
 from rich.console import Console
 
-from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
@@ -29,14 +29,14 @@ DEFAULT_STUDY = "sweeps/paper.yaml"
 
 @dataclass(frozen=True)
 class Request:
-    """What was typed: names and overrides, where to run, whether to try failures again.
+    """Command-line arguments: names and overrides, where to run, whether to retry failures.
 
     Attributes:
         cluster: a profile, `local`, or empty for the default.
-        slots: on this machine, jobs at a time; 0 for one a GPU or one a core.
-        follow: whether to stay until everything is done; else this machine goes on in the
-            background, and a cluster needs nobody.
-        tensorboard: serve it meanwhile.
+        slots: concurrent jobs on this machine; 0 for one per GPU or one per core.
+        follow: whether to wait until everything is done; otherwise this machine continues in the
+            background, and a cluster needs no launcher.
+        tensorboard: whether to serve TensorBoard meanwhile.
     """
 
     names: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Request:
     tensorboard: bool = False
 
     def study(self) -> Study:
-        """Return the study that is named; a `CallerError` says what is wrong with it."""
+        """Return the named study; raise a `CallerError` if it is invalid."""
         if len(self.names) > 1:
             raise CallerError(f"one study at a time, not {', '.join(self.names)}")
         return load_study(self.names[0] if self.names else DEFAULT_STUDY,
@@ -60,8 +60,7 @@ class Request:
         return self.cluster or default_cluster()
 
     def profile(self) -> Profile | None:
-        """Return the profile of the cluster, whose places hold from now on; None for this machine.
-        """
+        """Return the cluster's profile and apply its folders; None for this machine."""
         if self.place == LOCAL:
             return None
         profile = load_profile(self.place)
@@ -71,10 +70,10 @@ class Request:
 
 @dataclass(frozen=True)
 class ExpandedStudy:
-    """A study with its runs and what they are evaluated on.
+    """A study with its runs and their evaluation splits.
 
     Attributes:
-        data: the data sets as the base configuration has them now.
+        data: the data sets of the current base configuration.
         splits: `{split: content digest}` of `evaluate_on`.
     """
 
@@ -86,10 +85,10 @@ class ExpandedStudy:
 
 
 def expand_request(study: Study, console: Console) -> ExpandedStudy:
-    """Return a study with its runs, with drawn faces made where they are missing.
+    """Return a study with its runs, after drawing missing faces.
 
     Raises:
-        CallerError: anything in the study, the configuration or the data that the caller can mend.
+        CallerError: a mistake in the study, the configuration or the data.
     """
     data = _data_of(study)
     names = _sets_of(study, data)
@@ -109,16 +108,16 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
 
 
 def _data_of(study: Study) -> Data:
-    """Return the data sets of the base configuration with the study's own settings of them."""
+    """Return the data sets of the base configuration with the study's overrides."""
     own = {key: value for key, value in study.set.items() if key.split(".")[0] == "data"}
     tree = apply(read_based(locate(study.base)), own, study.base)
     return validate(Data, tree.get("data", {}), study.base)
 
 
 def _sets_of(study: Study, data: Data) -> set[str]:
-    """Return the names of the data sets that a study trains and is evaluated on.
+    """Return the names of the data sets on which a study trains and is evaluated.
 
-    Those of parents are looked for only where sets can be drawn: it takes resolving all runs.
+    Parents' sets are included only if sets can be drawn, because all runs must be resolved.
     """
     base = read_based(locate(study.base))
     tested = {split.partition("/")[0] for split in study.evaluate_on}

@@ -1,8 +1,8 @@
-"""Whether a job that has not finished is to be started again, and by whom.
+"""Restart of unfinished jobs: whether, and by whom.
 
 SLURM requeues a job that it preempts or whose node is lost; it does not requeue one that reaches
-its time limit, leaves early after a warning, or whose rank was killed. A job that somebody
-cancelled must stay away. Which of these it is can be read off the job's state when it leaves.
+its time limit, exits early after a warning, or whose rank was killed. A cancelled job must not be
+restarted. The job's state when it exits distinguishes these cases.
 """
 
 import os
@@ -16,10 +16,10 @@ from typing import Literal
 
 from fer import CODE_GONE
 from fer.study.failure import kept_failure, publish_failure
+from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder, Status
-from fer.study.slurm_jobs import restart_of_process
 
-PATIENCE_S = 60.0  # for a controller that is being restarted
+PATIENCE_S = 60.0  # the controller may be restarting
 MAX_RESTARTS = 20
 TAIL_LINES = 20
 Ending = Literal["nobody", "requeued", "somebody", "time limit"]
@@ -27,7 +27,7 @@ Ending = Literal["nobody", "requeued", "somebody", "time limit"]
 
 @dataclass(frozen=True)
 class CurrentJob:
-    """The job of this process, as SLURM sees it now and as this process was started."""
+    """The job of this process: its state in SLURM, and the restart of this process."""
 
     id: str
     state: str
@@ -38,10 +38,10 @@ class CurrentJob:
 
     @property
     def ended_by(self) -> Ending:
-        """Who is ending the job: nobody yet, SLURM to start it again, the time limit, or somebody:
-        a user, or SLURM for good.
+        """Cause of the job's end: `nobody` yet, `requeued` by SLURM, `time limit`, or `somebody`
+        (a user, or SLURM for good).
 
-        SLURM counts a restart when it decides on it, while the old processes still run.
+        SLURM counts a restart as soon as it is decided, while the old processes still run.
         """
         if self.restarts > self.my_restart:
             return "requeued"
@@ -52,15 +52,15 @@ class CurrentJob:
 
 
 def request_requeue(folders: Sequence[RunFolder], job: CurrentJob | None) -> bool:
-    """Have the job started again where nobody does; says whether it will be.
+    """Requeue the job unless SLURM does so itself; return whether it will restart.
 
-    Called by the first rank when everything is saved.
+    Called by rank 0 after everything is saved.
     """
     if job is None:
-        print("SLURM does not answer: launch/sweep.py will start what is missing", flush=True)
+        print("SLURM does not respond: launch/sweep.py will submit what is missing", flush=True)
         return False
     by = job.ended_by
-    print(f"leaving job {job.id}: ended by {by}", flush=True)
+    print(f"exiting job {job.id}: ended by {by}", flush=True)
     if by == "requeued":
         return True
     if by == "somebody":
@@ -70,19 +70,18 @@ def request_requeue(folders: Sequence[RunFolder], job: CurrentJob | None) -> boo
 
 
 def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:
-    """Note that somebody ended the job, for when SLURM has forgotten how.
+    """Record that the job was ended from outside, since SLURM forgets it.
 
-    From inside, `scancel` and a preemption after which the job does not come back look alike.
-    SLURM's final word tells them apart as long as it is remembered; after that nobody goes on
-    without being asked.
+    From inside, `scancel` and a preemption without requeue are indistinguishable. SLURM's final
+    state decides while it is remembered; after that the runs resume only on request.
     """
     for folder in unfinished(folders):
         folder.write_status(replace(folder.status(), state="preempted", ended=True, error=(
-            f"job {job.id} was ended from outside; --retry goes on from the last checkpoint")))
+            f"job {job.id} was ended from outside; --retry resumes from the last checkpoint")))
 
 
 def requeue(folders: Sequence[RunFolder], job: CurrentJob) -> bool:
-    """Put the job back into the queue, unless it was restarted too often; says whether it is."""
+    """Requeue the job, unless it was restarted too often; return whether it was requeued."""
     limit = _max_restarts()
     if refuse_restart(folders, job.restarts + 1, first=True):
         return False
@@ -93,12 +92,13 @@ def requeue(folders: Sequence[RunFolder], job: CurrentJob) -> bool:
 
 
 def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> bool:
-    """Say whether start number `restart` is one too many; the first rank says it of the runs."""
+    """Return whether start number `restart` exceeds the limit; rank 0 then marks the runs failed.
+    """
     if restart <= _max_restarts():
         return False
     for folder in unfinished(folders) if first else []:
-        publish_failure(folder, f"restarted {restart - 1} times, which is the most that "
-                                "max_restarts of the profile allows")
+        publish_failure(folder, f"restarted {restart - 1} times, the maximum (max_restarts of "
+                                "the profile)")
     return True
 
 
@@ -107,9 +107,9 @@ def _max_restarts() -> int:
 
 
 def requeue_or_fail(folders: Sequence[RunFolder], code: int, log: Path) -> int:
-    """Judge a job whose tasks did not end well; called by the batch script, returns `code`.
+    """Handle a job whose tasks failed; called by the batch script, returns `code`.
 
-    A run that said why it failed is left alone; one that said nothing is to go on.
+    A run with an error message stays failed; one without is to be resumed.
     """
     for folder in unfinished(folders):
         if kept := kept_failure(folder):
@@ -117,14 +117,14 @@ def requeue_or_fail(folders: Sequence[RunFolder], code: int, log: Path) -> int:
     left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
     job = current_job() if left else None
     if job is not None and job.ended_by in ("nobody", "time limit"):
-        print(f"tasks ended with {code}, without a word on: "
+        print(f"tasks ended with {code}, without an error message from: "
               f"{', '.join(folder.name for folder in left)}", flush=True)
-        said = tail(log)
-        gone = next((line for line in said.splitlines() if line.endswith(CODE_GONE)), "")
+        last = tail(log)
+        gone = next((line for line in last.splitlines() if line.endswith(CODE_GONE)), "")
         for folder in left:
-            error = gone or f"its processes ended with code {code} without a word"
+            error = gone or f"its processes ended with code {code} without an error message"
             folder.write_status(replace(folder.status(), state="lost", error=error,
-                                        traceback="" if gone else said))
+                                        traceback="" if gone else last))
         if not gone:  # the launcher submits it again, with a new copy of the code
             requeue(left, job)
     elif job is not None and job.ended_by == "somebody":
@@ -133,27 +133,27 @@ def requeue_or_fail(folders: Sequence[RunFolder], code: int, log: Path) -> int:
 
 
 def _elsewhere(folder: RunFolder) -> bool:
-    """Whether somebody outside this job works on the run.
+    """Return whether a process outside this job works on the run.
 
-    A process of this job that outlived its step daemon does not count: the next start takes the
-    lease from it, and it ends when it notices.
+    A process of this job that outlived its step daemon does not count: the next start takes its
+    lease, and it then ends.
     """
     return not folder.lease.of_this_job() and folder.lease.held()
 
 
 def unfinished(folders: Sequence[RunFolder]) -> list[RunFolder]:
-    """Return the runs that are neither done nor given up, nor stopped in this job by a search."""
+    """Return the runs that are neither done nor failed, nor stopped in this job by a search."""
     return [folder for folder in folders
             if not folder.needs_retry and not _has_ended(folder.status())]
 
 
 def _has_ended(status: Status) -> bool:
-    here = status.job_id == os.environ.get("FER_JOB")  # else it was stopped before, and is to go on
+    here = status.job_id == os.environ.get("FER_JOB")  # otherwise an earlier stop, to be resumed
     return status.state == "done" or (status.state == "stopped" and here)
 
 
 def current_job() -> CurrentJob | None:
-    """Ask SLURM for the job of this process; None where it does not answer for a minute."""
+    """Return the job of this process; None if SLURM does not respond for a minute."""
     # not SLURM_JOB_ID: for the last task of an array that is the id of the whole array
     number = os.environ["FER_JOB"]
     deadline = time.monotonic() + PATIENCE_S
@@ -168,14 +168,14 @@ def current_job() -> CurrentJob | None:
 
 
 def parse_job(text: str, job_id: str, my_restart: int) -> CurrentJob:
-    """Return the job of `scontrol show job --oneliner`."""
+    """Parse the output of `scontrol show job --oneliner`."""
     fields = dict(re.findall(r"(\w+)=(\S*)", text))
     return CurrentJob(job_id, fields["JobState"], int(fields.get("Restarts", 0)), my_restart,
                       _minutes(fields.get("RunTime", "")), _minutes(fields.get("TimeLimit", "")))
 
 
 def _minutes(text: str) -> float:
-    """Return `[days-]hours:minutes:seconds` in minutes; 0 for UNLIMITED and the like."""
+    """Convert `[days-]hours:minutes:seconds` to minutes; 0 for UNLIMITED and other text."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
     if match is None:
         return 0.0
@@ -184,7 +184,7 @@ def _minutes(text: str) -> float:
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log; empty where there is none."""
+    """Return the last lines of a log; empty if it is missing."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
     except OSError:

@@ -1,4 +1,4 @@
-"""The batch script of an array job, as text: what a run needs, as a profile wants it said. Pure."""
+"""Batch scripts as text, from the needs of runs and the settings of a profile. Pure."""
 
 import shlex
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ JOB_LOG = "%j_%t.log"
 
 @dataclass(frozen=True)
 class Site:
-    """Where jobs find things; the same for all scripts of a submission.
+    """Paths used by jobs; the same for all scripts of a submission.
 
     Attributes:
         study: name of the study.
@@ -40,9 +40,9 @@ def array_script(
     """Return the batch script of an array job.
 
     Args:
-        folder: of the submission; logs go there too.
+        folder: folder of the submission; also for logs.
         comment: by which the launcher finds the job again.
-        ids: array number -> job id, or what stands for one that is not known yet.
+        ids: array number -> job id, or a placeholder if not known yet.
     """
     command = f"{_python(site)} -m fer.cluster.worker {shlex.quote(str(folder))}"
     parameters = {
@@ -52,7 +52,7 @@ def array_script(
     }
     teardown = [
         "code=$?",
-        # a rank that died without a word: has it to be started again?
+        # decides whether to restart a rank that died without an error message
         f'[ "$code" -eq 0 ] || {command} --ended "$code"',
         'exit "$code"']
     return _text(f"fer-{site.study}", _pattern(folder, ARRAY_LOG), comment, array.shape, profile,
@@ -60,7 +60,7 @@ def array_script(
 
 
 def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str) -> str:
-    """Return the script of the job that makes the report when all others have ended, in any way."""
+    """Return the script of the job that makes the report once all others have ended in any way."""
     command = f"{_python(site)} launch/report.py {shlex.quote(site.study)} --after-jobs"
     parameters: dict[str, Any] = {"dependency": f"afterany:{after}"} if after else {}
     if profile.report_partition:
@@ -71,26 +71,26 @@ def report_script(folder: Path, comment: str, profile: Profile, site: Site, afte
 
 
 def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
-    """Return the script of a job in which a search runs: one task on each node.
+    """Return the script of a job that runs a search: one task on each node.
 
     Args:
-        folder: of the submission, with what was asked for in it; logs go there too.
+        folder: folder of the submission, with its options; also for logs.
     """
     command = f"{_python(site)} -m fer.search.search_worker {shlex.quote(str(folder))}"
     parameters: dict[str, Any] = {"signal": f"USR2@{profile.signal_delay}"}
     if shape.nodes > 1:
-        parameters["exclusive"] = True  # a Ray takes ports and cores of its nodes
+        parameters["exclusive"] = True  # Ray uses ports and cores of its nodes
     return _text(f"fer-{site.study}", _pattern(folder, JOB_LOG), comment, shape, profile, site,
                  command, parameters, ["exit $?"])
 
 
 def _pattern(folder: Path, name: str) -> str:
-    """Return a log's path as SLURM takes it, in which a percent sign of a folder is doubled."""
+    """Return a log's path for SLURM, with the folder's percent signs doubled."""
     return f"{str(folder).replace('%', '%%')}/{name}"
 
 
 def _of_first_rank(log: str) -> str:
-    """Return the log of the batch script, which is that of the first rank; `%t` is its rank."""
+    """Return the log of the batch script, which is that of rank 0; `%t` is the rank."""
     folder, _, name = log.rpartition("/")
     return f"{folder}/{name.replace('%t', '0')}"
 
@@ -140,7 +140,7 @@ def _gpus(shape: Shape, profile: Profile) -> dict[str, str]:
 
 
 def _srun(shape: Shape, profile: Profile) -> list[str]:
-    # srun does not inherit the cores; a rank that dies must end the others
+    # srun does not inherit the cores; the death of one rank must end the others
     return [f"--cpus-per-task={_cores(shape, profile)}", "--kill-on-bad-exit=1", *profile.srun]
 
 
@@ -156,7 +156,7 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
     lines = [f"export {name}={quoted(value)}" if name in (*profile.environment, "FER_SCRATCH")
              and name not in site.places else f"export {name}={shlex.quote(value)}"
              for name, value in exports.items()]
-    # the signal that asks to leave is for Python: the shell has to outlive it
+    # the save-and-exit signal is for Python: the shell must survive it
     several = shape.nodes * shape.ranks > 1
     gone = f"{site.code}: {CODE_GONE}"
     return ["trap : TERM", *profile.setup, *lines,
@@ -165,12 +165,12 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
 
 
 def _python(site: Site) -> str:
-    """Return what starts Python with the snapshot's `fer`, and with nothing else of a folder."""
+    """Return the command that starts Python with the snapshot's `fer` and no other folder."""
     return f"{site.python} -u {shlex.quote(str(site.code / 'fer/safe_path.py'))}"
 
 
 def quoted(value: str) -> str:
-    """Return a value of a profile for the shell: variables in it are those of the node."""
+    """Quote a profile's value for the shell; variables in it are expanded on the node."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
     return f'"{escaped}"'
 

@@ -1,6 +1,6 @@
-"""Signals that end a launcher: noted where they come, acted upon where it suits.
+"""Deferred handling of signals that end a launcher.
 
-Not for jobs, which save and leave (`fer.cluster.worker.StopFlag`).
+Not for jobs, which save and exit (`fer.cluster.worker.StopFlag`).
 """
 
 import signal
@@ -16,7 +16,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class ReceivedSignals:
-    """The signals that came, in their order."""
+    """The received signals, in order."""
 
     numbers: list[int] = field(default_factory=list)
 
@@ -24,15 +24,15 @@ class ReceivedSignals:
         return bool(self.numbers)
 
     def interruption(self) -> Interrupted:
-        """Return what ends the command as the first of them asked for."""
+        """Return the exception for the first signal."""
         return Interrupted(self.numbers[0])
 
 
 @contextmanager
 def deferred_signals() -> Iterator[ReceivedSignals]:
-    """Note Ctrl-C, SIGTERM and a hang-up while the block runs, instead of ending at any line.
+    """Record Ctrl-C, SIGTERM and SIGHUP while the block runs, instead of raising at any line.
 
-    One that is ignored, as by `nohup`, stays so. Without effect outside the main thread.
+    Ignored signals, as with `nohup`, stay ignored. Has no effect outside the main thread.
     """
     noted = ReceivedSignals()
     if threading.current_thread() is not threading.main_thread():
@@ -46,5 +46,5 @@ def deferred_signals() -> Iterator[ReceivedSignals]:
         yield noted
     finally:
         for number, handler in before.items():
-            if handler is not None:  # not Python's
+            if handler is not None:  # None: not installed by Python
                 signal.signal(number, handler)

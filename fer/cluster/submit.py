@@ -1,9 +1,8 @@
-"""Hands array jobs to SLURM: never the same run twice, whatever happens to the launcher.
+"""Submission of array jobs to SLURM, without duplicates even if the launcher dies.
 
-One launcher at a time submits into a store. What a job will do is on the disk before `sbatch` is
-called, and the job carries a comment by which the next launcher finds it, so dying at any moment
-leaves nothing double. The lock is inherited by `sbatch`: while an orphaned call still runs, nobody
-else submits.
+One launcher at a time submits into a store. A job's work is on disk before `sbatch` is called, and
+the job has a comment by which the next launcher finds it, so no run is submitted twice. The lock is
+inherited by `sbatch`: while an orphaned call still runs, no other launcher submits.
 """
 
 import re
@@ -19,26 +18,26 @@ from submitit.core.utils import FailedSubmissionError
 
 from fer.cluster.arrays import JobArray
 from fer.cluster.executor import SlurmExecutor
-from fer.cluster.profile import profile_file
+from fer.cluster.profile_files import profile_file
 from fer.cluster.sbatch import Site, array_script, report_script
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.run import Data
 from fer.errors import CallerError, choices
 from fer.locks import locked
+from fer.machine import user_name
 from fer.study.plan import Step
 from fer.study.run_folder import Store
-from fer.study.slurm_jobs import Jobs, ask, cluster_name, read_queue, user_name
+from fer.study.slurm_jobs import Jobs, ask, cluster_name, read_queue
 from fer.study.submission import SCRIPTS, Submission, next_number
 
 DEFAULT_MAX_ARRAY = 1001
-MANY = 1000  # nodes of which sinfo says a rounded number
+MANY = 1000  # nodes, if sinfo prints a rounded number
 
 
 @contextmanager
 def submitting(store: Store) -> Iterator[int]:
-    """Let one launcher at a time look and submit; yields the lock's file, for `sbatch` to inherit.
-    """
+    """Hold the lock for reading the queue and submitting; yield its descriptor for `sbatch`."""
     store.home.mkdir(parents=True, exist_ok=True)
     with locked(store.home / ".submitting.lock", content=False) as handle:
         yield handle
@@ -49,8 +48,11 @@ class Submitter:
     """Submits the array jobs of one study, or of one trial of a search, to one cluster.
 
     Attributes:
-        name: of the study or search. splits, data: what runs are evaluated on.
-        place: the profile's name. code: the snapshot that jobs run. lock: of `submitting`.
+        name: name of the study or search.
+        splits, data: what runs are evaluated on.
+        place: name of the profile.
+        code: the snapshot that jobs run.
+        lock: descriptor from `submitting`.
     """
 
     store: Store
@@ -64,19 +66,19 @@ class Submitter:
 
     @property
     def folder(self) -> Path:
-        """Where the study's scripts and logs are."""
+        """Folder of the study's scripts and logs."""
         return self.store.study(self.name) / SCRIPTS
 
     def submit(self, arrays: Sequence[JobArray], others: Sequence[str] = (),
                report: bool = True) -> list[str]:
-        """Submit arrays and the report after them; returns the arrays' job ids.
+        """Submit arrays, then the report; return the arrays' job ids.
 
         Args:
-            others: ids of jobs of earlier submissions that the report waits for too.
-            report: whether there is one.
+            others: ids of earlier jobs that the report also waits for.
+            report: whether to submit a report.
 
         Raises:
-            CallerError: SLURM refused one; what was submitted before it stays.
+            CallerError: SLURM refused a job; those submitted before it stay.
         """
         site = site_of(self.name, self.code, self.profile)
         folders = submission_folders(self.folder, len(arrays))
@@ -84,7 +86,7 @@ class Submitter:
         try:
             for array, submission in zip(arrays, folders, strict=False):
                 ids[array.number] = self._submit_array(array, submission, site, ids)
-        finally:  # also of the arrays before one that was refused
+        finally:  # also for the arrays before a refused one
             if report and (ids or others):
                 self._submit_report(folders[-1], site, [*ids.values(), *others])
         return list(ids.values())
@@ -112,7 +114,7 @@ class Submitter:
 
 
 def sbatch(submission: Submission, place: str, lock: int) -> str:
-    """Submit the script of a submission and return what SLURM calls the job.
+    """Submit the script of a submission and return the job id.
 
     Raises:
         CallerError: SLURM refused it.
@@ -122,13 +124,13 @@ def sbatch(submission: Submission, place: str, lock: int) -> str:
         return SlurmExecutor(submission.folder, lock).start(submission.script).job_id
     except FailedSubmissionError as error:
         stderr = str(error)
-    # it answered too late, but took the job
+    # sbatch failed, but SLURM may have accepted the job
     taken = [job for job in read_queue().with_comment(submission.comment) if job.live]
     if taken:
         return taken[0].id.split("_")[0]
-    said = "; ".join(line.removeprefix("sbatch: error: ") for line in stderr.splitlines()
-                     if line.startswith("sbatch: error"))
-    raise CallerError(f"profile {place}: sbatch refused {submission.script}: {said or stderr}")
+    reason = "; ".join(line.removeprefix("sbatch: error: ") for line in stderr.splitlines()
+                       if line.startswith("sbatch: error"))
+    raise CallerError(f"profile {place}: sbatch refused {submission.script}: {reason or stderr}")
 
 
 def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
@@ -139,12 +141,12 @@ def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
 
 
 def queued_arrays(steps: Iterable[Step]) -> list[str]:
-    """Return the ids of the array jobs in the queue that have runs of a study still to do."""
+    """Return the ids of the queued array jobs that still have runs of a study to do."""
     return sorted({step.job.split("_")[0] for step in steps if step.job})
 
 
 def report_is_queued(scripts: Path, jobs: Jobs) -> bool:
-    """Whether the newest submission of a study is a report that is still to come."""
+    """Return whether the newest submission of a study is a pending report."""
     folders = [path for path in scripts.glob("[0-9]*") if path.is_dir()]
     newest = max(folders, key=lambda path: int(path.name.split("-")[0]), default=None)
     if newest is None or not newest.name.endswith("-report"):
@@ -154,43 +156,43 @@ def report_is_queued(scripts: Path, jobs: Jobs) -> bool:
 
 
 def site_of(study: str, code: Path, profile: Profile) -> Site:
-    """Return where the jobs of a study find things."""
+    """Return the paths used by the jobs of a study."""
     places = {"FER_HOME": home(), "FER_DATA": data_root(), "FER_CACHE": cache()}
     return Site(study, code, profile.python or shlex.quote(sys.executable),
                 {name: str(path) for name, path in places.items()})
 
 
 def max_array_size() -> int:
-    """Ask the cluster for MaxArraySize: the indices of an array are below it."""
+    """Return the cluster's MaxArraySize; array indices are below it."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]) or "",
                       re.MULTILINE)
     return int(found[1]) if found else DEFAULT_MAX_ARRAY
 
 
 def check_partitions(place: str, profile: Profile, nodes: int = 1) -> None:
-    """Raise a `CallerError` where a partition of the profile is not on the cluster, or too small.
+    """Raise a `CallerError` if a partition of the profile does not exist or is too small.
 
     Args:
-        nodes: of one job. SLURM itself may take one that is larger than its partition, and have it
-            wait for ever.
+        nodes: nodes of one job. SLURM itself may accept a job larger than its partition, which
+            then waits forever.
     """
-    said = ask(["sinfo", "--noheader", "--format=%P %D"])
-    if said is None:
-        raise CallerError(f"profile {place}: SLURM does not answer; "
-                          f"python launch/doctor.py --cluster {place} says more")
-    sizes: Counter[str] = Counter()  # a partition has a line for each state of its nodes
+    listing = ask(["sinfo", "--noheader", "--format=%P %D"])
+    if listing is None:
+        raise CallerError(f"profile {place}: SLURM does not respond; for details: "
+                          f"python launch/doctor.py --cluster {place}")
+    sizes: Counter[str] = Counter()  # a partition has one line per state of its nodes
     default = ""
-    for name, count in (line.split() for line in said.splitlines()):
+    for name, count in (line.split() for line in listing.splitlines()):
         default = name.rstrip("*") if name.endswith("*") else default
         sizes[name.rstrip("*")] += int(count) if count.isdigit() else MANY  # such as 1.2K
-    there = set(sizes)
+    existing = set(sizes)
     for key in ("partition", "report_partition"):
         for name in (getattr(profile, key) or "").split(","):
-            if name and name not in there:
+            if name and name not in existing:
                 raise CallerError(f"{profile_file(place)}: {key}: no partition '{name}' on "
-                                  f"this cluster; there are: {choices(there)}")
+                                  f"this cluster; there are: {choices(existing)}")
     wanted = (profile.partition or default).split(",")
     most = max(sizes[name] for name in wanted)
     if wanted != [""] and nodes > most:
-        raise CallerError(f"resources: a job of {nodes} nodes, and partition {' or '.join(wanted)} "
-                          f"of {place} has {most}")
+        raise CallerError(f"resources: a job needs {nodes} nodes, but partition "
+                          f"{' or '.join(wanted)} of {place} has {most}")

@@ -1,10 +1,10 @@
-"""What a job of SLURM runs: one task, that is one rank, of one job of an array.
+"""Entry point of a SLURM job: one task (one rank) of one job of an array.
 
     srun ... python -u -m fer.cluster.worker SUBMISSION                   on every rank
-    python -u -m fer.cluster.worker SUBMISSION --ended CODE      once, when srun did not end with 0
+    python -u -m fer.cluster.worker SUBMISSION --ended CODE      once, if srun did not end with 0
 
-A signal sets a flag; the training loop sees it, all ranks save and leave together, and the first
-one has the job requeued where SLURM does not do that by itself.
+A signal sets a flag that the training loop checks; all ranks save and exit together, and rank 0
+requeues the job unless SLURM does so itself.
 """
 
 import os
@@ -15,8 +15,8 @@ from pathlib import Path
 from fer.cluster.dist_env import slurm_ranks
 from fer.cluster.requeue import current_job, refuse_restart, request_requeue, requeue_or_fail
 from fer.config.paths import home
+from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder
-from fer.study.slurm_jobs import restart_of_process
 from fer.study.submission import Submission, Work
 
 MAX_STALLS = 3
@@ -24,10 +24,10 @@ PREEMPTING = (signal.SIGUSR2, signal.SIGTERM)
 
 
 class StopFlag:
-    """Up once this process was sent a signal that asks it to leave, or has lost its step daemon.
+    """Flag raised by a save-and-exit signal or the loss of the step daemon.
 
-    Children made by `fork` inherit the handler; only the process that made the flag reacts. A
-    process that outlives its step daemon is out of SLURM's sight, and its job would never end.
+    Forked children inherit the handler; only the process that made the flag reacts. SLURM cannot
+    see a process that outlives its step daemon, so its job would never end.
     """
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class StopFlag:
         if os.getpid() == self._owner:
             self.raised = True
             # reentrant, unlike print
-            os.write(2, f"got {signal.Signals(number).name}: saving and leaving\n".encode())
+            os.write(2, f"got {signal.Signals(number).name}: saving and exiting\n".encode())
 
 
 def main(arguments: list[str]) -> int:
-    """Do the work of this job, or judge how it ended; returns the exit code."""
+    """Do the work of this job, or handle its failure; return the exit code."""
     submission = Submission(Path(arguments[0]))
     array, index = os.environ["SLURM_ARRAY_JOB_ID"], os.environ["SLURM_ARRAY_TASK_ID"]
     restart = restart_of_process()
@@ -67,7 +67,7 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     stop = StopFlag()
     os.environ.update(slurm_ranks(os.environ))
     print(_greeting(), flush=True)
-    # imported here: the handlers are in place before the long imports begin
+    # imported here, so that the handlers are installed before the slow imports
     from fer.train.callbacks import Callbacks
     from fer.train.worker import Task
     from fer.train.worker import work as work_on
@@ -79,9 +79,9 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     print(", ".join(f"{folder.name}: {outcome}"
                     for folder, outcome in zip(folders, outcomes, strict=False)), flush=True)
     if os.environ.get("RANK", "0") != "0":
-        return 0  # the first rank knows what is on the disk; a network disk may lag behind here
+        return 0  # rank 0 decides; a network disk may lag behind here
     if "preempted" in outcomes:
-        # a job that does not come back must not look well ended to those that depend on it
+        # a job that will not restart must not release the jobs that depend on it
         return 0 if request_requeue(folders, current_job()) else 1
     return 0 if all(folder.trained and not folder.needs_retry for folder in folders) else 1
 

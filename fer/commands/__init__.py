@@ -1,1 +1,1 @@
-"""One file a script of `launch/`: what the command does, once its arguments are parsed."""
+"""One module per script in `launch/`: what the command does once its arguments are parsed."""

@@ -1,4 +1,4 @@
-"""TensorBoard of a study, on loopback, with the line that makes a tunnel to a login node."""
+"""TensorBoard for a study, on loopback, with the ssh command for a tunnel to a login node."""
 
 import getpass
 import os
@@ -23,14 +23,14 @@ def start(folder: Path, port: int = 0) -> tuple[subprocess.Popen[bytes], int]:
     """Start TensorBoard over the runs of a study and return its process and port.
 
     Args:
-        folder: of the study, with its `tb/`.
-        port: on loopback; 0 takes the usual one, or any where that is taken.
+        folder: study folder, with its `tb/`.
+        port: loopback port; 0 takes the usual port, or any free one if it is in use.
 
     Raises:
-        CallerError: the port is taken.
+        CallerError: the port is in use.
     """
     if port and not _free(port):
-        raise CallerError(f"--port {port}: taken; leave it out for a free one")
+        raise CallerError(f"--port {port}: already in use; omit it to use a free one")
     chosen = port or (USUAL_PORT if _free(USUAL_PORT) else free_port())
     (folder / "tb").mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
@@ -41,7 +41,7 @@ def start(folder: Path, port: int = 0) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def lines(port: int) -> list[str]:
-    """Return where it is, and how to see it from a computer that reaches this one by ssh."""
+    """Return the URL and, in an ssh session, the command for a tunnel to it."""
     text = [f"TensorBoard: http://127.0.0.1:{port}/"]
     if os.environ.get("SSH_CONNECTION"):
         user, host = getpass.getuser(), socket.getfqdn()
@@ -50,10 +50,10 @@ def lines(port: int) -> list[str]:
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
-    """Return when the page can be opened.
+    """Wait until the page can be opened.
 
     Raises:
-        CallerError: it ended, or does not answer.
+        CallerError: the process ended or does not respond.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
@@ -63,11 +63,11 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             time.sleep(0.2)
     process.kill()
-    raise CallerError(f"TensorBoard does not answer at port {port}")
+    raise CallerError(f"TensorBoard does not respond on port {port}")
 
 
 def serve(folder: Path, port: int) -> None:
-    """Serve until it is interrupted or ended."""
+    """Serve until TensorBoard ends or the command is interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     process, chosen = start(folder, port)
     try:
@@ -80,7 +80,7 @@ def serve(folder: Path, port: int) -> None:
 
 @contextmanager
 def beside(folder: Path, wanted: bool) -> Iterator[None]:
-    """Serve while the block runs, if wanted."""
+    """Serve while the block runs, if `wanted`."""
     if not wanted:
         yield
         return

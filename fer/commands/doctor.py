@@ -1,4 +1,4 @@
-"""All checks in their order: this machine, the cluster, the disks, the study."""
+"""All checks in order: this machine, the cluster, the file systems, the study."""
 
 from collections.abc import Iterator
 
@@ -6,21 +6,21 @@ from fer.cluster.doctor.file_systems import check_disk, check_study
 from fer.cluster.doctor.finding import Finding, ok
 from fer.cluster.doctor.hardware import check_machine
 from fer.cluster.doctor.slurm import check_slurm
-from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import load_study
 from fer.config.paths import cache, home
 from fer.config.study import Resources
 
 
 def examine(study_file: str, cluster: str) -> Iterator[Finding]:
-    """Yield what is found, as it is found.
+    """Yield each finding as soon as it is known.
 
     Args:
-        study_file: a study whose needs are looked at; empty for none.
+        study_file: a study to check; empty for none.
         cluster: a profile, `local`, or empty for the default.
 
     Raises:
-        CallerError: there is no such profile or study.
+        CallerError: the profile or study does not exist.
     """
     place = cluster or default_cluster()
     profile = None if place == LOCAL else load_profile(place)
@@ -31,7 +31,7 @@ def examine(study_file: str, cluster: str) -> Iterator[Finding]:
     if profile is not None:
         yield from check_slurm(place, profile, study.resources if study else Resources())
     else:
-        yield ok("cluster", "local: this machine; --cluster NAME looks at a profile")
+        yield ok("cluster", "local: this machine; --cluster NAME checks a profile")
     yield from check_disk("FER_HOME", home())
     yield from check_disk("FER_CACHE", cache())
     if study is not None:

@@ -1,7 +1,7 @@
-"""Any model on any split, any time later: what `launch/evaluate.py` does.
+"""Evaluation of any model on any split, at any time: the command behind `launch/evaluate.py`.
 
-Models are trained runs, or weights files such as `launch/weights.py convert` makes of original
-checkpoints. What is there already for the present content of a split is not computed again.
+Models are trained runs, or weights files such as `launch/weights.py convert` makes from original
+checkpoints. Existing results for the current content of a split are reused.
 """
 
 from collections.abc import Sequence
@@ -40,22 +40,22 @@ from fer.train.worker import Task, run_task
 
 console = Console()
 MOST_NAMED = 20
-DIGITS = 10  # of a weights file's checksum, in its name
-BASE = "configs/base.yaml"  # whose data sets a weights file is measured on
+DIGITS = 10  # of a weights file's checksum, in its folder name
+BASE = "configs/base.yaml"  # its data sets are used to evaluate weights files
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured.
+    """Models and splits to evaluate.
 
     Attributes:
         names: run folders, names, ids, patterns, or weights files.
-        studies: whose trained runs to take as well.
-        splits: such as `real/test`.
-        data_file: a configuration whose data sets are used; empty takes each run's own.
-        variant: which checkpoint, and whether over fixed views.
-        show: the most pictures to list.
-        save: a folder for matrices and pictures; None writes none.
+        studies: studies whose trained runs are evaluated as well.
+        splits: splits such as `real/test`.
+        data_file: a configuration whose data sets are used; empty uses each run's own.
+        variant: which checkpoint, and whether to average over fixed views.
+        show: maximum number of images to list.
+        save: folder for confusion matrices and images; None writes none.
     """
 
     names: Sequence[str]
@@ -69,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure, and the folder for what it says: a run's own, or one made for it."""
+    """A model to evaluate, and the folder for its predictions: the run's own or a new one."""
 
     name: str
     config: RunConfig
@@ -79,7 +79,7 @@ class Subject:
 
 
 def measure_models(asked: Request) -> None:
-    """Evaluate models on splits and print metrics, confusion matrices and common mistakes."""
+    """Evaluate models on splits and print metrics, confusion matrices and common errors."""
     subjects = find_subjects(Store(home()), asked)
     contents = InputDigests(data_root(), cache())
     check_room(cache(), "FER_CACHE")
@@ -96,10 +96,10 @@ def measure_models(asked: Request) -> None:
 
 
 def find_subjects(store: Store, asked: Request) -> list[Subject]:
-    """Return the models that are named.
+    """Return the requested models.
 
     Raises:
-        CallerError: a name that fits no trained run and no weights file, or nothing is named.
+        CallerError: a name matches no trained run and no weights file, or none is given.
     """
     override = load_run(asked.data_file) if asked.data_file else None
     files = [Path(name) for name in asked.names if Path(name).is_file()]
@@ -108,7 +108,7 @@ def find_subjects(store: Store, asked: Request) -> list[Subject]:
         runs += [folder for entry, folder in read_study(store, study).runs(store)
                  if entry.wanted and folder.trained]
     if files and asked.variant.checkpoint != PLAIN.checkpoint:
-        raise CallerError(f"{files[0]}: a weights file has no checkpoints; leave --checkpoint out")
+        raise CallerError(f"{files[0]}: a weights file has no checkpoints; omit --checkpoint")
     found = [_of_run(run, override) for run in {run.path: run for run in runs}.values()]
     found += [_of_file(store, path, override or load_run(BASE)) for path in files]
     if not found:
@@ -125,22 +125,22 @@ def _of_run(run: RunFolder, override: RunConfig | None) -> Subject:
 
 
 def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
-    """Return a weights file as a model to measure; its own preprocessing and classes hold."""
+    """Return the model of a weights file, with the file's own preprocessing and classes."""
     about = describe_weights(path)
     if about.classes != config.data.classes:
         raise CallerError(f"{path}: has classes {choices(about.classes)}, the data sets "
                           f"{choices(config.data.classes)}; --data names a configuration with "
                           "its own data.classes")
     config = config.model_copy(update={"backbone": about.backbone})
-    name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have one name
+    name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have the same name
     return Subject(name, config, store.home / "evaluations" / name, weights=path)
 
 
 def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
-    """Return the trained runs that are named by path, name, id or pattern.
+    """Return the trained runs selected by path, name, id or pattern.
 
     Raises:
-        CallerError: a name that fits no trained run.
+        CallerError: a name matches no trained run.
     """
     trained = [folder for folder in store if folder.trained]
     found: dict[Path, RunFolder] = {}
@@ -158,10 +158,10 @@ def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
 
 def _measure(subject: Subject, split: str, asked: Request,
              contents: InputDigests) -> tuple[Path, str]:
-    """Bring predictions and metrics of one model on one split to disk.
+    """Write predictions and metrics of one model on one split.
 
     Returns:
-        where the predictions are, and lines on what has to be known beside them.
+        the path of the predictions, and notes to print with them.
     """
     data = subject.config.data
     if subject.run is not None:
@@ -190,18 +190,18 @@ def _measure(subject: Subject, split: str, asked: Request,
 
 
 def _notes(subject: Subject, split: str, digest: str, pack: Pack) -> str:
-    """Return what has to be known beside the numbers, a line each; empty if nothing."""
+    """Return the notes to print with the metrics, one per line; empty if there are none."""
     lines = [line] if (line := pack.left_out(split)) else []
     inputs = subject.config.inputs
     if inputs is not None and inputs.splits.get(split) == digest:
         how = "chosen" if split.endswith("/val") else "trained"
-        lines.append(f"{subject.name} was {how} on {split}: its numbers there say nothing of new "
-                     "pictures")
+        lines.append(f"{subject.name} was {how} on {split}: its results there do not estimate "
+                     "performance on new images")
     return "\n".join(lines)
 
 
 def _readable(path: Path) -> bool:
-    """Whether predictions are whole; damaged ones go, so that they are computed again."""
+    """Return whether the predictions are readable; delete a damaged file."""
     try:
         read_predictions(path)
     except DamagedFile as error:
@@ -213,7 +213,7 @@ def _readable(path: Path) -> bool:
 
 def _answer(subject: Subject, split: str, name: str, digest: str, variant: Variant,
             session: Session) -> None:
-    """Write what a weights file, another checkpoint or fixed views say of a split."""
+    """Write the predictions of a weights file, another checkpoint or fixed views on a split."""
     config = subject.config
     if subject.run is not None:
         model = load_checkpoint_model(subject.run, session, variant.checkpoint)
@@ -230,7 +230,7 @@ def _answer(subject: Subject, split: str, name: str, digest: str, variant: Varia
 
 
 def _take(run: RunFolder, session: Session) -> None:
-    """Take the lease of a run on the first rank; all ranks end where it is taken."""
+    """Take the lease of a run on rank 0; all ranks raise if another process holds it."""
     refusal = ""
     if session.first:
         try:
@@ -238,13 +238,13 @@ def _take(run: RunFolder, session: Session) -> None:
         except LeaseTaken as taken:
             refusal = str(taken)
     if session.any_rank(bool(refusal))[0]:
-        raise CallerError(refusal or "the first rank could not take the run")
+        raise CallerError(refusal or "rank 0 could not take the run's lease")
 
 
 def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: InputDigests) -> None:
-    """Refuse to deal people out for a run whose training pictures are not there as they were.
+    """Refuse to resplit for a run whose training images have changed.
 
-    Its `eval` would have people whom it was trained on.
+    Its `eval` split would contain people it was trained on.
     """
     config = folder.config
     if config.data.resplit is None or config.inputs is None:
@@ -252,11 +252,11 @@ def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: In
     for trained, digest in config.inputs.splits.items():
         if (_kin(trained, data) == _kin(split, data)
                 and contents.split(trained, data) != digest):
-            raise CallerError(f"{folder.name} was trained on other pictures of {trained} than are "
-                              "there now, so the people of its fold cannot be told (data.resplit)")
+            raise CallerError(f"{folder.name}: the images of {trained} have changed since it was "
+                              "trained, so the people of its fold are unknown (data.resplit)")
 
 
 def _kin(split: str, data: Data) -> str:
-    """Return the set that a split's set descends from; its own name where that is unknown."""
+    """Return the data set that a split's set derives from, or its own name if unknown."""
     name = split.split("/")[0]
     return original_of(name, data) if name in data.sets else name

@@ -1,4 +1,4 @@
-"""JSON schemas of the YAML files, so that editors complete and check them while one types."""
+"""JSON schemas of the YAML files, for completion and validation in editors."""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def editor_schemas() -> dict[str, dict[str, Any]]:
     """Return `{file name: JSON schema}` for runs, studies, profiles, backbones and recipes."""
     run = _schema(RunConfig)
-    run["properties"]["base"] = {"type": "string", "description": "a file laid under this one"}
-    run["required"] = []  # what is missing may come from the base file
+    run["properties"]["base"] = {"type": "string", "description": "a file that this one overrides"}
+    run["required"] = []  # missing keys may come from the base file
     for key in BLOCK_FOLDERS:
         run["properties"][key] = {"anyOf": [{"enum": block_names(key)}, run["properties"][key]]}
     blocks = {"backbone": _schema(Backbone), "recipe": _schema(Recipe)}
@@ -42,7 +42,7 @@ def _own_definition(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_editor_schemas(folder: Path) -> list[Path]:
-    """Write every schema into `folder` and return the paths."""
+    """Write all schemas into `folder` and return their paths."""
     paths = []
     for name, schema in editor_schemas().items():
         write_json(folder / name, schema)

@@ -1,4 +1,4 @@
-"""What `launch/status.py` does: look, show, keep looking, ask runs to stop, try them again."""
+"""The command behind `launch/status.py`: show and watch runs, cancel them, retry them."""
 
 import shutil
 import sys
@@ -16,13 +16,13 @@ from fer.cluster.cancel import (
     retried,
     select_rows,
 )
-from fer.cluster.profile import LOCAL, use_places_of
+from fer.cluster.profile_files import LOCAL, use_places_of
 from fer.config.load import load_search
 from fer.config.paths import home
 from fer.config.search import Search
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
-from fer.errors import CallerError
+from fer.errors import CallerError, plural
 from fer.study.orphans import orphaned_rows
 from fer.study.queue_view import Queue
 from fer.study.run_folder import State, Store
@@ -40,7 +40,7 @@ ORDER: tuple[State, ...] = ("running", "preempted", "requeued", "failed", "lost"
 
 @dataclass
 class StudyStatus:
-    """A study and the rows of its table."""
+    """A study and the rows of its status table."""
 
     study: StudyFolder
     store: Store
@@ -56,11 +56,11 @@ class StudyStatus:
         print_rows(self.rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
 
     def print_failures(self) -> None:
-        """Print what went wrong with each run that did not end well."""
+        """Print the error of each run that failed."""
         print_failures(self.rows)
 
     def watch(self) -> None:
-        """Show the table again and again until every run is done or somebody interrupts."""
+        """Refresh the table until every run is done or the command is interrupted."""
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text
@@ -77,7 +77,7 @@ class StudyStatus:
         self.print()
 
     def _screen(self, width: int, height: int) -> list[str]:
-        """Return what fits on a screen: what runs first, what is done last."""
+        """Return the lines that fit on a screen: running runs first, finished ones last."""
         rows = sorted(self.rows, key=lambda row: ORDER.index(row.state))
         lines = table_lines(rows, width, colour=True)
         hidden = len(lines) - (height - 2)
@@ -86,24 +86,24 @@ class StudyStatus:
         return [f"{counts(self.rows)} · {time.strftime('%H:%M:%S')}", *lines]
 
     def cancel(self, pattern: str, sure: bool) -> None:
-        """Ask runs to stop, by state or name pattern."""
+        """Request runs to stop, selected by state or name pattern."""
         chosen = select_rows(self.rows, pattern, self.study.study.study)
         _confirm("cancel", chosen, sure)
         names, others = request_stop(self.store, chosen, self.study.study.study)
         print("\n".join([*names, *others,
-                         f"asked {len(names)} runs to stop; --retry takes them up again"]))
+                         f"stop requested for {plural(len(names), 'run')}; --retry resumes"]))
 
     def retry(self, pattern: str, sure: bool) -> int:
-        """Try runs again, on the cluster they were sent to; returns the exit code."""
+        """Retry runs on the cluster they were submitted to; return the exit code."""
         chosen = select_rows(self.rows, pattern, self.study.study.study)
         _confirm("retry", chosen, sure)
         place = cluster_of(self.study, self.store)
         names, ending = reopen(self.store, retried(self.store, chosen))
-        print("\n".join([*names, f"{len(names)} runs can be tried again"]))
+        print("\n".join([*names, f"{plural(len(names), 'run')} ready to retry"]))
         print("".join(f"{line}\n" for line in ending), end="")
         file = str(self.study.path / "study.yaml")
         if place == LOCAL:
-            print(f"python launch/sweep.py {file} runs them on this machine")
+            print(f"to run them on this machine: python launch/sweep.py {file}")
             return 0
         from fer.cluster.request import Request
         from fer.commands.sweep import sweep
@@ -115,8 +115,8 @@ def status_of(name: str, cluster: str) -> "SearchStatus | StudyStatus":
     """Return the status of a study or a search.
 
     Args:
-        name: of one that was started, or its file.
-        cluster: the profile whose places hold; empty for the default.
+        name: a started study or search, or its file.
+        cluster: the profile whose paths apply; empty for the default.
     """
     use_places_of(cluster)
     store = Store(home())
@@ -127,7 +127,7 @@ def status_of(name: str, cluster: str) -> "SearchStatus | StudyStatus":
 
 
 def _search(name: str, store: Store) -> "SearchStatus | None":
-    """Return the search of that name, if there is one that has begun."""
+    """Return the search of that name, if it has been started."""
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file() or "search" not in read_tree(Path(name)):
             return None
@@ -147,14 +147,14 @@ def _rows(study: StudyFolder, store: Store) -> list[Row]:
 
 
 def _confirm(verb: str, rows: Sequence[Row], sure: bool) -> None:
-    """Ask before many runs are touched.
+    """Ask for confirmation before changing many runs.
 
     Raises:
-        CallerError: nobody is there to answer, or the answer is no.
+        CallerError: standard input is not a terminal, or the answer is no.
     """
     if sure or len(rows) <= CONFIRM_ABOVE:
         return
     if not sys.stdin.isatty():
-        raise CallerError(f"--{verb} means {len(rows)} runs; say --yes to do it without a question")
+        raise CallerError(f"--{verb} selects {len(rows)} runs; add --yes to skip the confirmation")
     if input(f"{verb} {len(rows)} runs? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise CallerError(f"nothing was done: {verb} of {len(rows)} runs was not confirmed")
+        raise CallerError(f"nothing changed: {verb} of {len(rows)} runs was not confirmed")

@@ -1,4 +1,4 @@
-"""What `launch/sweep.py` does, in order: expand, plan, prepare the data, run, report."""
+"""The command behind `launch/sweep.py`: expand, plan, prepare the data, run, report."""
 
 import os
 import subprocess
@@ -15,7 +15,9 @@ from fer.cluster.request import ExpandedStudy, Request, expand_request
 from fer.cluster.slurm_queue import SlurmQueue
 from fer.commands.board import beside
 from fer.config.paths import home
-from fer.locks import check_locks, user_called
+from fer.errors import plural
+from fer.locks import check_locks
+from fer.machine import user_label
 from fer.progress import shown
 from fer.safe_path import python
 from fer.study.disk_space import LEAST_FREE, check_room
@@ -32,14 +34,14 @@ console = Console()
 
 
 def dry_run(request: Request) -> None:
-    """Print each run and what would be done with it, and change nothing but drawn faces."""
+    """Print each run and what would be done with it; write nothing except drawn faces."""
     profile = request.profile()
     print_plan(expand_request(request.study(), console), Store(home()), request.place, profile,
                console)
 
 
 def sweep(request: Request) -> int:
-    """Run what is missing of a study and write the report; returns the exit code."""
+    """Run what is missing of a study and write the report; return the exit code."""
     profile = request.profile()
     if profile is None and not request.follow:
         return _detach(request)
@@ -68,23 +70,23 @@ def sweep(request: Request) -> int:
         cluster = SlurmQueue(store, work, request.place, profile, console)
         cluster.submit()
         if not request.follow:
-            console.print(f"see it: python launch/status.py {work.study.study}", soft_wrap=True)
+            console.print(f"status: python launch/status.py {work.study.study}", soft_wrap=True)
             return 0
         with beside(folder, request.tensorboard):
             steps = cluster.follow()
     from fer.report.study_report import (
-        report_study,  # pandas and matplotlib: only when there is news
+        report_study,  # imports pandas and matplotlib: only when needed
     )
 
     found = read_study(store, work.study.study)
-    if profile is None and (line := draw_in_process(found, store)):  # on SLURM its last job does it
+    if profile is None and (line := draw_in_process(found, store)):  # on SLURM the last job does it
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     report_study(found, store, console)
     return _verdict(steps, store)
 
 
 def _detach(request: Request) -> int:
-    """Start the same sweep in the background, with its output in the study folder."""
+    """Start the same sweep in the background, logging to the study folder."""
     study = request.study().study
     log = Store(home()).study(study) / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -92,13 +94,13 @@ def _detach(request: Request) -> int:
     with open(log, "a", encoding="utf-8") as handle:
         child = subprocess.Popen(python(*arguments), stdout=handle, stderr=handle,
                                  stdin=subprocess.DEVNULL, start_new_session=True)
-    console.print(f"process {child.pid} works on it; log: {log}\n"
-                  f"see it: python launch/status.py {study}", soft_wrap=True)
+    console.print(f"started process {child.pid}; log: {log}\n"
+                  f"status: python launch/status.py {study}", soft_wrap=True)
     return 0
 
 
 def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
-    """Let failed and cancelled runs be tried again."""
+    """Make failed and cancelled runs ready to retry."""
     found = look(store, runs, {})
     _, ending = reopen(store, [folder for run in runs if (folder := store.folder(run)).needs_retry
                                or found[run.id].failed])
@@ -106,7 +108,7 @@ def reopen_failed(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _build_packs(work: ExpandedStudy, steps: Sequence[Step]) -> None:
-    """Build missing packs before the jobs start, and count the pictures that are left out."""
+    """Build missing packs before the jobs start, and report the images left out."""
     pending = [s.run.config for s in steps if s.action != "done"]
     for split, data, size, digest in packs_of(pending, work.splits, work.data, work.contents):
         with shown(f"packing {split} at {size} px") as progress:
@@ -123,22 +125,23 @@ def _run_here(work: ExpandedStudy, store: Store, folder: Path, slots: int) -> li
                                resources.ranks)
     with StudyProgress(store, console) as progress:
         queue = LocalQueue(store, work.runs, work.splits, work.data,
-                           folder / "jobs" / user_called(os.geteuid()), machine,
+                           folder / "jobs" / user_label(os.geteuid()), machine,
                            resources.runs_per_job, progress.show)
         return queue.work()
 
 
 def _verdict(steps: Sequence[Step], store: Store) -> int:
-    """Print what is missing with its reason and return 0 only when nothing is."""
+    """Print each missing run with its reason; return 0 only if none is missing."""
     bad = [step for step in steps if step.action != "done"]
     for step in bad:
         status = store.folder(step.run).status()
-        why = status.error or "a parent of it failed" if step.action == "blocked" else status.error
+        why = status.error or "a parent run failed" if step.action == "blocked" else status.error
         console.print(f"{step.action}: {step.run.name}: {why}", markup=False, highlight=False,
                       soft_wrap=True)
         if status.traceback:
             console.print(status.traceback, markup=False, highlight=False, soft_wrap=True)
     if bad:
-        console.print(f"{len(bad)} of {len(steps)} runs are missing; when the cause is mended: "
-                      f"the same command with --retry")
+        verb = "is" if len(bad) == 1 else "are"
+        console.print(f"{len(bad)} of {plural(len(steps), 'run')} {verb} missing; fix the cause, "
+                      "then run the same command with --retry")
     return 1 if bad else 0

@@ -1,6 +1,6 @@
-"""One run in this process, with what it starts from: what `launch/train.py` does.
+"""One run and its parents in this process: the command behind `launch/train.py`.
 
-For debugging and for a first look at one's own pictures; a study does the same through a queue.
+For debugging and first experiments on your own images; a study does the same through a queue.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ console = Console(stderr=False)
 
 
 def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
-    """Train one configuration, and first what it starts from, and evaluate it.
+    """Train one configuration, after its parents, and evaluate it.
 
     Args:
         file: a configuration, or a run folder's `config.yaml`.
-        overrides: `key=value` texts.
-        debug: a few batches an epoch, one epoch a phase, in a folder of its own.
+        overrides: `key=value` strings.
+        debug: a few batches per epoch, one epoch per phase, in a separate folder.
 
     Raises:
         CallerError: a mistake in configuration or data, or another process works on the run.
@@ -61,7 +61,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         session.wait()
         contents = InputDigests(data_root(), cache())
         runs = identify(config, contents, ranks=session.world)
-        refuse_misfits([run.config for run in runs], cache())  # with their weights files, now
+        refuse_misfits([run.config for run in runs], cache())  # now with their weights files
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
         shared = shared_people((run.config for run in runs), splits, config.data, contents)
         for line in refuse_shared_people(shared, config.data.shared_people):
@@ -75,7 +75,7 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
 
 
 def shortened(config: RunConfig) -> RunConfig:
-    """Return the configuration with one epoch a phase, its parents' too."""
+    """Return the configuration, and its parents, with one epoch per phase."""
     phases = tuple(p.model_copy(update={"epochs": 1}) for p in config.recipe.phases)
     return config.model_copy(update={
         "recipe": config.recipe.model_copy(update={"phases": phases}),
@@ -104,18 +104,18 @@ def _train_one(
 
 @contextlib.contextmanager
 def _bar(folder: RunFolder, show: bool) -> Iterator[OnStatus]:
-    """Yield what shows a status as a progress bar."""
+    """Yield a callback that shows a status as a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not show) as bars:
         bar = bars.add_task(folder.name, total=None)
-        said: set[str] = set()
+        printed: set[str] = set()
 
         def listen(status: Status) -> None:
             for note in status.notes:
-                if note not in said:
+                if note not in printed:
                     bars.console.print(note, markup=False, highlight=False)
-                    said.add(note)
+                    printed.add(note)
             metric = f"  val {status.metric:.3f}" if status.metric is not None else ""
             bars.update(bar, completed=status.step, total=status.steps or None,
                         description=f"{status.phase} epoch {status.epoch}{metric}")

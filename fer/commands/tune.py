@@ -1,8 +1,8 @@
-"""What `launch/tune.py` does: search here, or have a cluster do it."""
+"""The command behind `launch/tune.py`: search on this machine or on a cluster."""
 
 from typing import TYPE_CHECKING
 
-from fer.cluster.profile import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
 from fer.cluster.slurm_queue import refuse_impossible
 from fer.cluster.submit import check_partitions
 from fer.config.paths import home
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def tune(asked: TuneOptions, cluster: str = "") -> int:
-    """Search here, or have a cluster do it; returns the exit code.
+    """Search on this machine or on a cluster; return the exit code.
 
     Args:
         cluster: a profile, `local`, or empty for the default.
 
     Raises:
-        CallerError: a mistake in the search file, the data or what was asked for.
+        CallerError: a mistake in the search file, the data or the options.
     """
     place = cluster or default_cluster()
     if place == LOCAL:

@@ -1,4 +1,4 @@
-"""What `launch/weights.py` does: list backbones, write a run for others."""
+"""The command behind `launch/weights.py`: list backbones, export the model of a run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ MILLION = 1e6
 
 
 def export_run(name: str, path: Path) -> tuple[Classifier, float]:
-    """Write the model of a run; returns it, and how far the file's outputs are from its own.
+    """Export the model of a run; return it and the largest deviation of the file's outputs.
 
     Args:
-        name: of one trained run, or a weights file of ours.
-        path: its suffix says the format, as for `fer.models.export.export`.
+        name: one trained run, or a weights file of this project.
+        path: output file; its suffix gives the format, as for `fer.models.export.export`.
 
     Raises:
         CallerError: no such run, more than one, or what `export` refuses.
@@ -38,8 +38,8 @@ def export_run(name: str, path: Path) -> tuple[Classifier, float]:
     else:
         folders = find_runs(Store(home()), [name])
         if len(folders) > 1:
-            raise CallerError(f"'{name}' fits {len(folders)} runs, such as {folders[0].name} and "
-                              f"{folders[1].name}; name one")
+            raise CallerError(f"'{name}' matches {len(folders)} runs, such as {folders[0].name} "
+                              f"and {folders[1].name}; name one")
         weights = Checkpoints(folders[0].path / "checkpoints", keep=2).best() / "model.safetensors"
     model = load_model(weights)
     return model, export(model, path)
@@ -47,13 +47,13 @@ def export_run(name: str, path: Path) -> tuple[Classifier, float]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One backbone: its configuration, weights in all, and what it starts from.
+    """One backbone: its configuration, parameter count and pretrained weights.
 
     Attributes:
-        parameters: how many numbers are trained when nothing is frozen.
-        batch_norms: stage -> batch-norm layers in it, input to output.
+        parameters: number of trainable parameters when nothing is frozen.
+        batch_norms: stage -> number of batch-norm layers, input to output.
         weights: the file and `there`, `missing`, `empty` or `changed` since it was fetched; the
-            configuration of a run that makes them; or nothing.
+            configuration of the run that makes them; or empty.
     """
 
     backbone: Backbone
@@ -63,10 +63,10 @@ class Entry:
 
 
 def entries(cache: Path) -> Iterator[Entry]:
-    """Yield every backbone, by name; no memory is taken for weights.
+    """Yield every backbone, sorted by name, without allocating its weights.
 
     Args:
-        cache: `$FER_CACHE`, below which weights files lie.
+        cache: `$FER_CACHE`, which contains the weights files.
     """
     for name in block_names("backbone"):
         backbone = load_backbone(name)
@@ -94,7 +94,7 @@ def _weights(backbone: Backbone, cache: Path) -> str:
 
 
 def table_of(found: Iterator[Entry]) -> Table:
-    """Return the entries as a table for people."""
+    """Return the entries as a table."""
     table = Table("backbone", "architecture", box=None, pad_edge=False)
     for title in ("pixels", "parameters"):
         table.add_column(title, justify="right", no_wrap=True)

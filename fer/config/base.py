@@ -1,8 +1,8 @@
-"""What configuration models are made of: the frozen base, marks for the run id, kinds of numbers.
+"""Building blocks of configuration models: the frozen base, run-id markers, number types.
 
-Every field changes the numbers of a run and so joins its run id, unless it is marked `Label`. A
-field added later is marked `Neutral(value)` and stays out of the id while it has the value that
-reproduces the old behaviour. Hashing is `fer.config.run_id`.
+A field affects the results of a run and is part of its run id, unless it is marked `Label`. A field
+added later is marked `Neutral(value)` and stays out of the id while it has the value that
+reproduces the old behaviour. Hashing is in `fer.config.run_id`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 @dataclass(frozen=True)
 class Label:
-    """Marks a field that does not change the numbers: names, folders, workers, logging."""
+    """Marks a field that does not affect results: names, folders, workers, logging."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Neutral:
 
 
 class Frozen(BaseModel):
-    """Base of all configuration models: immutable, unknown keys refused, no infinite numbers."""
+    """Base of all configuration models: immutable, without unknown keys or infinite numbers."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True

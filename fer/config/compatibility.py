@@ -1,6 +1,6 @@
-"""Which runs go together: weights are mixed only from one start, probes share one frozen body.
+"""Compatibility of runs: averaging weights needs a shared start, probes share one frozen body.
 
-Means of weights of unrelated networks are no networks that work.
+Averages of the weights of unrelated networks do not work.
 """
 
 import json
@@ -12,7 +12,7 @@ from fer.errors import CallerError
 
 
 def require_shared_start(config: RunConfig, members: Sequence[RunConfig], place: str) -> None:
-    """Raise a CallerError where runs cannot be combined as the recipe of `config` says."""
+    """Raise a CallerError if runs cannot be combined as the recipe of `config` requires."""
     combine = config.recipe.combine
     assert combine is not None
     for member in members:
@@ -22,20 +22,20 @@ def require_shared_start(config: RunConfig, members: Sequence[RunConfig], place:
     if combine.how == "temperature":
         return
     if combine.how == "wise_ft" and _whole(members[0]) == _whole(members[1].parents.get("init")):
-        return  # from a run to what it was fine-tuned to
+        return  # from a run to its fine-tuned version
     starts = [_start(member) for member in members]
     for member, start in zip(members, starts, strict=True):
         if start is None:
             raise CallerError(f"{place}: recipe.combine.of: {member.recipe.name} starts from "
-                              "random weights; only weights that share their start are mixed")
+                              "random weights; only weights with a shared start are averaged")
     if len(set(starts)) > 1:
         names = " and ".join(dict.fromkeys(member.recipe.name for member in members))
         raise CallerError(f"{place}: recipe.combine.of: {names} do not start from the same "
-                          "weights, so means of theirs would not work")
+                          "weights, so their average would not work")
 
 
 def refuse_other_pictures(config: RunConfig, teacher: RunConfig, place: str) -> None:
-    """Raise a CallerError where a teacher looks at other pictures or knows other classes."""
+    """Raise a CallerError if a teacher has another input size or other classes."""
     if teacher.data.classes != config.data.classes:
         raise CallerError(f"{place}: recipe.teacher: its classes are "
                           f"{', '.join(teacher.data.classes)}; they must be the student's")
@@ -46,7 +46,7 @@ def refuse_other_pictures(config: RunConfig, teacher: RunConfig, place: str) -> 
 
 
 def _start(member: RunConfig) -> str | None:
-    """Return what weights a run starts from, its head's included; None where they are random."""
+    """Return the initial weights of a run, including its head; None if they are random."""
     init, pretrained = member.recipe.init, member.backbone.pretrained
     if init.source == "scratch":
         return None
@@ -64,9 +64,9 @@ def _whole(config: RunConfig | None) -> object:
 
 
 def probe_kind(config: RunConfig) -> str | None:
-    """Return what runs that can train together have in common; None for one that trains alone.
+    """Return the key shared by runs that can train together; None for one that trains alone.
 
-    They differ in learning rate, weight decay and, where they start from one body, in the seed.
+    Such runs differ in learning rate, weight decay and, if they start from one body, in the seed.
     """
     recipe, inputs = config.recipe, config.inputs
     if inputs is None or len(recipe.phases) != 1 or recipe.phases[0].views is None:
@@ -75,6 +75,6 @@ def probe_kind(config: RunConfig) -> str | None:
         return None
     own = scientific(config)
     own["optim"] = {**own["optim"], "lr": None, "weight_decay": None}
-    if recipe.init.source != "scratch":  # else the body is the seed's
+    if recipe.init.source != "scratch":  # otherwise the body depends on the seed
         own["seed"] = None
     return json.dumps([own, inputs.model_dump(mode="json")], sort_keys=True)

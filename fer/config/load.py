@@ -1,7 +1,7 @@
-"""From YAML files and overrides to a typed run configuration, with its parents.
+"""Loading of typed run configurations, with their parents, from YAML files and overrides.
 
 A configuration file may name a `base` file, and `backbone:` and `recipe:` may be names of files
-in `configs/backbones` and `configs/recipes`. The resolved configuration holds all of them in full.
+in `configs/backbones` and `configs/recipes`. The resolved configuration contains all of them.
 """
 
 import json
@@ -26,7 +26,7 @@ BLOCK_FOLDERS = {"backbone": REPOSITORY / "configs" / "backbones",
                  "recipe": REPOSITORY / "configs" / "recipes"}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_ANCESTORS = 8
-SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the run of its weights
+SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the pretraining run
 Resolved = dict[str, RunConfig]
 Model = TypeVar("Model", bound=Frozen)
 Sweep = TypeVar("Sweep", Study, Search)
@@ -34,7 +34,7 @@ HOW = {"study": "python launch/sweep.py", "search": "python launch/tune.py"}
 
 
 def locate(file: str | Path, beside: Path | None = None) -> Path:
-    """Return the path of a configuration file named from the caller, a file or the repository."""
+    """Return the path of a configuration file, relative to cwd, `beside` or the repository."""
     path = Path(file).expanduser()
     places = [Path.cwd(), *([beside.parent] if beside else []), REPOSITORY]
     found = next((place / path for place in places if (place / path).is_file()), None)
@@ -42,7 +42,7 @@ def locate(file: str | Path, beside: Path | None = None) -> Path:
 
 
 def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
-    """Return the tree of a file laid over those of its `base` files."""
+    """Return the tree of a file merged over those of its `base` files."""
     path = path.resolve()
     if path in seen:
         chain = " -> ".join(file.name for file in (*seen, path))
@@ -57,7 +57,7 @@ def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
 
 
 def block_names(key: str) -> list[str]:
-    """Return the names that `backbone:` or `recipe:` may have."""
+    """Return the valid names for `backbone:` or `recipe:`."""
     return sorted(_block_files(key))
 
 
@@ -83,7 +83,7 @@ def of_library(name: str) -> Tree:
 
 
 def load_backbone(name: str) -> Backbone:
-    """Return the backbone of a name: a file of `configs/backbones`, or `LIBRARY/MODEL`."""
+    """Return a backbone by name: a file of `configs/backbones`, or `LIBRARY/MODEL`."""
     place = f"backbone {name}"
     return validate(Backbone, with_block({"backbone": name}, "backbone", place)["backbone"], place)
 
@@ -95,12 +95,12 @@ def _block_files(key: str) -> Mapping[str, Path]:
 
 @lru_cache(maxsize=8)
 def _yaml_files(folder: Path, changed: int) -> Mapping[str, Path]:
-    """Return name -> file of the YAML files in a folder that last changed then."""
+    """Return name -> file of the YAML files in a folder; `changed` invalidates the cache."""
     return {path.stem: path for path in folder.glob("*.yaml")}
 
 
 def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
-    """Return `tree` with dotted overrides applied, whole blocks before the keys inside them."""
+    """Return `tree` with dotted overrides applied, blocks before the keys inside them."""
     tree = merge({}, tree)
     for key in sorted(overrides, key=lambda key: key.count(".")):
         if "." in key:
@@ -113,10 +113,10 @@ def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
 
 
 def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 0) -> RunConfig:
-    """Return the typed configuration of `tree`, its parents' configurations included.
+    """Return the typed configuration of `tree`, including its parents' configurations.
 
     Args:
-        known: parents that were resolved before, which many runs share.
+        known: cache of resolved parents, which many runs share.
     """
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
@@ -139,7 +139,7 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
 
 def _parents(config: RunConfig, tree: Tree, place: str
              ) -> dict[str, tuple[str, Callable[[], Tree]]]:
-    """Return for each role of a parent what tells it from others, and what gives its tree."""
+    """Return, for each parent role, a cache key and a function that returns the parent's tree."""
     found: dict[str, tuple[str, Callable[[], Tree]]] = {}
 
     def changed(overrides: Mapping[str, Any]) -> tuple[str, Callable[[], Tree]]:
@@ -159,24 +159,24 @@ def _parents(config: RunConfig, tree: Tree, place: str
 
 
 def _starts_from_a_run(config: RunConfig, place: str) -> bool:
-    """Return whether the backbone's weights are those of a run that is trained first."""
+    """Return whether the backbone's weights come from a run that is trained first."""
     init, pretrained = config.recipe.init, config.backbone.pretrained
     if init.source != "pretrained":
         return False
     if pretrained is None:
         raise CallerError(f"{place}: recipe '{config.recipe.name}' starts from pretrained weights, "
-                          f"and backbone '{config.backbone.name}' says none (backbone.pretrained)")
+                          f"but backbone '{config.backbone.name}' has none (backbone.pretrained)")
     return pretrained.source == "run"
 
 
 def _changed_copy(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
-    """Return the tree of a run with the overrides that make it its parent."""
+    """Return the tree of a run with the overrides that turn it into its parent."""
     own = {key: value for key, value in tree.items() if key not in ("inputs", "parents")}
     return apply(own, overrides, place)
 
 
 def _pretraining(config: RunConfig, place: str) -> Tree:
-    """Return the run that trains a backbone's starting weights: a function of what is shared."""
+    """Return the run that trains a backbone's initial weights; depends only on shared keys."""
     pretrained = config.backbone.pretrained
     assert pretrained is not None and pretrained.base is not None
     shared = config.model_dump(mode="json", include=SHARED_WITH_PARENT)
@@ -192,8 +192,8 @@ def load_run(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Ru
 def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """Return the study of a YAML file.
 
-    An override that begins with a key of a study (`grid.seed`, `resources.gpus`) sets that;
-    any other one is a run's, laid over every run by `set`.
+    An override that begins with a key of a study (`grid.seed`, `resources.gpus`) sets that key;
+    any other override applies to every run, through `set`.
     """
     study = _load(Study, "study", file, overrides)
     if fault := study.misplanned(sets_too="evaluate_on" not in (overrides or {})):
@@ -202,7 +202,7 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def load_search(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Search:
-    """Return the search of a YAML file, with overrides as a study takes them."""
+    """Return the search of a YAML file; overrides as in `load_study`."""
     return _load(Search, "search", file, overrides)
 
 
@@ -227,7 +227,7 @@ def _load(model: type[Sweep], kind: str, file: str | Path, overrides: Mapping[st
 
 
 def _like(path: Path) -> Tree:
-    """Return the tree of a study or search laid over that of the file it is `like`."""
+    """Return the tree of a study or search merged over that of its `like` file."""
     tree = read_tree(path)
     like = tree.pop("like", None)
     if like is None:
@@ -238,7 +238,7 @@ def _like(path: Path) -> Tree:
 
 
 def _set_own_key(tree: Tree, key: str, value: Any) -> None:
-    """Set a key of a study or a search; those of a grid or a space are dotted themselves."""
+    """Set a key of a study or a search; keys of a grid or a space are dotted themselves."""
     head, _, rest = key.partition(".")
     if head == "grid" and rest:
         tree.setdefault("grid", {})[rest] = value if isinstance(value, list) else [value]
@@ -249,5 +249,5 @@ def _set_own_key(tree: Tree, key: str, value: Any) -> None:
 
 
 def dump(model: BaseModel) -> Tree:
-    """Return a model as plain YAML-able values under the keys that files use."""
+    """Return a model as plain YAML values under the keys used in files."""
     return model.model_dump(mode="json", by_alias=True)

@@ -1,5 +1,7 @@
-"""Where things are on this machine: code, data, runs and caches. Read at every call, not at import,
-so that a profile or a test may set the variables first."""
+"""Locations on this machine: code, data, runs and caches.
+
+Environment variables are read at every call, so a profile or a test may set them first.
+"""
 
 import os
 from pathlib import Path
@@ -23,6 +25,6 @@ def cache() -> Path:
 
 
 def scratch() -> Path | None:
-    """Return the folder on a node's own disk for copies of packs: `$FER_SCRATCH`, else None."""
+    """Return the node-local folder for copies of packs: `$FER_SCRATCH`, else None."""
     named = os.environ.get("FER_SCRATCH")
     return Path(named).expanduser().absolute() if named else None

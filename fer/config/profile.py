@@ -1,6 +1,6 @@
-"""What one cluster wants to be told: the keys of `slurm/profiles/NAME.yaml`, every one optional.
+"""Cluster profiles: the keys of `slurm/profiles/NAME.yaml`, all optional.
 
-Reading the files is `fer.cluster.profile`.
+Reading the files is in `fer.cluster.profile_files`.
 """
 
 from collections.abc import Mapping
@@ -17,31 +17,31 @@ OWN_KEYS = ("array", "comment", "dependency", "nodes", "ntasks-per-node", "outpu
 
 
 class Profile(Frozen):
-    """One cluster, as `sbatch` and the nodes want it.
+    """The settings of one cluster for `sbatch` and the nodes.
 
     Args:
         partition, account, qos, constraint, reservation, exclude: as in `sbatch`.
-        report_partition: for the job that makes the report; needs no GPU.
-        gpu_request: how GPUs are asked for: `gpus_per_node` (`--gpus-per-node=2`), `gres`
+        report_partition: for the job that builds the report; needs no GPU.
+        gpu_request: how GPUs are requested: `gpus_per_node` (`--gpus-per-node=2`), `gres`
             (`--gres=gpu:2`), `gpus_per_task` (`--gpus-per-task=1`), `none` (CPU nodes).
-        gpu_type: as in `a100`, where the cluster tells GPUs apart.
-        gpus_per_node: how many GPUs a node has; a study that wants more is refused.
-        cpus_per_gpu: cores for each rank; a run's own threads are the least.
-        memory_per_gpu, memory: with unit, as in `32G`: of each rank, or of a node.
-        time: the longest that a job may ask for; a longer run goes on in the next job.
-        array_parallelism: the most jobs of an array that run at a time.
-        signal_delay: seconds before the time limit at which a job is asked to save and leave.
+        gpu_type: for example `a100`, if the cluster distinguishes GPU types.
+        gpus_per_node: number of GPUs of a node; a study that requests more is refused.
+        cpus_per_gpu: cores for each rank; never fewer than the run's threads.
+        memory_per_gpu, memory: with unit, such as `32G`: of each rank, or of a node.
+        time: maximum time limit of a job; a longer run continues in the next job.
+        array_parallelism: maximum number of concurrent jobs of an array.
+        signal_delay: seconds before the time limit at which save and exit is requested.
         max_restarts: how often a job is requeued.
-        network_interface: for NCCL and gloo, as in `ib0`.
-        python: command that starts Python on a node; the interpreter that submits where empty. A
-            container goes here: `apptainer exec --nv /images/fer.sif python`.
-        setup: shell lines before that: modules, conda.
-        environment: variables of the jobs; FER_DATA, FER_HOME and FER_CACHE also hold for the
+        network_interface: for NCCL and gloo, such as `ib0`.
+        python: command that starts Python on a node; default: the interpreter that submits. May be
+            a container: `apptainer exec --nv /images/fer.sif python`.
+        setup: shell lines that run before it: modules, conda.
+        environment: variables of the jobs; FER_DATA, FER_HOME and FER_CACHE also apply to the
             launcher.
-        sbatch: more `#SBATCH` parameters, long names without dashes.
-        srun: more arguments of `srun`.
-        scratch: folder on a node's own disk to which packs are copied; may name a variable of the
-            job, as in `$TMPDIR`.
+        sbatch: additional `#SBATCH` parameters, long names without dashes.
+        srun: additional arguments of `srun`.
+        scratch: node-local folder to which packs are copied; may name a variable of the job, such
+            as `$TMPDIR`.
     """
 
     partition: str | None = None

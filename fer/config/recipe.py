@@ -1,6 +1,6 @@
-"""What a transfer-learning recipe is: how a run starts, and its phases.
+"""Transfer-learning recipes: how a run starts, and its phases.
 
-Whether a recipe fits a backbone's stages is `fer.transfer.phases`.
+Whether a recipe fits a backbone's stages is checked in `fer.transfer.phases`.
 """
 
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ OptimName = Literal["radam", "adamw", "sgd"]
 
 
 class Init(Frozen):
-    """How a run starts: random weights, the backbone's pretrained ones, or another run.
+    """Initial weights: random, the backbone's pretrained weights, or those of another run.
 
     For `run`, the parent is this run's own configuration with the overrides in `set`.
     """
@@ -33,7 +33,7 @@ class Init(Frozen):
 
 
 class Schedule(Frozen):
-    """The learning rate over time, as a factor on the base rate.
+    """Learning-rate schedule, as a factor on the base rate.
 
     `plateau` is ReduceLROnPlateau on the selection metric; `cosine` ends at `min_lr`.
     """
@@ -46,7 +46,7 @@ class Schedule(Frozen):
 
 
 class PhaseOptim(Frozen):
-    """What a phase's optimiser does otherwise than the run's; keys left out are the run's own.
+    """Optimiser settings of a phase that differ from the run's; omitted keys take the run's values.
 
     The learning rate is the phase's `lr`.
     """
@@ -60,9 +60,9 @@ class PhaseOptim(Frozen):
 
 
 class Span(Frozen):
-    """Some stages of any backbone: its `first` or `last` so many, stem included, and the head.
+    """The `first` or `last` N stages of a backbone, including the stem, and the head.
 
-    What lies between the last stage and the head goes with the last ones.
+    Layers between the last stage and the head belong to the last stages.
     """
 
     first: Count | None = None
@@ -76,13 +76,13 @@ class Span(Frozen):
 
 
 class Pair(Frozen):
-    """A second view of each training picture: the same face without its mask, augmented alike.
+    """A second view of each training image: the same face without its mask, augmented equally.
 
-    It comes from the set that the training set is a twin of; where the training set is no twin,
-    from the same picture before masks are drawn on it (`train.masks`). `joint` trains on both
-    views; `consistency` also keeps the outputs for them together, by `weight` times the mean of
-    the two Kullback-Leibler divergences; `distill` trains on the masked view and keeps its outputs,
-    by `weight`, near those that the recipe's teacher has for the other (Hinton et al. 2015).
+    It comes from the unmasked original of the training set (`twin_of`), or else from the same image
+    before masks are drawn on it (`train.masks`). `joint` trains on both views. `consistency` adds
+    `weight` times the mean of the two Kullback-Leibler divergences between their outputs. `distill`
+    trains on the masked view and adds `weight` times the divergence from the teacher's outputs for
+    the unmasked view (Hinton et al. 2015).
     """
 
     how: Literal["joint", "consistency", "distill"]
@@ -91,17 +91,17 @@ class Pair(Frozen):
 
 
 class Teacher(Frozen):
-    """A parent run to learn from: this run's own configuration with the overrides in `set`."""
+    """The teacher of a distillation: this run's own configuration with the overrides in `set`."""
 
     set: dict[str, Any]
 
 
 class Average(Frozen):
-    """The weights that a phase is validated with and ends with: a mean over its course.
+    """Weight averaging: a phase is validated with and ends with an average of its weights.
 
-    `ema` is an exponential mean over steps that keeps `decay` of itself in each. `swa` is the plain
-    mean over the ends of epochs, after each of which batch-norm statistics are estimated anew from
-    training pictures (Izmailov et al. 2018).
+    `ema` is an exponential moving average over steps with factor `decay`. `swa` is the mean over
+    the ends of epochs, after each of which batch-norm statistics are recomputed on training data
+    (Izmailov et al. 2018).
     """
 
     how: Literal["ema", "swa"]
@@ -109,15 +109,15 @@ class Average(Frozen):
 
 
 class Combine(Frozen):
-    """A run made of trained ones, its parents, without training; chosen on validation alone.
+    """A run that combines trained parent runs without training; selected on validation alone.
 
-    Each of `of` is this run's own configuration with those overrides. `wise_ft` goes from the first
-    of two to the second in `points` steps of equal length through the weights (Wortsman et al.
-    2022). `uniform_soup` is the mean of all weights, `greedy_soup` takes one after another, the
-    best first, while that makes validation no worse (Wortsman et al. 2022, model soups). Where
-    weights are mixed, batch-norm statistics are estimated anew from training pictures.
-    `temperature` divides the logits of one run by the number that gives validation the least
-    negative log-likelihood (Guo et al. 2017).
+    Each item of `of` is this run's own configuration with those overrides. `wise_ft` interpolates
+    linearly between the weights of two runs at `points` equidistant points (Wortsman et al. 2022).
+    `uniform_soup` is the mean of all weights; `greedy_soup` adds members one by one, best first,
+    and keeps those that do not hurt validation (Wortsman et al. 2022, model soups). For averaged
+    weights, batch-norm statistics are recomputed on training data. `temperature` divides the logits
+    of one run by the number that minimises the negative log-likelihood on validation (Guo et al.
+    2017).
     """
 
     how: Literal["wise_ft", "uniform_soup", "greedy_soup", "temperature"]
@@ -128,24 +128,24 @@ class Combine(Frozen):
     def _right_number(self) -> "Combine":
         least, most = {"wise_ft": (2, 2), "temperature": (1, 1)}.get(self.how, (2, 999))
         if not least <= len(self.of) <= most:
-            raise ValueError(f"{self.how} is of {least}{' or more' if most > least else ''} "
+            raise ValueError(f"{self.how} needs {least}{' or more' if most > least else ''} "
                              f"run{'s' if most > 1 else ''}, not {len(self.of)}")
         return self
 
 
 class Phase(Frozen):
-    """One part of a recipe: which stages train, how fast, how long.
+    """One phase of a recipe: which stages are trained, how fast, how long.
 
-    `train` names stages of the backbone, counts them from one end (`{last: 2}`), or is `all`; every
-    other stage is frozen, parameters and batch-norm statistics alike. `batch_norm` in its place
-    trains the batch-norm layers of all stages, and the head. `batch_norm: frozen` keeps the
-    statistics of trained stages as well. A stage trains at the rate times its multiplier; `decay`
-    gives those that have none: 1 for the head, times `decay` for each stage before. `l2sp` holds
-    the weights before the head near those that the run started from, in place of weight decay.
-    `views`, where only the head trains: each picture is shown in so many fixed ways, one an epoch,
-    the first as it is, the others augmented alike in every run; what the frozen stages make of
-    them is computed once and shared by runs, and nothing is mixed. `pair` adds a second view of
-    each picture, `average` averages weights. Keys left empty take the run's own values.
+    `train` names stages of the backbone, counts them from one end (`{last: 2}`), or is `all`; all
+    other stages are frozen, both parameters and batch-norm statistics. `train: batch_norm` trains
+    the batch-norm layers of all stages, and the head. `batch_norm: frozen` freezes the statistics
+    of trained stages too. The learning rate of a stage is scaled by its multiplier; `decay` sets
+    missing multipliers: 1 for the head, times `decay` for each earlier stage. `l2sp` penalises the
+    distance of the weights before the head from their initial values, in place of weight decay.
+    `views` (head-only phases): each picture has this many fixed views, one per epoch; the first is
+    the original, the others are augmented equally in every run. Features of the frozen stages are
+    computed once and shared by runs, and nothing is mixed. `pair` adds a second view of each
+    picture, `average` averages weights. Omitted keys take the run's own values.
     """
 
     name: Name
@@ -166,7 +166,7 @@ class Phase(Frozen):
     @model_validator(mode="after")
     def _views_are_of_a_frozen_body(self) -> "Phase":
         if self.views is not None and self.train != ["head"]:
-            raise ValueError("views are for phases that train the head alone: train: [head]")
+            raise ValueError("views are for phases that train only the head: train: [head]")
         if self.views is not None and self.pair is not None:
             raise ValueError("a phase has either fixed views or pairs")
         return self
@@ -196,5 +196,5 @@ class Recipe(Frozen):
     def _teachers_are_learnt_from(self) -> "Recipe":
         distilled = any(phase.pair and phase.pair.how == "distill" for phase in self.phases)
         if distilled != (self.teacher is not None):
-            raise ValueError("a teacher, and a phase with pair: {how: distill}, come together")
+            raise ValueError("a teacher and a phase with pair: {how: distill} require each other")
         return self

@@ -1,7 +1,7 @@
-"""What one training run is: frozen models that refuse unknown keys.
+"""Configuration of one training run: frozen models that refuse unknown keys.
 
-Which fields join the run id is marked as `fer.config.base` says. Reading files is
-`fer.config.load`; recipes are `fer.config.recipe`.
+The markers of `fer.config.base` define which fields are part of the run id. Reading files is in
+`fer.config.load`, recipes in `fer.config.recipe`.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,15 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from fer.config.base import Count, Fraction, Frozen, Label, Name, Neutral, NotNegative, Positive
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 
-PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # an epoch
+PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # per epoch
 MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
                     "bandana", "window", "sponge", "printed"]
-MOST_DRAWINGS = 20_000  # above it, invented names would repeat
+MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 
 
 class Pretrained(Frozen):
-    """Where a backbone's starting weights come from.
+    """Source of a backbone's initial weights.
 
     `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, trained once and shared
     by every run that starts from it: the configuration `base` with the overrides `set`.
@@ -42,7 +42,7 @@ class Pretrained(Frozen):
 class Backbone(Frozen):
     """An architecture with its preprocessing; `configs/backbones/NAME.yaml`.
 
-    `grey` shows it the brightness of pictures in all three channels, as of FER2013's.
+    `grey` feeds the luminance of images to all three channels, as in FER2013.
     """
 
     name: Name
@@ -68,8 +68,8 @@ class DrawnFaces(Frozen):
 class DataSet(Frozen):
     """One data set: `folder` is absolute or below the data root.
 
-    `twin_of` names the set whose pictures these are with something drawn over them; the
-    validation split is then carved for both together.
+    `twin_of` names the set of which this is a masked copy; the validation split is then the same
+    for both.
     """
 
     folder: str
@@ -77,12 +77,12 @@ class DataSet(Frozen):
 
 
 class Resplit(Frozen):
-    """Train and eval dealt out anew by people, jointly over a set and its twins.
+    """New splits into train and eval by people, jointly over a set and its masked copies.
 
-    Sets of which no twin has an eval folder stay as they are: nobody is tested there.
+    Families of sets without an eval folder are not split: they are not used for testing.
 
-    The people are dealt into `of` folds by a hash of (seed, name), each class in its share; `fold`
-    is the one that is tested on. Validation is carved out of the others.
+    People are assigned to `of` folds by a hash of (seed, name), stratified by class; `fold` is the
+    test fold. Validation is taken from the others.
     """
 
     fold: Annotated[int, Field(ge=0)] = 0
@@ -97,11 +97,11 @@ class Resplit(Frozen):
 
 
 class Data(Frozen):
-    """Which data sets there are and how validation is carved out of train."""
+    """The data sets, and how validation is split off train."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("negative", "neutral", "positive")
     sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
-    shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits in which that is accepted
+    shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits that may share people
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_seed: int = 1234
     resplit: Annotated[Resplit | None, Neutral(None)] = None
@@ -111,12 +111,12 @@ class Data(Frozen):
     @classmethod
     def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) != len(classes):
-            raise ValueError("two classes have one name")
+            raise ValueError("two classes have the same name")
         return classes
 
 
 class Optim(Frozen):
-    """Optimiser; weight decay is decoupled, and not applied to biases and norms if said so."""
+    """Optimiser; weight decay is decoupled, and skips biases and norms if so configured."""
 
     name: OptimName = "adamw"
     lr: Positive = 1e-3
@@ -128,9 +128,9 @@ class Optim(Frozen):
 
 
 class Loss(Frozen):
-    """Cross-entropy. `balanced` weights are N / classes / count over the training split.
+    """Cross-entropy. `balanced` class weights are N / classes / count over the training split.
 
-    So are those of mask types (N / types / count), which are multiplied with them: each type that
+    Weights of mask types (N / types / count) are multiplied with them. The types are those that
     `pictures.csv` names, and the rest of each set.
     """
 
@@ -140,22 +140,22 @@ class Loss(Frozen):
 
 
 class Masks(Frozen):
-    """Drawn masks over training pictures, another one in each epoch.
+    """Masks drawn on training images, a different one in each epoch.
 
-    `template` says where the faces' features lie: `funnelled` as in LFW, `cropped` from ear to
+    `template` gives the positions of facial features: `funnelled` as in LFW, `cropped` from ear to
     ear, `drawn` for the project's drawings.
     """
 
     probability: Annotated[float, Field(gt=0, le=1)] = 0.5
     styles: Annotated[tuple[MaskStyle, ...], Field(min_length=1)] = ("all",)
     template: Literal["funnelled", "cropped", "drawn"] = "funnelled"
-    drawing: Literal[1] = 1  # of which version: in the run id, raised with how masks look
+    drawing: Literal[1] = 1  # version; raised when masks look different
 
 
 class Mix(Frozen):
-    """Pictures and labels of two samples in one: `mixup`, `cutmix`, or one of them by chance.
+    """Mixing of images and labels of two samples: `mixup`, `cutmix`, or either at random.
 
-    `alpha` is that of the Beta distribution of the shares: 0.2 is usual for mixup, 1 for cutmix.
+    `alpha` is the parameter of the Beta distribution: 0.2 is usual for mixup, 1 for cutmix.
     """
 
     how: Literal["mixup", "cutmix", "either"] = "mixup"
@@ -164,10 +164,10 @@ class Mix(Frozen):
 
 
 class Train(Frozen):
-    """Length, batches, augmentation and what selects the best checkpoint.
+    """Epochs, batches, augmentation and the metric that selects the best checkpoint.
 
-    `batch_size` is the global batch, whatever the number of GPUs; `micro_batch` is the most
-    samples in one forward pass on one GPU (gradients are accumulated over them).
+    `batch_size` is the global batch size, independent of the number of GPUs; `micro_batch` is the
+    maximum number of samples in one forward pass on one GPU (with gradient accumulation).
     """
 
     epochs: Count = 10
@@ -181,7 +181,7 @@ class Train(Frozen):
 
 
 class Compute(Frozen):
-    """What the arithmetic runs on; fields that move rounding join the run id."""
+    """Device and precision; fields that affect rounding are part of the run id."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], Label()] = "auto"
     threads: Count = 1
@@ -193,7 +193,7 @@ class Compute(Frozen):
 
 
 class Keep(Frozen):
-    """What is written while training, and how often."""
+    """Checkpoints and logs written during training, and how often."""
 
     every_minutes: Positive = 10.0
     checkpoints: Annotated[int, Field(ge=2)] = 2
@@ -202,7 +202,7 @@ class Keep(Frozen):
 
 
 class Inputs(Frozen):
-    """What a configuration was resolved against: contents of data and weights, parents' ids."""
+    """The inputs of a resolved configuration: digests of data and weights, ids of parents."""
 
     digests: dict[str, str]
     parents: dict[str, str] = {}
@@ -214,7 +214,7 @@ class Inputs(Frozen):
 
 
 class RunConfig(Frozen):
-    """One training of one fully resolved configuration."""
+    """One fully resolved configuration of a training run."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema"), Label()] = 1
     name: Annotated[str | None, Label()] = None
@@ -231,29 +231,29 @@ class RunConfig(Frozen):
     keep: Annotated[Keep, Label()] = Keep()
     evaluate_on: Annotated[tuple[str, ...], Label()] = ()
     parents: Annotated[dict[str, "RunConfig"], Label()] = {}  # joins through `inputs.parents`
-    inputs: Annotated[Inputs | None, Label()] = None  # hashed by `identity`, beside the rest
+    inputs: Annotated[Inputs | None, Label()] = None  # hashed separately by `ids`
 
     @property
     def train_sets(self) -> tuple[str, ...]:
-        """Names of the data sets trained on, in the order written."""
+        """Names of the training sets, in the order given."""
         return tuple(self.train_on.split("+"))
 
     @property
     def clean_sets(self) -> tuple[str, ...]:
-        """Names of the sets with the unmasked view of each picture, where the recipe needs it."""
+        """Names of the sets with the unmasked view of each picture, if the recipe needs it."""
         if not self.recipe.paired:
             return ()
         return tuple(dict.fromkeys(self.data.sets[name].twin_of or name
                                    for name in self.train_sets))
 
     def optim_of(self, phase: Phase) -> Optim:
-        """Return the optimiser of a phase, its learning rate included."""
+        """Return the optimiser settings of a phase, including its learning rate."""
         own = phase.optim.model_dump(exclude_none=True) if phase.optim else {}
         return self.optim.model_copy(update={**own, "lr": phase.lr or self.optim.lr})
 
     @property
     def needed_sets(self) -> frozenset[str]:
-        """Names of the data sets that the run and its ancestors read."""
+        """Names of the data sets read by the run and its ancestors."""
         tested = {split.split("/")[0] for split in self.evaluate_on}
         return frozenset((*self.train_sets, *self.clean_sets)) | tested | frozenset().union(
             *(parent.needed_sets for parent in self.parents.values()))
@@ -265,11 +265,11 @@ class RunConfig(Frozen):
                 known = ", ".join(sorted(self.data.sets))
                 raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")
         if self.recipe.paired and self.train.mix is not None:
-            raise ValueError("recipes with pairs take no train.mix: which label would a mixed pair "
-                             "have?")
+            raise ValueError("recipes with pairs take no train.mix: a mixed pair has no single "
+                             "label")
         if self.recipe.paired and self.clean_sets == self.train_sets and self.train.masks is None:
             raise ValueError(f"recipe '{self.recipe.name}' pairs masked pictures with unmasked "
-                             f"ones: train on a set that is a twin (data.sets.NAME.twin_of), or "
+                             f"ones: train on a masked copy (data.sets.NAME.twin_of), or "
                              f"draw masks on {self.train_on} (train.masks)")
         weights = self.loss.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
@@ -282,17 +282,17 @@ RunConfig.model_rebuild()
 
 
 def phase_epochs(config: RunConfig, phase: Phase) -> int:
-    """Return the epochs that a phase has at most."""
+    """Return the maximum number of epochs of a phase."""
     return phase.epochs or config.train.epochs
 
 
 def trained_epochs(config: RunConfig) -> int:
-    """Return the epochs of all phases, if nothing stops early."""
+    """Return the epochs of all phases without early stopping."""
     return sum(phase_epochs(config, phase) for phase in config.recipe.phases)
 
 
 def all_epochs(config: RunConfig) -> int:
-    """Return the epochs of the whole run if nothing stops early, or the most combinations."""
+    """Return the epochs of the run without early stopping, or the maximum of combinations."""
     combine = config.recipe.combine
     if combine is not None:
         members = len(combine.of)

@@ -1,9 +1,9 @@
-"""The run id: a hash of what determines the numbers of a run, and of nothing else.
+"""The run id: a hash of everything that determines the results of a run, and nothing else.
 
-In it: every field of the resolved configuration that is not marked `Label`, the content digests of
-the training and validation splits, the ids of parents, and `NUMERICS`. Not in it: names, folders,
-worker counts, test sets, the GPU count. The text that is hashed is canonical JSON, so the id is the
-same on any machine and Python.
+Included: every field of the resolved configuration that is not marked `Label`, the content digests
+of the training and validation splits, the ids of parents, and `NUMERICS`. Excluded: names, folders,
+worker counts, test sets, the GPU count. The hash input is canonical JSON, so the id is the same on
+any machine and Python version.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ ID_LENGTH = 10
 
 
 def scientific(model: BaseModel) -> dict[str, Any]:
-    """Return the fields of `model` that change the numbers, as plain JSON values."""
+    """Return the fields of `model` that affect results, as plain JSON values."""
     plain: dict[str, Any] = {}
     for name, neutral in _hashed(type(model)):
         value = getattr(model, name)
@@ -33,7 +33,7 @@ def scientific(model: BaseModel) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _hashed(model: type[BaseModel]) -> tuple[tuple[str, Neutral | None], ...]:
-    """Return the names of the fields that are no labels, each with its mark of a neutral value."""
+    """Return the names of the fields not marked `Label`, each with its `Neutral` marker or None."""
     return tuple(
         (name, next((mark for mark in field.metadata if isinstance(mark, Neutral)), None))
         for name, field in model.model_fields.items()
@@ -58,7 +58,7 @@ def run_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
     Args:
         config: the resolved configuration.
         inputs: digests of its training and validation splits and weights; ids of its parents.
-        ranks: the world size; it joins the id only where batch-norm stays local to a rank.
+        ranks: the world size; part of the id only if batch-norm is local to a rank.
     """
     return ids(config, inputs, {}, ranks)[0]
 
@@ -74,7 +74,7 @@ def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
 def ids(
     config: RunConfig, inputs: Inputs, parents: Mapping[str, str], ranks: int = 1
 ) -> tuple[str, str]:
-    """Return the run id and the configuration id; `parents` are those of the latter."""
+    """Return the run id and the configuration id; `parents` are configuration ids."""
     rest = _rest(config, inputs, ranks)
     parts = {name: _JSON.encode(value) for name, value in scientific(config).items()}
     run = _hash(rest, parts, inputs.parents)
@@ -86,7 +86,7 @@ _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=Tru
 
 
 def _rest(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, str]:
-    """Return what joins an id beside the configuration and the parents, as JSON texts."""
+    """Return the parts of an id besides the configuration and the parents, as JSON texts."""
     compute = config.compute
     stays_local = compute.batch_norm == "local" or compute.device == "cpu"
     rest = {"numerics": _JSON.encode(NUMERICS), "digests": _JSON.encode(dict(inputs.digests))}
@@ -96,11 +96,11 @@ def _rest(config: RunConfig, inputs: Inputs, ranks: int) -> dict[str, str]:
 
 
 def _hash(rest: Mapping[str, str], config: Mapping[str, str], parents: Mapping[str, str]) -> str:
-    """Return the id of an identity whose parts are JSON texts already: most serve two ids."""
+    """Return the id of parts that are JSON texts; most are encoded once and used for two ids."""
     text = _object({**rest, "config": _object(config), "parents": _JSON.encode(dict(parents))})
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_LENGTH]
 
 
 def _object(parts: Mapping[str, str]) -> str:
-    """Return the text of a JSON object with sorted keys from the texts of its values."""
+    """Return a JSON object with sorted keys from encoded values."""
     return "{" + ",".join(f"{_JSON.encode(key)}:{parts[key]}" for key in sorted(parts)) + "}"

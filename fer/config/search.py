@@ -1,6 +1,6 @@
-"""What a search file is: a space over configuration keys, what is best, how long to look for it.
+"""Search files: a space of configuration keys, the metric, and the budget.
 
-Drawing configurations from the space is `fer.search.space`.
+Sampling configurations from the space is in `fer.search.space`.
 """
 
 import math
@@ -13,22 +13,22 @@ from fer.config.base import Count, Frozen, Positive
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 
-METRICS = ("macro_f1", "uar", "accuracy", "loss")  # of validation, in `metrics.jsonl` as val_*
+METRICS = ("macro_f1", "uar", "accuracy", "loss")  # on validation, `val_*` in `metrics.jsonl`
 KINDS = ("choice", "uniform", "loguniform", "integer")
-COMPARED_ON = ("data", "train_on", "train.select")  # what decides which pictures or number judge
-DIGITS = 6  # significant ones of a drawn number, so that it reads the same in YAML and in a table
+COMPARED_ON = ("data", "train_on", "train.select")  # keys that change what a score means
+DIGITS = 6  # significant digits of a sampled number, so that YAML and tables show it equally
 
 
 class Domain(Frozen):
-    """The values that one configuration key may have; exactly one of the four kinds.
+    """The domain of one configuration key; exactly one of the four kinds.
 
     Args:
-        choice: some values; whole blocks too, as in `recipe: {choice: [lp_ft, full]}`.
-        uniform, loguniform: lowest and highest number.
-        integer: lowest and highest whole number, both possible.
+        choice: a list of values, which may be blocks: `recipe: {choice: [lp_ft, full]}`.
+        uniform, loguniform: lower and upper bound.
+        integer: lower and upper bound, both inclusive.
         step: between the values of `uniform` (quantised) or `integer`.
-        log: for `integer`: as many draws from 1 to 10 as from 10 to 100.
-        when: only where other keys of the space have one of these values.
+        log: for `integer`: sample log-uniformly.
+        when: condition: other keys of the space have one of these values.
     """
 
     choice: Annotated[list[Any], Field(min_length=1)] | None = None
@@ -60,20 +60,20 @@ class Domain(Frozen):
             raise ValueError(f"the step of integer is a whole number, not {self.step}")
         if self.log and (self.integer is None or self.integer[0] < 1 or self.step is not None):
             raise ValueError("log is for integer from 1 on, without step; "
-                             "numbers with a point have loguniform")
+                             "use loguniform for real numbers")
         low, high = self.range or (0, 1)
         if low >= high:
-            raise ValueError(f"{given[0]}: [{low}, {high}] is empty: the lowest comes first")
+            raise ValueError(f"{given[0]}: [{low}, {high}] is empty: the lower bound comes first")
         return self
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Lowest and highest value; None for a choice."""
+        """Lower and upper bound; None for a choice."""
         return self.uniform or self.loguniform or self.integer
 
     @property
     def values(self) -> list[Any] | None:
-        """All values, in order; None where there are too many to count."""
+        """All values, in order; None for a continuous domain."""
         if self.choice is not None:
             return list(self.choice)
         if self.integer is not None:
@@ -85,10 +85,10 @@ class Domain(Frozen):
         return [rounded(low + number * self.step) for number in range(count)]
 
     def at(self, share: float) -> Any:
-        """Return the value that lies at a share of the way through the domain.
+        """Return the value at a quantile of the domain.
 
         Args:
-            share: from 0 up to, not including, 1; evenly spread ones give the domain's own spread.
+            share: the quantile, in [0, 1).
         """
         if self.loguniform is not None:
             low, high = self.loguniform
@@ -103,15 +103,15 @@ class Domain(Frozen):
 
 
 def rounded(value: float) -> float:
-    """Return a number with as many digits as a configuration shows."""
+    """Return a number rounded to `DIGITS` significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 class Scheduler(Frozen):
-    """Which trials are stopped early.
+    """Early stopping of trials.
 
-    `asha` goes on with the best 1/`reduction` of the trials at `grace`, `grace` x `reduction`, …
-    epochs; `median` stops what is worse than the median of the others from `grace` epochs on;
+    `asha` continues the best 1/`reduction` of the trials at `grace`, `grace` x `reduction`, …
+    epochs; `median` stops trials worse than the median of the others after `grace` epochs;
     `hyperband` waits for the whole bracket at each of its rungs; `none` stops nothing.
     """
 
@@ -121,10 +121,10 @@ class Scheduler(Frozen):
 
 
 class Budget(Frozen):
-    """When to stop looking: as soon as the first of them is used up.
+    """Budget of a search, which ends as soon as one of the limits is reached.
 
-    `trials` is how many configurations are tried, `epochs` how many epochs of all trials together
-    are trained, `gpu_hours` the hours of all trials times their GPUs (times 1 on a CPU).
+    `trials` limits the number of configurations, `epochs` the epochs of all trials together,
+    `gpu_hours` the hours of all trials times their GPUs (times 1 on a CPU).
     """
 
     trials: Count | None = None
@@ -133,9 +133,9 @@ class Budget(Frozen):
 
 
 class Finalists(Frozen):
-    """The `best` configurations are trained again to their end with each of the `seeds`.
+    """The `best` configurations, trained again to the end with each of the `seeds`.
 
-    The mean over the seeds decides. Without it the best of many noisy numbers would: too good.
+    The mean over the seeds decides. The best of many noisy scores would be biased upwards.
     """
 
     best: Count = 3
@@ -150,15 +150,15 @@ class Finalists(Frozen):
 
 
 class TrialResources(Frozen):
-    """What one trial gets, and on a cluster the job in which trials run.
+    """Resources of one trial and, on a cluster, of the job in which trials run.
 
     Args:
-        gpus: a part of one GPU (0.5: two trials share it) or whole ones of a node, as processes
-            of DDP; without a GPU in the machine a trial has its `compute.threads` cores.
-        nodes: of one trial. With more than one process, each trial is a SLURM job of its own.
-        slots: trials at a time: on each node of the search's job, or in the queue of SLURM.
-        job_nodes: nodes of the search's job, in which trials of one process run.
-        time: the longest that the search's job, or a trial that is one, may ask for.
+        gpus: a fraction of one GPU (0.5: two trials share it) or whole GPUs of a node, one DDP
+            process each; without a GPU a trial has its `compute.threads` cores.
+        nodes: of one trial. With more than one process, each trial is a separate SLURM job.
+        slots: concurrent trials: on each node of the search's job, or in the SLURM queue.
+        job_nodes: nodes of the search's job, in which single-process trials run.
+        time: maximum time limit of the search's job, or of a trial that is a job.
     """
 
     gpus: Positive = 1
@@ -170,7 +170,7 @@ class TrialResources(Frozen):
     @model_validator(mode="after")
     def _whole_or_less_than_one(self) -> "TrialResources":
         if self.gpus > 1 and self.gpus % 1:
-            raise ValueError(f"gpus is a part of one GPU or a whole number, not {self.gpus}")
+            raise ValueError(f"gpus is a fraction of one GPU or a whole number, not {self.gpus}")
         return self
 
     @property
@@ -180,17 +180,17 @@ class TrialResources(Frozen):
 
 
 class Search(Frozen):
-    """A search file, `sweeps/*.yaml`: which configurations are tried, and what the best one is.
+    """A search file, `sweeps/*.yaml`: the configurations to try, and the metric to optimise.
 
     Args:
-        search: its name, of the folder under `studies/` too.
+        search: its name, and that of its folder under `studies/`.
         base: a configuration file. set: dotted overrides for every trial.
         space: configuration key -> its domain.
-        metric: of validation, in the epoch that `train.select` picks. A test split is refused:
-            what selects must not measure.
-        mode: `max` or `min`; what the metric wants where it is not said.
+        metric: on validation, at the epoch selected by `train.select`. Test splits are refused:
+            they must not be used for selection.
+        mode: `max` or `min`; default: as the metric requires.
         searcher: `random` and `grid` need nothing; `optuna` needs `pip install -e ".[optuna]"`.
-        seed: of the draws; the trials' own is `set.seed`.
+        seed: of the sampling; the seed of the trials is `set.seed`.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -214,18 +214,18 @@ class Search(Frozen):
 
     @cached_property
     def ordered(self) -> dict[str, Domain]:
-        """The space with every key after those that its conditions name; the file's order else.
+        """The space in the file's order, but with every key after those its conditions name.
 
         Raises:
-            ValueError: conditions that wait for each other.
+            ValueError: circular conditions.
         """
         found: dict[str, Domain] = {}
         waiting = dict(self.space)
         while waiting:
             ready = [key for key, domain in waiting.items() if domain.when.keys() <= found.keys()]
             if not ready:
-                raise ValueError(f"space: the conditions (when) of {' and '.join(waiting)} wait "
-                                 "for each other")
+                raise ValueError(f"space: the conditions (when) of {' and '.join(waiting)} are "
+                                 "circular")
             found |= {key: waiting.pop(key) for key in ready}
         return found
 
@@ -233,8 +233,8 @@ class Search(Frozen):
     @classmethod
     def _is_logged(cls, metric: str) -> str:
         if "/" in metric:
-            raise ValueError(f"'{metric}' is of a test split, which only measures; choose by "
-                             f"validation: {choices(METRICS)}")
+            raise ValueError(f"'{metric}' is of a test split, which must not be used for "
+                             f"selection; choose a validation metric: {choices(METRICS)}")
         if metric.removeprefix("val_") not in METRICS:
             raise ValueError(f"'{metric}' is not logged; logged on validation are: "
                              f"{choices(METRICS)}")
@@ -245,10 +245,10 @@ class Search(Frozen):
     def _scores_can_be_compared(cls, space: dict[str, Domain]) -> dict[str, Domain]:
         for key in space:
             if key == "seed":
-                raise ValueError("'seed' is no setting to choose; finalists.seeds repeats the best")
+                raise ValueError("'seed' is not tunable; finalists.seeds repeats the best")
             if any(key == name or key.startswith(f"{name}.") for name in COMPARED_ON):
-                raise ValueError(f"'{key}' changes what trials are judged on, so their scores "
-                                 "could not be compared; make a search for each value")
+                raise ValueError(f"'{key}' changes what trials are evaluated on, so their scores "
+                                 "would not be comparable; run one search per value")
         return space
 
     @model_validator(mode="after")
@@ -259,22 +259,22 @@ class Search(Frozen):
         for key, domain in self.space.items():
             _check_conditions(key, domain, self.space)
             if self.searcher == "grid" and domain.values is None:
-                raise ValueError(f"space.{key}: a grid needs values it can count: choice, integer, "
+                raise ValueError(f"space.{key}: a grid needs a finite domain: choice, integer, "
                                  "or uniform with a step")
         assert len(self.ordered) == len(self.space)
         if self.scheduler.name == "hyperband" and self.resources.ranks > 1:
-            raise ValueError("scheduler: hyperband pauses trials, and a trial that is a job of its "
-                             "own cannot be paused; asha and median stop them")
+            raise ValueError("scheduler: hyperband pauses trials, and a trial that is a separate "
+                             "job cannot be paused; use asha or median")
         if self.searcher != "grid" and self.budget == Budget():
-            raise ValueError("budget: say trials, epochs or gpu_hours; only a grid ends by itself")
+            raise ValueError("budget: set trials, epochs or gpu_hours; only a grid ends by itself")
         return self
 
 
 def _check_conditions(key: str, domain: Domain, space: dict[str, Domain]) -> None:
-    """Raise where a condition can never hold."""
+    """Raise a ValueError if a condition can never hold."""
     for other, wanted in domain.when.items():
         if other not in space:
-            raise ValueError(f"space.{key}: when names '{other}', which is no key of the space; "
+            raise ValueError(f"space.{key}: when names '{other}', which is not a key of the space; "
                              f"there are: {choices(space)}")
         values = space[other].values
         if values is not None and (odd := [value for value in wanted if value not in values]):

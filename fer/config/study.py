@@ -1,6 +1,6 @@
-"""What a study file is: a grid of runs, the test sets, and the comparisons to draw.
+"""Study files: a grid of runs, the test sets, and the planned comparisons.
 
-Expanding it into runs is `fer.study.expand`.
+Expanding a study into runs is in `fer.study.expand`.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,13 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from fer.config.base import Count, Frozen
 
-RUN_KEYS = ("backbone", "recipe", "train_on")  # every run has them; seeds are not compared
+RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
 
 
 def minutes(time: str) -> int:
-    """Return a time as SLURM writes it in whole minutes, rounded up.
+    """Return a SLURM time limit in whole minutes, rounded up.
 
     Args:
         time: `hours:minutes:seconds`, `minutes:seconds`, or `days-hours[:minutes[:seconds]]`.
@@ -30,9 +30,9 @@ def minutes(time: str) -> int:
 
 
 class Control(Frozen):
-    """Unmasked pictures of the people and cameras of both sets of a gap.
+    """Unmasked pictures from the same sources (people, cameras) as the two sets of a gap.
 
-    What models lose from `synthetic` to `real` of these is no effect of masks.
+    A difference between `synthetic` and `real` on these is not an effect of masks.
     """
 
     synthetic: Split
@@ -42,8 +42,8 @@ class Control(Frozen):
 class Gap(Frozen):
     """The gap is `synthetic` minus `real` performance of the same model.
 
-    With a `control` there is a difference in differences too: the gap net of what the same models
-    lose between unmasked pictures from where the two sets come.
+    With a `control` a difference in differences is computed too: the gap minus the difference of
+    the same models between unmasked pictures from the same two sources.
     """
 
     synthetic: Split
@@ -59,10 +59,10 @@ class Comparison(Frozen):
 
 
 class Resources(Frozen):
-    """What one run gets, and how many runs one job does one after another.
+    """Resources of one run, and the number of consecutive runs in one job.
 
-    `gpus` are those of one node; `time` is the most that a job may ask for at once, and a run
-    that takes longer goes on in the next job.
+    `gpus` is per node; `time` is the maximum time limit of a job, and a longer run continues in the
+    next job.
     """
 
     gpus: Count = 1
@@ -72,17 +72,17 @@ class Resources(Frozen):
 
     @property
     def ranks(self) -> int:
-        """Processes that train one run together: one a GPU."""
+        """Processes that train one run together: one per GPU."""
         return self.nodes * self.gpus
 
 
 class Study(Frozen):
     """A study file, `sweeps/*.yaml`.
 
-    `exclude` leaves out the cells of the grid that have all values of one of its lines; a list
-    there stands for any of its values.
-    `tuned` names searches (`launch/tune.py`): runs of a search's backbone and recipe take the best
-    hyper-parameters that it found, unless `set` or the grid says something else.
+    `exclude` removes the grid cells that match all values of one of its items; a list matches any
+    of its values.
+    `tuned` names searches (`launch/tune.py`): runs with a search's backbone and recipe use the best
+    hyper-parameters it found, unless `set` or the grid overrides them.
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -107,12 +107,13 @@ class Study(Frozen):
         return self
 
     def misplanned(self, sets_too: bool) -> str:
-        """Return what is wrong with the planned comparisons, before anything runs; or nothing.
+        """Return the first error in the planned comparisons, or an empty string.
 
-        No validator: a study that has run is read, and its report says what cannot be compared.
+        Not a validator: finished studies must stay readable, and the report lists comparisons that
+        are impossible.
 
         Args:
-            sets_too: whether a test set has to be in `evaluate_on`.
+            sets_too: whether test sets must be in `evaluate_on`.
         """
         keys = [*RUN_KEYS, *(key for key in self.grid if key not in (*RUN_KEYS, "seed"))]
         for name, plan in self.compare.items():
@@ -133,9 +134,9 @@ class Study(Frozen):
             if key.startswith("data.resplit") or any(
                     key == "data" and isinstance(value, dict) and "resplit" in value
                     for value in values):
-                raise ValueError(f"grid key '{key}': all runs of a study are measured on the same "
-                                 "pictures, so each fold is a study of its own: study=NAME-fold0 "
+                raise ValueError(f"grid key '{key}': all runs of a study are evaluated on the same "
+                                 "pictures, so each fold needs a separate study: study=NAME-fold0 "
                                  "data.resplit.fold=0, and so on")
             if any(values.count(value) > 1 for value in values):
-                raise ValueError(f"grid key '{key}' names a value twice: the same run twice")
+                raise ValueError(f"grid key '{key}' names a value twice, which repeats runs")
         return grid

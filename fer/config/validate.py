@@ -1,4 +1,4 @@
-"""Turn what pydantic says about a mistake into one line: file, key, what is wrong, the choices."""
+"""One-line error messages for pydantic validation errors: file, key, problem, valid choices."""
 
 import difflib
 import types
@@ -14,10 +14,10 @@ MAX_SHOWN = 3
 
 
 def validate(model: type[Model], tree: Any, place: str) -> Model:
-    """Return `tree` as `model`.
+    """Return `tree` as an instance of `model`.
 
     Raises:
-        CallerError: naming `place` (the file), each wrong key and the valid choices.
+        CallerError: names `place` (the file), each wrong key and the valid choices.
     """
     try:
         return model.model_validate(tree)
@@ -52,7 +52,7 @@ def _known_keys(model: type[BaseModel], location: list[Any]) -> str:
 
 
 def _model_at(model: type[BaseModel] | None, location: list[Any]) -> type[BaseModel] | None:
-    """Return the model whose keys stand at `location`, looking through containers and unions."""
+    """Return the model with the keys at `location`, inside containers and unions too."""
     for part in location:
         if model is None:
             return None

@@ -1,4 +1,4 @@
-"""Configuration before it is typed: YAML files and dotted keys over nested dictionaries."""
+"""Untyped configuration: YAML files, nested dictionaries and dotted keys."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ from fer.errors import CallerError
 Tree = dict[str, Any]
 
 
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where built in
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, if available
 
 
 class _StrictLoader(_SafeLoader):
-    """A safe loader that refuses a key written twice, which YAML would silently let win.
+    """A safe loader that rejects duplicate keys, of which PyYAML silently keeps the last.
 
     As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), and `1e-4` is
     a number.
@@ -30,7 +30,7 @@ class _StrictLoader(_SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is there twice", key_node.start_mark)
+                    None, None, f"duplicate key '{key}'", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -46,7 +46,7 @@ know_floats(_StrictLoader)
 
 
 def parse_yaml(text: str, place: str) -> Any:
-    """Return the value of a YAML text; a mistake raises `CallerError` with `place` and line."""
+    """Return the value of a YAML text; raise a `CallerError` with `place` and line if invalid."""
     try:
         # _StrictLoader is a SafeLoader: no tags, no objects
         return yaml.load(text, Loader=_StrictLoader)
@@ -58,7 +58,7 @@ def parse_yaml(text: str, place: str) -> Any:
 
 
 def read_tree(path: Path) -> Tree:
-    """Return the mapping in a YAML file; an unchanged file is parsed once in a process."""
+    """Return the mapping in a YAML file; an unchanged file is parsed only once per process."""
     try:
         status = path.stat()
         tree = _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size))
@@ -73,7 +73,7 @@ def read_tree(path: Path) -> Tree:
 
 @lru_cache(maxsize=256)
 def _parsed(path: Path, stamp: tuple[int, int, int]) -> Any:
-    """Return what a file holds; ten thousand runs of a study share a handful of files."""
+    """Return the content of a file; cached, because thousands of runs share a few files."""
     return parse_yaml(path.read_text(encoding="utf-8"), str(path))
 
 
@@ -92,7 +92,7 @@ def _siblings(path: Path) -> str:
 
 
 def set_key(tree: Tree, dotted: str, value: Any) -> None:
-    """Set `a.b.c` in nested dictionaries, making those that are missing."""
+    """Set `a.b.c` in nested dictionaries; create missing ones."""
     *parents, last = dotted.split(".")
     for depth, key in enumerate(parents):
         below = tree.setdefault(key, {})
@@ -104,7 +104,7 @@ def set_key(tree: Tree, dotted: str, value: Any) -> None:
 
 
 def merge(below: Tree, above: Mapping[str, Any]) -> Tree:
-    """Return `below` with the keys of `above` laid over it, group by group."""
+    """Return `below` updated recursively with the keys of `above`."""
     merged = plain_copy(below)
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
@@ -115,7 +115,7 @@ def merge(below: Tree, above: Mapping[str, Any]) -> Tree:
 
 
 def parse_overrides(texts: Iterable[str]) -> Tree:
-    """Return `{dotted key: value}` of command-line arguments `key=value` (values are YAML)."""
+    """Return `{dotted key: value}` from command-line arguments `key=value` (values are YAML)."""
     overrides: Tree = {}
     for text in texts:
         key, sign, value = text.partition("=")

@@ -1,7 +1,7 @@
-"""Batches for training and for evaluation; any batch of any epoch is made alone, in any order.
+"""Stateless batches for training and evaluation: any batch of any epoch, in any order.
 
 The global batch is defined first and then divided among ranks, so samples and augmentations do
-not depend on how many GPUs there are. Nothing here remembers where training stands.
+not depend on the number of GPUs.
 """
 
 from collections.abc import Iterator
@@ -24,22 +24,22 @@ from fer.data.sampler import EpochSampler, Items, batch_bounds, batch_count, sha
 if TYPE_CHECKING:
     from fer.data.masks.atlas import MaskAugmentation
 
-BLOCK = 1024  # items ordered at a time: one batch alone would cost a quarter of that
+BLOCK = 1024  # items ordered at a time; ordering a single batch costs a quarter of that
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rank works on in one step.
+    """One rank's share of the global batch of one step.
 
     Attributes:
         images: (N, 3, size, size) on the device, channels_last; uint8 0…255 or float32 0…1.
-        labels: int64 (N,) on the device; float32 (N, C), how much there is of each class, where
-            pictures are mixed or have weights.
-        indices: int64 (N,), the samples' numbers in the source.
-        start: place of the first of them in the global batch.
-        global_labels: of the whole global batch, int64 (G,) or float32 (G, C) as `labels`, so that
-            the sum of the loss's weights is known to every rank.
-        second: another view of the same pictures, as `images`, where there is one.
+        labels: int64 (N,) on the device; float32 (N, C), the share of each class, if images are
+            mixed or weighted.
+        indices: int64 (N,), indices into the source.
+        start: position of the first sample in the global batch.
+        global_labels: of the whole global batch, int64 (G,) or float32 (G, C) like `labels`, so
+            that every rank knows the sum of the loss weights.
+        second: another view of the same images, like `images`, if there is one.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class Batch:
         return len(self.indices)
 
     def split(self, size: int) -> list["Batch"]:
-        """Return the batch in parts of at most `size` samples, at least one part."""
+        """Return the batch split into parts of at most `size` samples; at least one part."""
         if size >= len(self):
             return [self]
         return [self._part(slice(first, first + size)) for first in range(0, len(self), size)]
@@ -71,15 +71,15 @@ class TrainBatches:
                  rank: int = 0, world: int = 1, masks: "MaskAugmentation | None" = None,
                  mix: Mix | None = None, weights: NDArray[np.float32] | None = None) -> None:
         """Args:
-        source: the training pictures; batches are made on its device.
+        source: the training images; batches are created on its device.
         seed: the run's seed, for order and augmentation.
         augment: a preset or its name.
-        batch_size: most samples in a global batch; all are within one of each other.
-        rank: which share of each global batch this process takes; 0…world-1.
-        world: number of processes. With more of them than samples some shares are empty.
-        masks: laid over some of the pictures before they are augmented.
-        mix: whether augmented pictures and their labels are mixed in pairs.
-        weights: what each picture counts beside the others, float32 (n,); None: all alike.
+        batch_size: maximum size of a global batch; sizes differ by at most one.
+        rank: of this process, 0…world-1; selects its share of each global batch.
+        world: number of processes. Some shares are empty if it exceeds the batch size.
+        masks: drawn on some of the images before augmentation.
+        mix: mixing of augmented images and their labels.
+        weights: weight of each image, float32 (n,); None for equal weights.
         """
         self.source, self.seed, self.masks, self.mix = source, seed, masks, mix
         self.weights = weights
@@ -102,10 +102,10 @@ class TrainBatches:
         return Batch(images, _to(labels[first:last], self.source.device), mine, first, labels)
 
     def labelled(self, images: Tensor, indices: Indices, first: int) -> Batch:
-        """Return a batch of unmixed pictures, or of what takes their place.
+        """Return a batch of unmixed images, or of their features.
 
         Args:
-            images: this rank's share, row by row, from number `first` of the global batch on.
+            images: this rank's share, which starts at position `first` of the global batch.
             indices: int64 (G,), the whole global batch.
         """
         labels = self.labels_of(indices)
@@ -113,14 +113,14 @@ class TrainBatches:
         return Batch(images, _to(labels[mine], self.source.device), indices[mine], first, labels)
 
     def labels_of(self, indices: Indices) -> NDArray[np.int64] | NDArray[np.float32]:
-        """Return labels of unmixed pictures, as `Batch.global_labels`."""
+        """Return labels of unmixed images, as in `Batch.global_labels`."""
         if self.weights is None:
             return self.source.labels_of(indices)
         return self._shares(indices, np.ones(len(indices)), indices)
 
     def _shares(self, indices: Indices, share: NDArray[np.float64], partner: Indices
                 ) -> NDArray[np.float32]:
-        """Return how much of each class there is in each sample: float32 (N, C)."""
+        """Return the share of each class in each sample: float32 (N, C)."""
         mine, others = share, 1 - share
         if self.weights is not None:
             mine, others = mine * self.weights[indices], others * self.weights[partner]
@@ -128,26 +128,26 @@ class TrainBatches:
                             mine, others, len(self.source.class_counts))
 
     def samples(self, epoch: int, step: int) -> Samples:
-        """Return what the pictures of `batch` are, for whatever else is a function of that."""
+        """Return the sample keys of `batch`."""
         _, samples = self.whole(epoch, step)
         return samples.some(slice(*self.share(len(samples))))
 
     def whole(self, epoch: int, step: int) -> tuple[Indices, Samples]:
-        """Return the whole global batch: numbers in the source, and what they are."""
+        """Return the indices and sample keys of the whole global batch."""
         start, stop = batch_bounds(self.order.items, self.batch_size, step)
         indices, passes = self.order.samples_and_passes(_items(self.order, epoch, start, stop))
         return indices, Samples(self.seed, epoch, self.source.uids_of(indices), passes)
 
     def share(self, size: int) -> tuple[int, int]:
-        """Return which rows of a global batch of this size are this rank's: (start, stop)."""
+        """Return this rank's rows (start, stop) of a global batch of this size."""
         return share(0, size, self.rank, self.world)
 
     def pictures(self, indices: Indices, samples: Samples) -> Tensor:
-        """Return augmented pictures, (N, 3, size, size), by their numbers in the source.
+        """Return augmented images, (N, 3, size, size), by their indices into the source.
 
         Args:
             indices: int64 (N,).
-            samples: what their masks and their augmentation are a function of.
+            samples: the keys of their masks and augmentation.
         """
         images = self.source.gather(indices)
         if self.masks is not None:
@@ -155,7 +155,7 @@ class TrainBatches:
         return self.preset.apply(images, samples)
 
     def _mixed(self, images: Tensor, samples: Samples, pairs: Mixture) -> Tensor:
-        """Return the pictures of a share mixed with their partners; only those are made."""
+        """Return the images of a share mixed with their partners; only used partners are loaded."""
         rows = np.flatnonzero(pairs.share < 1)
         images = as_unit(images)
         if not rows.size:
@@ -168,16 +168,16 @@ class TrainBatches:
         return images.index_copy_(0, places, done)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `first` on."""
+        """Yield the batches of an epoch from step `first` on."""
         for step in range(first, self.steps_per_epoch):
             yield self.batch(epoch, step)
 
 
 class EvalBatches:
-    """Every picture once, unchanged (uint8), in the source's order; a contiguous part a rank."""
+    """Every image once, unchanged (uint8), in the source's order; a contiguous part per rank."""
 
     def __init__(self, source: Source, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        """Args as for `TrainBatches`; `batch_size` is for one rank."""
+        """Args as for `TrainBatches`; `batch_size` is per rank."""
         self.source, self.batch_size = source, batch_size
         self.start, self.stop = share(0, source.n, rank, world)
 
@@ -185,7 +185,7 @@ class EvalBatches:
         return batch_count(self.stop - self.start, self.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """Return this rank's batch `step`; its `start` counts from the source's first picture."""
+        """Return this rank's batch `step`; its `start` is an index into the source."""
         first, last = batch_bounds(self.stop - self.start, self.batch_size, step)
         indices = np.arange(self.start + first, self.start + last)
         labels = self.source.labels_of(indices)

@@ -1,4 +1,4 @@
-"""Contact sheets: what masks look like on faces, and what an augmentation preset does."""
+"""Contact sheets of masks on faces and of augmentation presets."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -25,24 +25,24 @@ from fer.data.synthetic.sets import plan_shots, sample_face
 from fer.errors import CallerError, choices
 
 Picture = NDArray[np.uint8]
-Face = tuple[str, Picture, Points | None]  # name, pixels, landmarks where they were asked for
+Face = tuple[str, Picture, Points | None]  # name, pixels, landmarks if requested
 
 SIZE = 224
 EXAMPLES = 9  # of a preset for each picture
 HEAD = 22  # pixels above a column, for its name
 MIXES = {"mixup": Mix(how="mixup", alpha=1.0), "cutmix": Mix(how="cutmix", alpha=1.0)}
-BADLY = 2  # every so many rows masks are worn as they come, well in the others
+BADLY = 2  # in one of so many rows masks are worn properly, in the others as sampled
 
 
-def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache: Path
+def sheet(what: str, folder: Path | None, points: str, rows: int, out: Path, cache: Path
           ) -> tuple[int, int]:
-    """Write a contact sheet, PNG or JPEG by its name; returns its width and height in pixels.
+    """Write a contact sheet, PNG or JPEG by its suffix; return its width and height in pixels.
 
     Args:
         what: `masks`, `mixup`, `cutmix` or the name of a preset.
-        folder: of a data set; None takes drawn faces.
-        said: where its landmarks are from, as for `find_faces`; not needed for presets.
-        rows: pictures.
+        folder: of a data set; None for drawn faces.
+        points: source of its landmarks, as for `find_faces`; not needed for presets.
+        rows: number of pictures.
 
     Raises:
         CallerError: no such sheet, no pictures, or no landmarks.
@@ -53,10 +53,10 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
         raise CallerError(f"--out {out}: a .png or .jpg file")
     if rows < 1:
         raise CallerError(f"--rows {rows}: at least one picture")
-    if what == "masks" and folder is not None and not said:
-        raise CallerError("say where the faces' features are: --landmarks funnelled, cropped, "
+    if what == "masks" and folder is not None and not points:
+        raise CallerError("masks need landmarks: set --landmarks to funnelled, cropped, "
                           "detect or a CSV file")
-    faces = drawn_faces(rows) if folder is None else _faces_of(folder, said, rows, cache)
+    faces = drawn_faces(rows) if folder is None else _faces_of(folder, points, rows, cache)
     if what in MIXES:
         titles, cells = _mixes(MIXES[what], faces)
     else:
@@ -68,21 +68,21 @@ def sheet(what: str, folder: Path | None, said: str, rows: int, out: Path, cache
 
 
 def drawn_faces(count: int) -> list[Face]:
-    """Return drawn faces with their landmarks, one a person."""
+    """Return drawn faces with their landmarks, one per person."""
     shots = [shot for shot in plan_shots(1234, "lfw_train", 40 * count) if shot.picture == 0]
     faces = [(shot, sample_face(1234, shot)) for shot in shots[:count]]
     return [(f"drawn {shot.person}", np.asarray(draw(face)), landmarks(face))
             for shot, face in faces]
 
 
-def _faces_of(folder: Path, said: str, count: int, cache: Path) -> list[Face]:
-    """Return usable pictures of a set, spread over it, with their landmarks if `said` names any."""
+def _faces_of(folder: Path, points: str, count: int, cache: Path) -> list[Face]:
+    """Return a pseudo-random choice of usable pictures of a set, with landmarks if requested."""
     top = discover(folder)
     files = [(f"{split}/{cls.name.lower()}/{name}", cls / name)
              for split, place in split_folders(top) for cls in class_folders(place)
              for name in sorted(picture_files(folder.name, cls))]
     files.sort(key=lambda entry: key(text_word(entry[0])))
-    faces = find_faces(said, cache) if said else None
+    faces = find_faces(points, cache) if points else None
     found = list(islice(
         ((file, pixels, faces.of(file, pixels) if faces else None) for file, path in files
          if (pixels := inspect_picture(path)[0]) is not None), count))
@@ -100,7 +100,7 @@ def _masks(faces: Sequence[Face]) -> tuple[list[str], list[list[Picture]]]:
         rngs = [np.random.default_rng(key(row, text_word(style))) for style in STYLES]
         masks = [sample(style, rng, worn) for style, rng in zip(STYLES, rngs, strict=True)]
         cells.append([pixels, *(lay_over(pixels, render(mask, points)) for mask in masks)])
-    return ["as it is", *STYLES], [[_square(cell) for cell in row] for row in cells]
+    return ["original", *STYLES], [[_square(cell) for cell in row] for row in cells]
 
 
 def _preset(name: str, faces: Sequence[Face]) -> tuple[list[str], list[list[Picture]]]:
@@ -115,7 +115,7 @@ def _preset(name: str, faces: Sequence[Face]) -> tuple[list[str], list[list[Pict
         values = out.permute(0, 2, 3, 1).float() * (1 if out.dtype == torch.uint8 else 255)
         shown = values.clamp(0, 255).round().to(torch.uint8).numpy()
         cells.append([_square(pixels), *shown])
-    return ["as it is", *(f"{name}, pass {number % preset.passes}"
+    return ["original", *(f"{name}, pass {number % preset.passes}"
                           for number in range(EXAMPLES))], cells
 
 
@@ -130,7 +130,7 @@ def _mixes(mix: Mix, faces: Sequence[Face]) -> tuple[list[str], list[list[Pictur
         out = mixed(planes[np.full(EXAMPLES, row)], planes[pairs.partner], pairs)
         shown = (out.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
         cells.append([_square(pixels), *shown])
-    return ["as it is", *[f"{mix.how} {number + 1}" for number in range(EXAMPLES)]], cells
+    return ["original", *[f"{mix.how} {number + 1}" for number in range(EXAMPLES)]], cells
 
 
 def _square(pixels: Picture) -> Picture:
@@ -138,7 +138,7 @@ def _square(pixels: Picture) -> Picture:
 
 
 def table(titles: Sequence[str], cells: Sequence[Sequence[Picture]]) -> Image.Image:
-    """Return square pictures in rows under the names of the columns."""
+    """Return a grid of square pictures under column titles."""
     image = Image.new("RGB", (SIZE * len(titles), SIZE * len(cells) + HEAD), (255, 255, 255))
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     for column, title in enumerate(titles):

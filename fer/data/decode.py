@@ -1,6 +1,6 @@
-"""Decode one picture, or say in two words why it cannot be used.
+"""Decoding of one picture, or a short reason why it is unusable.
 
-Not for deciding what happens to bad pictures: the pack quarantines them (`fer.data.pack`).
+Unusable pictures are quarantined by the pack (`fer.data.pack`).
 """
 
 import base64
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MIN_SIDE = 16  # pixels; no face is recognisable below it
+MIN_SIDE = 16  # pixels; smaller faces are not recognisable
 THUMBNAIL = 132  # pixels: 1.5 times the size on a page
-MAX_PIXELS = 50_000_000  # above any camera's picture of one face; guards against bombs
+MAX_PIXELS = 50_000_000  # more than any photo of one face; guards against decompression bombs
 
 EMPTY = "empty file"
 NOT_AN_IMAGE = "not an image"
@@ -25,28 +25,28 @@ CORRUPT = "corrupt"
 TOO_SMALL = f"smaller than {MIN_SIDE} pixels"
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} megapixels"
 
-# What Pillow's decoders raise on damaged bytes (read in Pillow's plugins and its fuzz tests).
+# exceptions of Pillow's decoders on damaged bytes (from its plugins and fuzz tests)
 _DAMAGE = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError,
            OverflowError, struct.error, zlib.error)
 
 
 def inspect_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
-    """Return (pixels, None), or (None, reason) for a picture that can't be used.
+    """Return (pixels, None), or (None, reason) for an unusable picture.
 
     Pixels are uint8 RGB (H, W, 3). Grey, palette, CMYK and 16-bit pictures are converted (16 bits
-    are scaled to 8), transparency is dropped as torchvision's ImageFolder does, and the EXIF
-    orientation is applied, so that a phone's portrait stands upright.
+    are scaled to 8), transparency is dropped as in torchvision's ImageFolder, and the EXIF
+    orientation is applied.
 
     Raises:
-        OSError: the file can't be read (missing, no permission, I/O error): that says nothing
-            about the picture and must not shrink a data set silently.
+        OSError: the file cannot be read (missing, no permission, I/O error), which must not shrink
+            a data set silently.
     """
     image, reason = decode(path)
     return (np.asarray(image) if image is not None else None), reason
 
 
 def decode(path: Path) -> tuple[Image.Image | None, str | None]:
-    """Return (RGB image, None) or (None, reason), as `inspect_picture` does."""
+    """Return (RGB image, None) or (None, reason), like `inspect_picture`."""
     if path.stat().st_size == 0:
         return None, EMPTY
     try:
@@ -87,7 +87,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(path: Path) -> str | None:
-    """Return the picture at `path` as a small JPEG data URI; None where it cannot be read."""
+    """Return the picture at `path` as a small JPEG data URI; None if it cannot be read."""
     try:
         with Image.open(path) as image:
             small = image.convert("RGB")

@@ -1,7 +1,7 @@
-"""What a split contains, as 32 hexadecimal digits that go into the run id.
+"""Content digest of a split: 32 hexadecimal digits that are part of the run id.
 
-Follows the pictures' contents, labels and names, not where they lie nor what the set is called.
-Planning a study asks again and again, so each file's digest is remembered by size and time.
+It depends on the pictures' contents, labels and names, not on their location or the name of the
+set. File digests are cached by size and modification time, because planning needs them repeatedly.
 """
 
 import json
@@ -18,8 +18,8 @@ from xxhash import xxh3_128_hexdigest
 from fer.atomic_io import write_json
 from fer.data.layout import Picture, identity_of
 
-READERS = 8  # threads; on a network file system the wait, not the hash, is what takes time
-SETTLED_NS = 2_000_000_000  # a file changed later than this could change again at the same time
+READERS = 8  # threads; on a network file system latency dominates, not hashing
+SETTLED_NS = 2_000_000_000  # a younger file could change again with the same mtime
 
 Known = dict[str, tuple[int, int, str]]  # file name -> size, mtime in ns, digest
 
@@ -29,22 +29,22 @@ def split_digest(pictures: Sequence[Picture], cache: Path | None = None) -> str:
 
     Args:
         pictures: the split, in any order.
-        cache: `$FER_CACHE`; digests of files are remembered below its folder `digests`.
+        cache: `$FER_CACHE`; digests of files are cached in its folder `digests`.
     """
     files = file_digests([picture.path for picture in pictures], cache)
-    lines = sorted(f"{picture.relative}\0{picture.label}\0{files[picture.path]}{_said(picture)}"
+    lines = sorted(f"{picture.relative}\0{picture.label}\0{files[picture.path]}{_person(picture)}"
                    for picture in pictures)
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
-def _said(picture: Picture) -> str:
-    """Return what joins the digest of a picture whose name does not say who is in it."""
+def _person(picture: Picture) -> str:
+    """Return the identity as part of the digest, if it differs from that of the file name."""
     own = identity_of(os.path.basename(picture.relative))
     return "" if picture.identity == own else f"\0{picture.identity}"
 
 
 def file_digests(paths: Sequence[Path], cache: Path | None = None) -> dict[Path, str]:
-    """Return the xxh3-128 digest of each file; only new or changed files are read."""
+    """Return the XXH3-128 digest of each file; only new or changed files are read."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in paths:
         folders[path.parent].append(path)
@@ -92,7 +92,7 @@ def _record_path(folder: Path, cache: Path) -> Path:
 
 
 def _read_known(record: Path) -> Known:
-    """Return what is remembered; nothing where the record is absent or damaged."""
+    """Return the cached digests; empty if the record is missing or damaged."""
     try:
         content = json.loads(record.read_bytes())
         return {str(name): (int(size), int(mtime), str(digest))

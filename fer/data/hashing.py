@@ -1,7 +1,7 @@
-"""Stable hashes as the only source of randomness in the data path.
+"""Stable hashes, the only source of randomness in the data pipeline.
 
-Own arithmetic, so that an order or an augmentation never changes with a library's version.
-Not for file contents (`fer.data.digest`) and not for cryptography.
+Implemented here, so that orders and augmentations never change with a library version. Not for
+file contents (`fer.data.digest`) or cryptography.
 """
 
 from hashlib import blake2b
@@ -46,5 +46,5 @@ def key(*numbers: int) -> int:
 
 
 def text_word(text: str) -> int:
-    """Return 64 bits that stand for `text` (UTF-8), the same on every machine."""
+    """Return a 64-bit hash of `text` (UTF-8), the same on every machine."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")

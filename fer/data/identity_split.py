@@ -1,7 +1,7 @@
-"""Which people go where: validation carved out of train, and folds of a whole family of sets.
+"""Splits by identity: validation split off train, and folds of a family of sets.
 
-People are dealt out whole, by hashes of their names, each class in its share. Functions of names
-and labels alone. Not for finding pictures on disk (`fer.data.splits`).
+All pictures of a person stay together. People are assigned by hashes of their names, stratified by
+class; the result depends only on names and labels. Pictures are located in `fer.data.splits`.
 """
 
 from collections import Counter, defaultdict
@@ -13,15 +13,15 @@ from fer.data.layout import Picture
 
 
 def split_identities(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
-    """Return the identities that go to validation, a function of the pictures' names and labels.
+    """Return the identities of the validation split, from the pictures' names and labels.
 
-    Twins count once, so that adding the masked set of a family does not move its validation.
+    A picture and its masked copy count once, so adding a masked set does not change validation.
     """
     labels, strata = _strata(pictures, seed)
     left = Counter(label for present in labels.values() for label in present)
     chosen: set[str] = set()
     for identities in strata:
-        take = ceil(fraction * len(identities) - 1e-9)  # 0.1 * 70 is a little more than 7
+        take = ceil(fraction * len(identities) - 1e-9)  # 0.1 * 70 is slightly above 7
         for identity in identities[:take]:
             if all(left[label] > 1 for label in labels[identity]):
                 chosen.add(identity)
@@ -30,13 +30,13 @@ def split_identities(pictures: Iterable[Picture], fraction: float, seed: int) ->
 
 
 def fold_identities(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
-    """Return the fold, 0…folds-1, of each identity; folds differ by one identity at most.
+    """Return the fold, 0…folds-1, of each identity; fold sizes differ by at most one.
 
-    So do the folds' shares of the people who have a class that is the rarest of theirs.
+    So do the numbers of people per fold within each stratum (people by their rarest class).
     """
     _, strata = _strata(pictures, seed)
-    everybody = [identity for identities in strata for identity in identities]
-    return {identity: place % folds for place, identity in enumerate(everybody)}
+    everyone = [identity for identities in strata for identity in identities]
+    return {identity: place % folds for place, identity in enumerate(everyone)}
 
 
 def _strata(pictures: Iterable[Picture], seed: int

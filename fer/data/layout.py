@@ -1,8 +1,8 @@
-"""Find the pictures of a data set on disk: folder / split / class / First_Last_0001.jpg.
+"""Layout of a data set on disk: folder / split / class / First_Last_0001.jpg.
 
-Tolerates what unzipping leaves behind (a top folder twice, `__MACOSX`, other letter case, stray
-files) and refuses what would change labels silently. Not for opening pictures
-(`fer.data.decode`), and not for carving out validation (`fer.data.splits`).
+Tolerates artefacts of unzipping (a nested top folder, `__MACOSX`, other letter case, stray files)
+and refuses anything that would change labels silently. Pictures are opened in `fer.data.decode`;
+the validation split is defined in `fer.data.splits`.
 """
 
 import os
@@ -16,7 +16,7 @@ from fer.errors import CallerError
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-NESTING = 3  # how deep below the given folder the split folders may lie
+NESTING = 3  # maximum depth of the split folders below the given folder
 
 NOTHING = Facts()
 
@@ -29,12 +29,12 @@ class Picture:
 
     Attributes:
         set: name of the data set in the configuration, e.g. `lfw`.
-        split: the split it belongs to; `val` where it was carved out of the train folder.
+        split: its split; `val` if it was split off the train folder.
         relative: split folder / class / file name, lower-case folders, POSIX.
-        path: where the file lies.
+        path: of the file.
         label: index of its class.
-        identity: the person: what `pictures.csv` says, else the file name without suffix and
-            without a trailing `_NNNN`.
+        identity: the person, from `pictures.csv` or else the file name without suffix and without
+            a trailing `_NNNN`.
     """
 
     set: str
@@ -51,16 +51,16 @@ class Picture:
 
     @property
     def pair_key(self) -> str:
-        """What a picture and its masked twin have in common: the file name without suffix."""
+        """The key shared by a picture and its masked copy: the file name without suffix."""
         return Path(self.relative).stem
 
 
 def discover(folder: Path) -> Path:
-    """Return the folder at or below `folder` that holds the split folders.
+    """Return the folder at or below `folder` that contains the split folders.
 
     Raises:
-        CallerError: no such folder, none of them within three levels, or more than one at the same
-            level.
+        CallerError: no such folder, no split folders within three levels, or more than one
+            candidate at the same level.
     """
     if not folder.is_dir():
         raise CallerError(f"no folder {folder}")
@@ -75,11 +75,11 @@ def discover(folder: Path) -> Path:
         level = [place for above in level for place in _folders(above)]
     seen = ", ".join(place.name for place in _folders(folder)[:8]) or "no folders"
     raise CallerError(f"{folder} has none of the split folders {', '.join(SPLITS)} (each with one "
-                      f"folder a class); found: {seen}")
+                      f"folder per class); found: {seen}")
 
 
 def split_folders(top: Path) -> list[tuple[str, Path]]:
-    """Return (split, folder) of the split folders directly in `top`, whatever their case."""
+    """Return (split, folder) of the split folders directly in `top`, in any letter case."""
     pairs = ((place.name.lower(), place) for place in _folders(top))
     return [(split, place) for split, place in pairs if split in SPLITS]
 
@@ -123,7 +123,7 @@ def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...],
     for place in class_folders(folder):
         label = labels.get(place.name.lower())
         if label is None:
-            raise CallerError(f"data set '{name}': {place} is no class; data.classes are: "
+            raise CallerError(f"data set '{name}': {place} is not a class; data.classes are: "
                               f"{', '.join(classes)}")
         files = picture_files(name, place)
         if files:
@@ -148,10 +148,10 @@ def identity_of(file: str) -> str:
 
 
 def picture_files(name: str, folder: Path) -> list[str]:
-    """Return the names of the pictures in a class folder of the data set `name`, in no order.
+    """Return the names of the pictures in a class folder of the data set `name`, unordered.
 
     Raises:
-        CallerError: there is a folder in it.
+        CallerError: it contains a folder.
     """
     files = []
     with os.scandir(folder) as entries:
@@ -160,7 +160,7 @@ def picture_files(name: str, folder: Path) -> list[str]:
                 continue
             if entry.is_dir():
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
-                                  "folder; pictures lie directly in their class folder")
+                                  "folder; pictures must be directly in their class folder")
             if entry.name.lower().endswith(SUFFIXES):
                 files.append(entry.name)
     return files
@@ -176,7 +176,7 @@ def _refuse_twice(pictures: Iterable[Picture]) -> None:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Return the folders in `folder`, sorted by name, without hidden ones and `__MACOSX`."""
+    """Return the folders in `folder`, sorted by name, except hidden ones and `__MACOSX`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries
                  if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]

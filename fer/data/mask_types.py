@@ -1,8 +1,7 @@
-"""What each type of mask among the training pictures weighs in the loss.
+"""Loss weights of the mask types among the training pictures.
 
-The types are those that `pictures.csv` names; the pictures of a set that are not named there are
-one type more. Not for masks that are drawn while training (`fer.data.masks`): their styles come
-equally often.
+The types are those that `pictures.csv` names; the remaining pictures of each set form one further
+type. Not for masks drawn during training (`fer.data.masks`), whose styles are equally frequent.
 """
 
 import contextlib
@@ -22,15 +21,15 @@ from fer.data.splits import folder_of, pictures_of
 
 
 def types_of(sets: Sequence[str], data: Data, root: Path) -> dict[str, str]:
-    """Return the mask type of each picture that is trained on, by sample id.
+    """Return the mask type of each training picture, by sample id.
 
     Args:
-        sets: names of the training sets, of which `train` is looked at.
+        sets: names of the training sets; only their `train` splits are used.
         data: the configuration's data sets.
-        root: folder below which relative set folders lie.
+        root: base of relative set folders.
 
     Raises:
-        CallerError: what `pictures_of` refuses.
+        CallerError: as in `pictures_of`.
     """
     types: dict[str, str] = {}
     for name in sets:
@@ -42,9 +41,9 @@ def types_of(sets: Sequence[str], data: Data, root: Path) -> dict[str, str]:
 
 
 def types_digest(types: Mapping[str, str]) -> str:
-    """Return what joins the run id: 32 hexadecimal digits of who shares a type with whom.
+    """Return a digest of the partition into types, 32 hexadecimal digits, for the run id.
 
-    It does not follow what sets and types are called.
+    It does not depend on the names of sets and types.
     """
     numbers: dict[str, int] = {}
     lines = [f"{sample.partition('/')[2]}\0{numbers.setdefault(types[sample], len(numbers))}"
@@ -53,7 +52,7 @@ def types_digest(types: Mapping[str, str]) -> str:
 
 
 def keep_types(types: Mapping[str, str], cache: Path) -> str:
-    """Keep types for nodes that need not see the pictures; returns their digest."""
+    """Cache types for nodes without access to the pictures; return their digest."""
     digest = types_digest(types)
     if not (file := _kept(digest, cache)).is_file():
         write_json(file, dict(types))
@@ -61,7 +60,7 @@ def keep_types(types: Mapping[str, str], cache: Path) -> str:
 
 
 def kept_types(digest: str, cache: Path, samples: Sequence[str]) -> dict[str, str] | None:
-    """Return the types that were kept under a digest, if all of these samples are among them."""
+    """Return the cached types of a digest if they cover all samples, else None."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         types = read_json(_kept(digest, cache))
         if isinstance(types, dict) and types.keys() >= set(samples):
@@ -74,7 +73,7 @@ def _kept(digest: str, cache: Path) -> Path:
 
 
 def type_weights(types: Mapping[str, str], samples: Sequence[str]) -> NDArray[np.float32]:
-    """Return what each sample weighs, float32 (N,): N / types / samples of its type.
+    """Return the weight of each sample, float32 (N,): N / types / samples of its type.
 
     Args:
         types: the mask type by sample id.

@@ -1,8 +1,8 @@
-"""What a data set says of its pictures beside their labels: `pictures.csv` at its top.
+"""Metadata of a data set's pictures: an optional `pictures.csv` at its top.
 
-Optional; one row a picture that has something to say. Columns: `file` (split/class/name, as in
-sample ids, the folders in any case), and any of `identity`, `mask_type`, `pose`, `annotator`. Not
-for labels: those are the class folders.
+One row per picture with metadata. Columns: `file` (split/class/name, as in sample ids, folders in
+any letter case), and any of `identity`, `mask_type`, `pose`, `annotator`. Labels are given by the
+class folders.
 """
 
 import csv
@@ -20,11 +20,11 @@ FILE = "pictures.csv"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one picture; empty where it is not known.
+    """The metadata of one picture; unknown values are empty.
 
     Attributes:
-        identity: who is in it.
-        mask_type: such as `cloth` or `below-nose`; of synthetic masks, the style.
+        identity: the person.
+        mask_type: such as `cloth` or `below-nose`; the style of synthetic masks.
         pose: such as `frontal` or `left`.
         annotator: who labelled it.
     """
@@ -39,7 +39,7 @@ COLUMNS = tuple(field.name for field in fields(Facts))
 
 
 class _ByFile(Mapping[str, Facts]):
-    """Facts by file, found whatever the case of split and class, as their folders are."""
+    """Facts by file; split and class are case-insensitive, like their folders."""
 
     def __init__(self, facts: Mapping[str, Facts]) -> None:
         self._facts = facts
@@ -62,10 +62,10 @@ def _any_case(file: str) -> str:
 
 
 def read_facts(top: Path) -> Mapping[str, Facts]:
-    """Return the facts by file of the set at `top`, the folder that holds the split folders.
+    """Return the facts by file of the set at `top`, the folder of the split folders.
 
     Raises:
-        CallerError: the file can't be read as a table with a column `file`.
+        CallerError: the file cannot be read as a table with a column `file`.
     """
     file = top / FILE
     try:
@@ -89,7 +89,7 @@ def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
 
 
 def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
-    """Write the facts of a set, leaving out columns in which nobody says anything."""
+    """Write the facts of a set, without empty columns."""
     used = [name for name in COLUMNS if any(getattr(one, name) for one in facts.values())]
     if not used:
         (top / FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Packs on a node's own disk, where a profile names one: copied once, shared by its ranks."""
+"""Node-local copies of packs in the profile's scratch folder, shared by the node's ranks."""
 
 import os
 import shutil
@@ -7,14 +7,14 @@ from pathlib import Path
 from fer.atomic_io import building_folder
 from fer.data.pack import DamagedPack, Pack, only_builder
 
-SPARE = 1.1  # of a pack's size that has to be free
+SPARE = 1.1  # required free space, relative to a pack's size
 
 
 def node_copy(pack: Pack, scratch: Path | None) -> Pack:
-    """Return a pack's copy below `scratch`, made where it is missing.
+    """Return a pack's copy below `scratch`; create it if it is missing.
 
-    Without a scratch folder, or where there is no room on it, the pack itself is returned: it is
-    slower to read over the network, and equal.
+    Without a scratch folder, or if it is full, the pack itself is returned: it has the same content
+    but is slower to read over the network.
     """
     if scratch is None:
         return pack
@@ -34,7 +34,7 @@ def node_copy(pack: Pack, scratch: Path | None) -> Pack:
             for file in pack.folder.iterdir():
                 shutil.copyfile(file, building / file.name)
         copied = Pack.open(copy)
-        if not copied.intact:  # nor is what was copied
+        if not copied.intact:  # the original is damaged too
             shutil.rmtree(copy)
             return pack
     return copied

@@ -1,12 +1,12 @@
-"""A split as decoded pixels in one memory-mapped file, shared by all that train on a node.
+"""Packs: a split as decoded pixels in one memory-mapped file, shared by all processes on a node.
 
-This module opens packs and decides whether one must be built; `fer.data.pack_builder` builds.
-Not for augmentation and batches (`fer.data.batches`).
+This module opens packs and decides whether one must be built; `fer.data.pack_builder` builds them.
+Augmentation and batches are in `fer.data.batches`.
 
 A pack is a folder `<cache>/packs/<set>-<split>-<size>-<digest[:12]>/`:
 `pixels.npy` uint8 (n, size, size, 3); `labels.npy` uint8 (n,); `uids.npy` uint64 (n,), a hash of
 the sample id; `index.parquet`: sample_id, label, file, identity, pair_key; `meta.json`, written
-last, so its presence means complete.
+last, which marks a complete pack.
 """
 
 import fcntl
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 PACK_VERSION = 1
 
-Progress = Callable[[int, int], None]  # called with (pictures done, pictures in all)
+Progress = Callable[[int, int], None]  # called with (pictures done, total)
 
 
 class DamagedPack(ValueError):
-    """A folder that is no complete pack of this version; building it anew mends it."""
+    """A folder that is not a complete pack of this version; rebuilding fixes it."""
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A picture that could not be used, and why."""
+    """An unusable picture and the reason."""
 
     id: str
     reason: str
@@ -52,21 +52,20 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Pack:
-    """The pictures of a split, ready to be gathered.
+    """The decoded pictures of a split.
 
     Attributes:
-        folder: where it lies.
-        n: pictures in it, without the quarantined.
+        folder: of the pack.
+        n: number of pictures, without the quarantined ones.
         size: height and width in pixels.
-        digest: of the split, quarantined pictures included.
+        digest: of the split, including quarantined pictures.
         classes: class names in the order of the labels.
         class_counts: pictures of each class.
         quarantine: the pictures left out.
         pixels: uint8 (n, size, size, 3), memory-mapped, RGB.
         labels: uint8 (n,), memory-mapped.
-        uids: uint64 (n,), memory-mapped; what randomness of a sample is derived from.
-        contents: name of an array -> its digest when it was built; packs of early versions have
-            none.
+        uids: uint64 (n,), memory-mapped; seeds of per-sample randomness.
+        contents: name of an array -> its digest at build time; empty in packs of early versions.
     """
 
     folder: Path
@@ -83,10 +82,10 @@ class Pack:
 
     @staticmethod
     def open(folder: Path) -> "Pack":
-        """Open a pack in constant time: its meta data and three memory maps.
+        """Open a pack in constant time: its metadata and three memory maps.
 
         Raises:
-            DamagedPack: incomplete, of another version, or files that don't fit each other.
+            DamagedPack: incomplete, of another version, or inconsistent files.
         """
         try:
             meta = read_json(folder / "meta.json")
@@ -103,16 +102,16 @@ class Pack:
             )
         except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, KeyError,
                 TypeError) as error:
-            raise DamagedPack(f"{folder} is no usable pack: {error}") from error
+            raise DamagedPack(f"{folder} is not a usable pack: {error}") from error
 
     @property
     def intact(self) -> bool:
-        """Whether pixels, labels and uids are those that were built: read whole, once a process."""
+        """Whether pixels, labels and uids have their original digests; read once per process."""
         return all(_digest_of_file(self.folder / f"{name}.npy", *_identity(self.folder, name))
                    == digest for name, digest in self.contents)
 
     def left_out(self, split: str) -> str:
-        """Return a line that counts the quarantined pictures; empty where there are none."""
+        """Return a line that counts the quarantined pictures; empty if there are none."""
         if not self.quarantine:
             return ""
         first, count = self.quarantine[0], len(self.quarantine)
@@ -125,7 +124,7 @@ class Pack:
 
     @cached_property
     def _table(self) -> "pyarrow.Table":
-        import pyarrow.parquet  # slow to import, and training alone does not need it
+        import pyarrow.parquet  # slow to import, not needed for training
 
         table = pyarrow.parquet.read_table(self.folder / "index.parquet")
         if table.num_rows != self.n:
@@ -136,24 +135,24 @@ class Pack:
 def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
                 digest: str | None = None, progress: Progress | None = None,
                 intact: bool = False) -> Pack:
-    """Open the pack of a split, building it first where there is no good one.
+    """Open the pack of a split; build it first if it is missing or damaged.
 
-    One process on a machine or file system builds, the others wait for it.
+    One process per machine or file system builds; the others wait for it.
 
     Args:
-        split: as in `lfw/train`.
+        split: such as `lfw/train`.
         data: the configuration's data sets.
-        root: folder below which relative set folders lie.
+        root: base of relative set folders.
         size: height and width of the pack's pictures in pixels.
         cache: `$FER_CACHE`.
-        digest: of the split where it is known already: an existing pack is then opened without
-            a look at the pictures, in constant time.
+        digest: of the split, if known: an existing pack is then opened in constant time, without
+            reading the pictures.
         progress: called while building.
-        intact: read a pack whole that is there, and build it anew if its content has changed.
+        intact: verify the content of an existing pack, and rebuild it if it has changed.
 
     Raises:
-        CallerError: what `pictures_of` and `build_pack` refuse, or the pictures on disk are not
-            those of `digest`.
+        CallerError: as in `pictures_of` and `build_pack`, or the pictures on disk do not match
+            `digest`.
     """
     known = digest and _open_if_good(pack_folder(split, size, cache, digest), digest, intact)
     if known:
@@ -161,16 +160,16 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
     pictures = pictures_of(split, data, root)
     actual = split_digest(pictures, cache)
     if digest and digest != actual:
-        raise CallerError(f"the pictures of '{split}' are not those this was planned with (digest "
+        raise CallerError(f"the pictures of '{split}' have changed since planning (digest "
                           f"{actual[:12]} instead of {digest[:12]}); plan again")
     folder = pack_folder(split, size, cache, actual)
     pack = _open_if_good(folder, actual, intact)
     if pack:
         return pack
-    from fer.data.pack_builder import build_pack  # Pillow is needed for building only
+    from fer.data.pack_builder import build_pack  # Pillow is only needed for building
 
     with only_builder(folder):
-        pack = _open_if_good(folder, actual, intact)  # by another process, while this one waited
+        pack = _open_if_good(folder, actual, intact)  # built by another process meanwhile
         if pack:
             return pack
         set_aside(folder)
@@ -178,7 +177,7 @@ def ensure_pack(split: str, data: Data, root: Path, size: int, cache: Path,
 
 
 def pack_folder(split: str, size: int, cache: Path, digest: str) -> Path:
-    """Return where the pack of a split with this content lies."""
+    """Return the folder of the pack of a split with this content."""
     return cache / "packs" / f"{split.replace('/', '-')}-{size}-{digest[:12]}"
 
 
@@ -202,7 +201,7 @@ def _identity(folder: Path, name: str) -> tuple[int, int, int]:
 
 @cache
 def _digest_of_file(path: Path, *identity: int) -> str:
-    """Return the digest of an array's file, read once as long as it is the same file."""
+    """Return the digest of an array's file, cached while the file is unchanged."""
     return digest_of(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -210,16 +209,16 @@ def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     if mapped.dtype != dtype or mapped.shape != shape:
         raise DamagedPack(f"{path} holds {mapped.dtype} {mapped.shape}, not {shape}")
-    return np.asarray(mapped)  # plain array on the same map: indexing it is several times faster
+    return np.asarray(mapped)  # a plain array on the same map is several times faster to index
 
 
 @contextmanager
 def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that dies with its process; what killed builders left behind is removed.
+    """Hold a lock that is released when the process dies; remove leftovers of killed builders.
 
     Args:
-        folder: or file, that is to be built.
-        wait: until the lock is free; else it is yielded whether it is held.
+        folder: the folder or file to build.
+        wait: wait for the lock; if False, yield whether it was acquired.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     handle = open_lock(folder.with_name(f".{folder.name}.lock"), content=False)
@@ -229,7 +228,7 @@ def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        except OSError:  # a file system without locks: two may build the same, one is kept
+        except OSError:  # no locks on this file system: two may build, one result is kept
             yield True
             return
         for orphan in folder.parent.glob(f".{folder.name}.tmp-*"):
@@ -243,7 +242,7 @@ def only_builder(folder: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def set_aside(folder: Path) -> None:
-    """Remove a damaged pack; processes that have it open keep their maps."""
+    """Remove a damaged pack; open memory maps stay valid."""
     if folder.exists():
         grave = temporary_name(folder)
         os.rename(folder, grave)

@@ -1,10 +1,9 @@
-"""Build a pack: decode, resize and crop every picture of a split once, in several processes.
+"""Building of packs: decode, resize and crop every picture of a split once, in several processes.
 
-Bad pictures are left out, listed with the reason, and never replaced. Chunks that are done stay
-done when the builder is killed: what was written is in the memory of this machine's kernel, so it
-counts until the machine starts again; elsewhere it is made anew. One builder at a time
-(`fer.data.pack.only_builder`). Opening packs and deciding whether one must be built is
-`fer.data.pack`.
+Unusable pictures are left out, listed with the reason, and never replaced. Finished chunks survive
+a killed builder: they are in this machine's page cache, so they are valid until it reboots; on
+another machine they are rebuilt. There is one builder at a time (`fer.data.pack.only_builder`).
+Packs are opened in `fer.data.pack`, which also decides whether one must be built.
 """
 
 import errno
@@ -30,9 +29,9 @@ from fer.data.process_map import ProcessPool
 from fer.errors import CallerError
 from fer.machine import boot_id
 
-MANY = 500  # pictures; below it, starting processes takes longer than decoding
-CHUNK = 64  # pictures a task
-MOST_WORKERS = 16  # beyond it the disk is what is waited for
+MANY = 500  # pictures; for fewer, starting processes takes longer than decoding
+CHUNK = 64  # pictures per task
+MOST_WORKERS = 16  # more would wait for the disk
 JOURNAL = "journal.jsonl"
 
 
@@ -41,11 +40,11 @@ JOURNAL = "journal.jsonl"
 
 
 class Unfinished:
-    """The folder of a pack in the making, with a journal of the chunks in it.
+    """The folder of an unfinished pack, with a journal of its finished chunks.
 
     Attributes:
-        folder: where its files are written.
-        done: first row of a chunk -> its rows that cannot be used.
+        folder: of its files.
+        done: first row of a chunk -> its unusable rows.
     """
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
@@ -63,12 +62,12 @@ class Unfinished:
             self.done[line["start"]] = {int(row): why for row, why in line["failed"].items()}
 
     def note(self, start: int, failed: Failures) -> None:
-        """Note that a chunk is written."""
+        """Record that a chunk is written."""
         self.done[start] = failed
         self._add({"start": start, "failed": failed})
 
     def close(self) -> None:
-        """Note that rows move from here on: what is killed after that begins anew."""
+        """Record that rows will be moved: a builder killed after this must start again."""
         self._add({"closed": True})
 
     def _add(self, line: Mapping[str, Any]) -> None:
@@ -76,7 +75,7 @@ class Unfinished:
             handle.write(json.dumps(line) + "\n")
 
     def _lines(self) -> list[dict[str, Any]]:
-        """Return the whole lines of the journal; one that was cut short is left out."""
+        """Return the complete lines of the journal, without a truncated last one."""
         try:
             text = self._journal.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -87,12 +86,12 @@ class Unfinished:
 
 @contextmanager
 def unfinished(folder: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]:
-    """Yield the unfinished pack; when the block ends well it becomes `folder`.
+    """Yield the unfinished pack; rename it to `folder` if the block succeeds.
 
-    Interrupted or killed, it stays for the next builder; any error removes it.
+    After an interrupt or kill it stays for the next builder; any error removes it.
 
     Args:
-        plan: what is built; an unfinished pack of another plan is removed.
+        plan: identifies the pack; an unfinished pack of another plan is removed.
     """
     place = folder.with_name(f".{folder.name}.unfinished")
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +102,7 @@ def unfinished(folder: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]:
         try:
             os.rename(place, folder)
         except OSError:
-            if not folder.is_dir():  # else another builder published it, where locks do not hold
+            if not folder.is_dir():  # otherwise another builder published it (no file locks)
                 raise
             shutil.rmtree(place, ignore_errors=True)
     except KeyboardInterrupt:
@@ -115,22 +114,22 @@ def unfinished(folder: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]:
 
 def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int, folder: Path,
                digest: str, workers: int | None = None, progress: Progress | None = None) -> Pack:
-    """Build the pack of a split at `folder` and open it; nothing is left behind on failure.
+    """Build the pack of a split at `folder` and open it; leave nothing behind on failure.
 
-    A builder that is killed or interrupted leaves what it has done to the next one.
+    The finished chunks of a killed or interrupted builder are reused by the next one.
 
     Args:
-        pictures: the split; they keep their order.
+        pictures: the split; the order is kept.
         classes: class names in the order of the labels.
-        size: pixels a side: the shorter side is resized to it (bilinear with antialiasing, as
-            torchvision's Resize of a PIL image), then the middle is cut out.
+        size: side in pixels: the shorter side is resized to it (bilinear with antialiasing, like
+            torchvision's Resize of a PIL image), followed by a centre crop.
         folder: must not exist yet.
         digest: of the split.
-        workers: processes; by default one a core, and only for many pictures.
-        progress: called with (done, all).
+        workers: number of processes; default: one per core for many pictures, else 1.
+        progress: called with (done, total).
 
     Raises:
-        CallerError: no pictures, a class of which none is usable, or the disk is full.
+        CallerError: no pictures, a class without usable pictures, or a full disk.
     """
     if not pictures:
         raise CallerError(f"no pictures to pack into {folder.name}: the split is empty")
@@ -157,7 +156,7 @@ def build_pack(pictures: Sequence[Picture], classes: tuple[str, ...], size: int,
             raise
         need = len(pictures) * size * size * 3 / 1e6
         raise CallerError(f"no space left for {folder}, which needs {need:.0f} MB: free some "
-                          "there or set FER_CACHE to another disk") from error
+                          "space or set FER_CACHE to another disk") from error
     return Pack.open(folder)
 
 
@@ -167,11 +166,11 @@ def _workers_for(pictures: int) -> int:
 
 def _write_pixels(pictures: Sequence[Picture], size: int, pack: Unfinished, workers: int,
                   progress: Progress | None) -> Failures:
-    """Fill what is missing in `pixels.npy`, rows of bad pictures included; returns those rows."""
+    """Write the missing rows of `pixels.npy`; return the rows of unusable pictures."""
     path = pack.folder / "pixels.npy"
     if not pack.done:
         open_memmap(path, "w+", np.uint8, (len(pictures), size, size, 3))
-    with open(path, "r+b") as handle:  # a full disk is an error here, and a dead process later
+    with open(path, "r+b") as handle:  # a full disk must fail here; later it would kill the process
         os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
     paths = [picture.path for picture in pictures]
     chunks = [(path, start, paths[start : start + CHUNK])
@@ -201,7 +200,7 @@ def _results(chunks: list[tuple[Path, int, list[Path]]], workers: int
 
 
 def _drop_rows(path: Path, rows: list[int]) -> None:
-    """Remove `rows` (sorted) from an npy file in place: the others move up, the file is cut."""
+    """Remove `rows` (sorted) from an npy file in place: move the others up, truncate the file."""
     if not rows:
         return
     pixels = np.load(path, mmap_mode="r+")

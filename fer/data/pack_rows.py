@@ -1,7 +1,7 @@
-"""Pictures into the rows of a pack: what each process that builds one does.
+"""Writing of pictures into the rows of a pack: the task of each builder process.
 
-Imports little, because every such process begins with it. Not for the pack as a whole
-(`fer.data.pack_builder`).
+Imports little, because every builder process imports it. The pack as a whole is built in
+`fer.data.pack_builder`.
 """
 
 from pathlib import Path
@@ -16,13 +16,13 @@ Failures = dict[int, str]  # row -> reason
 
 
 def fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, int, Failures]:
-    """Write pictures into the rows of a pack's `pixels.npy`, from a row on.
+    """Write pictures into consecutive rows of a pack's `pixels.npy`.
 
     Args:
         chunk: the file, the first row, and the pictures.
 
     Returns:
-        the first row, how many pictures there were, and those that cannot be used.
+        the first row, the number of pictures, and the unusable rows.
     """
     path, start, pictures = chunk
     pixels = np.load(path, mmap_mode="r")
@@ -40,9 +40,11 @@ def fill_rows(chunk: tuple[Path, int, list[Path]]) -> tuple[int, int, Failures]:
 
 
 def fit(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Return the middle of an RGB image, shorter side resized to `size`: uint8 (size, size, 3).
+    """Return the centre crop of an RGB image with its shorter side resized to `size`.
 
-    Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
+    uint8 (size, size, 3).
+
+    Rounding of sizes and offsets follows torchvision's Resize and CenterCrop.
     """
     width, height = image.size
     if min(width, height) != size:

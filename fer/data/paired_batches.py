@@ -1,8 +1,8 @@
-"""Paired views: each training picture and the same face without its mask, augmented alike.
+"""Paired views: each training image and the same face without its mask, augmented equally.
 
-For methods that look at a face with and without a mask (joint training, distillation,
-consistency). Both take the numbers of the first view, so they are turned and lit alike; masks that
-are drawn on the fly are on the first view only.
+For methods that use a face with and without a mask (joint training, distillation, consistency).
+Both views use the random numbers of the first, so geometry and light agree; masks drawn during
+training are on the first view only.
 """
 
 from dataclasses import replace
@@ -19,20 +19,20 @@ class PairedBatches:
 
     def __init__(self, batches: TrainBatches, clean: Source | None = None) -> None:
         """Args:
-        batches: of the first view; pictures are not mixed there.
-        clean: has the second view of each picture; None takes the picture itself.
+        batches: of the first view, without mixing.
+        clean: contains the second view of each image; None for the image itself.
 
         Raises:
-            CallerError: pictures without a twin.
+            CallerError: images without a counterpart.
         """
-        assert batches.mix is None, "which label would a mixed pair have?"
+        assert batches.mix is None, "a mixed pair has no single label"
         self.batches = batches
         self.clean = clean or batches.source
         self._second = (np.arange(batches.source.n) if clean is None
                         else partners_in(clean, batches.source))
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return a batch with its second view, row by row."""
+        """Return a batch with a second view of each row."""
         first = self.batches.batch(epoch, step)
         images = self.clean.gather(self._second[first.indices])
         second = self.batches.preset.apply(images, self.batches.samples(epoch, step))
@@ -40,19 +40,20 @@ class PairedBatches:
 
 
 def partners_in(twin: Source, source: Source) -> Indices:
-    """Return for each picture of `source` the number of its twin, int64 (n,).
+    """Return the index of the counterpart in `twin` of each picture of `source`, int64 (n,).
 
-    Twins have one place in their sets: split folder, class and file name without suffix.
+    Counterparts agree in split folder, class and file name without suffix.
 
     Raises:
-        CallerError: how many have none, and the first of them.
+        CallerError: pictures without a counterpart; names their number and the first.
     """
     numbers = {place: number for number, place in enumerate(_places(twin))}
     found = [numbers.get(place, -1) for place in _places(source)]
     missing = [number for number, other in enumerate(found) if other < 0]
     if missing:
         first = source.index().column("sample_id")[missing[0]].as_py()
-        raise CallerError(f"{len(missing)} of {source.n} pictures have no twin, such as {first}")
+        raise CallerError(f"{len(missing)} of {source.n} pictures have no counterpart, such as "
+                          f"{first}")
     return np.array(found, np.int64)
 
 

@@ -1,6 +1,6 @@
-"""The pictures of one or more packs by number, on the device that trains.
+"""Access by index to the pictures of one or more packs, on the training device.
 
-Not for their order and augmentation (`fer.data.batches`).
+Order and augmentation are in `fer.data.batches`.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ RESIDENT_FRACTION = 0.3  # of the free GPU memory; the rest is for the model
 
 
 class Source:
-    """Packs one after the other, as for joint training on `lfw+mlfw`; constant time to make.
+    """Concatenated packs, as for joint training on `lfw+mlfw`; created in constant time.
 
     Attributes:
         packs: in order; all of one size and with the same classes.
-        device: where gathered pictures are put.
-        n: pictures in all.
+        device: of gathered pictures.
+        n: total number of pictures.
         size: their height and width in pixels.
         class_counts: pictures of each class.
     """
@@ -38,8 +38,8 @@ class Source:
         """Args:
         packs: at least one.
         device: a CPU or a GPU.
-        resident_fraction: where the pictures fit into this part of the GPU's free memory, each
-            is copied there when it is first needed, and only once.
+        resident_fraction: if the pictures fit into this fraction of the GPU's free memory, each
+            is copied there once, when it is first needed.
         """
         first = packs[0]
         assert all(p.size == first.size and p.classes == first.classes for p in packs), packs
@@ -53,18 +53,18 @@ class Source:
         self._resident = self._make_resident(resident_fraction)
 
     def gather(self, indices: Indices) -> Tensor:
-        """Return pictures: int64 (N,) of 0…n-1 to uint8 (N, size, size, 3) on the device."""
+        """Return pictures, uint8 (N, size, size, 3) on the device, for int64 (N,) in 0…n-1."""
         assert not len(indices) or (indices.min() >= 0 and indices.max() < self.n), indices
         if self._resident is not None:
             return self._resident.gather(indices, self)
         return self.gather_from_disk(indices)
 
     def gather_from_disk(self, indices: Indices) -> Tensor:
-        """Return what `gather` does, from the memory maps."""
+        """Return pictures like `gather`, from the memory maps."""
         shape = (len(indices), self.size, self.size, 3)
         if self.device.type == "cpu":
             return self._fill(indices, torch.empty(shape, dtype=torch.uint8))
-        # torch reuses pinned memory only after the copy out of it is done
+        # safe: torch reuses pinned memory only after the copy has finished
         pinned = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         return self._fill(indices, pinned).to(self.device, non_blocking=True)
 
@@ -73,7 +73,7 @@ class Source:
         return self._field([pack.labels for pack in self.packs], indices).astype(np.int64)
 
     def uids_of(self, indices: Indices) -> NDArray[np.uint64]:
-        """Return what the randomness of pictures is derived from: uint64 (N,)."""
+        """Return the seeds of per-sample randomness: uint64 (N,)."""
         return self._field([pack.uids for pack in self.packs], indices)
 
     def index(self) -> "pyarrow.Table":
@@ -82,7 +82,7 @@ class Source:
 
     @cached_property
     def _table(self) -> "pyarrow.Table":
-        import pyarrow  # slow to import, and training alone does not need it
+        import pyarrow  # slow to import, not needed for training
 
         return pyarrow.concat_tables([pack.index() for pack in self.packs])
 
@@ -118,7 +118,7 @@ class Source:
 
 
 class _Resident:
-    """Pictures on a GPU, each copied there when first asked for: the start waits for nothing."""
+    """Pictures on a GPU, each copied there at first use, so training starts immediately."""
 
     def __init__(self, n: int, size: int, device: torch.device) -> None:
         self._pixels = torch.empty((n, size, size, 3), dtype=torch.uint8, device=device)

@@ -1,4 +1,4 @@
-"""Pictures looked at, drawn or masked in several processes, with the results in order."""
+"""Ordered map over jobs in several processes, for decoding, drawing and masking pictures."""
 
 import multiprocessing
 from collections.abc import Callable, Generator, Iterable
@@ -12,23 +12,24 @@ Result = TypeVar("Result")
 
 
 class ProcessPool(ProcessPoolExecutor):
-    """Processes of their own, not forked: the caller may hold threads and CUDA."""
+    """A pool of spawned processes; the caller may use threads and CUDA, so forking is unsafe."""
 
     def __init__(self, workers: int) -> None:
         with safe_children():
             super().__init__(workers, multiprocessing.get_context("spawn"))
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":
-        """Start processes, where there are too few, and have one call a function."""
+        """Submit a call; start processes if needed."""
         with safe_children():
             return super().submit(fn, *args, **kwargs)
 
 
 def map_in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
                  ) -> Generator[Result, None, None]:
-    """Yield the result of every job, in the order of the jobs; 1 worker is this process.
+    """Yield the result of every job, in the order of the jobs; 1 worker means this process.
 
-    Close it where it is left early, so that the workers stop before what they write to goes.
+    Close the generator if you stop early, so that the workers stop before their output folder is
+    removed.
     """
     if workers == 1:
         yield from map(function, jobs)

@@ -1,7 +1,7 @@
-"""Which sample comes when: the order of an epoch as a function of (seed, epoch), nothing stored.
+"""Stateless sampler: the order of an epoch is a function of (seed, epoch).
 
-Any piece of any epoch is computed alone, so resuming in the middle costs nothing, and a global
-batch is defined before it is divided among ranks. Not for reading pixels (`fer.data.batches`).
+Any part of any epoch can be computed alone, so resuming in the middle costs nothing, and a global
+batch is defined before it is divided among ranks. Pixels are read in `fer.data.batches`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from fer.data.hashing import Words, key, splitmix_words
 
 Items = NDArray[np.int64]
 
-ROUNDS = 6  # double rounds; marginals are uniform from the second on, the rest is for pairs
+ROUNDS = 6  # double rounds; marginals are uniform after two, the others decorrelate pairs
 _HALF = np.uint64(32)
 
 
@@ -23,12 +23,12 @@ _HALF = np.uint64(32)
 class EpochSampler:
     """A keyed permutation of `n * passes` items for every epoch.
 
-    A generalised Feistel network on a grid of about sqrt(n) x sqrt(n) cells, walked on where a
-    cell lies outside the range (Black & Rogaway, CT-RSA 2002).
+    A generalised Feistel network on a grid of about sqrt(n) x sqrt(n) cells, with cycle walking
+    for cells outside the range (Black & Rogaway, CT-RSA 2002).
 
     Attributes:
         n: samples, at least 1.
-        passes: how often a sample comes in one epoch, each time as another item.
+        passes: how often a sample occurs in one epoch, each time as a different item.
         seed: the run's seed.
     """
 
@@ -45,7 +45,7 @@ class EpochSampler:
         return self.n * self.passes
 
     def positions(self, epoch: int, start: int, stop: int) -> Items:
-        """Return the items at places `start` to `stop` of an epoch: int64, (stop - start,)."""
+        """Return the items at positions `start` to `stop` of an epoch: int64, (stop - start,)."""
         assert 0 <= start <= stop <= self.items, (start, stop, self.items)
         keys = [np.uint64(key(self.seed, epoch, half)) for half in range(2 * ROUNDS)]
         cells = self._permute(np.arange(start, stop, dtype=np.uint64), keys)
@@ -86,12 +86,12 @@ def batch_count(items: int, batch_size: int) -> int:
 
 
 def batch_bounds(items: int, batch_size: int, batch: int) -> tuple[int, int]:
-    """Return (start, stop) of global batch number `batch`; sizes differ by one at most."""
+    """Return (start, stop) of global batch number `batch`; sizes differ by at most one."""
     return share(0, items, batch, batch_count(items, batch_size))
 
 
 def share(start: int, stop: int, rank: int, world: int) -> tuple[int, int]:
-    """Return the (start, stop) that belongs to `rank` of `world`; some are empty if too few."""
+    """Return the (start, stop) of `rank` of `world`; some are empty if there are too few items."""
     assert 0 <= rank < world, (rank, world)
     size = stop - start
     return start + rank * size // world, start + (rank + 1) * size // world

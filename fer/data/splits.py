@@ -1,9 +1,9 @@
-"""The splits by name, `lfw/train`, `lfw/val`, …, with `val` carved out of `train` by identity.
+"""Splits by name (`lfw/train`, `lfw/val`, …), with `val` split off `train` by identity.
 
-A set and its twins (same pictures with masks over them) form a family: a person who validates in
-one member trains in none. Where the configuration asks for it, train and eval are dealt out anew,
-for the whole family. Who goes where is `fer.data.identity_split`; not for contents of files
-(`fer.data.digest`).
+A set and its masked copies form a family: a person in the validation split of one member is in the
+training split of none. If configured (`data.resplit`), train and eval are split again for the whole
+family. The assignment of people is in `fer.data.identity_split`, file contents are in
+`fer.data.digest`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ DEALT = ("train", "val", "eval")
 
 @dataclass(frozen=True)
 class _Place:
-    """A data set on disk at one moment; the folders' times make a cached scan go stale."""
+    """A data set on disk; the modification times of its folders invalidate cached scans."""
 
     name: str
     folder: Path
@@ -32,26 +32,26 @@ class _Place:
 
 
 def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
-    """Return the pictures of a split, sorted by relative path; `split` is as in `lfw/train`.
+    """Return the pictures of a split, sorted by relative path.
 
-    `val` is the set's own `val` folder where it has one. Otherwise whole identities leave `train`
-    for it, the same in every member of the family. They are chosen by a hash of (val_seed,
-    identity) among the identities that share a rarest class, `val_fraction` of each such group,
-    rounded up but never a class's last. Where a member of the family has its own `val` folder, the
-    people in it are the ones chosen.
+    `val` is the set's own `val` folder if it has one. Otherwise whole identities are moved from
+    `train` to it, the same in every member of the family. They are chosen by a hash of (val_seed,
+    identity), stratified by the rarest class of each identity: `val_fraction` of each stratum,
+    rounded up, but never the last identity of a class. If a member of the family has its own `val`
+    folder, the people in it are chosen.
 
-    With `data.resplit`, the people of a family with `eval` folders are dealt out into folds, those
-    of its train, val and eval folders together: `eval` is one fold, `val` is carved out of the
-    others, `train` is what is left.
+    With `data.resplit`, the people in the train, val and eval folders of a family with `eval`
+    folders are assigned to folds: `eval` is one fold, `val` is split off the others, and `train` is
+    the rest.
 
     Args:
-        split: set and split, joined by a slash.
+        split: set and split, joined by a slash, such as `lfw/train`.
         data: the configuration's data sets.
-        root: folder below which relative set folders lie.
+        root: base of relative set folders.
 
     Raises:
-        CallerError: unknown set or split, what `fer.data.layout.scan` refuses, a carved `val` or
-            what remains of `train` is empty, or twins that call one picture different people.
+        CallerError: unknown set or split, errors of `fer.data.layout.scan`, an empty `val` or
+            `train` after splitting, or different identities for one picture within a family.
     """
     name, _, part = split.partition("/")
     if name not in data.sets:
@@ -71,20 +71,20 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
         pictures = [replace(p, split="val") for p in scanned["train"] if p.identity in chosen]
     if not pictures:
         raise CallerError(f"split '{split}' is empty: of the people in {name}'s train folder "
-                          f"{'all' if part == 'train' else 'none'} were chosen for val; "
+                          f"{'all' if part == 'train' else 'none'} were assigned to val; "
                           f"give {name} a val folder or change data.val_fraction")
     return pictures
 
 
 def _is_dealt(name: str, data: Data, root: Path) -> bool:
-    """Whether the configuration deals out a set anew: only where its family is tested on."""
+    """Return whether a set is split again: only if its family has an eval folder."""
     if data.resplit is None or "train" not in _scan(_place(name, data, root)):
         return False
     return any("eval" in _scan(place) for place in _family(name, data, root))
 
 
 def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
-    """Return the pictures of `train`, `val` or `eval` where these are dealt out anew."""
+    """Return the pictures of `train`, `val` or `eval` of a set that is split again."""
     assert data.resplit is not None
     family = _family(name, data, root)
     tested, chosen = _dealt_people(family, data.resplit, data.val_fraction, data.val_seed)
@@ -94,13 +94,13 @@ def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
     pictures = [replace(p, split=part) for p in pool if part == (
         "val" if p.identity in chosen else where[p.identity in tested])]
     if not pictures:
-        raise CallerError(f"split '{name}/{part}' is empty: data.resplit deals out too few people "
-                          f"into {data.resplit.of} folds")
+        raise CallerError(f"split '{name}/{part}' is empty: data.resplit has too few people for "
+                          f"{data.resplit.of} folds")
     return pictures
 
 
 def split_names(data: Data, root: Path) -> list[str]:
-    """Return the names of all splits on disk, without looking at pictures."""
+    """Return the names of all splits on disk, without opening pictures."""
     names: set[str] = set()
     for name in data.sets:
         folder = folder_of(name, data, root)
@@ -118,22 +118,22 @@ def folder_of(name: str, data: Data, root: Path) -> Path:
 
 
 def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
-    """Return the places of all sets on disk that descend from the same original."""
-    oldest = original_of(name, data)
-    kin = sorted(other for other in data.sets if original_of(other, data) == oldest)
-    return tuple(_place(other, data, root) for other in kin
+    """Return the places of all sets on disk with the same original."""
+    original = original_of(name, data)
+    members = sorted(other for other in data.sets if original_of(other, data) == original)
+    return tuple(_place(other, data, root) for other in members
                  if other == name or folder_of(other, data, root).is_dir())
 
 
 def original_of(name: str, data: Data) -> str:
-    """Return the set that a set and its twins descend from; itself where it is no twin."""
+    """Return the original of a masked copy; the set itself if it is not a copy."""
     seen = [name]
     while (above := data.sets[seen[-1]].twin_of) is not None:
         if above not in data.sets:
-            raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is no set; "
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is not a set; "
                               f"there are: {choices(data.sets)}")
         if above in seen:
-            raise CallerError(f"data.sets.{seen[-1]}.twin_of: '{above}' is its own twin")
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of: '{above}' is a copy of itself")
         seen.append(above)
     return seen[-1]
 
@@ -141,7 +141,7 @@ def original_of(name: str, data: Data) -> str:
 def _place(name: str, data: Data, root: Path) -> _Place:
     folder = folder_of(name, data, root)
     times: list[int] = []
-    if folder.is_dir():  # where it is not, the scan says so
+    if folder.is_dir():  # otherwise the scan raises
         top = discover(folder)
         facts = top / FILE
         times.append(facts.stat().st_mtime_ns if facts.is_file() else 0)
@@ -172,7 +172,7 @@ def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> f
 @lru_cache(maxsize=32)
 def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float, seed: int
                   ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return who is tested on and who validates."""
+    """Return the identities of the test fold and of validation."""
     _refuse_two_names(family)
     pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
     folds = fold_identities(pictures, resplit.of, resplit.seed)
@@ -182,7 +182,7 @@ def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float,
 
 
 def _refuse_two_names(family: tuple[_Place, ...]) -> None:
-    """Refuse twins that call one picture different people: one would train, the other be tested."""
+    """Refuse different identities for one picture in a family: they could leak into the test."""
     people: dict[str, tuple[str, str]] = {}
     for place in family:
         for pictures in _scan(place).values():
@@ -191,4 +191,4 @@ def _refuse_two_names(family: tuple[_Place, ...]) -> None:
                 if identity != picture.identity:
                     raise CallerError(
                         f"{picture.relative} is {identity} in '{name}' and {picture.identity} in "
-                        f"its twin '{place.name}'; give both the same pictures.csv")
+                        f"its masked copy '{place.name}'; give both the same pictures.csv")

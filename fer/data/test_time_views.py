@@ -1,7 +1,7 @@
-"""A few fixed views of every picture, the same whatever the run's seed and the epoch.
+"""Fixed views of every picture, independent of the run's seed and the epoch.
 
-What a frozen network makes of them can be computed once and kept. The first view is the picture as
-it is; the others are augmented.
+Features of a frozen network on them can be computed once and cached. The first view is the original
+picture; the others are augmented.
 """
 
 import numpy as np
@@ -19,20 +19,20 @@ SEED = 0x5EED  # of all views, so that runs of different seeds share them
 
 
 class FixedViews:
-    """The views of a source's pictures by number."""
+    """The fixed views of a source's pictures."""
 
     def __init__(self, batches: TrainBatches, count: int) -> None:
         """Args:
-        batches: whose source, augmentation and masks the views have, and whose order they come in.
-        count: how many views there are of each picture.
+        batches: defines source, augmentation, masks and order.
+        count: number of views per picture.
         """
         self.batches, self.count = batches, count
 
     def pictures(self, indices: Indices, view: int) -> Tensor:
-        """Return one view of pictures, (N, 3, size, size) as `Batch.images`.
+        """Return one view of pictures, (N, 3, size, size), like `Batch.images`.
 
         Args:
-            indices: int64 (N,), numbers in the source.
+            indices: int64 (N,), indices into the source.
             view: 0…count-1.
         """
         source = self.batches.source
@@ -43,12 +43,12 @@ class FixedViews:
         return self.batches.pictures(indices, samples)
 
     def turn(self, epoch: int, step: int) -> tuple[Indices, NDArray[np.int64]]:
-        """Return which pictures a global batch holds and in which view: int64 (G,), (G,)."""
+        """Return the indices and views of a global batch: int64 (G,), (G,)."""
         indices, samples = self.batches.whole(epoch, step)
         return indices, (epoch * self.batches.order.passes + samples.passes) % self.count
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """Return this rank's share of a batch, as `TrainBatches.batch`."""
+        """Return this rank's share of a batch, like `TrainBatches.batch`."""
         indices, views = self.turn(epoch, step)
         first, last = self.batches.share(len(indices))
         mine, kinds = indices[first:last], views[first:last]

@@ -1,1 +1,1 @@
-"""From predictions on disk to numbers with intervals. Never imports torch or the engine."""
+"""Metrics with intervals from predictions on disk. Never imports torch or the engine."""

@@ -1,13 +1,13 @@
-"""Metrics in resamples of people, as matrix products: of models, differences and gaps.
+"""Bootstrap resamples of metrics over people, for models, differences and gaps.
 
-Pictures of one person are not independent, so people are resampled, not pictures. A resample
-is a row of multinomial weights over people; its confusion counts for every seed of a
-configuration are one product with the counts of each person. The random numbers depend only on
-who the people are: every model measured on the same people sees the same resamples (so
-differences are paired), and sets of different people are resampled independently.
+Images of one person are not independent, so people are resampled, not images. A resample is a row
+of multinomial weights over people; its confusion counts for every seed of a configuration are one
+matrix product with the counts per person. The random numbers depend only on the set of people:
+all models evaluated on the same people share their resamples (so differences are paired), and
+sets of different people are resampled independently.
 
-Letters in shapes: R resamples, S seeds, G people, C classes. Not for the plain metrics
-(`fer.evaluate.metrics`), nor for what the resamples say (`fer.evaluate.intervals`).
+Shapes: R resamples, S seeds, G people, C classes. Plain metrics are in `fer.evaluate.metrics`,
+intervals in `fer.evaluate.intervals`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from fer.evaluate.metrics import mean_recall, scores
 from fer.evaluate.predictions import Predictions
 
 RESAMPLES = 4000  # Monte-Carlo error of a 95 % limit: about 0.03 standard errors
-SEEDS_NEEDED = 5  # below, the spread of seeds cannot be estimated: 76 % coverage with two
+SEEDS_NEEDED = 5  # below, the variance over seeds cannot be estimated: 76 % coverage with two
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Tables:
         seeds: S seeds, sorted.
         classes: C names.
         pictures: N sample ids, sorted.
-        rows: int64, N; which person each picture is of.
-        labels: uint8, N; of the pictures.
+        rows: int64, N; index of the person in each image.
+        labels: uint8, N.
         predicted: uint8, S x N.
     """
 
@@ -50,28 +50,28 @@ class Tables:
 
     @property
     def n(self) -> int:
-        """Pictures in the test set."""
+        """The number of images in the test set."""
         return len(self.pictures)
 
     @property
     def right(self) -> np.ndarray:
-        """bool, S x N: which pictures each seed gets right."""
+        """bool, S x N: which images each seed classifies correctly."""
         return np.asarray(self.predicted == self.labels)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Metrics of each seed, as measured and in every resample of people.
+    """Metrics of each seed, as observed and in every resample of people.
 
     Attributes:
         observed: metric name -> float64, S.
         resampled: metric name -> float32, R x S; NaN where a class is missing.
-        effective: metric name -> how many people it rests on (a rare class rests on few).
+        effective: metric name -> effective number of people (small for a rare class).
         seeds: S seeds.
-        n: pictures of each test set involved: two for a gap.
-        people: people of each test set involved.
-        crowds: who they are, for each test set involved: the key of their resamples.
-        least: the lowest value possible: 0 for a metric, -1 for a difference, -2 for a difference
+        n: number of images of each test set involved; two for a gap.
+        people: number of people of each test set involved.
+        crowds: key of the set of people of each test set involved, which seeds its resamples.
+        least: the lowest possible value: 0 for a metric, -1 for a difference, -2 for a difference
             of differences.
     """
 
@@ -86,10 +86,10 @@ class Draws:
 
 
 def tabulate(by_seed: Mapping[int, Predictions]) -> Tables:
-    """Return the counts by person of one configuration, from its predictions of each seed.
+    """Return the counts by person of one configuration from the predictions of each seed.
 
     Raises:
-        ValueError: the seeds were not measured on the same pictures with the same classes.
+        ValueError: the seeds differ in images or classes.
     """
     seeds = tuple(sorted(by_seed))
     first = by_seed[seeds[0]]
@@ -114,12 +114,12 @@ def tabulate(by_seed: Mapping[int, Predictions]) -> Tables:
 
 
 def within(tables: Tables, keep: np.ndarray) -> Tables:
-    """Return the tables of a part of the pictures and of the people in it; `keep` is bool (N,)."""
-    there, rows = np.unique(tables.rows[keep], return_inverse=True)
+    """Return the tables restricted to the images in `keep`, bool (N,), and their people."""
+    present, rows = np.unique(tables.rows[keep], return_inverse=True)
     labels, predicted = tables.labels[keep], tables.predicted[:, keep]
     return Tables(
-        _count(rows, labels, predicted, len(there), len(tables.classes)),
-        tuple(tables.people[row] for row in there), tables.seeds, tables.classes,
+        _count(rows, labels, predicted, len(present), len(tables.classes)),
+        tuple(tables.people[row] for row in present), tables.seeds, tables.classes,
         tuple(name for name, kept in zip(tables.pictures, keep, strict=True) if kept),
         rows, labels, predicted)
 
@@ -135,7 +135,7 @@ def _count(rows: np.ndarray, labels: np.ndarray, predicted: np.ndarray, people: 
 
 @lru_cache(maxsize=4)
 def weights(people: tuple[str, ...], resamples: int = RESAMPLES) -> np.ndarray:
-    """Return how often each person is drawn in each resample: float32, R x G, rows sum to G."""
+    """Return how often each person is drawn in each resample, float32, R x G; rows sum to G."""
     size = len(people)
     drawn = generator("people", *people).integers(0, size, (resamples, size))
     drawn += np.arange(resamples)[:, None] * size
@@ -147,20 +147,20 @@ def draw(tables: Tables, resamples: int = RESAMPLES, prior: np.ndarray | None = 
     """Return the metrics of `tables` (uar, accuracy, macro_f1, recall:CLASS) in every resample.
 
     Args:
-        prior: C shares of the classes to which accuracy and macro-F1 are reweighted; see `scores`.
+        prior: C class proportions to which accuracy and macro-F1 are reweighted; see `scores`.
     """
     seeds, people, width, _ = tables.counts.shape
-    # Whole numbers below 2**24 are exact in float32, so the product is the same on any BLAS.
+    # Integers below 2**24 are exact in float32, so the product does not depend on the BLAS.
     flat = tables.counts.transpose(1, 0, 2, 3).reshape(people, -1)
     resampled = (weights(tables.people, resamples) @ flat).reshape(-1, seeds, width, width)
-    support = (tables.counts[0].sum(-1) > 0).sum(0)  # people with a picture of the class, C
-    rare = _rests_on(support)
+    support = (tables.counts[0].sum(-1) > 0).sum(0)  # people with an image of the class, C
+    rare = _effective_people(support)
     effective = {"uar": rare, "macro_f1": rare,
                  "accuracy": float(people) if prior is None else rare} | {
         f"recall:{name}": float(count)
         for name, count in zip(tables.classes, support, strict=True)}
     observed, found = scores(tables.counts.sum(1), prior), scores(resampled, prior)
-    _doubt_the_flawless(observed["recall"], found, tables, support)
+    _add_prior_spread(observed["recall"], found, tables, support)
     return Draws(
         observed=_by_name(observed, tables.classes, np.float64),
         resampled=_by_name(found, tables.classes, np.float32),
@@ -168,39 +168,39 @@ def draw(tables: Tables, resamples: int = RESAMPLES, prior: np.ndarray | None = 
         crowds=(_key("people", *tables.people),))
 
 
-def _doubt_the_flawless(observed: np.ndarray, found: dict[str, np.ndarray], tables: Tables,
-                        support: np.ndarray) -> None:
-    """Give the recall of a class that all seeds get right throughout, or wrong, a spread.
+def _add_prior_spread(observed: np.ndarray, found: dict[str, np.ndarray], tables: Tables,
+                      support: np.ndarray) -> None:
+    """Add a spread to the recall of classes that are 0 or 1 for all seeds.
 
-    Its resamples are all alike, as if eleven pictures that are all right proved that every picture
-    is. The recall is drawn from what Jeffreys' prior leaves possible after so many people (Brown,
-    Cai and DasGupta 2001, 10.1214/ss/1009213286), alike for all models that are measured on them.
-    UAR has that spread below five seeds, where its 95 % limits hold in 90 % of sets without, and
-    where it would have none. Five seeds that are all right have seen more than one has: with
-    theirs, the limits hold in 94 to 96 % without, and would in up to 99 %.
+    Their resamples have no variance, as if eleven correct images proved a recall of 1. The recall
+    is drawn from the posterior under Jeffreys' prior given the number of people (Brown, Cai and
+    DasGupta 2001, 10.1214/ss/1009213286), with the same draws for all models on these people.
+    UAR includes that spread below five seeds, where its 95 % limits otherwise have 90 % coverage,
+    and where it would have no variance. With five seeds, its limits have 94 to 96 % coverage
+    without the spread, and would have up to 99 % with it.
 
     Args:
-        observed: recall, S x C. found: `scores` of the resamples, whose recall and uar are changed.
-        support: people with a picture of the class, C.
+        observed: recall, S x C. found: `scores` of the resamples; recall and uar are modified.
+        support: people with an image of the class, C.
     """
-    alike = (observed == observed[0]).all(axis=0) & np.isin(observed[0], (0.0, 1.0))
-    if not alike.any():
+    constant = (observed == observed[0]).all(axis=0) & np.isin(observed[0], (0.0, 1.0))
+    if not constant.any():
         return
     recall = found["recall"]
-    for place in np.flatnonzero(alike):
+    for place in np.flatnonzero(constant):
         drawn = generator("flawless", tables.classes[place], *tables.people).beta(
             support[place] + 0.5, 0.5, len(recall))[:, None]
         recall[..., place] = np.where(np.isfinite(recall[..., place]),
                                       np.abs(1 - observed[0, place] - drawn), np.nan)
-    if len(observed) < SEEDS_NEEDED or alike[support > 0].all():
+    if len(observed) < SEEDS_NEEDED or constant[support > 0].all():
         found["uar"] = mean_recall(recall)
 
 
 def difference(left: Draws, right: Draws) -> Draws:
-    """Return `left` minus `right` for each seed that both have.
+    """Return `left` minus `right` for each common seed.
 
-    Paired where the people are the same (two models on one test set), independent where they
-    differ (one model on two test sets: the gap).
+    The difference is paired if the people are the same (two models on one test set) and
+    independent if they differ (one model on two test sets: the gap).
     """
     seeds = tuple(seed for seed in left.seeds if seed in right.seeds)
     if not seeds:
@@ -220,7 +220,7 @@ def difference(left: Draws, right: Draws) -> Draws:
 
 
 def on_seeds(draws: Draws, seeds: Sequence[int]) -> Draws:
-    """Return the same of some seeds only, which all have to be there."""
+    """Return `draws` restricted to `seeds`, all of which must be present."""
     at = [draws.seeds.index(seed) for seed in seeds]
     return replace(draws, seeds=tuple(seeds),
                    observed={name: values[at] for name, values in draws.observed.items()},
@@ -228,14 +228,14 @@ def on_seeds(draws: Draws, seeds: Sequence[int]) -> Draws:
 
 
 def average(draws: Sequence[Draws]) -> Draws:
-    """Return the mean over configurations, seed by seed, over the seeds that all have.
+    """Return the mean over configurations, seed by seed, for their common seeds.
 
-    The configurations are taken as given, not as a sample: only people and seeds vary.
+    The configurations are fixed, not a sample: only people and seeds vary.
     """
     first = draws[0]
     seeds = tuple(seed for seed in first.seeds if all(seed in other.seeds for other in draws))
     if not seeds:
-        raise ValueError("no seed that all configurations have")
+        raise ValueError("no seed is common to all configurations")
     at = [[one.seeds.index(seed) for seed in seeds] for one in draws]
     names = list(first.observed)
     return Draws(
@@ -249,11 +249,11 @@ def average(draws: Sequence[Draws]) -> Draws:
         crowds=first.crowds, least=first.least)
 
 
-def _rests_on(support: np.ndarray) -> float:
-    """Return how many people a mean over classes rests on, by Satterthwaite's rule.
+def _effective_people(support: np.ndarray) -> float:
+    """Return the effective number of people for a mean over classes, by Satterthwaite's rule.
 
     Args:
-        support: integers, C; people with a picture of the class. The recall of a class has a
+        support: integers, C; people with an image of the class. The recall of a class has a
             variance of about 1 / support, so the rarest class dominates.
     """
     shares = 1.0 / support[support > 0]
@@ -271,7 +271,7 @@ def _by_name(found: dict[str, np.ndarray], classes: tuple[str, ...],
 
 
 def generator(*words: str) -> np.random.Generator:
-    """Return a counter-based generator that is a function of `words` on any machine."""
+    """Return a counter-based generator seeded by `words`, identical on all machines."""
     return np.random.Generator(np.random.Philox(key=_key(*words)))
 
 

@@ -1,7 +1,7 @@
-"""Effective robustness: what a model does on real masks beyond what its synthetic score foretells.
+"""Effective robustness: the score on real masks beyond the prediction from the synthetic score.
 
 Over models, performance under a shift follows a line on probit axes (Miller et al. 2021,
-2107.04649). What closes the gap lies above the line; what is merely better lies further along it.
+2107.04649). Models that close the gap lie above the line; better models lie further along it.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Line:
     """The line on probit axes: probit(real) = intercept + slope x probit(synthetic).
 
     Attributes:
-        low, high: 95 % limits of the slope over configurations, as of any least-squares line.
-        r2: share of the variance of probit(real) over configurations that it explains.
+        low, high: 95 % limits of the slope over configurations, from least squares.
+        r2: explained fraction of the variance of probit(real) over configurations.
     """
 
     intercept: float
@@ -34,7 +34,7 @@ class Line:
     r2: float
 
     def real(self, synthetic: np.ndarray) -> np.ndarray:
-        """Return the real score that the line foretells for synthetic scores."""
+        """Return the real scores that the line predicts from synthetic scores."""
         from scipy.special import ndtr
 
         return np.asarray(ndtr(self.intercept + self.slope * probit(synthetic)))
@@ -48,7 +48,10 @@ def probit(scores: np.ndarray) -> np.ndarray:
 
 
 def fit_line(synthetic: np.ndarray, real: np.ndarray) -> Line | None:
-    """Return the least-squares line through configurations (K,); None where it has no slope."""
+    """Return the least-squares line through configurations (K,).
+
+    None with too few configurations or an undefined slope.
+    """
     intercept, slope = _fit(np.asarray(synthetic)[None], np.asarray(real)[None])
     if len(synthetic) < LEAST_CONFIGS or not np.isfinite(slope[0]):
         return None
@@ -62,10 +65,10 @@ def fit_line(synthetic: np.ndarray, real: np.ndarray) -> Line | None:
 
 def effective_robustness(synthetic: Sequence[Draws], real: Sequence[Draws],
                          metric: str = "uar") -> tuple[Line, list[Interval]] | None:
-    """Return the line and how far above it each configuration is, as a fraction with its interval.
+    """Return the line and each configuration's distance above it, as a fraction with its interval.
 
-    The line is fitted again in every resample of people, so its own noise is in the intervals.
-    None with fewer than four configurations, or where all have the same synthetic score.
+    The line is fitted again in every resample of people, so the intervals include its uncertainty.
+    None with fewer than four configurations, or if all have the same synthetic score.
     """
     pairs = [_common(*pair) for pair in zip(synthetic, real, strict=True)]
     means = np.array([[one.observed[metric][at].mean() for one, at in pair] for pair in pairs])
@@ -78,7 +81,7 @@ def effective_robustness(synthetic: Sequence[Draws], real: Sequence[Draws],
     return line, [_above(pair, metric, line, intercepts, slopes) for pair in pairs]
 
 
-Side = tuple[Draws, list[int]]  # resamples, and the columns of the seeds that both sides have
+Side = tuple[Draws, list[int]]  # resamples, and the columns of the common seeds
 
 
 def _common(left: Draws, right: Draws) -> tuple[Side, Side]:
@@ -89,15 +92,15 @@ def _common(left: Draws, right: Draws) -> tuple[Side, Side]:
 
 def _above(pair: tuple[Side, Side], metric: str, line: Line, intercepts: np.ndarray,
            slopes: np.ndarray) -> Interval:
-    """Return real minus foretold of one configuration, seed by seed."""
+    """Return real minus predicted score of one configuration, over seeds."""
     from scipy.special import ndtr
 
     (synthetic, at), (real, to) = pair
-    foretold = ndtr(intercepts[:, None]
+    expected = ndtr(intercepts[:, None]
                     + slopes[:, None] * probit(synthetic.resampled[metric][:, at]))
     residuals = Draws(
         observed={METRIC: real.observed[metric][to] - line.real(synthetic.observed[metric][at])},
-        resampled={METRIC: (real.resampled[metric][:, to] - foretold).astype(np.float32)},
+        resampled={METRIC: (real.resampled[metric][:, to] - expected).astype(np.float32)},
         effective={METRIC: min(synthetic.effective[metric], real.effective[metric])},
         seeds=tuple(real.seeds[place] for place in to), n=synthetic.n + real.n,
         people=synthetic.people + real.people, crowds=synthetic.crowds + real.crowds, least=-1.0)

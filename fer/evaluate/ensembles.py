@@ -1,4 +1,4 @@
-"""Ensembles of trained models, from their predictions on disk: nothing is run again."""
+"""Ensembles of trained models, from their predictions on disk, without inference."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,9 @@ MOST_ROUNDS = 50  # of greedy selection; Caruana et al. 2004 (10.1145/1015330.10
 
 
 def hold_probabilities(table: Predictions) -> bool:
-    """Whether what should be logits are probabilities, which an ensemble must not mix with logits.
+    """Return whether the logits are in fact probabilities, which must not be mixed with logits.
 
-    Log-probabilities are logits; numbers in 0…1 that sum to one in every row are not.
+    Log-probabilities are valid logits; numbers in 0…1 that sum to one in every row are not.
     """
     values = np.asarray(table.logits, np.float64)
     return bool(len(values) and values.min() >= 0 and np.abs(values.sum(1) - 1).max() < 1e-4)
@@ -22,10 +22,10 @@ def hold_probabilities(table: Predictions) -> bool:
 def mean_of(tables: Sequence[Predictions]) -> Predictions:
     """Return the mean of the models' probabilities, as log-probabilities, in the first's order.
 
-    A model named twice counts twice.
+    A model given twice counts twice.
 
     Raises:
-        ValueError: the models were not measured on the same pictures with the same classes.
+        ValueError: the models differ in images or classes.
     """
     first = tables[0]
     total = np.zeros((len(first), len(first.classes)))
@@ -37,13 +37,13 @@ def mean_of(tables: Sequence[Predictions]) -> Predictions:
 
 
 def aligned(table: Predictions, like: Predictions) -> np.ndarray:
-    """Return the logits of a table with its pictures in the order of another.
+    """Return the logits of `table` in the image order of `like`.
 
     Raises:
-        ValueError: other pictures or other classes.
+        ValueError: images or classes differ.
     """
     if table.classes != like.classes:
-        raise ValueError(f"classes {table.classes} beside {like.classes}")
+        raise ValueError(f"classes differ: {table.classes} and {like.classes}")
     if table.sample_ids == like.sample_ids:
         return table.logits
     at = {name: row for row, name in enumerate(table.sample_ids)}
@@ -53,13 +53,16 @@ def aligned(table: Predictions, like: Predictions) -> np.ndarray:
 
 
 def greedy(validation: Mapping[str, Predictions]) -> list[str]:
-    """Return which models to average, a name as often as it counts, chosen on validation UAR.
+    """Return the models to average, selected greedily on validation UAR.
 
-    Begins with the best one; adds, with repetition, the model whose addition is best, as long as
+    Starts with the best one and adds, with repetition, the model that improves UAR most, as long as
     UAR grows (Caruana et al. 2004). Ties go to the first name.
 
     Args:
-        validation: name -> predictions on the validation split, of the same pictures.
+        validation: name -> predictions on the same validation images.
+
+    Returns:
+        Names, repeated according to their weight.
     """
     names = sorted(validation)
     first = validation[names[0]]

@@ -1,7 +1,7 @@
-"""Intervals and p-values from resamples: 95 % limits that hold for few people and few seeds.
+"""Intervals and p-values from resamples, with 95 % limits valid for few people and few seeds.
 
-With five seeds or more the limits hold the variation between seeds and between people, below
-that only test sampling, and they say so. The resamples are `fer.evaluate.bootstrap`'s.
+With five seeds or more, the limits include the variation between seeds and between people; with
+fewer, only test sampling, as `kind` states. The resamples come from `fer.evaluate.bootstrap`.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED, Draws, Tables, draw,
 LEVEL = 0.95
 TEST_SAMPLING = "test sampling"
 SEEDS_AND_TEST = "seeds and test sampling"
-REACH = 3.0  # of limits on the logit axis, in half widths on the plain one
+REACH = 3.0  # maximum distance of limits on the logit scale, in half widths on the plain one
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and how sure it is: the mean over seeds with its 95 % limits.
+    """The mean over seeds with its 95 % limits.
 
     Attributes:
         value, low, high: None where undefined (an absent class; fewer than two people).
-        kind: what varies inside the limits: `test sampling` or `seeds and test sampling`.
-        seeds, n, people: how many of each; several test sets in `n` and `people` for a gap.
-        p: two-sided, of "the true value is zero"; meant for differences.
+        kind: the variation included: `test sampling` or `seeds and test sampling`.
+        seeds, n, people: number of each; for a gap, `n` and `people` list several test sets.
+        p: two-sided, of a true value of zero; meant for differences.
     """
 
     value: float | None
@@ -39,7 +39,7 @@ class Interval:
 
 
 def interval(tables: Tables, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """Return the interval of every metric of one configuration on one test set."""
+    """Return the intervals of all metrics of one configuration on one test set."""
     draws = draw(tables, resamples)
     return {name: interval_of(draws, name) for name in draws.observed}
 
@@ -47,11 +47,11 @@ def interval(tables: Tables, resamples: int = RESAMPLES) -> dict[str, Interval]:
 def interval_of(draws: Draws, metric: str) -> Interval:
     """Return the mean over seeds of `metric` with its limits and p-value.
 
-    With five seeds or more both people and seeds are resampled, else people only. What
-    other people do to each seed in its own way is in the spread of the seeds too, and resampling
-    both ways would count it twice (Owen 2007, "The pigeonhole bootstrap"): it is taken off the
-    people, of whom there are many. Off the seeds it would leave a difference of two uncertain
-    variances that passes for a certain one, and equal models are told apart three times too often.
+    With five seeds or more, both people and seeds are resampled, else people only. The interaction
+    of people and seeds is part of the variance of both, so resampling both would count it twice
+    (Owen 2007, "The pigeonhole bootstrap"). It is subtracted from the people's variance, which is
+    estimated from many. Subtracting it from the seeds' variance would leave a difference of two
+    uncertain variances treated as certain, and three times too many false positives.
     """
     observed = draws.observed[metric]
     count, value = len(observed), float(observed.mean())
@@ -65,14 +65,14 @@ def interval_of(draws: Draws, metric: str) -> Interval:
     if people < 2 or len(resampled) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
     means = resampled.mean(axis=1)
-    # where pictures are nearly all of other people, how far a share of them spreads follows from
-    # its size, as the logit axis has it: t would widen it a second time
+    # With about one image per person, the variance of a proportion follows from its value, which
+    # the logit scale accounts for; a t distribution would widen the limits a second time.
     known = (draws.least == 0 and metric.startswith(("accuracy", "recall:"))
              and draws.n[0] <= 2 * draws.people[0])
-    alike = 1.0
+    common = 1.0
     if kind == SEEDS_AND_TEST:
-        alike = alike_for_seeds(float(means.var()), interaction(observed, resampled) / count)
-    levels = [Level.of(np.sqrt(alike) * (means - value), people, np.inf if known else None)]
+        common = alike_for_seeds(float(means.var()), interaction(observed, resampled) / count)
+    levels = [Level.of(np.sqrt(common) * (means - value), people, np.inf if known else None)]
     if kind == SEEDS_AND_TEST:
         picked = generator("seeds", str(count)).integers(0, count, (len(means), count))
         levels.append(Level.of(observed[picked].mean(axis=1) - value, count))
@@ -84,11 +84,11 @@ def interval_of(draws: Draws, metric: str) -> Interval:
 
 @dataclass(frozen=True)
 class Level:
-    """What sampling people, or seeds, does to a value.
+    """The effect of sampling people, or seeds, on a value.
 
     Attributes:
-        deviations: R; of the resamples, as wide as an unbiased variance has it.
-        variance: of the value, as far as it comes of this level.
+        deviations: R; of the resamples, scaled to an unbiased variance.
+        variance: contribution of this level to the variance of the value.
         freedom: degrees of freedom of that variance.
     """
 
@@ -98,22 +98,22 @@ class Level:
 
     @classmethod
     def of(cls, deviations: np.ndarray, count: float, freedom: float | None = None) -> "Level":
-        """Return the level of a mean of `count` ones: a bootstrap's variance divides by n."""
+        """Return the level of a mean of `count` values, correcting the bootstrap's variance."""
         wide = np.sqrt(count / (count - 1)) * deviations
         return cls(wide, float(wide.var()), freedom or count - 1)
 
 
 def limits_around(value: float, levels: Sequence[Level], least: float,
                   plain: bool = False) -> tuple[float, float]:
-    """Return the 95 % limits of a value that several levels of sampling move.
+    """Return the 95 % limits of a value subject to several levels of sampling.
 
-    Deviations are widened from a normal's quantile to that of `_beyond`, because a bootstrap of few
-    is too narrow (Hesterberg 2015, 10.1080/00031305.2015.1089789). Shares (`least` of 0) get limits
-    that are as far from them on the logit axis, where their spread hangs less on how large they
-    are (Agresti, Categorical Data Analysis, 2013, 3.1): a sample that has turned out too well is
-    narrow, too, and 95 % limits of a true 0.97 held in 92 %, nearly all misses on one side. They
-    are no further than `REACH` allows, or percentiles are: what Jeffreys' prior or a failed seed
-    does to a value near 1 does not hang on its size.
+    Deviations are widened from a normal quantile to that of `_tail`, because a bootstrap of few is
+    too narrow (Hesterberg 2015, 10.1080/00031305.2015.1089789). Proportions (`least` of 0) get
+    limits that are symmetric on the logit scale, where their variance depends less on their value
+    (Agresti, Categorical Data Analysis, 2013, 3.1): on the plain scale, limits of samples with high
+    scores are too narrow, and 95 % limits of a true 0.97 had 92 % coverage, with nearly all misses
+    on one side. Limits extend no further than `REACH` or the percentiles, because the effect of
+    Jeffreys' prior or of a failed seed on a value near 1 does not depend on that value.
     """
     from scipy.optimize import brentq
     from scipy.special import expit, logit
@@ -123,7 +123,7 @@ def limits_around(value: float, levels: Sequence[Level], least: float,
     if total <= 0:
         return value, value
     tail = (1 - LEVEL) / 2
-    wide = brentq(lambda at: _beyond(at, levels) - 2 * tail, 1.0, 50.0, xtol=1e-6)
+    wide = brentq(lambda at: _tail(at, levels) - 2 * tail, 1.0, 50.0, xtol=1e-6)
     moved = limits_of(sum(level.deviations for level in levels) * wide / norm.isf(tail))
     if least == 0 and 0 < value < 1 and not plain:
         half = (moved[1] - moved[0]) / 2
@@ -135,12 +135,13 @@ def limits_around(value: float, levels: Sequence[Level], least: float,
     return float(min(low, value)), float(max(high, value))
 
 
-def _beyond(far: float, levels: Sequence[Level]) -> float:
-    """Return how likely a value is off by `far` standard errors or more, to either side.
+def _tail(far: float, levels: Sequence[Level]) -> float:
+    """Return the two-sided probability of an error of `far` standard errors or more.
 
-    A mixture of the t of each level, in the proportion of their variances. Satterthwaite's one t
-    with the freedom of the sum holds at 5 %, but not far in the tail, where Holm looks: with
-    people and five seeds it claims 5 to 6 % of families of equal models apart, this one 3.5 to 4.5.
+    A mixture of the t distributions of the levels, weighted by their variances. Satterthwaite's
+    single t distribution is valid at 5 %, but not further out in the tail, which Holm's method
+    needs: with people and five seeds, its familywise error for equal models is 5 to 6 %, that of
+    the mixture 3.5 to 4.5 %.
     """
     from scipy.special import stdtr
 
@@ -149,29 +150,29 @@ def _beyond(far: float, levels: Sequence[Level]) -> float:
 
 
 def limits_of(deviations: np.ndarray) -> np.ndarray:
-    """Return the two limits between which the share `LEVEL` of all draws lies, not of these alone.
+    """Return the two limits that contain a fraction `LEVEL` of the underlying distribution.
 
-    `weibull` takes the k-th of R draws for the quantile k / (R + 1), which it is on average; by
-    numpy's default 2.8 % lie beyond either limit where 300 draws are asked for 2.5 %.
+    `weibull` treats the k-th of R draws as the quantile k / (R + 1), its expectation. With numpy's
+    default, 2.8 % instead of 2.5 % lie beyond either limit for 300 draws.
     """
     limits = np.percentile(deviations, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], method="weibull")
     return np.asarray(limits)
 
 
 def interaction(observed: np.ndarray, resampled: np.ndarray) -> float:
-    """Return the variance of what other people do to each seed (S, R x S) in its own way."""
+    """Return the variance of the interaction of people and seeds (S, R x S)."""
     deviations = resampled - observed
     apart = deviations - deviations.mean(axis=1, keepdims=True)
     return float(apart.var(axis=0).sum() / (len(observed) - 1))
 
 
 def alike_for_seeds(variance: float, own: float) -> float:
-    """Return the share of a mean's variance over people that is not of each seed on its own."""
+    """Return the fraction of a mean's variance over people that is common to all seeds."""
     return max(0.0, 1.0 - own / variance) if variance > 0 else 0.0
 
 
 def all_alike(value: float, people: float) -> tuple[float, float]:
-    """Return Wilson's limits of 0 or 1, where every resample is alike and says nothing."""
+    """Return Wilson's limits for a value of 0 or 1, where resamples have no variance."""
     from scipy.stats import norm
 
     width = norm.ppf((1 + LEVEL) / 2) ** 2 / people
@@ -179,8 +180,8 @@ def all_alike(value: float, people: float) -> tuple[float, float]:
 
 
 def p_value(value: float, levels: Sequence[Level]) -> float:
-    """Return the two-sided p of zero."""
+    """Return the two-sided p-value of a true value of zero."""
     total = sum(level.variance for level in levels)
     if total <= 0:
         return 1.0 if value == 0 else 0.0
-    return _beyond(abs(value) / np.sqrt(total), levels)
+    return _tail(abs(value) / np.sqrt(total), levels)

@@ -1,10 +1,10 @@
-"""How alike models answer, beyond chance: Cohen's kappa of every two, Fleiss' of all."""
+"""Agreement of models beyond chance: pairwise Cohen's kappa and Fleiss' kappa of all."""
 
 import numpy as np
 
 
 def kappas(predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Return Cohen's kappa of every two models, float64, M x M; NaN where it is undefined.
+    """Return pairwise Cohen's kappa of models, float64, M x M; NaN where undefined.
 
     Args:
         predicted: integers, M x N.
@@ -20,25 +20,25 @@ def kappas(predicted: np.ndarray, classes: int) -> np.ndarray:
 
 
 def between_configs(predicted: np.ndarray, config: np.ndarray, classes: int) -> np.ndarray:
-    """Return the mean kappa between the runs of every two configurations, K x K.
+    """Return the mean kappa between the runs of each pair of configurations, K x K.
 
-    On the diagonal: between different seeds of one configuration; NaN where it has one seed.
+    The diagonal is between different seeds of one configuration; NaN with one seed.
 
     Args:
         predicted: integers, M x N, of M runs.
-        config: integers, M; which of K configurations each run is of.
+        config: integers, M; index of each run's configuration.
     """
     found = kappas(predicted, classes)
     np.fill_diagonal(found, np.nan)
     member = np.eye(config.max() + 1)[config]  # M x K
-    there = np.isfinite(found)
+    defined = np.isfinite(found)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((member.T @ np.where(there, found, 0.0) @ member)
-                          / (member.T @ there @ member))
+        return np.asarray((member.T @ np.where(defined, found, 0.0) @ member)
+                          / (member.T @ defined @ member))
 
 
 def fleiss(predicted: np.ndarray, classes: int) -> float | None:
-    """Return Fleiss' kappa of all models (M x N); None for one model or one answer throughout."""
+    """Return Fleiss' kappa of all models (M x N); None for one model or one predicted class."""
     from statsmodels.stats.inter_rater import fleiss_kappa
 
     counts = np.stack([(predicted == name).sum(axis=0) for name in range(classes)], axis=1)

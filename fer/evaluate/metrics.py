@@ -1,7 +1,8 @@
 """Metrics of one table of predictions, without intervals; reliability and calibration error.
 
-Intervals are `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
-UAR and macro-F1 are then means over the classes that are there, here as in every resample.
+Intervals are in `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
+unweighted average recall (UAR) and macro-F1 are means over the classes present, here and in every
+resample.
 """
 
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.
     2 n_cc / (n_c. + n_.c); both means go over the classes with n_c. > 0.
 
     Args:
-        prior: C shares to which the classes are reweighted, so that test sets with other shares
-            can be compared in accuracy and macro-F1; a class of the prior that is absent makes
+        prior: C class proportions to which the classes are reweighted, so that accuracy and
+            macro-F1 are comparable between test sets; a class of the prior that is absent makes
             these two undefined.
     """
     tables = np.asarray(tables, np.float64)
@@ -53,7 +54,7 @@ def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.
 
 
 def mean_recall(recall: np.ndarray) -> np.ndarray:
-    """Return UAR (...) of recalls (... x C): the mean over the classes that are there."""
+    """Return the UAR (...) of recalls (... x C): the mean over the classes present."""
     present = np.isfinite(recall)
     return np.asarray(np.where(present, recall, 0.0).sum(-1) / present.sum(-1))
 
@@ -68,12 +69,12 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 def validation_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Return accuracy, uar, macro_f1 and loss (mean cross-entropy, nats) for selection.
 
-    Cheap (NumPy only, no scikit-learn import) and deterministic: it decides which checkpoint
-    is the best, so it must give the same bits in a resumed run.
+    Fast (NumPy only, no scikit-learn import) and deterministic: it selects the best checkpoint, so
+    it must be bitwise reproducible in a resumed run.
 
     Args:
         labels: integers, N.
-        logits: float, N x C; a NaN gives a NaN loss, so the caller sees it.
+        logits: float, N x C; a NaN gives a NaN loss.
     """
     labels, logits = np.asarray(labels, np.int64), np.asarray(logits)
     if not len(labels):
@@ -86,7 +87,7 @@ def validation_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float
 
 
 def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Return every metric of one table of predictions, ready for JSON.
+    """Return all metrics of one table of predictions, ready for JSON.
 
     Args:
         labels: integers, N; index into `classes`.
@@ -99,7 +100,7 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
         recall, precision, support (one a class, by name; None where undefined), confusion (rows
         true), classes, and `note` where a class is absent.
     """
-    from sklearn.metrics import brier_score_loss, log_loss, precision_score  # 1 s: not for all
+    from sklearn.metrics import brier_score_loss, log_loss, precision_score  # takes 1 s to import
 
     labels, logits = np.asarray(labels, np.int64), np.asarray(logits)
     if not len(labels):
@@ -135,9 +136,9 @@ def measure(labels: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) ->
 
 
 def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | None]:
-    """Return nll, brier, ece and auroc as `measure` does, in a hundredth of its time.
+    """Return nll, brier, ece and auroc as `measure` does, in a hundredth of the time.
 
-    For the many parts of test sets of many runs. AUROC is that of Mann and Whitney's ranks.
+    Meant for the subgroups of many runs. AUROC is computed from Mann-Whitney ranks.
 
     Args:
         labels: integers, N. logits: float, N x C, finite.
@@ -148,11 +149,11 @@ def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | Non
     probabilities, true = np.exp(logs), np.eye(logits.shape[1], dtype=bool)[labels]
     positive = true.sum(axis=0).astype(np.float64)
     areas = None
-    if len(there := np.flatnonzero(positive)) > 1:
-        ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[there]
-        own = positive[there]
+    if len(present := np.flatnonzero(positive)) > 1:
+        ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[present]
+        own = positive[present]
         areas = float(((ranks / own - (own + 1) / 2) / (len(labels) - own)).mean())
-    floor = np.log(np.finfo(np.float64).eps)  # scikit-learn's, in the same place
+    floor = np.log(np.finfo(np.float64).eps)  # as in scikit-learn
     return {"nll": float(-np.maximum(logs[true], floor).mean()),
             "brier": float(((probabilities - true) ** 2).sum(axis=1).mean()),
             "ece": reliability(labels, probabilities).error, "auroc": areas}
@@ -161,19 +162,19 @@ def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | Non
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Return the area under the ROC curve, each class against the rest, mean over the classes.
 
-    None where fewer than two classes are there. An absent class is left out.
+    None if fewer than two classes are present. Absent classes are left out.
     """
     from sklearn.metrics import roc_auc_score
 
-    there = np.unique(labels)
-    if len(there) < 2:
+    present = np.unique(labels)
+    if len(present) < 2:
         return None
     return float(np.mean([roc_auc_score(labels == name, probabilities[:, name])
-                          for name in there]))
+                          for name in present]))
 
 
 def result_path(folder: Path, split: str) -> Path:
-    """Return where run folder `folder` holds its metrics on `split`, such as `lfw/eval`."""
+    """Return the path of a run's metrics on `split`, such as `lfw/eval`."""
     return folder / "results" / f"{split}.json"
 
 
@@ -194,7 +195,7 @@ class Reliability:
     Attributes:
         confidence: float64, B; mean in the bin, NaN where the bin is empty.
         accuracy: float64, B.
-        count: int64, B; pictures in the bin.
+        count: int64, B; number of images in the bin.
     """
 
     confidence: np.ndarray
@@ -203,7 +204,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean distance, weighted by the bins' pictures."""
+        """The expected calibration error: the mean distance, weighted by the bins' counts."""
         apart = np.abs(np.nan_to_num(self.confidence - self.accuracy))
         return float((apart * self.count).sum() / self.count.sum())
 

@@ -1,7 +1,7 @@
-"""The predictions table of one run on one split: the one source of every number in a report.
+"""The predictions table of one run on one split, the single source of all numbers in a report.
 
-Writes and reads it. Not for making predictions (`fer.train`), nor for what they are worth
-(`fer.evaluate.metrics`).
+Reads and writes the table. Predictions are made in `fer.train` and scored in
+`fer.evaluate.metrics`.
 """
 
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ import numpy as np
 
 from fer.atomic_io import replacing
 
-NOBODY = "picture:"  # begins what stands for the person of a picture of whom nothing is known
-LOGIT = "logit_"  # prefix of the logit columns; the classes are read off them, in order
+NOBODY = "picture:"  # prefix of the cluster name of an image with an unknown person
+LOGIT = "logit_"  # prefix of the logit columns, whose names and order define the classes
 
 
 class DamagedFile(ValueError):
-    """A file of ours that cannot be read back: names the file and what is wrong with it."""
+    """A damaged predictions file; the message names the file and the problem."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one model says about the pictures of one split, in the order of the split.
+    """The predictions of one model on the images of one split, in the order of the split.
 
     Attributes:
-        sample_ids: N names, each once.
-        identities: N names of people; empty where the person is not known.
+        sample_ids: N unique names.
+        identities: N names of people; empty where the person is unknown.
         labels: int64, N; index into `classes`.
         logits: float32, N x C; unnormalised log-probabilities.
         classes: C names.
@@ -47,24 +47,24 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """int64, N: the class with the highest logit, the first of equals."""
+        """int64, N: the class with the highest logit; ties go to the first."""
         return np.argmax(self.logits, axis=1).astype(np.int64)
 
     @property
     def clusters(self) -> list[str]:
-        """N names of what is resampled as one: the person, or the picture where unknown."""
+        """N names of the resampling units: the person, or the image if unknown."""
         return [person or f"{NOBODY}{sample}"
                 for person, sample in zip(self.identities, self.sample_ids, strict=True)]
 
 
 def predictions_path(folder: Path, split: str) -> Path:
-    """Return where run folder `folder` holds its predictions on `split`, such as `lfw/eval`."""
+    """Return the path of a run's predictions on `split`, such as `lfw/eval`."""
     return folder / "predictions" / f"{split}.parquet"
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Publish `predictions` at `path`: one row a sample, in the given order."""
-    import pyarrow as pa  # slow to import, and what trains starts without it
+    """Write `predictions` to `path` atomically: one row per sample, in the given order."""
+    import pyarrow as pa  # slow to import, not needed for training to start
     import pyarrow.parquet as pq
 
     columns = {
@@ -84,25 +84,25 @@ def read_predictions(path: Path) -> Predictions:
     """Return the table at `path`.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedFile: it is not a whole predictions table.
+        FileNotFoundError: the file does not exist.
+        DamagedFile: the file is not a complete predictions table.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # no dataset discovery: one file, cheap import
+        # a single file: avoids the slow import of dataset discovery
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
         names = [name for name in table.column_names if name.startswith(LOGIT)]
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is no UTF-8
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
         raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
     missing = {"sample_id", "identity", "label", "predicted"} - set(table.column_names)
     if missing:
         raise DamagedFile(f"{path}: no column {', '.join(sorted(missing))}")
     if len(set(table.column_names)) < len(table.column_names):
-        raise DamagedFile(f"{path}: has a column twice")
+        raise DamagedFile(f"{path}: has duplicate columns")
     if any(column.null_count for column in table.columns):
         raise DamagedFile(f"{path}: has empty cells")
     if not names:
@@ -120,7 +120,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _fault(table: Predictions) -> str | None:
-    """Return what is inconsistent in `table`, if anything."""
+    """Return an inconsistency in `table`; None if there is none."""
     size, width = len(table.sample_ids), len(table.classes)
     if not len(table.identities) == len(table.labels) == size:
         return (f"{size} sample ids, {len(table.identities)} identities, "

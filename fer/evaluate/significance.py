@@ -1,8 +1,8 @@
-"""Tests between models on one test set that need no resamples; pictures needed to tell two apart.
+"""Significance tests between models on one test set, pooled scores, and required sample sizes.
 
-McNemar's and Cochran's tests take pictures for independent, which those of one person are not, and
-hold for the trained models at hand, seed by seed. What is claimed rests on the paired bootstrap
-(`fer.evaluate.intervals`); these show whether a claim hangs on it.
+McNemar's and Cochran's tests assume independent images, which images of one person are not, and
+apply to the given trained models, seed by seed. Claims rest on the paired bootstrap
+(`fer.evaluate.intervals`); these tests show whether a claim depends on it.
 """
 
 from collections import Counter
@@ -25,13 +25,13 @@ from fer.evaluate.intervals import (
     limits_around,
 )
 
-MIDDLE = 0.25  # cut from either end for the interquartile mean (Agarwal et al. 2021, 2108.13264)
-POWER = 0.8  # the usual chance to find a difference that is there (Cohen 1988)
+MIDDLE = 0.25  # trimmed at either end for the interquartile mean (Agarwal et al. 2021, 2108.13264)
+POWER = 0.8  # the conventional power of a test (Cohen 1988)
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """The exact test of two models of one seed: pictures that only one of them gets right."""
+    """The exact McNemar test of two models of one seed, on images that only one gets right."""
 
     seed: int
     left_only: int
@@ -40,7 +40,11 @@ class McNemar:
 
 
 def mcnemar(seed: int, left: np.ndarray, right: np.ndarray) -> McNemar:
-    """Return the exact test; `left` and `right` say which pictures are right: bool (N,)."""
+    """Return the exact McNemar test.
+
+    Args:
+        left, right: bool, N; which images each model classifies correctly.
+    """
     from statsmodels.stats.contingency_tables import mcnemar as exact
 
     table = [[np.sum(left & right), np.sum(left & ~right)],
@@ -49,10 +53,10 @@ def mcnemar(seed: int, left: np.ndarray, right: np.ndarray) -> McNemar:
 
 
 def cochran_q(right: np.ndarray) -> float | None:
-    """Return the p-value of "all models are equally often right"; None where all are alike.
+    """Return the p-value of Cochran's Q test of equal accuracy; None if all models are equal.
 
     Args:
-        right: bool, N x M; which of M models is right on which picture.
+        right: bool, N x M; whether each of M models is correct on each image.
     """
     from statsmodels.stats.contingency_tables import cochrans_q
 
@@ -64,9 +68,9 @@ def cochran_q(right: np.ndarray) -> float | None:
 def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
     """Return the interquartile mean over runs: all configurations of `draws` and all their seeds.
 
-    Less moved by a single failed run than the mean. Seeds are resampled within configurations, as
-    people are everywhere; below five seeds people only. As in `interval_of`, what comes of other
-    people and what comes of other seeds is added up.
+    It is less sensitive to a single failed run than the mean. People are resampled jointly, seeds
+    within configurations; below five seeds, people only. As in `interval_of`, the variances from
+    people and from seeds are added.
     """
     first, seeds = draws[0], min(len(one.seeds) for one in draws)
     sizes = {"seeds": seeds, "n": first.n, "people": first.people}
@@ -75,17 +79,17 @@ def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
     if not np.isfinite(value):
         return Interval(None, None, None, kind, **sizes)  # type: ignore[arg-type]
     found = _trimmed([one.resampled[metric] for one in draws])
-    there, people = np.isfinite(found), first.effective[metric]
-    if people < 2 or there.sum() < 2:
+    finite, people = np.isfinite(found), first.effective[metric]
+    if people < 2 or finite.sum() < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
-    apart = found[there] - value
+    apart = found[finite] - value
     levels = [Level.of(apart, people)]
     if kind == SEEDS_AND_TEST:
-        own = {id(one): one for one in draws}  # one in several places is drawn once
-        picked = {key: _other_seeds(one, metric, str(place), len(found))[there]
+        own = {id(one): one for one in draws}  # a repeated configuration is drawn once
+        picked = {key: _other_seeds(one, metric, str(place), len(found))[finite]
                   for place, (key, one) in enumerate(own.items())}
         moved = _trimmed([picked[id(one)] for one in draws]) - value
-        # as it is: few runs drawn again trim each other, which moves the middle more than new ones
+        # not widened: trimming a few resampled runs already overstates the variance
         runs = Level(moved, float(moved.var()), sum(len(one.seeds) - 1 for one in own.values()))
         levels = [Level.of(np.sqrt(_alike([draws], metric)) * apart, people), runs]
     low, high = (all_alike(value, people) if value in (0.0, 1.0) else
@@ -94,17 +98,17 @@ def middle_mean(draws: Sequence[Draws], metric: str) -> Interval:
 
 
 def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> Interval:
-    """Return how probable it is that a run of `left` beats one of `right`, on such a test set.
+    """Return the probability that a run of `left` beats one of `right` on a test set of this size.
 
-    Ties count by half; one half is "no better". On a larger test set runs that differ would beat
-    each other more surely: the probability is that of sets of this size.
+    Ties count as one half; 0.5 means no better. On a larger test set, the probability would be
+    further from 0.5.
 
     Args:
-        left, right: the same configurations in the same order but for what is compared; the mean
-            over them is taken.
+        left, right: the same configurations in the same order, except for the compared key; the
+            result is the mean over them.
 
-    Without limits below five seeds: few runs that all win do so in every resample of people, and
-    limits of [1, 1] would say that no other seed ever loses.
+    There are no limits below five seeds: if few runs all win, they do so in every resample of
+    people, and limits of [1, 1] would claim that no other seed ever loses.
     """
     first, seeds = left[0], min(len(one.seeds) for one in (*left, *right))
     sizes = {"seeds": seeds, "n": first.n, "people": first.people}
@@ -121,7 +125,7 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
     found = found[np.isfinite(found)]
     if len(found) < 2:
         return Interval(value, None, None, kind, **sizes)  # type: ignore[arg-type]
-    configs = len({id(one) for one in left})  # each stands once for every other value
+    configs = len({id(one) for one in left})  # each is repeated for every other value
     of_people = _alike([left, right], metric) * Level.of(found - value, people).variance
     low, high = _limits_of_share(value, seeds, configs, of_people)
     return Interval(value, low, high, kind, **sizes)  # type: ignore[arg-type]
@@ -129,14 +133,14 @@ def improvement(left: Sequence[Draws], right: Sequence[Draws], metric: str) -> I
 
 def _limits_of_share(share: float, runs: int, configs: int, of_people: float
                      ) -> tuple[float, float]:
-    """Return 95 % limits of the probability that one of some runs beats one of as many others.
+    """Return 95 % limits of the probability that one of `runs` runs beats one of as many others.
 
-    Where few runs all win, no resample of them knows of one that does not: limits by solving for
-    the probabilities that are just as far away as their own spread allows (Newcombe 2006, method 5,
-    10.1002/sim.2324), with the spread of the mean over `configs` and what other people do to it.
+    If few runs all win, resampling them gives no variance. The limits solve for the probabilities
+    that are as far away as their own standard error allows (Newcombe 2006, method 5,
+    10.1002/sim.2324), including the variance over `configs` and over people.
 
     Args:
-        of_people: variance of `share` in resamples of people, as far as it is alike for seeds.
+        of_people: variance of `share` in resamples of people, as far as it is common to all seeds.
     """
     from scipy.optimize import brentq
     from scipy.stats import norm
@@ -146,21 +150,21 @@ def _limits_of_share(share: float, runs: int, configs: int, of_people: float
         of_runs = true * (1 - true) * (1 + more) / (runs**2 * configs)
         return float(abs(share - true) - norm.ppf((1 + LEVEL) / 2) * np.sqrt(of_runs + of_people))
 
-    tiny = 1e-9  # the share itself is no distance away, where people add none
+    tiny = 1e-9  # at the share itself the distance is zero
     below, above = share - tiny, share + tiny
     return (brentq(away, 0.0, below) if below > 0 and away(0.0) > 0 > away(below) else 0.0,
             brentq(away, above, 1.0) if above < 1 and away(1.0) > 0 > away(above) else 1.0)
 
 
 def _other_seeds(one: Draws, metric: str, word: str, resamples: int) -> np.ndarray:
-    """Return the scores as measured of seeds that are drawn again, R x S."""
+    """Return the observed scores of resampled seeds, R x S."""
     observed = one.observed[metric]
     size = (resamples, len(observed))
     return observed[generator("runs", word, str(size[1])).integers(0, size[1], size)]
 
 
 def _alike(groups: Sequence[Sequence[Draws]], metric: str) -> float:
-    """Return `alike_for_seeds` of the mean over one group, or of what two groups are apart."""
+    """Return `alike_for_seeds` of the mean over one group, or of the difference of two."""
     whole = np.logical_and.reduce([np.isfinite(one.resampled[metric]).all(axis=1)
                                    for group in groups for one in group])
     own, means = 0.0, []
@@ -190,14 +194,14 @@ def _beats(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Power:
-    """What telling two models apart would take, if the difference is as large as it looks.
+    """The sample size needed to distinguish two models, given the observed difference.
 
     Attributes:
         difference: of the means over seeds, as a fraction.
-        n: pictures there are.
-        needed: pictures for 80 % power at 5 %; None where no number is enough because seeds
-            differ too much, or where there is no difference at all.
-        seeds: whether the spread of seeds is in it (five or more of them).
+        n: number of images available.
+        needed: images for 80 % power at 5 %; None if no number is enough because seeds vary too
+            much, or if there is no difference.
+        seeds: whether the variance over seeds is included (five seeds or more).
     """
 
     difference: float
@@ -207,10 +211,10 @@ class Power:
 
 
 def pictures_needed(left: Draws, right: Draws, metric: str = "uar") -> Power | None:
-    """Return how many pictures like those of the test set would be needed; None if undefined.
+    """Return how many images like those of the test set would be needed; None if undefined.
 
-    Test sampling shrinks with the pictures, the spread of seeds only with more seeds. Normal
-    approximation: |d| >= (z_0.975 + z_0.8) sqrt(v n / needed + seeds' variance).
+    Test-sampling variance shrinks with more images, variance over seeds only with more seeds.
+    Normal approximation: |d| >= (z_0.975 + z_0.8) sqrt(v n / needed + seeds' variance).
     """
     from scipy.stats import norm
 
@@ -223,11 +227,11 @@ def pictures_needed(left: Draws, right: Draws, metric: str = "uar") -> Power | N
         return None
     enough = len(observed) >= SEEDS_NEEDED
     seeds = 0.0
-    if enough:  # what more pictures do not take away
+    if enough:  # more images do not reduce this part
         own = float(observed.var(ddof=1)) - interaction(observed, resampled)
         seeds = max(0.0, own) / len(observed)
     reach = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
-    left_over = (value / reach) ** 2 - seeds
+    allowed = (value / reach) ** 2 - seeds
     sampling = float(resampled.mean(axis=1).var())
-    needed = ceil(apart.n[0] * sampling / left_over) if left_over > 0 else None
+    needed = ceil(apart.n[0] * sampling / allowed) if allowed > 0 else None
     return Power(value, apart.n[0], needed, enough)

@@ -1,1 +1,1 @@
-"""Architectures by name, the classifier around them, and weights in and out."""
+"""Architectures by name, the classifier that wraps them, and reading and writing of weights."""

@@ -1,7 +1,8 @@
-"""Checkpoints that others wrote, read without running anything they contain.
+"""Safe import of foreign checkpoints, without executing any code in them.
 
-Original ResidualMaskingNetwork and MaskedFER checkpoints, plain state dicts and safetensors come
-in; state dicts with the original's names go out. Not for our own files (`fer.models.weights`).
+Reads original ResidualMaskingNetwork and MaskedFER checkpoints, plain state dicts and safetensors,
+and returns state dicts with the original names for export. The project's own files are handled in
+`fer.models.weights`.
 """
 
 import re
@@ -16,14 +17,14 @@ from fer.models.architectures.resmasking import alias_of
 from fer.models.classifier import Classifier
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
-PICKLE_MAGIC = b"\x80\x02\x8a\x0a"  # torch.save before: a pickled long
+PICKLE_MAGIC = b"\x80\x02\x8a\x0a"  # torch.save before 1.6: a pickled long
 HEADER_START = slice(8, 9)  # a safetensors file: eight bytes of length, then JSON
-STATE_KEY = "net"  # where original checkpoints keep the state dict, beside settings and metrics
+STATE_KEY = "net"  # key of the state dict in original checkpoints
 PARALLEL_PREFIX = "module."  # of weights saved from DataParallel or DistributedDataParallel
 
 
 class _IgnoredDtype:
-    """Stands in for `numpy.dtype`, so that no code of numpy's runs on a stranger's arguments."""
+    """Replaces `numpy.dtype`, so that no numpy code runs on untrusted arguments."""
 
     def __init__(self, *arguments: object):
         pass
@@ -33,7 +34,7 @@ class _IgnoredDtype:
 
 
 def _ignored_scalar(*arguments: object) -> None:
-    """Stand in for a numpy number, such as the metrics in original checkpoints."""
+    """Replace a numpy scalar, such as the metrics in original checkpoints."""
 
 
 ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
@@ -41,7 +42,7 @@ ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
     (_ignored_scalar, "numpy._core.multiarray.scalar"),
     (_IgnoredDtype, "numpy.dtype"),
 ]
-"""All that a foreign pickle may name besides what torch allows for tensors."""
+"""Globals that a foreign pickle may name in addition to those torch allows."""
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
@@ -49,16 +50,16 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
     Args:
         path: written by `torch.save` (a state dict, or a dict with one under `net`) or safetensors;
-            told apart by content, since original checkpoints have no file extension.
+            detected by content, because original checkpoints have no file extension.
 
     Raises:
-        CallerError: missing, truncated, not weights, or asking for code to be run.
+        CallerError: missing, truncated, not weights, or containing code.
     """
     content = _read(path)
     if isinstance(content, Mapping) and isinstance(content.get(STATE_KEY), Mapping):
         content = content[STATE_KEY]
     if not isinstance(content, Mapping) or not content:
-        raise CallerError(f"{path}: holds no state dict, only {type(content).__name__}")
+        raise CallerError(f"{path}: contains no state dict, only {type(content).__name__}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CallerError(f"{path}: not a state dict: '{key}' is {type(value).__name__}; "
@@ -68,7 +69,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
 
 def to_original(model: Classifier) -> dict[str, Tensor]:
-    """Return the network's state dict with the original's keys, aliases included, in its order."""
+    """Return the network's state dict with the original's keys and aliases, in its order."""
     state: dict[str, Tensor] = model.net.state_dict()
     aliases: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
@@ -108,9 +109,9 @@ def _read_torch(path: Path) -> object:
         reason = str(error).strip() or type(error).__name__
         named = re.search(r"GLOBAL (\S+)", reason)
         if named:
-            raise CallerError(f"{path}: refused, it asks to run '{named[1]}'; only tensors and "
+            raise CallerError(f"{path}: refused, it tries to run '{named[1]}'; only tensors and "
                               "plain values are read") from error
-        raise CallerError(f"{path}: truncated, or no checkpoint: {_one_line(reason)}") from error
+        raise CallerError(f"{path}: truncated, or not a checkpoint: {_one_line(reason)}") from error
 
 
 def _read_safetensors(path: Path) -> object:
@@ -120,7 +121,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise CallerError(f"{path}: truncated, or no safetensors: {error}") from error
+        raise CallerError(f"{path}: truncated, or not safetensors: {error}") from error
 
 
 def _one_line(reason: str) -> str:
@@ -135,7 +136,7 @@ def _without_aliases(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if first is None:
             kept[key] = tensor
         elif not torch.equal(state[first], tensor):
-            raise CallerError(f"{path}: '{key}' and '{first}' differ, but are one tensor")
+            raise CallerError(f"{path}: '{key}' and '{first}' differ, but must be the same tensor")
     return kept
 
 

@@ -1,7 +1,7 @@
-"""A network with everything its use needs: preprocessing, class names, stages, frozen parts.
+"""A network with its preprocessing, class names, stages and frozen parts.
 
-Not for making networks (`fer.models.registry`) and not for deciding what is frozen
-(`fer.transfer.phases`): this keeps frozen what it is told to, whoever calls `train()`.
+Networks are built in `fer.models.registry`; which stages are frozen is decided in
+`fer.transfer.phases`. Frozen stages stay frozen when `train()` is called.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,22 +13,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fer.config.run import Backbone
 
 StageMap = Mapping[str, Sequence[str]]
-"""Stage name -> paths of submodules, or of parameters that lie in no layer (the position embedding
-of a ViT); ordered from input to output."""
+"""Stage name -> paths of submodules, or of parameters outside layers (the position embedding of a
+ViT); ordered from input to output."""
 
 UINT8_MAX = 255.0
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601), as Pillow's mode L
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601), as in Pillow
 
 
 class Classifier(nn.Module):
-    """Images to logits.
+    """A classifier that maps images to logits.
 
     Attributes:
         net: the bare network, N x 3 x H x W float32 -> N x classes.
         backbone: the configuration it was built from.
         classes: class names in the order of the logits.
-        frozen_stages: stages kept in eval mode, whatever `train()` says.
-        batch_norm_frozen: whether every batch-norm layer is kept in eval mode as well.
+        frozen_stages: stages kept in eval mode, regardless of `train()`.
+        batch_norm_frozen: whether all batch-norm layers are kept in eval mode too.
     """
 
     mean: Tensor
@@ -43,11 +43,11 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.frozen_stages: frozenset[str] = frozenset()
         self.batch_norm_frozen = False
-        # Paths, not modules: converting to SyncBatchNorm replaces modules.
+        # paths, not modules: converting to SyncBatchNorm replaces modules
         self._paths = {stage: tuple(paths) for stage, paths in stages.items()}
         self._loose = frozenset(name for name, _ in net.named_parameters()
                                 if any(name in paths for paths in self._paths.values()))
-        # An explicit device: these are real even where the network is built on `meta`.
+        # explicit device: these must be real even if the network is built on `meta`
         mean = torch.tensor(backbone.mean, device="cpu").view(1, 3, 1, 1)
         std = torch.tensor(backbone.std, device="cpu").view(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
@@ -81,18 +81,18 @@ class Classifier(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """The class layer, with the dropout or pooling before it if there is any."""
+        """The class layer, including dropout or pooling before it."""
         (head,) = self.stages["head"]
         return head
 
     @property
     def head_path(self) -> str:
-        """Where `head` is in the network."""
+        """The path of `head` in the network."""
         (path,) = self._paths["head"]
         return path
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the head is given for `images`: float, N x D or N x D x h x w."""
+        """Return the input of the head for `images`: float, N x D or N x D x h x w."""
         given: list[Tensor] = []
         handle = self.head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
         try:
@@ -102,15 +102,15 @@ class Classifier(nn.Module):
         return given[0]
 
     def classify(self, features: Tensor) -> Tensor:
-        """Return the logits that `forward` makes of pictures with these `features`."""
+        """Return the logits for `features`, equal to `forward` of their images."""
         logits: Tensor = self.head(features)
         return logits.flatten(1).float()
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Return float32 images of the same shape and strides, normalised as the network wants.
+        """Return normalised float32 images of the same shape and strides.
 
-        A uint8 image and the same one divided by 255 give the same result up to rounding, and
-        exactly the same where mean is 0 and std is 1.
+        A uint8 image and the same image divided by 255 give the same result up to rounding, and
+        exactly the same if mean is 0 and std is 1.
         """
         counted = images.dtype == torch.uint8
         floats = images.float()
@@ -125,11 +125,11 @@ class Classifier(nn.Module):
         return torch.addcmul(-self.mean / self.std, floats, scale)
 
     def freeze(self, stages: Iterable[str], batch_norm: bool) -> None:
-        """Freeze exactly these stages: no gradients, no moving statistics, no dropout.
+        """Freeze exactly these stages: no gradients, no updates of running statistics, no dropout.
 
         Args:
-            stages: names of stages; those not named are thawed.
-            batch_norm: keep the statistics of every batch-norm layer, of thawed stages too.
+            stages: names of the stages; all others are unfrozen.
+            batch_norm: freeze the statistics of all batch-norm layers, in unfrozen stages too.
         """
         self.frozen_stages = frozenset(stages)
         self.batch_norm_frozen = batch_norm
@@ -142,7 +142,7 @@ class Classifier(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":
-        """As `nn.Module.train`, but what is frozen stays in eval mode."""
+        """Set the mode like `nn.Module.train`, but keep frozen parts in eval mode."""
         super().train(mode)
         stages = self.stages
         for stage in self.frozen_stages:

@@ -1,7 +1,7 @@
-"""Checkpoints of others to weights files of ours, which say which model they are.
+"""Conversion of foreign checkpoints to the project's weights files, which describe their model.
 
-Reading a stranger's file is `fer.models.checkpoint_import`; starting a run from a file of either
-kind is `fer.models.weights`.
+Foreign files are read in `fer.models.checkpoint_import`; `fer.models.weights` initialises a run
+from a file of either kind.
 """
 
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ KNOWN_CLASSES = {
     3: ("negative", "neutral", "positive"),  # LFW-FER, in the order of its folders
     7: ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),  # FER2013's numbers
 }
-"""Class names by their number, where a file does not say them."""
+"""Default class names by number of classes, for files without class names."""
 
 
 def convert(source: Path, backbone: Backbone, classes: tuple[str, ...], target: Path
             ) -> tuple[Classifier, LoadReport]:
-    """Write `source` as weights of ours at `target`; returns the model and what did not fit.
+    """Convert `source` to a weights file at `target`; return the model and the load report.
 
     Args:
         source: a torch checkpoint or safetensors.
         backbone: its architecture and preprocessing.
-        classes: in the order of its logits; empty takes the usual ones of that number.
+        classes: in the order of its logits; empty for the defaults.
 
     Raises:
-        CallerError: no weights, of another architecture, or another number of classes.
+        CallerError: not weights, another architecture, or another number of classes.
     """
     state = read_foreign(source)
     count = _class_count(state, backbone, source)
@@ -49,13 +49,13 @@ def convert(source: Path, backbone: Backbone, classes: tuple[str, ...], target: 
     except CallerError as error:
         raise CallerError(f"{source}: {error}") from error
     if report.missing or report.reshaped:
-        raise CallerError(f"{source}: not all of '{backbone.arch}': {report}")
+        raise CallerError(f"{source}: does not match '{backbone.arch}': {report}")
     save_weights(model, target, {"source": source.name, "sha256": sha_of(source)})
     return model, report
 
 
 def _class_count(state: Mapping[str, Tensor], backbone: Backbone, source: Path) -> int:
-    """Return how many classes a state dict's class layer has."""
+    """Return the number of classes of a state dict's class layer."""
     with torch.device("meta"):
         heads = registry.build(backbone, ("a", "b")).head_keys
     biases = [state[key].shape[0] for key in sorted(heads) if key in state]

@@ -1,7 +1,7 @@
-"""A model out: safetensors, `torch.export`, ONNX, or the original's own checkpoint format.
+"""Export of a model: safetensors, `torch.export`, ONNX, or the original's checkpoint format.
 
-Every file takes uint8 pictures or says how to prepare them, and is read back and compared with the
-model before it counts. Nothing here traces with TorchScript.
+Exported models take uint8 images or describe their preprocessing. Each file is read back and
+compared with the model before it is published. TorchScript is not used.
 """
 
 import json
@@ -18,23 +18,23 @@ from fer.models.classifier import Classifier
 from fer.models.registry import build
 from fer.models.weights import identity_of, load_model, load_state, save_weights
 
-TOLERANCE = 1e-4  # of the largest logit: other kernels add in another order
+TOLERANCE = 1e-4  # relative to the largest logit: other kernels sum in another order
 BATCH = torch.export.Dim("batch", min=1, max=4096)
 NAME = "fer.json"  # of the description inside a file of torch.export
 Run = Callable[[Tensor], Tensor]
 
 
 def export(model: Classifier, path: Path) -> float:
-    """Write a model; returns how far its outputs are from the model's, relative to the largest.
+    """Write a model; return the maximum deviation of its outputs, relative to the largest logit.
 
     Args:
         model: on the CPU, in eval mode.
-        path: its suffix says the format: `.safetensors` (ours, with preprocessing and classes),
-            `.pt2` (torch.export) and `.onnx` (both from uint8 N x 3 x S x S to logits, N free),
+        path: the suffix selects the format: `.safetensors` (with preprocessing and classes),
+            `.pt2` (torch.export) and `.onnx` (both map uint8 N x 3 x S x S to logits, N free),
             `.pth` (a state dict under `net` with the original implementation's names).
 
     Raises:
-        CallerError: another suffix, a library that is missing, or outputs that differ.
+        CallerError: an unknown suffix, a missing library, or outputs that differ.
     """
     if path.suffix not in FORMATS:
         raise CallerError(f"{path}: no format '{path.suffix}'; there are: {choices(FORMATS)}")
@@ -45,14 +45,14 @@ def export(model: Classifier, path: Path) -> float:
         run = FORMATS[path.suffix](model, temporary)
         expected, found = model(images), run(images)
         apart = float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-12))
-        if not apart <= TOLERANCE:  # also where it is no number
+        if not apart <= TOLERANCE:  # also true for NaN
             raise CallerError(f"{path}: its outputs would differ from the model's by {apart:.1e} "
-                              "of the largest; nothing was written")
+                              "of the largest logit; nothing was written")
     return apart
 
 
 def describe(model: Classifier) -> str:
-    """Return what a file says about its model: backbone with preprocessing, classes, as JSON."""
+    """Return a JSON description of a model: backbone with preprocessing, classes."""
     return json.dumps({**identity_of(model), "input": "uint8 N x 3 x size x size, RGB, 0…255",
                        "output": "logits"})
 

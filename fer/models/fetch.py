@@ -1,8 +1,8 @@
-"""Published weights onto this machine: for login nodes, before jobs start without a network.
+"""Download of published weights, for login nodes before jobs start without a network.
 
-What is published where is asked of pytorchcv and torchvision; ResMasking starts from torchvision's
-ResNets, as upstream. A download goes on where it was cut off, counts only with its published
-checksum, and appears whole or not at all. Loading weights is `fer.models.weights`.
+The URLs are those of pytorchcv and torchvision; ResMasking starts from torchvision's ResNets, as
+upstream. Interrupted downloads are resumed, checked against the published checksum, and published
+atomically. Weights are loaded in `fer.models.weights`.
 """
 
 import zipfile
@@ -21,22 +21,22 @@ from fer.config.run import Backbone
 from fer.errors import CallerError
 
 CHUNK = 1 << 20  # bytes
-SECONDS = 30  # without an answer
+SECONDS = 30  # timeout
 RESNETS = {"resmasking": "resnet34", "resmasking_dropout1": "resnet34",
            "resmasking_dropout2": "resnet34", "resmasking50_dropout1": "resnet50"}
-FROM_PYTORCHCV = ("cbam_resnet50", "vgg19", "mobilenet_w1")  # whose `arch` is their own name
+FROM_PYTORCHCV = ("cbam_resnet50", "vgg19", "mobilenet_w1")  # `arch` is pytorchcv's name
 
-Progress = Callable[[int, int], None]  # called with (bytes here, bytes in all)
+Progress = Callable[[int, int], None]  # called with (bytes done, total)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A weights file on the net.
+    """A published weights file.
 
     Attributes:
-        url: of the file, or of a zip that holds it.
+        url: of the file, or of a zip that contains it.
         algorithm: of the checksum: sha1 or sha256.
-        checksum: hexadecimal, of the unzipped file; perhaps only its first digits.
+        checksum: hexadecimal, of the unzipped file; may be a prefix.
     """
 
     url: str
@@ -45,15 +45,15 @@ class Published:
 
 
 def published(backbone: Backbone) -> Published:
-    """Return where a backbone's weights for ImageNet are.
+    """Return the published ImageNet weights of a backbone.
 
     Raises:
-        CallerError: nobody publishes any, or it starts from another file than its name says.
+        CallerError: none are published, or the backbone starts from a custom file.
     """
     if not _is_usual(backbone):
         file = backbone.pretrained.file if backbone.pretrained else None
-        raise CallerError(f"weights file {file} of backbone '{backbone.name}': nobody publishes "
-                          "it; put it there (launch/weights.py convert makes one of a checkpoint)")
+        raise CallerError(f"weights file {file} of backbone '{backbone.name}' is not published; "
+                          "copy it there (launch/weights.py convert creates one from a checkpoint)")
     library, _, model = backbone.arch.rpartition("/")
     if backbone.arch in RESNETS:
         library, model = "torchvision", RESNETS[backbone.arch]
@@ -61,12 +61,12 @@ def published(backbone: Backbone) -> Published:
              _of_pytorchcv(model) if library == "pytorchcv" or model in FROM_PYTORCHCV else None)
     if found is None:
         raise CallerError(f"backbone '{backbone.name}': no weights are published for "
-                          f"'{backbone.arch}'; train it with recipe=scratch, or bring a file")
+                          f"'{backbone.arch}'; train it with recipe=scratch, or provide a file")
     return found
 
 
 def _is_usual(backbone: Backbone) -> bool:
-    """Whether a backbone starts from the file of its name, and not from one that a study names."""
+    """Return whether a backbone starts from its default file, not from one named by a study."""
     name = backbone.name if backbone.name in block_names("backbone") else backbone.arch
     known = name == backbone.name or "/" in name
     return known and load_backbone(name).pretrained == backbone.pretrained
@@ -98,35 +98,35 @@ def _of_torchvision(model: str) -> Published | None:
 
 
 def provide(backbone: Backbone, target: Path, progress: Progress | None = None) -> str:
-    """Make `target` the weights file that a backbone starts from; returns what was done in words.
+    """Ensure that `target` is the weights file of a backbone; return a description of the result.
 
-    A file that was brought by hand stays; it is compared with what is published.
+    A file that was copied manually is kept and compared with the published one.
 
     Raises:
-        CallerError: as `published` and `fetch` do, or what is there has changed.
+        CallerError: as in `published` and `fetch`, or the existing file has changed.
     """
     if not target.is_file() or not target.stat().st_size:
         return fetch(published(backbone), target, progress)
     if beside(target).is_file():
         check_beside(target)
-        return "was there already"
+        return "already present"
     try:
         source = published(backbone)
-    except CallerError:  # nobody has another
-        return "was there already"
+    except CallerError:  # nothing to compare with
+        return "already present"
     if not sha_of(target, source.algorithm).startswith(source.checksum):
-        return "was there already, and is not the published one; remove it to fetch that"
+        return "already present, but not the published file; remove it to fetch that"
     write_beside(target, target)
-    return "was there already, with the published checksum"
+    return "already present, with the published checksum"
 
 
 def fetch(source: Published, target: Path, progress: Progress | None = None) -> str:
-    """Make `target` the published file; returns what was done in words.
+    """Download the published file to `target`; return a description of the result.
 
-    Its SHA-256 is written beside it.
+    Its SHA-256 is written next to it.
 
     Raises:
-        CallerError: no network, an answer that is no file, or another checksum than published.
+        CallerError: no network, an invalid response, or a checksum other than the published one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -136,20 +136,20 @@ def fetch(source: Published, target: Path, progress: Progress | None = None) -> 
             _unpack(part, temporary)
         except (zipfile.BadZipFile, zlib.error) as error:
             part.unlink()
-            raise CallerError(f"{source.url}: what came is a damaged zip ({error}); again, it is "
-                              "fetched from its beginning") from error
+            raise CallerError(f"{source.url}: the download is a damaged zip ({error}); run again "
+                              "to fetch it from the beginning") from error
         found = sha_of(temporary, source.algorithm)
         if not found.startswith(source.checksum):
             part.unlink()
             raise CallerError(f"{source.url}: its {source.algorithm} is {found}, published is "
-                              f"{source.checksum}; nothing was kept")
+                              f"{source.checksum}; the download was deleted")
         write_beside(target, temporary)
     part.unlink()
     return f"fetched, {target.stat().st_size / 1e6:.1f} MB"
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Bring a file to `part`, from where an earlier attempt left it."""
+    """Download a file to `part`, resuming an earlier attempt."""
     have = part.stat().st_size if part.is_file() else 0
     try:
         with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}),
@@ -163,20 +163,21 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
                     if progress:
                         progress(have, total)
     except HTTPError as error:
-        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # it is whole already
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # already complete
             return
         raise CallerError(f"{url}: {error.code} {error.reason}") from error
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
-        raise CallerError(f"{url}: {reason}; fetch weights where there is network, such as a login "
-                          "node, with the same FER_CACHE, or bring the file by hand") from error
+        raise CallerError(f"{url}: {reason}; fetch weights on a machine with network, such as a "
+                          "login node, with the same FER_CACHE, or copy the file manually"
+                          ) from error
     if total and have < total:
-        raise CallerError(f"{url}: cut off after {have:,} of {total:,} bytes; again, it goes on "
-                          "from there")
+        raise CallerError(f"{url}: interrupted after {have:,} of {total:,} bytes; run again to "
+                          "resume")
 
 
 def _unpack(part: Path, target: Path) -> None:
-    """Copy the file, or the only `.pth` in a zip that is no checkpoint itself."""
+    """Copy the file, or the only `.pth` in a zip that is not itself a checkpoint."""
     names = zipfile.ZipFile(part).namelist() if zipfile.is_zipfile(part) else []
     inside = [name for name in names if name.endswith(".pth")]
     with (zipfile.ZipFile(part).open(inside[0]) if inside else open(part, "rb")) as source, \

@@ -1,6 +1,6 @@
-"""What a launcher has to know of backbones: a process of its own answers, as this needs torch.
+"""Inspection of backbones for launchers, in a separate process because it imports torch.
 
-    python -m fer.models.inspect < asked.json     [{"backbone": {...}, "classes": [...], ...}, ...]
+    python -m fer.models.inspect < request.json     [{"backbone": {...}, "classes": [...], ...}, …]
 """
 
 import json
@@ -19,32 +19,32 @@ from fer.models.weights import load_pretrained
 
 
 class Anatomy(TypedDict):
-    """What was found, as JSON values.
+    """The result as JSON values.
 
-    `problem` is the line of an error, and then nothing else holds: there is no such architecture,
-    it does not take pictures of that size, or the weights file does not fit it.
+    `problem` is an error message; the other values are then invalid. Possible errors: an unknown
+    architecture, an unsupported input size, or a weights file that does not fit.
     """
 
     bytes: int  # of all weights and buffers
-    trained: int  # of what has optimiser state when nothing is frozen
+    trained: int  # of all parameters, which have optimiser state if nothing is frozen
     stages: list[str]  # input to output
     problem: str
 
 
 def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = None,
             keep_head: bool = False) -> Anatomy:
-    """Return what is to be known of a backbone, with no memory taken for its weights.
+    """Return the anatomy of a backbone without allocating its weights.
 
     Args:
-        weights: the file that a run starts from, which is read whole.
-        keep_head: whether the file's head is to fit as well.
+        weights: file with the initial weights, which is read completely.
+        keep_head: whether the file's head must fit too.
     """
     try:
         with torch.device("meta"):
             model = build(backbone, classes)
             _pass_through(model, backbone)
         if weights is not None:
-            load_pretrained(model, weights, keep_head)  # into nothing: only whether it fits
+            load_pretrained(model, weights, keep_head)  # on `meta`: only checks that it fits
     except CallerError as error:
         return Anatomy(bytes=0, trained=0, stages=[], problem=str(error))
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -53,24 +53,24 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
 
 
 def _pass_through(model: Classifier, backbone: Backbone) -> None:
-    """Send pictures of no content through the network; some take certain sizes only."""
+    """Run the network on `meta` tensors, because some networks support only certain sizes."""
     size = backbone.input_size
     try:
         with torch.no_grad():
             model.net.eval()(torch.empty(2, 3, size, size))
-    except NotImplementedError:  # an operator that knows no pictures without content: who knows
+    except NotImplementedError:  # an operator without `meta` support: cannot be checked
         return
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CallerError(f"backbone '{backbone.name}': '{backbone.arch}' cannot take pictures of "
-                          f"{size} px (backbone.input_size): {reason}") from error
+        raise CallerError(f"backbone '{backbone.name}': '{backbone.arch}' does not support "
+                          f"images of {size} px (backbone.input_size): {reason}") from error
 
 
-def answer(asked: Sequence[dict[str, Any]]) -> list[Anatomy]:
-    """Return the anatomy of each backbone that was asked for."""
+def answer(requests: Sequence[dict[str, Any]]) -> list[Anatomy]:
+    """Return the anatomy of each requested backbone."""
     return [anatomy(Backbone.model_validate(one["backbone"]), one["classes"],
                     Path(one["weights"]) if one["weights"] else None, one["keep_head"])
-            for one in asked]
+            for one in requests]
 
 
 if __name__ == "__main__":

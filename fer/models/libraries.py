@@ -1,7 +1,7 @@
 """Any classifier of pytorchcv or torchvision by name: `pytorchcv/resnet34`, `torchvision/resnet34`.
 
-Random weights only; nothing is downloaded. Stages are read off the structure: pytorchcv's are named
-in its modules, torchvision's are what works at one resolution.
+Randomly initialised; nothing is downloaded. Stages are derived from the structure: pytorchcv names
+them in its modules, for torchvision they are the layers at one resolution.
 """
 
 import inspect
@@ -19,13 +19,13 @@ from fer.models.architectures.zoo import stages as stages_of_pytorchcv
 from fer.models.classifier import StageMap
 
 LIBRARIES = ("pytorchcv", "torchvision")
-PARTS = 4  # of a network that works at one resolution throughout
+PARTS = 4  # stages of a network with constant resolution
 
 Maker = Callable[..., nn.Module]
 
 
 def named(name: str) -> tuple[Maker, Callable[[nn.Module], StageMap]]:
-    """Return what makes the network `LIBRARY/MODEL`, and what names its stages.
+    """Return a function that builds the network `LIBRARY/MODEL`, and one that returns its stages.
 
     Raises:
         CallerError: no such library or model.
@@ -47,10 +47,10 @@ def _pytorchcv(model: str) -> Maker:
             net = get_model(model, num_classes=num_classes, pretrained=False)
         except ValueError:
             raise CallerError(f"pytorchcv has no model '{model}'") from None
-        except AssertionError:  # such as those for CIFAR, which have 10 or 100 classes
+        except AssertionError:  # such as networks for CIFAR with 10 or 100 classes
             raise CallerError(f"pytorchcv's '{model}' cannot have {num_classes} classes") from None
         if not hasattr(net, "features") or not hasattr(net, "output"):
-            raise CallerError(f"pytorchcv's '{model}' is no classifier of whole pictures")
+            raise CallerError(f"pytorchcv's '{model}' is not an image classifier")
         return at_size(net, input_size)
 
     return make
@@ -62,42 +62,43 @@ def _torchvision(model: str) -> Maker:
     known = models.list_models(module=models)
     if model not in known:
         near = get_close_matches(model, known, 5, 0.4) or known
-        raise CallerError(f"torchvision has no classifier '{model}'; near it are: {choices(near)}")
+        raise CallerError(f"torchvision has no classifier '{model}'; similar: {choices(near)}")
 
     def make(num_classes: int, input_size: int) -> nn.Module:
         takes = inspect.signature(models.get_model_builder(model)).parameters
         more: dict[str, object] = {"num_classes": num_classes, "weights": None}
         if "aux_logits" in takes or model == "googlenet":
             more["aux_logits"] = False
-        if model.startswith("vit_"):  # but for these two, pictures of any size will do
+        if model.startswith("vit_"):  # all but these two take images of any size
             more["image_size"] = input_size
         elif model.startswith("maxvit_"):
             more["input_size"] = (input_size, input_size)
         try:
             net = models.get_model(model, **more)
-        except NotImplementedError:  # it computes its widths with tensors: not on `meta`
+        except NotImplementedError:  # computes its widths with tensors, which fails on `meta`
             with torch.device("cpu"):
                 net = models.get_model(model, **more).to("meta")
         except (AssertionError, ValueError) as error:
-            raise CallerError(f"torchvision's '{model}' cannot take pictures of {input_size} px: "
-                              f"{error}") from None
+            raise CallerError(f"torchvision's '{model}' does not support images of "
+                              f"{input_size} px: {error}") from None
         if "input_size" in more:
-            net.image_size = input_size  # as a ViT says it
+            net.image_size = input_size  # the attribute name of a ViT
         return net
 
     return make
 
 
 def stages_by_resolution(net: nn.Module) -> StageMap:
-    """Name the stages `stem`, `stage1` …, perhaps `neck`, and `head` by what layers give.
+    """Return the stages `stem`, `stage1` …, optional `neck`, and `head` by output resolution.
 
-    A picture goes through the network on torch's `meta` device; layers that give maps of one size,
-    or as many tokens, make one stage. Where that never changes after the first layer, the others
-    make four equal ones. Layers after the last map are the neck; the class layer is the head.
-    Parameters beside the layers (class token, position embedding) are the stem's.
+    The network is run on torch's `meta` device. Consecutive layers with feature maps of one size,
+    or with the same number of tokens, form a stage. If the size never changes after the first
+    layer, the others form four equal stages. Layers after the last map are the neck; the class
+    layer is the head. Parameters outside layers (class token, position embedding) belong to the
+    stem.
 
     Raises:
-        CallerError: buffers that lie in no layer, or no map.
+        CallerError: buffers outside layers, or no feature maps.
     """
     head = [path for path, module in net.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d)][-1]
@@ -118,7 +119,7 @@ def stages_by_resolution(net: nn.Module) -> StageMap:
             stages.append([path])
             before = side
     if not stages:
-        raise CallerError(f"{type(net).__name__} has no maps that could be called stages")
+        raise CallerError(f"{type(net).__name__} has no feature maps to define stages")
     if len(stages) == 1 or (len(stages) == 2 and len(stages[0]) == 1):
         first, *rest = itertools.chain(*stages)
         stages = [[first], *(rest[len(rest) * part // PARTS : len(rest) * (part + 1) // PARTS]
@@ -130,10 +131,10 @@ def stages_by_resolution(net: nn.Module) -> StageMap:
 
 
 def _units(net: nn.Module, head: str) -> tuple[list[str], list[str]]:
-    """Return the paths of the layers that stages are made of, in order, and of loose parameters.
+    """Return the paths of the layers that form stages, in order, and of loose parameters.
 
-    A module that holds the class layer beside others, or most of the network, or most of it but
-    fully connected layers (which are nearly all of VGG), is opened.
+    A module is split into its children if it contains the class layer and others, or more than half
+    of the network's parameters, with or without fully connected layers (nearly all of VGG's).
     """
     whole, maps = _size(net), _size_but_linear(net)
     units, loose = list[str](), list[str]()
@@ -147,8 +148,8 @@ def _units(net: nn.Module, head: str) -> tuple[list[str], list[str]]:
         if path != head and children and (above_head or large):
             inside = f"{path}." if path else ""
             if any(True for _ in module.buffers(recurse=False)):
-                raise CallerError(f"{type(net).__name__} has buffers beside its layers "
-                                  f"({path or 'at the top'}): its stages cannot be told apart")
+                raise CallerError(f"{type(net).__name__} has buffers outside its layers "
+                                  f"({path or 'at the top'}): its stages cannot be determined")
             loose.extend(inside + name for name, _ in module.named_parameters(recurse=False))
             for name, child in children:
                 look(inside + name, child)
@@ -169,7 +170,7 @@ def _size_but_linear(module: nn.Module) -> int:
 
 
 def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
-    """Return the side of the map that each unit gives, or how many tokens, where it gives any."""
+    """Return the side of each unit's output map, or its number of tokens, if it has any."""
     sides: dict[str, int] = {}
     hooks = []
     for path in paths:
@@ -184,7 +185,7 @@ def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
     training = net.training
     try:
         with torch.no_grad():
-            size = getattr(net, "image_size", NATIVE_SIZE)  # where others do not pass
+            size = getattr(net, "image_size", NATIVE_SIZE)  # the only size a ViT accepts
             images = torch.empty(1, 3, size, size, device="meta")
             functional_call(net.eval(), shapes, (images,))
     finally:

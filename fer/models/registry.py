@@ -1,7 +1,6 @@
-"""Architectures by name: how one is declared, and how a classifier is built from its YAML.
+"""Registry of architectures: declaration, and building a classifier from its YAML.
 
-Not for weights (`fer.models.weights`), nor for the architectures themselves: those are the
-files of `fer.models.architectures`.
+Weights are in `fer.models.weights`, the architectures in `fer.models.architectures`.
 """
 
 import importlib
@@ -24,7 +23,7 @@ _declared: dict[str, "Architecture"] = {}
 
 @dataclass(frozen=True)
 class Architecture:
-    """A function that makes the network, and one that names its stages, input to output."""
+    """A function that builds the network, and one that returns its stages, input to output."""
 
     name: str
     make: Callable[..., nn.Module]
@@ -32,7 +31,7 @@ class Architecture:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names that `options` in the backbone's YAML may have."""
+        """Valid names of `options` in the backbone's YAML."""
         return tuple(key for key in inspect.signature(self.make).parameters if key not in _GIVEN)
 
 
@@ -45,14 +44,14 @@ def architecture(
     and returns a network from N x 3 x H x W float32 to N x num_classes logits.
 
     Args:
-        name: what a backbone's YAML says under `arch`.
-        stages: network -> ordered mapping of stage name to paths, see `StageMap`; the stages hold
-            each parameter and buffer exactly once, and the last is `head`, the class layer.
-            Names shared by all backbones (`stem`, `stage1` …, `head`) let a recipe serve them all.
+        name: the value of `arch` in a backbone's YAML.
+        stages: network -> ordered mapping of stage name to paths, see `StageMap`; the stages
+            contain each parameter and buffer exactly once, and the last is `head`, the class layer.
+            Shared names (`stem`, `stage1` …, `head`) make recipes applicable to all backbones.
     """
 
     def declare(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        assert name not in _declared, f"two architectures are called '{name}'"
+        assert name not in _declared, f"two architectures are named '{name}'"
         _declared[name] = Architecture(name, make, stages)
         return make
 
@@ -65,12 +64,12 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Architecture:
-    """Return the architecture `name`; a CallerError lists the known ones where it is unknown.
+    """Return the architecture `name`; raise a CallerError with the known names if it is unknown.
 
     `pytorchcv/MODEL` and `torchvision/MODEL` need no declaration.
     """
     if "/" in name:
-        from fer.models import libraries  # which uses what is declared through this module
+        from fer.models import libraries  # imports this module indirectly
 
         return Architecture(name, *libraries.named(name))
     known = _discovered()
@@ -81,14 +80,14 @@ def find(name: str) -> Architecture:
 
 
 def build(backbone: Backbone, classes: Sequence[str]) -> Classifier:
-    """Return a classifier with random weights, drawn from torch's global generator.
+    """Return a randomly initialised classifier; uses torch's global generator.
 
     Args:
         backbone: architecture, options and preprocessing.
         classes: class names in the order of the logits.
 
     Raises:
-        CallerError: unknown architecture or option, or values the architecture refuses.
+        CallerError: unknown architecture or option, or invalid values.
     """
     declared = find(backbone.arch)
     for option in backbone.options:

@@ -1,7 +1,7 @@
-"""Weights in and out: our files, which carry their preprocessing, and what loading left out.
+"""Weights files, which include their model's preprocessing, and loading with a report.
 
-Not for checkpoints of a run in progress (`fer.train`), and not for parsing what others wrote
-(`fer.models.checkpoint_import`).
+Checkpoints of a running training are in `fer.train`; foreign files are parsed in
+`fer.models.checkpoint_import`.
 """
 
 import json
@@ -24,18 +24,18 @@ from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
 
 FORMAT_VERSION = 1
-METADATA_KEY = "fer"  # one key only: safetensors writes several in no fixed order
-# Below these shares of tensors that fit, it is another architecture. A ResNet-34 fits all of its
-# own tensors and a third of ResMasking's, and is a good start for one.
+METADATA_KEY = "fer"  # a single key, because safetensors writes several in no fixed order
+# Minimum shares of matching tensors; with fewer it is another architecture. All tensors of a
+# ResNet-34 match a third of ResMasking's, which is a good initialisation.
 LEAST_OF_FILE = 0.5
 LEAST_OF_MODEL = 0.25
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a weights file says about its model: `backbone` with its preprocessing, `classes`.
+    """The description in a weights file: `backbone` with its preprocessing, `classes`.
 
-    `tensors` is the digest of its tensors; files of early versions have none.
+    `tensors` is the digest of its tensors; empty in files of early versions.
     """
 
     backbone: Backbone
@@ -46,13 +46,13 @@ class Description:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What loading a state dict left out.
+    """The tensors that were not loaded from a state dict.
 
     Attributes:
-        missing: tensors of the model that kept their values because the file has none.
-        unexpected: tensors of the file with no place in the model.
-        reshaped: tensors in both, of different shapes; the model's kept their values.
-        head_lost: whether the head kept its values; its keys are then in none of the lists.
+        missing: tensors of the model that are not in the file; they keep their values.
+        unexpected: tensors of the file that are not in the model.
+        reshaped: tensors with different shapes in both; the model's keep their values.
+        head_lost: whether the head was not loaded; its keys are then in none of the lists.
     """
 
     missing: tuple[str, ...] = ()
@@ -61,20 +61,20 @@ class LoadReport:
     head_lost: bool = False
 
     def __str__(self) -> str:
-        return self._said(most=3)
+        return self._text(most=3)
 
     def whole(self) -> str:
-        """Return the same with every key."""
-        return self._said(most=None)
+        """Return the report with all keys."""
+        return self._text(most=None)
 
-    def _said(self, most: int | None) -> str:
-        parts = ["the head was dropped and starts anew"] if self.head_lost else []
+    def _text(self, most: int | None) -> str:
+        parts = ["the head was dropped and starts from random weights"] if self.head_lost else []
         for name in ("missing", "unexpected", "reshaped"):
             if keys := getattr(self, name):
                 shown = keys[:most]
                 more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
                 parts.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
-        return "; ".join(parts) or "every tensor loaded"
+        return "; ".join(parts) or "all tensors loaded"
 
 
 def save_weights(
@@ -83,13 +83,13 @@ def save_weights(
     extra_metadata: Mapping[str, Any] | None = None,
     durable: bool = True,
 ) -> None:
-    """Publish the model at `path` as safetensors with everything its use needs.
+    """Write the model to `path` as safetensors with a description of the model.
 
     Args:
         model: on any device; equal weights and metadata give equal bytes.
-        path: the file; its folder is made when missing.
-        extra_metadata: JSON values that travel along, such as a run id.
-        durable: fsync it; a caller that syncs a whole folder itself says False.
+        path: the file; its folder is created if missing.
+        extra_metadata: additional JSON values, such as a run id.
+        durable: fsync the file; False if the caller syncs the whole folder.
     """
     state = {key: tensor.detach().cpu().contiguous()
              for key, tensor in model.net.state_dict().items()}
@@ -109,12 +109,11 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _read_whole(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file of ours or of others; of ours they are compared with its digest.
-    """
+    """Return the tensors of our own or a foreign file; verify the digest of our own."""
     state = read_foreign(path)
     try:
         expected = describe_weights(path).tensors
-    except CallerError:  # not ours: it does not say
+    except CallerError:  # a foreign file has no digest
         return state
     if expected and digest_of(state) != expected:
         raise CallerError(f"{path}: its tensors have changed since it was written")
@@ -122,20 +121,20 @@ def _read_whole(path: Path) -> dict[str, Tensor]:
 
 
 def identity_of(model: Classifier) -> dict[str, Any]:
-    """Return which model it is, as JSON values: `backbone` with its preprocessing, `classes`."""
+    """Return the model's identity as JSON values: `backbone` with its preprocessing, `classes`."""
     return {"backbone": model.backbone.model_dump(mode="json", exclude={"pretrained"}),
             "classes": list(model.classes)}
 
 
 def load_model(path: Path) -> Classifier:
-    """Return the model that `save_weights` put at `path`, in eval mode, on the CPU.
+    """Return the model that `save_weights` wrote to `path`, in eval mode, on the CPU.
 
     Raises:
         CallerError: missing, truncated, changed, not written by `save_weights`, or tensors that
             do not fit the architecture.
     """
     description, state = describe_weights(path), _read_whole(path)
-    with torch.device("meta"):  # no random weights drawn, only to be overwritten
+    with torch.device("meta"):  # skips the random initialisation
         model = registry.build(description.backbone, description.classes)
     expected = model.net.state_dict()
     wrong = [key for key in expected.keys() | state.keys()
@@ -148,14 +147,15 @@ def load_model(path: Path) -> Classifier:
 
 
 def describe_weights(path: Path) -> Description:
-    """Return what a file of `save_weights` says about its model, reading only its header."""
+    """Return the description in a file of `save_weights`; reads only its header."""
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CallerError(f"{path}: cannot be read as safetensors: {error}") from error
     if METADATA_KEY not in metadata:
-        raise CallerError(f"{path}: does not say which model it is; it was not written here")
+        raise CallerError(f"{path}: has no description of its model; it was not written by this "
+                          "project")
     try:
         content = json.loads(metadata[METADATA_KEY])
         version = content["version"]
@@ -171,18 +171,18 @@ def describe_weights(path: Path) -> Description:
 
 
 def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool) -> LoadReport:
-    """Copy the tensors that fit into the model and report every one that does not.
+    """Copy the matching tensors into the model and report all others.
 
-    Nothing is copied when an error is raised.
+    Nothing is copied if an error is raised.
 
     Args:
         model: on any device; values are cast to its dtypes.
-        state: keys of the bare network.
-        keep_head: copy the head too; otherwise it keeps its values, whatever the file has.
+        state: with the keys of the bare network.
+        keep_head: copy the head too; otherwise the model's head keeps its values.
 
     Raises:
-        CallerError: too few of the tensors outside the head fit, or the head is to be kept and
-            the file's does not fit.
+        CallerError: too few of the tensors outside the head fit, or `keep_head` is set and the
+            file's head does not fit.
     """
     own: dict[str, Tensor] = model.net.state_dict()
     head = model.head_keys
@@ -211,10 +211,10 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool) 
 
 
 def load_pretrained(model: Classifier, path: Path, keep_head: bool = False) -> LoadReport:
-    """Start `model` from a file of ours or of others; see `load_state` and `read_foreign`.
+    """Initialise `model` from our own or a foreign file; see `load_state` and `read_foreign`.
 
     Raises:
-        CallerError: also when the head is to be kept and the file has other classes, or the same
+        CallerError: also if `keep_head` is set and the file has other classes, or the same classes
             in another order.
     """
     try:
@@ -228,7 +228,7 @@ def load_pretrained(model: Classifier, path: Path, keep_head: bool = False) -> L
 def _check_classes(model: Classifier, path: Path) -> None:
     try:
         classes = describe_weights(path).classes
-    except CallerError:  # not ours: it does not say
+    except CallerError:  # a foreign file has no class names
         return
     if classes != model.classes:
         raise CallerError(f"the head cannot be kept: the file's classes are {', '.join(classes)}, "

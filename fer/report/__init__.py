@@ -1,1 +1,1 @@
-"""From the runs of a study on disk to tables, figures and a page. Never imports torch."""
+"""Tables, figures and a page from the runs of a study on disk. Never imports torch."""

@@ -1,7 +1,7 @@
 """The statistics of a study: each configuration on each test set, and its gap.
 
 A configuration is a run without its seed; nothing else is pooled. Comparisons between
-configurations are `fer.report.comparisons`, sentences about them `fer.report.summary`.
+configurations are in `fer.report.comparisons`, sentences about them in `fer.report.summary`.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ import numpy as np
 from fer.config.study import Control, Gap, Study
 from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
 from fer.evaluate.intervals import TEST_SAMPLING, Interval, interval_of
-from fer.report.read.load import LoadedResults, Measured
+from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
-NET = ", net of control"  # what a gap's metric is called after its control is taken off
-AT_PRIOR = ", at the real set's class shares"  # and after both sets are given the same shares
+NET = ", net of control"  # suffix of a gap's metric after subtracting the control gap
+AT_PRIOR = ", at the real set's class shares"  # suffix after reweighting both sets' classes
 PLAIN = ("nll", "ece", "brier", "auroc")
-FEW_PICTURES = 30  # below, a percentile interval is not to be trusted and nothing is ranked
+FEW_PICTURES = 30  # below, percentile intervals are unreliable and nothing is ranked
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Config:
     train_on: str
     axes: tuple[tuple[str, str], ...]
     runs: tuple[ReportRun, ...]
-    shared: frozenset[str] = frozenset()  # axes in which no two configurations differ
-    full: frozenset[str] = frozenset()  # axes whose last word is not enough to tell them
+    shared: frozenset[str] = frozenset()  # axes with the same value in all configurations
+    full: frozenset[str] = frozenset()  # axes whose last component is ambiguous
 
     @property
     def label(self) -> str:
-        """Backbone, recipe, training set and the other axes that differ, for people."""
+        """The display name: backbone, recipe, training set and the other axes that differ."""
         return " · ".join((self.backbone, self.recipe, self.train_on,
                            *(f"{key if key in self.full else key.split('.')[-1]}={value}"
                              for key, value in self.axes if key not in self.shared)))
@@ -50,11 +50,12 @@ class Cell:
 
     Attributes:
         metrics: uar, accuracy, macro_f1, recall:CLASS -> mean over seeds with its interval.
-        plain: nll, ece, brier, auroc -> mean over seeds; without what an older result lacks.
+        plain: nll, ece, brier, auroc -> mean over seeds; metrics missing in old results are left
+            out.
         confusion: int64, C x C, summed over seeds; rows true.
         draws: the resamples, for differences; None without predictions.
-        tables: the answers picture by picture; None without predictions.
-        n: pictures; seeds: those that all of this is of.
+        tables: the predictions image by image; None without predictions.
+        n: number of images. seeds: the seeds included.
     """
 
     config: Config
@@ -81,24 +82,26 @@ class Analysis:
     problems: tuple[str, ...]
 
     def measured_splits(self) -> list[str]:
-        """Return the test sets that anything was measured on, in the order of the study."""
+        """Return the test sets with results, in the order of the study."""
         return [split for split in self.splits if any(key[1] == split for key in self.cells)]
 
     def main_split(self) -> str:
-        """Return the test set that configurations are judged on: the real one where it is measured,
-        else the last that is. There must be one."""
+        """Return the main test set: the real one if it has results, else the last one that has.
+
+        There must be at least one.
+        """
         measured = self.measured_splits()
         real = self.gap.real if self.gap else ""
         return real if real in measured else measured[-1]
 
     def main_score(self, config: Config) -> float:
-        """Return the UAR that a configuration is judged by; below all where it has none."""
+        """Return a configuration's UAR on the main test set; -1 if it has none."""
         cell = self.cells.get((config.config_id, self.main_split()))
         value = cell.metrics["uar"].value if cell else None
         return -1.0 if value is None else value
 
     def role(self, split: str) -> str:
-        """Return the test set's name with what the study's gap calls it."""
+        """Return the test set's name with its role in the study's gap."""
         roles = {} if self.gap is None else {self.gap.synthetic: "synthetic masks",
                                              self.gap.real: "real masks"}
         return f"{roles[split]} ({split})" if split in roles else split
@@ -109,7 +112,7 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
         groups.setdefault(run.config_id, []).append(run)
-    # a run that is only there because others start from it has no place in the grid
+    # a parent run that is not part of the grid has no axes
     placed = [group[0].axes for group in groups.values() if group[0].axes]
     keys = {key for axes in placed for key in axes}
     shared = frozenset(key for key in keys if len({axes.get(key) for axes in placed}) == 1)
@@ -131,7 +134,7 @@ def analyse(study: Study, gathered: LoadedResults) -> Analysis:
             if found:
                 cells[config.config_id, split] = _cell(config, split, found)
         if len({run.seed for run in config.runs}) < len(config.runs):
-            problems.append(f"{config.label}: a seed twice; its first run is used")
+            problems.append(f"{config.label}: duplicate seed; its first run is used")
     problems += _warnings(cells)
     problems += _nearly_paired(study.gap, cells)
     gaps = {config.config_id: gap for config in configs
@@ -141,12 +144,12 @@ def analyse(study: Study, gathered: LoadedResults) -> Analysis:
 
 
 def cell_classes(one: Measured) -> tuple[str, ...]:
-    """Return the class names that a result was measured with."""
+    """Return the class names of a result."""
     return tuple(one.metrics["classes"])
 
 
 def over_configs(analysis: Analysis, configs: Sequence[Config], split: str) -> Draws | None:
-    """Return the mean over `configs` on `split`, seed by seed; None where one lacks it."""
+    """Return the mean over `configs` on `split`, seed by seed; None if any has no predictions."""
     draws = []
     for config in configs:
         cell = analysis.cells.get((config.config_id, split))
@@ -160,7 +163,7 @@ def over_configs(analysis: Analysis, configs: Sequence[Config], split: str) -> D
 def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
     """Return one cell; `found` is keyed by seed.
 
-    All of its numbers are of the same runs: of those with predictions, where any have them.
+    All of its numbers come from the same runs: those with predictions, or all if none have any.
     """
     tables = {seed: one.predictions for seed, one in found.items() if one.predictions is not None}
     seeds = tuple(sorted(tables or found))
@@ -179,7 +182,7 @@ def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
 
 
 def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
-    """Return the means over seeds where only the results can be read, not the predictions."""
+    """Return the means over seeds from results alone, without predictions."""
     sizes = {"seeds": len(results), "n": (int(results[0]["n"]),), "people": ()}
     means = {name: float(np.mean([one[name] for one in results]))
              for name in ("uar", "accuracy", "macro_f1")}
@@ -192,11 +195,11 @@ def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
 
 def _gap(gap: Gap | None, config: Config,
          cells: Mapping[tuple[str, str], Cell]) -> dict[str, Interval] | None:
-    """Return synthetic minus real of `config`: in UAR and in recall per class only.
+    """Return synthetic minus real of `config`, in UAR and in recall per class.
 
-    Accuracy and macro-F1 move with the class mix, which differs between the sets: they stand
-    beside, reweighted to the real set's. Where there is a control, UAR and recall net of it stand
-    beside, as in `uar, net of control`.
+    Accuracy and macro-F1 depend on class proportions, which differ between the sets, so they are
+    reweighted to those of the real set. With a control, UAR and recall net of it are added, as in
+    `uar, net of control`.
     """
     if gap is None:
         return None
@@ -220,7 +223,7 @@ def _gap(gap: Gap | None, config: Config,
 
 
 def _at_one_prior(synthetic: Tables | None, real: Tables | None) -> dict[str, Interval]:
-    """Return the gaps in accuracy and macro-F1 with the class shares of the real set in both."""
+    """Return the gaps in accuracy and macro-F1 at the class proportions of the real set."""
     assert synthetic is not None and real is not None, "there are resamples of both"
     prior = np.bincount(real.labels, minlength=len(real.classes)) / real.n
     apart = difference(draw(synthetic, prior=prior), draw(real, prior=prior))
@@ -228,46 +231,46 @@ def _at_one_prior(synthetic: Tables | None, real: Tables | None) -> dict[str, In
 
 
 def gap_draws(left: Draws | None, right: Draws | None) -> Draws | None:
-    """Return the difference of two draws; None where one is missing or they share no seed."""
+    """Return the difference of two draws; None if one is missing or they share no seed."""
     if left is None or right is None or not set(left.seeds) & set(right.seeds):
         return None
     return difference(left, right)
 
 
 def _warnings(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
-    """Return a line for each test set whose numbers need care."""
+    """Return the warnings about test sets."""
     lines: dict[str, None] = {}
     for (_, split), cell in cells.items():
         if cell.n < FEW_PICTURES:
-            lines[f"{split}: n = {cell.n} pictures: too few for an interval to be trusted; "
-                  "nothing is ranked on it"] = None
+            lines[f"{split}: n = {cell.n} pictures, too few for a reliable interval; nothing is "
+                  "ranked on it"] = None
         absent = [name.split(":")[1] for name, one in cell.metrics.items()
                   if name.startswith("recall:") and one.value is None]
         if absent:
             lines[f"{split}: no picture of class {', '.join(absent)}; UAR and macro-F1 are over "
                   "the other classes"] = None
         if cell.draws is not None and cell.draws.people[0] < 2:
-            lines[f"{split}: pictures of one person only: no interval"] = None
+            lines[f"{split}: pictures of one person only, so there is no interval"] = None
     return list(lines)
 
 
 def _nearly_paired(gap: Gap | None, cells: Mapping[tuple[str, str], Cell]) -> list[str]:
-    """Return a line for two sets of a gap that have some people in common, but not all.
+    """Return a warning for each pair of gap sets that share some, but not all, people.
 
-    Resamples are a function of who all the people are, so such sets are drawn independently.
+    Resamples are a function of the set of people, so such sets are resampled independently.
     """
     pairs: list[Gap | Control] = [one for one in (gap, gap and gap.control) if one]
-    crowds = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
+    people = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
     lines = []
     for one in pairs:
-        left, right = (crowds.get(split, set()) for split in (one.synthetic, one.real))
+        left, right = (people.get(split, set()) for split in (one.synthetic, one.real))
         if left & right and left != right:
             lines.append(f"{one.synthetic} and {one.real} have {len(left & right)} of "
-                         f"{len(left | right)} people in common; they are resampled as if these "
-                         "were others, so limits of their difference are wider than they need be")
+                         f"{len(left | right)} people in common, but are resampled independently, "
+                         "so the interval of their difference is wider than necessary")
     return lines
 
 
 def kinds(intervals: Sequence[Interval]) -> list[str]:
-    """Return the kinds of `intervals`, each once, test sampling first."""
+    """Return the distinct kinds of `intervals`, test sampling first."""
     return sorted({one.kind for one in intervals}, key=lambda kind: (kind != TEST_SAMPLING, kind))

@@ -1,7 +1,7 @@
-"""Build a study's report from what is on disk: the one entry for everybody else.
+"""The entry point that builds a study's report from disk.
 
-Reads run folders, writes `studies/<study>/report/`. It can be called at any time, while runs
-are going on and by two processes at once: files are replaced whole.
+Reads run folders and writes `studies/<study>/report/`. Files are replaced atomically, so a report
+can be built while runs are active and by two processes at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from fer.config.study import Study
 from fer.report.analysis import analyse
 from fer.report.comparisons import compare
 from fer.report.csv_tables import write_tables
-from fer.report.ensembles import ensembles
+from fer.report.ensemble_scores import ensembles
 from fer.report.markdown import markdown
 from fer.report.overall import overall_findings
 from fer.report.page.gallery import Pictures, attentions
 from fer.report.page.write import page
-from fer.report.read.load import load_results
+from fer.report.read.load_results import load_results
 from fer.report.read.provenance import provenance
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import Curve, ReportRun, read_curve
@@ -28,20 +28,20 @@ from fer.report.view_model import Findings, ViewModel, build_view_model
 
 
 def no_facts(sample_id: str) -> Mapping[str, str]:
-    """Know nothing of any picture."""
+    """Return no metadata."""
     return {}
 
 
 @dataclass(frozen=True)
 class About:
-    """What a report knows of a study beside its runs.
+    """What a report knows about a study besides its runs.
 
     Attributes:
-        pictures: sample id -> the picture's file, or None where it is not here.
-        facts: sample id -> what the data set says of the picture, such as its mask type.
-        best: names of the runs whose looks are shown, in order; None shows all that were drawn.
-        drawn: the pictures are drawings, not people: every page says so.
-        warnings: lines on the data that stand before what is found in the runs.
+        pictures: sample id -> the image file, or None if it is missing.
+        facts: sample id -> metadata of the image, such as its mask type.
+        best: names of the runs whose attention maps are shown, in order; None shows all.
+        drawn: whether the images are drawings, not people, which every page then states.
+        warnings: warnings about the data, listed before those about the runs.
     """
 
     pictures: Pictures
@@ -53,7 +53,7 @@ class About:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """What was built: where, and what it says (for the terminal)."""
+    """The folder of a report and its content (for the terminal)."""
 
     folder: Path
     said: ViewModel
@@ -66,28 +66,28 @@ class ReportSummary:
 
 def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
                  about: About) -> ReportSummary:
-    """Write the report of `study` into `out` and return what it says.
+    """Write the report of `study` into `out` and return its content.
 
     Args:
         runs: the runs of the study, in any order and any state.
-        out: the report folder; made where it is missing. What was read is remembered beside it.
+        out: the report folder, created if missing. The cache is kept beside it.
     """
     memory = ReportCache(out.parent)
     found = find(study, runs, memory, about)
     curves = [curve for run in found.gathered.runs
               if (curve := read_curve(run, memory)) is not None]
     memory.save()
-    said = build_view_model(study, found, len(curves), about.pictures, out, about.drawn)
+    view = build_view_model(study, found, len(curves), about.pictures, out, about.drawn)
     write_tables(study.study, found, out, about.drawn)
     drawings = _figures(found, curves, out / "figures")
-    files = ["confusion"] if found.analysis.cells else []  # the page has them as tables
-    write_text(out / "report.md", markdown(said, [*drawings, *files]))
-    write_text(out / "index.html", page(said, drawings))
-    return ReportSummary(out, said)
+    files = ["confusion"] if found.analysis.cells else []  # the page shows these as tables
+    write_text(out / "report.md", markdown(view, [*drawings, *files]))
+    write_text(out / "index.html", page(view, drawings))
+    return ReportSummary(out, view)
 
 
 def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: About) -> Findings:
-    """Return what the numbers of `runs` say, before it is put into words."""
+    """Return the findings of `runs` as numbers."""
     gathered = load_results(study, runs, memory)
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
     analysis = analyse(study, gathered)
@@ -101,11 +101,11 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
         analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
-                    tuple(attentions(_looked_at(gathered.runs, about))), origin)
+                    tuple(attentions(_with_maps(gathered.runs, about))), origin)
 
 
-def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
-    """Return the runs whose looks are shown: one that was the best once may have a drawing too."""
+def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
+    """Return the runs whose attention maps are shown; formerly best runs may have maps too."""
     if about.best is None:
         return list(runs)
     by_name = {run.run: run for run in runs}
@@ -115,7 +115,7 @@ def _looked_at(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
 def _figures(found: Findings, curves: Sequence[Curve],
              folder: Path) -> dict[str, tuple[str, str]]:
     """Write the figures; return those of the page as inline SVG, wide and narrow."""
-    from fer.report.figures.canvas import inline, save, svg  # matplotlib: only for those who draw
+    from fer.report.figures.canvas import inline, save, svg  # matplotlib is slow to import
     from fer.report.figures.catalogue import planned
     from fer.report.figures.matrices import confusion_figure
 
@@ -125,14 +125,14 @@ def _figures(found: Findings, curves: Sequence[Curve],
     for name, (title, draw) in planned(found, curves).items():
         drawings[name] = (inline(save(draw(False), folder, name), title),
                           inline(svg(draw(True), f"{name}-narrow"), title))
-    _forget_others(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
+    _remove_stale(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
     return drawings
 
 
-def _forget_others(folder: Path, names: set[str]) -> None:
-    """Remove figures of the page that is to be replaced which this one has not.
+def _remove_stale(folder: Path, names: set[str]) -> None:
+    """Remove figures of the previous page that this one does not have.
 
-    Those that are newer than that page are of another report, which is being written just now.
+    Figures newer than that page belong to another report that is being written concurrently.
     """
     page = folder.parent / "index.html"
     written = page.stat().st_mtime if page.is_file() else 0.0

@@ -1,8 +1,8 @@
-"""The planned comparisons of a study: who is better, where the noise allows to say so.
+"""The planned comparisons of a study.
 
-A family is every pair of configurations that differ in one grid key only, on every test set
-that the study names. A rank is claimed where Holm's adjusted p is below 5 % and the interval
-excludes zero; everything else is tied.
+A family consists of every pair of configurations that differ in one grid key only, on every test
+set that the study names. A difference is claimed if Holm's adjusted p is below 5 % and the interval
+excludes zero; all other pairs are tied.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ class Pair:
     """Two configurations that differ in one key, on one test set.
 
     Attributes:
-        left, right: values of the key. among: what both share.
+        left, right: values of the key. among: the settings that both share.
         difference: left minus right, in UAR.
-        gap: on the real set, the gap of left minus that of right, in UAR; None elsewhere. It
-            stands beside: it is not in the family of tests.
-        exact: McNemar's test of each seed that both have.
-        adjusted: Holm's p within the family; None where nothing is tested.
-        verdict: `left`, `right`, `tied`, or why nothing is claimed.
+        gap: on the real set, the gap of left minus that of right, in UAR; None elsewhere. It is
+            not part of the family of tests.
+        exact: McNemar's test for each seed that both have.
+        adjusted: Holm's p within the family; None if not tested.
+        verdict: `left`, `right`, `tied`, or the reason why the pair is not ranked.
     """
 
     split: str
@@ -48,12 +48,12 @@ class Pair:
 
     @property
     def winner(self) -> str | None:
-        """The value that is better outside the noise, if one is."""
+        """The significantly better value, if there is one."""
         return {"left": self.left, "right": self.right}.get(self.verdict)
 
     @property
     def of_runs(self) -> bool:
-        """Whether a winner is one of these trained runs only: of few seeds others may differ."""
+        """Whether a claimed difference holds for these runs only, because there are few seeds."""
         return self.winner is not None and self.difference.seeds < SEEDS_NEEDED
 
     @property
@@ -61,12 +61,12 @@ class Pair:
         """The verdict in words."""
         if self.winner is None:
             return self.verdict
-        return f"{self.winner} is better{', these runs' if self.of_runs else ''}"
+        return f"{self.winner} is better{' in these runs' if self.of_runs else ''}"
 
 
 @dataclass(frozen=True)
 class Omnibus:
-    """Cochran's Q of all values at once, by seed: p of "all are equally often right"."""
+    """Cochran's Q test of all values, by seed: p of the hypothesis of equal accuracy."""
 
     split: str
     among: str
@@ -77,10 +77,10 @@ class Omnibus:
 
 @dataclass(frozen=True)
 class Family:
-    """One family of planned comparisons; `notes` says what could not be compared.
+    """One family of planned comparisons; `notes` lists what could not be compared.
 
-    `pooled` has each value over everything that shares it; `omnibus` the tests of three values or
-    more at once.
+    `pooled` has each value over all configurations that share it; `omnibus` has the joint tests of
+    three values or more.
     """
 
     name: str
@@ -92,18 +92,18 @@ class Family:
 
     @property
     def ranked(self) -> int:
-        """How many pairs differ outside the noise."""
+        """The number of pairs that differ significantly."""
         return sum(pair.winner is not None for pair in self.pairs)
 
     @property
     def of_runs(self) -> bool:
-        """Whether a winner is one of these trained runs only."""
+        """Whether any claimed difference holds for these runs only."""
         return any(pair.of_runs for pair in self.pairs)
 
     @property
     def of_whom(self) -> str:
-        """What has to follow a number of winners; nothing where all are of enough seeds."""
-        return f", of these runs (fewer than {SEEDS_NEEDED} seeds)" if self.of_runs else ""
+        """The caveat on the number of significant pairs; empty if all have enough seeds."""
+        return f", in these runs (fewer than {SEEDS_NEEDED} seeds)" if self.of_runs else ""
 
 
 def compare(study: Study, analysis: Analysis) -> list[Family]:
@@ -112,7 +112,7 @@ def compare(study: Study, analysis: Analysis) -> list[Family]:
 
 
 def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
-    """Return one family with Holm's adjustment over all of its pairs."""
+    """Return one family, with Holm's adjustment over all of its pairs."""
     notes: list[str] = []
     groups = _groups(analysis.configs, plan.over)
     if not groups:
@@ -138,7 +138,7 @@ def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
 
 def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]], analysis: Analysis
            ) -> list[Pair]:
-    """Return the pairs of all groups; one that two studies share is one comparison."""
+    """Return the pairs of all groups; a pair shared by two studies counts once."""
     found: dict[tuple[str, str], Pair] = {}
     for among, cells in by_group.items():
         for left, right in combinations(cells, 2):
@@ -150,7 +150,7 @@ def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]], analysis: Ana
 
 
 def _groups(configs: Sequence[Config], over: str) -> dict[str, dict[str, Config]]:
-    """Return what configurations share -> value of `over` -> configuration."""
+    """Return shared settings -> value of `over` -> configuration."""
     groups: dict[str, dict[str, Config]] = {}
     for config in configs:
         value = None if over == "seed" else config.runs[0].value(over)
@@ -163,23 +163,23 @@ def _groups(configs: Sequence[Config], over: str) -> dict[str, dict[str, Config]
             axes = [f"{key}={study if key == STUDY else text}" for key, text in config.axes
                     if key != over]
             groups.setdefault(" · ".join([*kept, *axes]), {})[value] = config
-    once: dict[tuple[str, ...], str] = {}  # studies that share all of a group have it once
+    once: dict[tuple[str, ...], str] = {}  # a group shared by several studies counts once
     for among, group in groups.items():
         once.setdefault(tuple(config.config_id for config in group.values()), among)
     return {among: groups[among] for among in once.values()}
 
 
 def _studies(config: Config) -> list[str]:
-    """Return the studies that a configuration of a report on several belongs to; else one name.
+    """Return the studies that a configuration belongs to; one empty name in a single-study report.
 
-    It is compared within each of them, as their own reports do.
+    It is compared within each of them, as in their own reports.
     """
     return dict(config.axes).get(STUDY, "").split("+")
 
 
 def _pair(split: str, among: str, left: str, right: str,
           cells: Mapping[str, Cell]) -> Pair | None:
-    """Return the difference of two cells, not adjusted yet; None where they share no seed."""
+    """Return the difference of two cells, not yet adjusted; None if they share no seed."""
     one, two = cells[left].draws, cells[right].draws
     if one is None or two is None or not set(one.seeds) & set(two.seeds):
         return None
@@ -194,7 +194,7 @@ def _pair(split: str, among: str, left: str, right: str,
 
 
 def _gap_apart(split: str, left: str, right: str, analysis: Analysis) -> Interval | None:
-    """Return by how much two configurations' gaps differ, where `split` is the real set."""
+    """Return the difference of two configurations' gaps; None if `split` is not the real set."""
     gap = analysis.gap
     if gap is None or split != gap.real:
         return None
@@ -205,7 +205,7 @@ def _gap_apart(split: str, left: str, right: str, analysis: Analysis) -> Interva
 
 
 def _exact(left: Cell, right: Cell) -> tuple[McNemar, ...]:
-    """Return McNemar's test of each seed that two configurations share."""
+    """Return McNemar's test for each seed that two configurations share."""
     one, two = left.tables, right.tables
     assert one is not None and two is not None, "there are resamples of both"
     return tuple(mcnemar(seed, one.right[one.seeds.index(seed)], two.right[two.seeds.index(seed)])
@@ -213,7 +213,7 @@ def _exact(left: Cell, right: Cell) -> tuple[McNemar, ...]:
 
 
 def _omnibus(split: str, among: str, cells: Mapping[str, Cell]) -> list[Omnibus]:
-    """Return Cochran's Q of three values or more on the seeds that all have; else nothing."""
+    """Return Cochran's Q of three values or more on their common seeds; empty otherwise."""
     tables = {value: cell.tables for value, cell in cells.items() if cell.tables is not None}
     seeds = sorted(set.intersection(*(set(one.seeds) for one in tables.values()))
                    if len(tables) > 2 else ())
@@ -224,7 +224,7 @@ def _omnibus(split: str, among: str, cells: Mapping[str, Cell]) -> list[Omnibus]
 
 
 def _adjust(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return `pairs` with Holm's p and the verdict that follows."""
+    """Return `pairs` with Holm's p and the resulting verdict."""
     tested = [pair for pair in pairs if pair.verdict == "tied"]
     if not tested:
         return list(pairs)

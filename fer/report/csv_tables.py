@@ -1,8 +1,7 @@
-"""The study's numbers as CSV files for other programs.
+"""The study's numbers as CSV files.
 
-The same runs give the same bytes, whatever the order they are named in: fixed order, fixed
-number of digits, no times. Pages for people are `fer.report.page` and `fer.report.markdown`, the
-table for a paper is `fer.report.latex`.
+Output is byte-identical for the same runs in any order: fixed row order, fixed number of digits,
+no timestamps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from fer.atomic_io import write_text
 from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.latex import latex
-from fer.report.read.load import LoadedResults
+from fer.report.read.load_results import LoadedResults
 from fer.report.view_model import Findings
 
 MEANS = ("uar", "accuracy", "macro_f1")
@@ -21,7 +20,11 @@ PLAIN = ("nll", "ece", "brier", "auroc")
 
 
 def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
-    """Write the CSV files and tables.tex into `out`; `drawn`: of drawings, not people."""
+    """Write the CSV files and tables.tex into `out`.
+
+    Args:
+        drawn: whether the images are drawings, not people.
+    """
     analysis = found.analysis
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
@@ -36,13 +39,13 @@ def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
 
 
 def write_results(study: str, gathered: LoadedResults, out: Path) -> None:
-    """Write results.csv and recall.csv, which need the metrics only, into `out`."""
+    """Write results.csv and recall.csv, which need only the metrics, into `out`."""
     write_text(out / "results.csv", "".join(_results(study, gathered)))
     write_text(out / "recall.csv", "".join(_recalls(gathered)))
 
 
 def _results(study: str, gathered: LoadedResults) -> Iterable[str]:
-    """Yield one line per run x test set: tens of thousands, so each is put together at once."""
+    """Yield one line per run x test set; there may be tens of thousands."""
     yield ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,accuracy,macro_f1,"
            "uar,nll,ece\n")
     for run in gathered.runs:
@@ -57,7 +60,7 @@ def _results(study: str, gathered: LoadedResults) -> Iterable[str]:
 
 
 def _recalls(gathered: LoadedResults) -> Iterable[str]:
-    """Yield one line per run x test set x class; n is the pictures of the class."""
+    """Yield one line per run x test set x class; n is the number of images of the class."""
     yield "run_id,test_on,class,n,recall,precision\n"
     for run in gathered.runs:
         for split in gathered.splits:
@@ -91,9 +94,9 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
 
 
 def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration x test set or part of it x true class x what it is called.
+    """Yield one row per configuration x test set or subgroup x true class x predicted class.
 
-    `fact` and `value` name the part, and are empty for the whole set.
+    `fact` and `value` name the subgroup; they are empty for the whole set.
     """
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
            "value", "seeds", "class", "called", "n")
@@ -104,8 +107,8 @@ def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     classes = found.analysis.classes
     for config, *place, counts in tables:
         for name, line in zip(classes, counts.tolist(), strict=True):
-            for called, number in zip(classes, line, strict=True):
-                yield (study, *_names(config), *place, name, called, number)
+            for predicted, number in zip(classes, line, strict=True):
+                yield (study, *_names(config), *place, name, predicted, number)
 
 
 def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
@@ -120,7 +123,7 @@ def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
 
 
 def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per planned pair; McNemar's p-values seed by seed in one cell."""
+    """Yield one row per planned pair; McNemar's p-values of all seeds are in one cell."""
     yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
            "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar",
            "gap_difference", "gap_low", "gap_high", "gap_seeds", "gap_n_synthetic", "gap_n_real")
@@ -136,7 +139,7 @@ def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _pooled(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per value of a family's key: over all configurations that share it."""
+    """Yield one row per value of a family's key, over all configurations that share it."""
     yield ("study", "family", "over", "test_on", "value", "configurations", "runs", "n", "iqm",
            "iqm_low", "iqm_high", "improvement", "improvement_low", "improvement_high")
     for family in found.families:
@@ -146,7 +149,7 @@ def _pooled(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per group of three values or more: p of Cochran's Q, seed by seed."""
+    """Yield one row per group of three values or more: p of Cochran's Q by seed."""
     yield "study", "family", "over", "test_on", "among", "values", "n", "p"
     for family in found.families:
         for one in family.omnibus:
@@ -155,7 +158,7 @@ def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per pair of configurations, and per one between its seeds: mean kappa."""
+    """Yield the mean kappa of each pair of configurations, and between the seeds of each one."""
     yield "study", "test_on", "left", "right", "kappa", "n", "runs"
     over = found.across
     one = over.agreement if over else None
@@ -169,16 +172,16 @@ def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration x part of a test set x metric, and one a run of it.
+    """Yield one row per configuration x subgroup x metric, and one for each of its runs.
 
-    `seed` is empty in the former; runs have no limits, nor have precision, nll, brier, ece, auroc.
+    `seed` is empty in the former. Runs have no limits, nor do precision, nll, brier, ece, auroc.
     """
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "fact",
            "value", "metric", "score", "low", "high", "seeds", "n", "people", "seed")
     for part in found.parts:
         limits = {metric: _limits(one) for metric, one in part.metrics.items()}
         limits |= {metric: (value, None, None) for metric, value in part.plain.items()}
-        if part.gap is not None:  # of all seeds only
+        if part.gap is not None:  # not given by seed
             yield (study, *_names(part.config), part.split, part.fact, part.value, "gap",
                    *_limits(part.gap), part.gap.seeds, part.n, part.people, "")
         for metric, numbers in limits.items():
@@ -189,7 +192,7 @@ def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per ensemble x test set x metric; `members` are run names, repeated."""
+    """Yield one row per ensemble x test set x metric; `members` are run names, with repetition."""
     yield ("study", "ensemble", "how", "train_on", "test_on", "metric", "score", "low", "high", "n",
            "members")
     for one in found.ensembles:
@@ -203,7 +206,7 @@ def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _robustness(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration: how far above the line it is, and the line."""
+    """Yield one row per configuration: its effective robustness and the fitted line."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "effective_robustness",
            "low", "high", "seeds", "n_synthetic", "n_real", "intercept", "slope")
     over = found.across.robustness if found.across else None
@@ -225,12 +228,12 @@ def _limits(one: Interval) -> tuple[float | None, float | None, float | None]:
 
 
 def _p(value: float | None) -> str:
-    """Return a p-value with six digits that count: a small one is not zero."""
+    """Return a p-value with six significant digits."""
     return "" if value is None else f"{value:.6g}"
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
-    """Return CSV text; floats with six digits, nothing where undefined."""
+    """Return CSV text; floats have six digits, undefined values are empty."""
     return "".join([_line(row) + "\n" for row in rows])
 
 
@@ -239,7 +242,7 @@ def _line(row: Sequence[Any]) -> str:
 
 
 def _cell(cell: Any) -> str:
-    """Return one cell; the csv module takes three times as long for tables of numbers."""
+    """Return one cell; the csv module is three times slower for tables of numbers."""
     if isinstance(cell, float):
         return f"{cell:.6f}"
     text = "" if cell is None else str(cell)

@@ -1,6 +1,6 @@
-"""How numbers are written for people: always with n, intervals and seeds beside them.
+"""Formatting of numbers with their n, intervals and seeds.
 
-Used by the page, the Markdown, the LaTeX and the terminal, so that all say the same.
+Shared by the page, the Markdown, the LaTeX and the terminal.
 """
 
 from collections.abc import Sequence
@@ -51,9 +51,9 @@ def sizes(one: Interval) -> str:
 
 
 def caveat(kinds: Sequence[str]) -> str:
-    """Return what the intervals of these kinds hold, and what they leave out."""
+    """Return a sentence on what intervals of these kinds include and what they leave out."""
     if TEST_SAMPLING in kinds:
-        return (f"Intervals hold test sampling only: below {SEEDS_NEEDED} seeds the variation "
-                "between seeds cannot be estimated and is not in them, so a difference is one "
-                "between these trained models, not between the ways of training them.")
-    return "Intervals hold the variation between seeds and between people."
+        return (f"Intervals include test sampling only: below {SEEDS_NEEDED} seeds the variation "
+                "between seeds cannot be estimated. A difference is one between these trained "
+                "models, not between the training methods.")
+    return "Intervals include the variation between seeds and between people."

@@ -1,17 +1,17 @@
-"""The study's table for a paper: LaTeX with booktabs, means with intervals, n and seeds."""
+"""The results table in LaTeX with booktabs: means with intervals, n and seeds."""
 
 from collections.abc import Sequence
 
 from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis, Config
 
-DRAWN = "The pictures are drawings, no evidence about people."
-LINES = 40  # of a table that fits on a page; more make several
-LETTERS, WIDTH = 30, "52mm"  # of a line of a name, and what it takes
+DRAWN = "The images are computer-generated drawings, not evidence about people."
+LINES = 40  # per table; longer tables are split
+LETTERS, WIDTH = 30, "52mm"  # per line of a name, and the width of that line
 SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$", "<": r"$<$",
          ">": r"$>$", "|": r"$|$", "×": r"$\times$", "−": r"$-$"}
-# as wide as it is, or as the text where that is less
+# natural width, at most the line width
 BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
@@ -19,7 +19,7 @@ def latex(study: str, analysis: Analysis, drawn: bool = False) -> str:
     """Return booktabs tables of UAR on each test set and the gap, with n and seeds.
 
     Args:
-        drawn: the pictures are drawings, which the caption then says.
+        drawn: whether the images are drawings, which the caption then states.
     """
     splits = analysis.measured_splits()
     parts: list[list[str]] = [[]]
@@ -50,7 +50,7 @@ def _table(rows: Sequence[str], caption: str, splits: Sequence[str], gap: bool) 
 
 
 def _row(config: Config, analysis: Analysis, splits: Sequence[str]) -> str:
-    """Return one line of the table; nothing of a configuration that was measured nowhere."""
+    """Return one row of the table; empty for a configuration without results."""
     cells = [analysis.cells.get((config.config_id, split)) for split in splits]
     if not any(cells):
         return ""
@@ -64,7 +64,7 @@ def _row(config: Config, analysis: Analysis, splits: Sequence[str]) -> str:
 
 
 def _name(label: str) -> str:
-    """Return a name, in several lines where it is long."""
+    """Return a name, broken into several lines if it is long."""
     if len(label) <= LETTERS:
         return escaped(label)
     text = "".join(escaped(char) + r"\allowbreak{}" * (char in "-_=/.,%") for char in label)
@@ -77,8 +77,9 @@ def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str,
     gap = (f" Gap: {analysis.gap.synthetic} minus {analysis.gap.real}, in points."
            if analysis.gap and analysis.gaps else "")
     what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
-    return (rf"Study {escaped(study)}{more}: UAR in \%, mean over seeds, 95\,\% bootstrap "
-            rf"interval over people ({escaped('; '.join(what)) or 'none'}).{escaped(gap)} "
+    return (rf"Study {escaped(study)}{more}: unweighted average recall (UAR) in \%, mean over "
+            r"seeds, 95\,\% bootstrap interval over people "
+            rf"({escaped('; '.join(what)) or 'none'}).{escaped(gap)} "
             rf"Pictures: {escaped(sizes) or 'none'}.{' ' + escaped(DRAWN) if drawn else ''}")
 
 
@@ -102,5 +103,5 @@ def _percent(value: float) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a name as LaTeX prints it."""
+    """Return a name with LaTeX's special characters escaped."""
     return "".join(SIGNS.get(char, char) for char in text)

@@ -1,56 +1,58 @@
-"""The report as Markdown, for a terminal or a repository: tables and links to the figures."""
+"""The report as Markdown, for a terminal or a repository, with tables and links to the figures."""
 
 from collections.abc import Sequence
 
-from fer.report.failures import Failure
+from fer.report.formatting import count
+from fer.report.read.run_files import Failure
 from fer.report.summary import DRAWINGS
 from fer.report.table_model import Field, Listing
 from fer.report.view_model import Gallery, ViewModel
 
-MOST_NAMED = 12  # pictures that are not here
+MOST_NAMED = 12  # images without a file
 
 
-def markdown(said: ViewModel, figures: Sequence[str]) -> str:
+def markdown(view: ViewModel, figures: Sequence[str]) -> str:
     """Return the text of report.md; `figures` are names in `figures/`."""
-    parts = [f"# Study {said.study}"]
-    if said.drawn:
+    parts = [f"# Study {view.study}"]
+    if view.drawn:
         parts.append(f"> **{DRAWINGS}**")
-    if said.partial:
-        parts.append(f"**Partial report**: {said.done} of {len(said.runs)} runs are done "
-                     f"({said.states}).")
-    parts += [f"**{said.summary.main}**", said.summary.sizes]
-    parts += [f"- {line}" for line in said.summary.others]
-    parts += [f"*{line}*" for line in said.summary.caveats]
+    if view.partial:
+        parts.append(f"**Partial report**: {view.done} of {count(len(view.runs), 'run')} done "
+                     f"({view.states}).")
+    parts += [f"**{view.summary.main}**", view.summary.sizes]
+    parts += [f"- {line}" for line in view.summary.others]
+    parts += [f"*{line}*" for line in view.summary.caveats]
     parts += [f"![{name}](figures/{name}.png)" for name in figures]
-    parts += _results(said) + _comparisons(said)
-    if said.wrong:
-        parts += _gallery("Wrong for every model", said.wrong,
-                          f"{said.wrong.verb('is', 'are')} wrong for all {said.wrong.models} "
-                          "models")
-    if said.disputed:
-        parts += _gallery("Where models disagree", said.disputed,
-                          f"{said.disputed.verb('has', 'have')} more than one answer")
-    if said.problems:
-        parts += ["## What is missing or damaged", _bullets(said.problems)]
-    if said.failures:
+    parts += _results(view) + _comparisons(view)
+    if view.wrong:
+        parts += _gallery("Misclassified by every model", view.wrong,
+                          f"{view.wrong.verb('is', 'are')} misclassified by " + (
+                              "the one model" if view.wrong.models == 1 else
+                              f"all {view.wrong.models} models"))
+    if view.disputed:
+        parts += _gallery("Where models disagree", view.disputed,
+                          f"{view.disputed.verb('has', 'have')} more than one predicted class")
+    if view.problems:
+        parts += ["## Warnings", _bullets(view.problems)]
+    if view.failures:
         parts.append("## Failures")
-        parts += [_failure(one) for one in said.failures]
-    if "runs" in said.listings:
-        parts += ["## Runs", *_listed(said.listings["runs"])]
-    parts += ["## Methods", *said.methods]
+        parts += [_failure(one) for one in view.failures]
+    if "runs" in view.listings:
+        parts += ["## Runs", *_listed(view.listings["runs"])]
+    parts += ["## Methods", *view.methods]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _results(said: ViewModel) -> list[str]:
+def _results(view: ViewModel) -> list[str]:
     heads = {"results": "Results", "sets": "Test sets", "metrics": "Other metrics",
              "gaps": "The gap", "robustness": "Effective robustness",
-             "parts": "By kind of picture"}
-    return [part for name, head in heads.items() if name in said.listings
-            for part in (f"## {head}", *_listed(said.listings[name]))]
+             "parts": "By image type"}
+    return [part for name, head in heads.items() if name in view.listings
+            for part in (f"## {head}", *_listed(view.listings[name]))]
 
 
 def _listed(found: Listing) -> list[str]:
-    """Return a table with its caption and notes; nothing of one without rows but its notes."""
+    """Return a table with its caption and notes; only the notes if it has no rows."""
     if not found.rows:
         return list(found.notes)
     heads = [" ".join(filter(None, (column.name, f"({column.note})" if column.note else "")))
@@ -63,13 +65,13 @@ def _field(field: Field) -> str:
     return f"[{field.text}]({field.link})" if field.link else field.text
 
 
-def _comparisons(said: ViewModel) -> list[str]:
+def _comparisons(view: ViewModel) -> list[str]:
     parts = []
-    for one in said.comparisons:
+    for one in view.comparisons:
         family = one.family
         parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
-                  f"{len(family.pairs)} outside the noise{family.of_whom}", *_listed(one.pairs),
-                  *_listed(one.pooled), *_listed(one.omnibus)]
+                  f"{len(family.pairs)} statistically significant{family.of_whom}",
+                  *_listed(one.pairs), *_listed(one.pooled), *_listed(one.omnibus)]
     return ["## Planned comparisons", *parts] if parts else []
 
 
@@ -77,10 +79,10 @@ def _gallery(title: str, found: Gallery | None, words: str) -> list[str]:
     if found is None or not found.total:
         return []
     lines = [f"## {title}\n\nOf {found.of:,} pictures of {found.split}, {found.total} {words}.",
-             _bullets([f"`{one.sample_id}`: {one.label}, called {one.predicted} by {one.votes} "
-                       f"of {one.models}" for one, _ in found.shown])]
+             _bullets([f"`{one.sample_id}`: {one.label}, predicted as {one.predicted} by "
+                       f"{one.votes} of {one.models}" for one, _ in found.shown])]
     lost = ", ".join(found.lost[:MOST_NAMED])
-    return [*lines, f"Without a picture: {lost}" if lost else ""]
+    return [*lines, f"Missing image files: {lost}" if lost else ""]
 
 
 def _failure(one: Failure) -> str:

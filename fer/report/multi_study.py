@@ -1,7 +1,7 @@
-"""One report on several studies: their runs side by side, a run that two of them share once.
+"""One report on several studies; a run that studies share appears once.
 
-Which study a configuration comes from is an axis of its own, so that nothing of different studies
-is pooled as if it were a seed, and a family compares studies where they have the rest in common.
+The study is a separate axis of a configuration, so runs of different studies are never pooled as
+seeds, and one family compares the studies where everything else is equal.
 """
 
 import re
@@ -25,10 +25,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_\-]*"
 
 def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
                    console: Console) -> bool:
-    """Build `studies/<name>/report/` on several studies, and say whether all runs are in it.
+    """Build `studies/<name>/report/` on several studies; return whether it includes all runs.
 
     Raises:
-        CallerError: a study twice, other classes, or a name that a study has.
+        CallerError: a study is named twice, classes differ, or the name is that of a study.
     """
     names = [one.study.study for one in studies]
     name = name or "-and-".join(names)
@@ -51,12 +51,13 @@ def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
 def _check(studies: Sequence[StudyFolder], name: str, store: Store) -> None:
     names = [one.study.study for one in studies]
     if not re.fullmatch(NAME, name):
-        raise CallerError(f"--as {name}: letters, digits, '-' and '_' only; it is a folder's name")
+        raise CallerError(f"--as {name}: a folder name with only letters, digits, '-' and '_' "
+                          "is required")
     if len(set(names)) < len(names):
         raise CallerError(f"study '{max(names, key=names.count)}' is named twice")
     if (store.study(name) / "index.json").is_file():
-        raise CallerError(f"--as {name}: is the name of a study under {store.study(name).parent}; "
-                          "its report would be written over")
+        raise CallerError(f"--as {name}: a study under {store.study(name).parent} has this name; "
+                          "its report would be overwritten")
     for one in studies[1:]:
         if one.data.classes != studies[0].data.classes:
             raise CallerError(f"studies {names[0]} and {one.study.study} have different classes: "
@@ -65,24 +66,24 @@ def _check(studies: Sequence[StudyFolder], name: str, store: Store) -> None:
 
 
 def label(found: Sequence[Sequence[ReportRun]], names: Sequence[str]) -> list[ReportRun]:
-    """Return every run once, with the studies that have its configuration as an axis."""
+    """Return every run once, with the studies that contain its configuration as an axis."""
     having: dict[str, dict[str, None]] = {}
     for runs, name in zip(found, names, strict=True):
         for run in runs:
             having.setdefault(run.config_id, {})[name] = None
     once = {run.run: run for runs in reversed(found) for run in runs}
-    axes = {run.config_id: run.axes for runs in reversed(found) for run in runs}  # the first's
+    axes = {run.config_id: run.axes for runs in reversed(found) for run in runs}  # first study wins
     return [replace(run, axes={**axes[run.config_id], STUDY: "+".join(having[run.config_id])})
             for run in once.values()]
 
 
 def merge(studies: Sequence[Study], name: str) -> tuple[Study, list[str]]:
-    """Return one study with the test sets and comparisons of all, and what does not fit."""
+    """Return one study with the test sets and comparisons of all, and notes on conflicts."""
     splits = list(dict.fromkeys(split for one in studies for split in one.evaluate_on))
     owners = [one for one in studies if one.gap is not None]
     gaps = [one.gap for one in owners]
     lines = [] if all(gap == gaps[0] for gap in gaps) else [
-        f"the studies have different gaps: the one of {owners[0].study} is shown"]
+        f"the studies define different gaps; the gap of {owners[0].study} is shown"]
     compare: dict[str, Comparison] = {}
     for one in studies:
         for key, plan in one.compare.items():

@@ -1,7 +1,7 @@
-"""What shows only over all configurations of a study: standing, robustness, agreement, power.
+"""Findings over all configurations of a study: standing, robustness, agreement, power.
 
-All of it is about the set of real masks (else the last test set), and on what all pairs of
-configurations say together; the planned comparisons are `fer.report.comparisons`.
+All are computed on the real-mask test set (else the last test set). The planned comparisons are in
+`fer.report.comparisons`.
 """
 
 from collections.abc import Sequence
@@ -18,30 +18,30 @@ from fer.evaluate.significance import Power, pictures_needed
 from fer.report.analysis import FEW_PICTURES, Analysis, Cell, gap_draws
 
 METRIC = "uar"
-MOST_COMPARED = 64  # configurations; their pairs are 2,016 tests, and Holm's bar grows with them
+MOST_COMPARED = 64  # configurations: 2,016 pairs, and Holm's adjustment grows with their number
 BEST, TIED, BELOW = "best", "tied for best", "below the best"
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """The line over configurations, and how far above it each is, by config_id."""
+    """The line over configurations, and the distance of each above it, by config_id."""
 
     line: Line
     above: dict[str, Interval]
 
     @property
     def fit(self) -> str:
-        """How well the line holds, in a sentence."""
+        """The fit of the line, in a sentence."""
         line = self.line
-        text = (f"Over {line.configs} configurations its slope is {line.slope:.2f} "
+        text = (f"Over {line.configs} configurations the slope is {line.slope:.2f} "
                 f"[{line.low:.2f}, {line.high:.2f}], R² = {line.r2:.2f}").replace("-", "−")
-        return text + ("." if line.low > 0 else ", which cannot be told from none: how far "
-                       "one lies from it says little yet.")
+        return text + ("." if line.low > 0 else ". The slope is not distinguishable from zero, "
+                       "so distances from the line mean little.")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean Cohen's kappa between the runs of every two configurations, and Fleiss' of all runs.
+    """Mean Cohen's kappa between the runs of each pair of configurations; Fleiss' kappa of all.
 
     Attributes:
         labels: K names.
@@ -58,14 +58,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Overall:
-    """What shows over all configurations on `split`.
+    """Findings over all configurations on `split`.
 
     Attributes:
-        seeds: those that all configurations have, on which they are ranked.
-        standing: config_id -> `best`, `tied for best` or `below the best`; empty where nothing
-            is ranked, and `why` then says so.
-        no_line: why there is no effective robustness; empty where there is, or nothing to say.
-        leaders: the two best configurations' names, and what telling them apart would take.
+        seeds: number of seeds that all configurations share and are ranked on.
+        standing: config_id -> `best`, `tied for best` or `below the best`; empty if nothing
+            is ranked, for the reason in `why`.
+        no_line: why there is no effective robustness; empty if there is, or if not applicable.
+        leaders: names of the two best configurations.
+        power: number of images needed to distinguish the leaders.
     """
 
     split: str
@@ -80,7 +81,7 @@ class Overall:
 
 
 def overall_findings(analysis: Analysis) -> Overall | None:
-    """Return what the configurations say together; None where nothing was measured."""
+    """Return the findings over all configurations; None if there are no results."""
     if not analysis.measured_splits():
         return None
     real = analysis.main_split()
@@ -95,8 +96,8 @@ def overall_findings(analysis: Analysis) -> Overall | None:
     no_line = ""
     if robustness is not None and robustness.line.slope <= 0:
         no_line = ("no effective robustness: over these configurations real UAR falls with "
-                   f"synthetic UAR (slope {robustness.line.slope:.2f}), so that the one does not "
-                   "foretell the other")
+                   f"synthetic UAR (slope {robustness.line.slope:.2f}), so one does not predict "
+                   "the other")
         robustness = None
     common = len(ranked[0][1].seeds) if ranked else 0
     return Overall(real, common, standing, why, robustness, no_line,
@@ -107,9 +108,9 @@ Ranked = list[tuple[Cell, Draws]]
 
 
 def _on_common_seeds(cells: Sequence[Cell]) -> Ranked:
-    """Return the cells with the resamples of the seeds that all have, best first.
+    """Return the cells with the resamples of their common seeds, best first.
 
-    Means over different seeds are no ranking: a study that is still running has such.
+    Means over different seeds, as in a study that is still running, cannot be ranked.
     """
     draws = [cell.draws for cell in cells if cell.draws is not None]
     seeds = sorted(set.intersection(*(set(one.seeds) for one in draws)) if draws else ())
@@ -120,26 +121,26 @@ def _on_common_seeds(cells: Sequence[Cell]) -> Ranked:
 
 
 def _standing(ranked: Ranked, configs: int) -> tuple[dict[str, str], str]:
-    """Return how each configuration stands beside the best; Holm over all pairs, best first.
+    """Return the standing of each configuration, with Holm's adjustment over all pairs.
 
-    All pairs are tested, not those with the best one: which one that is was seen in the same data.
+    All pairs are tested, not only those with the best one, which was selected on the same data.
     """
     if configs < 2:
         return {}, ""
     if not ranked:
-        return {}, "no seed that all configurations have yet, so nothing is ranked"
+        return {}, "no seed is common to all configurations yet, so nothing is ranked"
     if ranked[0][0].n < FEW_PICTURES:
         return {}, f"nothing is ranked on n = {ranked[0][0].n} pictures"
     if configs > MOST_COMPARED:
-        return {}, (f"{configs} configurations have too many pairs to rank: the planned "
-                    "comparisons say which differ")
+        return {}, (f"{configs} configurations have too many pairs to rank; see the planned "
+                    "comparisons")
     from statsmodels.stats.multitest import multipletests
 
     pairs = list(combinations(range(len(ranked)), 2))
     tests = [interval_of(difference(ranked[left][1], ranked[right][1]), METRIC)
              for left, right in pairs]
     if any(test.p is None for test in tests):
-        return {}, "no interval of some configurations, so nothing is ranked"
+        return {}, "some configurations have no interval, so nothing is ranked"
     adjusted = multipletests([test.p for test in tests], method="holm")[1]
     worse = {right for (left, right), test, p in zip(pairs, tests, adjusted, strict=True)
              if left == 0 and p < 1 - LEVEL and test.low is not None and test.low > 0}

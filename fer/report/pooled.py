@@ -1,8 +1,8 @@
-"""One value of a grid key over everything that shares it: how good its runs are, how often best.
+"""One value of a grid key over all configurations that share it.
 
-Means hide a run that failed to learn; the interquartile mean and the probability of improvement do
-not (Agarwal et al. 2021, 2108.13264). Groups are what configurations share but for the key; a group
-without one of the values is left out, so that all values are seen in the same company.
+Reports the interquartile mean and the probability of improvement, which are robust to single failed
+runs (Agarwal et al. 2021, 2108.13264). A group holds configurations that differ in the key only;
+groups that lack a value are excluded, so all values are compared on the same groups.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Pooled:
 
     Attributes:
         middle: interquartile mean of UAR over the runs.
-        better: probability that one of its runs beats one of another value, in the same company.
+        better: probability that one of its runs beats one of another value in the same group.
     """
 
     split: str
@@ -34,7 +34,7 @@ class Pooled:
 
 
 def pool_by_key(split: str, groups: Sequence[Mapping[str, Cell]]) -> list[Pooled]:
-    """Return each value over the groups that have all values; nothing for a single value."""
+    """Return each value over the groups that have all values; empty for a single value."""
     values = list(dict.fromkeys(value for group in groups for value in group))
     whole: list[dict[str, Draws]] = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""The tables of a report, from its findings. What the columns mean is said in their captions."""
+"""The tables of a report. Captions explain the columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from fer.evaluate.bootstrap import SEEDS_NEEDED
 from fer.evaluate.intervals import Interval
 from fer.report.analysis import AT_PRIOR, FEW_PICTURES, NET, Analysis, Config
 from fer.report.comparisons import Family, Pair
-from fer.report.ensembles import Ensemble
+from fer.report.ensemble_scores import Ensemble
 from fer.report.formatting import NONE, count
 from fer.report.overall import BELOW, BEST, Overall
 from fer.report.read.run_files import ReportRun
@@ -25,7 +25,7 @@ from fer.report.table_model import (
 
 
 def results(analysis: Analysis, over: Overall | None, pooled: Sequence[Ensemble]) -> Listing:
-    """Return every configuration, and ensembles beside them, on every test set."""
+    """Return the table of all configurations and ensembles on all test sets."""
     splits = analysis.measured_splits()
     standing = over.standing if over else {}
     columns = [Column("backbone"), Column("recipe"), Column("trained on"),
@@ -64,9 +64,9 @@ def _recipe(config: Config) -> str:
 
 
 def _standing(word: str | None, seeds: int) -> Field:
-    """Return the standing; of few seeds it is that of these runs, and no other is promised."""
+    """Return the standing; with few seeds it is marked as holding for these runs only."""
     few = seeds < SEEDS_NEEDED and word in (BEST, BELOW)
-    return Field(f"{word}, these runs" if few else word or "not ranked",
+    return Field(f"{word} in these runs" if few else word or "not ranked",
                  {BEST: 0.0, BELOW: 2.0}.get(word or "", 1.0),
                  look="good" if word == BEST and not few else "plain")
 
@@ -78,7 +78,7 @@ def _set_column(analysis: Analysis, split: str) -> Column:
 
 
 def other_metrics(analysis: Analysis, pooled: Sequence[Ensemble]) -> Listing:
-    """Return accuracy, macro-F1 and the plain metrics of everything on every test set."""
+    """Return the table of accuracy, macro-F1 and the metrics without intervals."""
     heads = ("accuracy", "macro-F1", "AUROC", "NLL", "Brier", "ECE")
     rows = []
     for config in analysis.configs:
@@ -92,7 +92,7 @@ def other_metrics(analysis: Analysis, pooled: Sequence[Ensemble]) -> Listing:
                   *_metrics(metrics, one.plain[split]), text(count(len(one.members), "run"))]
                  for split, metrics in one.metrics.items()]
     return listing(
-        "Other metrics, means over seeds; accuracy and macro-F1 move with the class mix of a set",
+        "Other metrics, means over seeds; accuracy and macro-F1 depend on class proportions",
         [Column("configuration"), Column("test set"),
          *(Column(head, number=True) for head in heads), Column("n", number=True),
          Column("seeds", number=True)], rows)
@@ -105,7 +105,7 @@ def _metrics(metrics: Mapping[str, Interval], plain: Mapping[str, float | None])
 
 
 def gaps(analysis: Analysis) -> Listing:
-    """Return the gap of every configuration in UAR, per class, and at one class mix."""
+    """Return the table of gaps in UAR, per class, and at equal class proportions."""
     metrics = list(dict.fromkeys(name for found in analysis.gaps.values() for name in found))
     names = [_gap_name(metric) for metric in metrics]
     rows = [[text(config.label), *(apart(analysis.gaps[config.config_id].get(metric))
@@ -114,23 +114,23 @@ def gaps(analysis: Analysis) -> Listing:
             for config in analysis.configs if config.config_id in analysis.gaps]
     sizes = sorted({one.n[:2] for found in analysis.gaps.values() for one in found.values()})
     note = "; ".join(f"n = {pair[0]:,} synthetic and {pair[-1]:,} real pictures" for pair in sizes)
-    return listing("The gap, points: synthetic minus real masks", [
+    return listing("The gap in points: synthetic minus real masks", [
         Column("configuration"), *(Column(*name, True) for name in names),
         Column("seeds", number=True)], rows, [note] if note else [])
 
 
 def _gap_name(metric: str) -> tuple[str, str]:
-    """Return a gap's metric as the head of a column and the small print below it."""
+    """Return the column head and note for the metric of a gap."""
     words = {"uar": "UAR", "accuracy": "accuracy", "macro_f1": "macro-F1"}
     name, note = metric, ""
-    for end, said in ((NET, "net of control"), (AT_PRIOR, "same class mix")):
+    for end, label in ((NET, "net of control"), (AT_PRIOR, "same class proportions")):
         if metric.endswith(end):
-            name, note = metric.removesuffix(end), said
+            name, note = metric.removesuffix(end), label
     return (f"recall {name.split(':')[1]}" if ":" in name else words[name]), note
 
 
 def comparisons(family: Family) -> Listing:
-    """Return the pairs of one family with the paired bootstrap, Holm's p and McNemar's tests."""
+    """Return the table of one family's pairs: paired bootstrap, Holm's p and McNemar's tests."""
     rows = [[text(pair.split), text(pair.among), text(f"{pair.left} − {pair.right}"),
              apart(pair.difference), p_value(pair.adjusted), _verdict(pair),
              apart(pair.gap), _exact(pair), number(pair.difference.n[0]),
@@ -142,7 +142,7 @@ def comparisons(family: Family) -> Listing:
     return listing("", [
         Column("test set"), Column("among"), Column("compared"),
         Column("difference", "points of UAR", True), Column("Holm p", "", True),
-        Column("verdict"), Column("difference of gaps", "points of UAR, beside the tests", True),
+        Column("verdict"), Column("difference of gaps", "points of UAR, not tested", True),
         Column("McNemar p", "of accuracy, exact, seed by seed", True),
         Column("n", number=True), Column("seeds", number=True)], rows, notes)
 
@@ -157,14 +157,14 @@ def _exact(pair: Pair) -> Field:
 
 
 def pooled(family: Family) -> Listing:
-    """Return each value of a family's key over all configurations that share it."""
+    """Return the table of a family's values, each over all configurations that share it."""
     rows = [[text(one.split), text(one.value), scored(one.middle), scored(one.better),
              number(one.configs), number(one.runs), number(one.middle.n[0])]
             for one in family.pooled]
     return listing(
         "Over all configurations with a value: the interquartile mean of UAR over their runs (the "
-        "mean of fewer than four), and the probability that a run beats one of another value that "
-        "is alike in all else (0.50: as often as not), whose limits take "
+        "mean if fewer than four), and the probability that a run beats a run of another value "
+        "with all else equal (0.50: no better), with limits for "
         f"{SEEDS_NEEDED} seeds or more",
         [Column("test set"), Column(family.over), Column("interquartile mean", "UAR", True),
          Column("probability of improvement", "", True), Column("configurations", number=True),
@@ -172,17 +172,17 @@ def pooled(family: Family) -> Listing:
 
 
 def omnibus(family: Family) -> Listing:
-    """Return Cochran's Q of three values or more."""
+    """Return the table of Cochran's Q tests of three values or more."""
     rows = [[text(one.split), text(one.among), text(", ".join(one.values)),
              Field(", ".join(p_value(p).text for p in one.p)), number(one.n)]
             for one in family.omnibus]
-    return listing("Cochran's Q, of accuracy, seed by seed: p of “all are equally often right”", [
+    return listing("Cochran's Q test of equal accuracy: p by seed", [
         Column("test set"), Column("among"), Column("values"), Column("p"),
         Column("n", number=True)], rows)
 
 
 def robustness(analysis: Analysis, over: Overall) -> Listing:
-    """Return how far above the line each configuration is, best first."""
+    """Return the table of effective robustness, best configuration first."""
     assert over.robustness is not None
     above = over.robustness.above
     rows = [[text(config.label), apart(above[config.config_id], "strong"),
@@ -190,32 +190,34 @@ def robustness(analysis: Analysis, over: Overall) -> Listing:
              number(above[config.config_id].seeds)]
             for config in analysis.configs if config.config_id in above]
     rows.sort(key=lambda row: -(row[1].key or 0.0))
-    return listing("Effective robustness: points of UAR on real masks above what the synthetic "
-                   "score foretells", [Column("configuration"),
-                                       Column("effective robustness", "points", True),
-                                       Column("n", "synthetic", True), Column("n", "real", True),
-                                       Column("seeds", number=True)], rows, [over.robustness.fit])
+    return listing("Effective robustness: points of UAR on real masks above the prediction from "
+                   "the synthetic score", [Column("configuration"),
+                                           Column("effective robustness", "points", True),
+                                           Column("n", "synthetic", True),
+                                           Column("n", "real", True),
+                                           Column("seeds", number=True)],
+                   rows, [over.robustness.fit])
 
 
 def parts(found: Sequence[Subgroup]) -> Listing:
-    """Return every configuration on the parts of test sets."""
+    """Return the table of all configurations on subgroups of the test sets."""
     rows = [[text(one.split), text(one.fact), text(one.value), text(one.config.label),
              scored(one.metrics["uar"]), apart(one.gap), scored(one.metrics["accuracy"]),
              text(", ".join(f"{alone['uar']:.2f}" for alone in one.by_seed.values())),
              number(one.n), number(one.people)] for one in found]
     few = any(one.n < FEW_PICTURES for one in found)
-    return listing("By what is known of the pictures; UAR over the classes that the part has. "
-                   "Every other metric is in parts.csv", [
+    return listing("Subgroups by image metadata; UAR is over the classes present in the subgroup. "
+                   "Other metrics are in parts.csv", [
         Column("test set"), Column("fact"), Column("value"), Column("configuration"),
-        Column("UAR", number=True), Column("gap", "points, the part in place of its set", True),
+        Column("UAR", number=True), Column("gap", "points, subgroup in place of its set", True),
         Column("accuracy", number=True), Column("UAR", "seed by seed"),
         Column("n", number=True), Column("people", number=True)], rows,
-        [f"Parts of fewer than {FEW_PICTURES} pictures: their intervals are not to be trusted."]
+        [f"Intervals of subgroups with fewer than {FEW_PICTURES} pictures are unreliable."]
         if few else [])
 
 
 def runs(found: Sequence[tuple[ReportRun, str]]) -> Listing:
-    """Return every run with a link to its folder."""
+    """Return the table of runs with links to their folders."""
     rows = [[Field(run.run, link=link), text(run.train_on), number(run.seed), text(run.state)]
             for run, link in found]
     return listing("", [Column("run"), Column("trained on"), Column("seed", number=True),

@@ -1,4 +1,4 @@
-"""The report of a study folder: which run folders it is made from, and where its pictures are."""
+"""The report of a study folder: locates its run folders and images."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -24,12 +24,12 @@ from fer.study.run_folder import Store
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder
 
-KINDS = ("mask_type", "pose")  # facts that make parts of a test set
-NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that a `ReportRun` names itself
+KINDS = ("mask_type", "pose")  # facts that define subgroups of a test set
+NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that are fields of `ReportRun`
 
 
 def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
-    """Build `report/` of a study, print its summary, and say whether every run is in it."""
+    """Build `report/` of a study, print its summary, and return whether it includes every run."""
     runs, complete = runs_of(study, store)
     summary = build_report(study.study, runs, study.path / "report", about(study, store))
     print_summary(summary, console)
@@ -37,7 +37,7 @@ def report_study(study: StudyFolder, store: Store, console: Console) -> bool:
 
 
 def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
-    """Return the runs of a study that a report is about, and whether all of the study are done."""
+    """Return the runs that a report covers, and whether all runs of the study are done."""
     rows = {row.run: row for row in rows_of(study, store)}
     runs = []
     for entry, folder in study.runs(store):
@@ -53,27 +53,27 @@ def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
 
 
 def about(study: StudyFolder, store: Store) -> About:
-    """Return what is known of a study's pictures."""
+    """Return what is known about the images of a study."""
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
                  study.data.drawn is not None, known_people(study, store))
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:
-    """Return a line for each test split with people who were trained on, accepted by name."""
+    """Return a line for each test split that shares people with training, as accepted by name."""
     accepted = [split for split in study.study.evaluate_on if split in study.data.shared_people]
     configs = [folder.config for _, folder in study.runs(store)
                if (folder.path / "config.yaml").is_file()] if accepted else []
     try:
         found = shared_people(configs, accepted, study.data, InputDigests(data_root(), cache()))
-    except CallerError:  # the data are gone; how many they were was said when it was planned
-        return [f"{split}: may show people who were trained on (data.shared_people)"
+    except CallerError:  # the data are gone; the number was reported when the study was planned
+        return [f"{split}: may contain people of the training set (data.shared_people)"
                 for split in accepted]
     return refuse_shared_people(found, accepted)
 
 
 def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
-    """Return a function from sample id (`real/test/neutral/A_B_0001.jpg`) to the file, or None."""
+    """Return a function from sample id (`real/test/neutral/A_B_0001.jpg`) to its file or None."""
     folders: dict[str, Path | None] = {}
 
     def find(sample_id: str) -> Path | None:
@@ -88,7 +88,7 @@ def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
 
 
 def facts_of(data: Data, root: Path) -> Facts:
-    """Return a function from sample id to what its data set says of it: mask type and pose."""
+    """Return a function from sample id to its metadata: mask type and pose."""
     known: dict[str, Mapping[str, PictureFacts]] = {}
 
     def find(sample_id: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ def facts_of(data: Data, root: Path) -> Facts:
 
 
 def _facts_of_set(folder: Path | None) -> Mapping[str, PictureFacts]:
-    """Return what a set says; nothing of a table that cannot be read: `data.py verify` says why."""
+    """Return a set's metadata; empty if unreadable, which `data.py verify` reports."""
     try:
         return read_facts(folder) if folder else {}
     except (CallerError, OSError, csv.Error):
@@ -114,5 +114,5 @@ def _folder(data: Data, root: Path, name: str) -> Path | None:
         return None
     try:
         return discover(folder_of(name, data, root))
-    except CallerError:  # the data are gone; the report is made without pictures
+    except CallerError:  # the data are gone; the report is built without images
         return None

@@ -1,7 +1,7 @@
-"""How models do on parts of a test set: by mask type, by pose, by how many pictures a person has.
+"""Scores on subgroups of a test set: by mask type, pose, and number of images per person.
 
-The parts come from `pictures.csv` of the data set as it is now; a picture of which nothing is said
-is in no part. Intervals are those of the part alone.
+Subgroups come from the data set's current `pictures.csv`; an image without metadata is in none.
+Intervals are those of the subgroup alone.
 """
 
 from collections import Counter
@@ -15,30 +15,30 @@ from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import NOBODY
 from fer.report.analysis import Analysis, Cell, Config, gap_draws
-from fer.report.read.load import Measured
+from fer.report.read.load_results import Measured
 
 Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown
 
 PER_PERSON = "pictures of the person"
-MANY = 5  # pictures of one person from which on they are not told apart
-LEAST_PICTURES = 5  # a smaller part says nothing
-MOST_PARTS = 24  # of one fact; more is a name, not a kind
+MANY = 5  # people with at least this many images form one subgroup
+LEAST_PICTURES = 5  # smaller subgroups are dropped
+MOST_PARTS = 24  # per fact; more values are names, not categories
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """One configuration on one part of a test set.
+    """One configuration on one subgroup of a test set.
 
     Attributes:
         fact, value: such as `mask_type` and `cloth`.
-        n, people: pictures and people in the part.
+        n, people: images and people in the subgroup.
         metrics: uar, accuracy, macro_f1, recall:CLASS with intervals; means over classes are over
-            those that are there.
-        by_seed: seed -> the same of its run alone, and precision:CLASS, nll, brier, ece, auroc;
+            the classes present.
+        by_seed: seed -> the same for its run alone, and precision:CLASS, nll, brier, ece, auroc;
             None where undefined.
         confusion: int64, C x C, summed over seeds; rows true.
-        gap: of a part of either set of the study's gap: the gap in UAR with the part in the place
-            of its set. None elsewhere, and where the part lacks a class.
+        gap: the gap in UAR with the subgroup in place of its test set. None if its test set is not
+            part of the study's gap, or if the subgroup lacks a class.
     """
 
     config: Config
@@ -54,7 +54,7 @@ class Subgroup:
 
     @property
     def plain(self) -> dict[str, float | None]:
-        """What has no interval: the mean over seeds, None where it is undefined for one."""
+        """Metrics without intervals: means over seeds, None if undefined for any seed."""
         first, *others = self.by_seed.values()
         found: dict[str, float | None] = {}
         for name in first.keys() - self.metrics.keys():
@@ -65,7 +65,7 @@ class Subgroup:
 
 def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[str, str], Measured]
           ) -> list[Subgroup]:
-    """Return every configuration on every part of every test set that has parts.
+    """Return the scores of every configuration on every subgroup of every test set.
 
     Args:
         measured: run name, split -> predictions.
@@ -82,7 +82,7 @@ def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[st
             divided = _divide(members[0][1], facts)
             logits = [_logits(cell, tables, measured) if divided else {}
                       for cell, tables in members]
-            for fact, value, keep in divided:  # one draw of people serves all
+            for fact, value, keep in divided:  # all configurations share one draw of people
                 found += [_part(cell, within(tables, keep), fact, value,
                                 {seed: rows[keep] for seed, rows in own.items()}, analysis)
                           for (cell, tables), own in zip(members, logits, strict=True)]
@@ -91,9 +91,9 @@ def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[st
 
 def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measured]
             ) -> dict[int, np.ndarray]:
-    """Return the logits of each seed's run (N, C) in the order of the tables' pictures."""
+    """Return the logits of each seed's run (N, C) in the image order of the tables."""
     found = {}
-    for run in reversed(cell.config.runs):  # of a seed that is there twice the first run counts
+    for run in reversed(cell.config.runs):  # the first run of a duplicate seed counts
         one = measured.get((run.run, cell.split))
         if one is not None and one.predictions is not None:
             names = np.array(one.predictions.sample_ids, dtype=object)
@@ -115,7 +115,7 @@ def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, 
 
 
 def _gap(cell: Cell, part: Draws, analysis: Analysis) -> Interval | None:
-    """Return the gap in UAR with a part of a set in the place of the set."""
+    """Return the gap in UAR with a subgroup in place of its test set."""
     gap = analysis.gap
     if gap is None or cell.split not in (gap.synthetic, gap.real):
         return None
@@ -140,7 +140,7 @@ def _known(value: float) -> float | None:
 
 
 def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
-    """Return fact, value and which pictures have it; facts with two values or more only."""
+    """Return fact, value and image mask, for facts with two values or more."""
     known = [facts(picture) for picture in tables.pictures]
     columns = {name: [one.get(name, "") for one in known]
                for name in dict.fromkeys(name for one in known for name in one)}
@@ -152,8 +152,8 @@ def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
     found = []
     for fact, values in columns.items():
         counts = Counter(values)
-        there = sorted(value for value in counts if value and counts[value] >= LEAST_PICTURES)
-        if 1 < len(there) <= MOST_PARTS:
+        kept = sorted(value for value in counts if value and counts[value] >= LEAST_PICTURES)
+        if 1 < len(kept) <= MOST_PARTS:
             found += [(fact, value, np.array([one == value for one in values]))
-                      for value in there]
+                      for value in kept]
     return found

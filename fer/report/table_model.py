@@ -1,4 +1,4 @@
-"""Tables as plain values: the page makes them sortable, the Markdown prints them."""
+"""Tables as plain values, rendered by the page and the Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from fer.evaluate.intervals import Interval
 from fer.report.formatting import NONE, points, score
 
-MOST_ROWS = 400  # a browser sorts and filters these at once; a file has all
-MISSING = -1e9  # what a cell without a number is sorted by: below all; infinities are no JSON
+MOST_ROWS = 400  # sorts and filters instantly in a browser; the CSV file has all
+MISSING = -1e9  # sort key of an empty cell, below all numbers; JSON has no infinities
 
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; `note` stands below it in small, numbers stand right."""
+    """A column head; `note` is printed below it in small type, numbers are right-aligned."""
 
     name: str
     note: str = ""
@@ -21,11 +21,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Field:
-    """One cell: its text, what it is sorted by where that is a number, a link, and its looks.
+    """One cell: text, sort key, link and style.
 
     Attributes:
-        key: None sorts by the text.
-        look: `strong`, or `good`, `plain` for a chip; empty for plain text.
+        key: numeric sort key; None sorts by the text.
+        look: `strong`, or `good` or `plain` for a chip; empty for plain text.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Listing:
-    """A table: every row has a field a column."""
+    """A table; every row has one field per column."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -45,30 +45,30 @@ class Listing:
 
 
 def text(value: object) -> Field:
-    """Return a field of words."""
+    """Return a text field."""
     return Field(str(value))
 
 
 def number(value: float | None, digits: int = 2) -> Field:
-    """Return a field of a plain number; whole numbers have separators, None is a dash."""
+    """Return a number field; integers have thousands separators, None is a dash."""
     if value is None:
         return Field(NONE, MISSING)
-    said = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
-    return Field(said.replace("-", "−"), float(value))
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+    return Field(shown.replace("-", "−"), float(value))
 
 
 def scored(one: Interval | None) -> Field:
-    """Return a field of a score with its interval."""
+    """Return a score field with its interval."""
     return Field(score(one), _key(one))
 
 
 def apart(one: Interval | None, look: str = "") -> Field:
-    """Return a field of a difference in points with its interval."""
+    """Return a field for a difference in points with its interval."""
     return Field(points(one), _key(one), look=look)
 
 
 def p_value(p: float | None) -> Field:
-    """Return a field of a p-value."""
+    """Return a p-value field."""
     if p is None:
         return Field(NONE, 2.0)
     return Field("< 0.001" if p < 0.001 else f"{p:.3f}", p)
@@ -76,17 +76,18 @@ def p_value(p: float | None) -> Field:
 
 def listing(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Field]],
             notes: Sequence[str] = ()) -> Listing:
-    """Return a table whose rows fit its columns."""
+    """Return a table, checking that its rows fit its columns."""
     assert all(len(row) == len(columns) for row in rows), caption
     return Listing(caption, tuple(columns), tuple(map(tuple, rows)), tuple(notes))
 
 
 def capped(table: Listing, file: str, by: int | None = None, rising: bool = False) -> Listing:
-    """Return a table of at most `MOST_ROWS` rows that says where all of them are.
+    """Return a table of at most `MOST_ROWS` rows, with a note on where all of them are.
 
     Args:
-        file: that has all rows.
-        by: the column whose largest values are kept, or smallest; None keeps the first rows.
+        file: the file with all rows.
+        by: the column whose largest values are kept; None keeps the first rows.
+        rising: whether to keep the smallest values instead.
     """
     if len(table.rows) <= MOST_ROWS:
         return table

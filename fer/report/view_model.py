@@ -1,6 +1,6 @@
-"""Everything that the page, the Markdown and the terminal say, gathered once.
+"""The content of the page, the Markdown and the terminal, as plain values.
 
-Plain values only: how they look is the templates' business. Tables are `fer.report.report_tables`.
+Templates define the layout; tables are in `fer.report.report_tables`.
 """
 
 import os
@@ -13,26 +13,25 @@ from fer.config.study import Study
 from fer.report import report_tables as listings
 from fer.report.analysis import Analysis, Cell, Config
 from fer.report.comparisons import Family
-from fer.report.ensembles import Ensemble
-from fer.report.failures import Failure, failures
+from fer.report.ensemble_scores import Ensemble
 from fer.report.formatting import count, points, score
 from fer.report.methods import methods
 from fer.report.overall import Overall
 from fer.report.page.gallery import Attention, Pictures, Shown, disputed, embed, wrong_for_all
-from fer.report.read.load import LoadedResults
+from fer.report.read.load_results import LoadedResults
 from fer.report.read.provenance import Provenance
-from fer.report.read.run_files import ReportRun
+from fer.report.read.run_files import Failure, ReportRun, failures
 from fer.report.subgroups import Subgroup
 from fer.report.summary import Summary, summarise
 from fer.report.table_model import Column, Listing, capped, listing, number, text
 
-NAMES, HOLM = 3, 4  # columns of names in the results; the one of Holm's p among comparisons
-MATRICES_SHOWN = 24  # configurations on the page; all are in confusion.csv
+NAMES, HOLM = 3, 4  # name columns in the results; column of Holm's p in the comparisons
+MATRICES_SHOWN = 24  # configurations on the page; confusion.csv has all
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a study's numbers, before it is put into words."""
+    """The findings of a study as numbers."""
 
     gathered: LoadedResults
     analysis: Analysis
@@ -46,10 +45,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class TestSet:
-    """One test set as it was measured; `digest` says which pictures these are."""
+    """One test set; `digest` identifies its images."""
 
     split: str
-    role: str  # with the split in brackets; `name` without
+    role: str  # with the split in brackets; `name` is without
     name: str
     n: int
     people: int | None
@@ -70,7 +69,7 @@ class Matrix:
 class Row:
     """One configuration in the terminal's table, and its matrices on the page.
 
-    `rank` is its UAR on the test set that configurations are judged on.
+    `rank` is its UAR on the main test set.
     """
 
     config: Config
@@ -83,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of `split` that say something about all `models`: how many, and the ones shown."""
+    """A selection of images of `split` over all `models`: their number, and the ones shown."""
 
     split: str
     total: int
@@ -93,7 +92,7 @@ class Gallery:
     lost: tuple[str, ...]
 
     def verb(self, one: str, many: str) -> str:
-        """Return the verb that goes with how many there are."""
+        """Return the verb that agrees with the number of images."""
         return one if self.total == 1 else many
 
 
@@ -109,7 +108,7 @@ class Comparisons:
 
 @dataclass(frozen=True)
 class ViewModel:
-    """What a report says."""
+    """The content of a report."""
 
     study: str
     drawn: bool
@@ -147,7 +146,7 @@ class ViewModel:
 
 def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
                      drawn: bool) -> ViewModel:
-    """Return what the report in folder `out` says; `curves` is how many runs have one."""
+    """Return the content of the report in folder `out`; `curves` is the number of curves."""
     gathered, analysis = found.gathered, found.analysis
     runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
                  for run in gathered.runs)
@@ -174,7 +173,7 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
 
 def _listings(found: Findings, sets: Sequence[TestSet],
               runs: Sequence[tuple[ReportRun, str]]) -> dict[str, Listing]:
-    """Return the tables by name, those without rows left out."""
+    """Return the non-empty tables by name."""
     analysis, over = found.analysis, found.across
     splits = analysis.measured_splits()
     real = NAMES + splits.index(over.split) if over and over.split in splits else None
@@ -210,16 +209,16 @@ def _test_sets(gathered: LoadedResults, analysis: Analysis) -> tuple[TestSet, ..
 
 
 def _rows(analysis: Analysis) -> tuple[Row, ...]:
-    """Return one row a configuration that was measured anywhere."""
+    """Return one row per configuration with results."""
     splits, rows = analysis.measured_splits(), list[Row]()
     for config in analysis.configs:
         cells = [analysis.cells.get((config.config_id, split)) for split in splits]
-        there = [cell for cell in cells if cell is not None]
-        if not there:
+        measured = [cell for cell in cells if cell is not None]
+        if not measured:
             continue
         gaps = analysis.gaps.get(config.config_id, {})
-        seeds = sorted({cell.metrics["uar"].seeds for cell in there})
-        shown = there if len(rows) < MATRICES_SHOWN else []
+        seeds = sorted({cell.metrics["uar"].seeds for cell in measured})
+        shown = measured if len(rows) < MATRICES_SHOWN else []
         rows.append(Row(
             config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
@@ -245,7 +244,7 @@ def _matrix(analysis: Analysis, cell: Cell) -> Matrix:
 
 def _gallery(split: str, gathered: LoadedResults, found: Sequence[Shown], models: int,
              pictures: Pictures) -> Gallery | None:
-    """Return the first of `found` with their pictures; None without models."""
+    """Return the first of `found` with their images; None without models."""
     if not models or not split:
         return None
     shown, lost = embed(found, pictures)

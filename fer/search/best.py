@@ -1,8 +1,8 @@
-"""The best configuration of a search, as a file that `train.py` and a study take. No Ray.
+"""The best configuration of a search, as a file for `train.py` and studies. No Ray.
 
     studies/<search>/best.yaml
 
-The comment says where it comes from, for people; `best.json` beside it says so for programs.
+Its comment describes the origin for readers, `best.json` for programs.
 """
 
 from collections import defaultdict
@@ -22,11 +22,11 @@ FILE = "best.yaml"
 
 @dataclass(frozen=True)
 class Best:
-    """One configuration, and what speaks for it.
+    """One configuration and its scores.
 
     Attributes:
-        score: of the trial, or the mean over the finalists' seeds.
-        scores: one a seed; a single one where there were no finalists.
+        score: score of the trial, or the mean over the finalists' seeds.
+        scores: one per seed; a single one without finalists.
     """
 
     params: dict[str, Any]
@@ -37,16 +37,16 @@ class Best:
 
 
 def finalists(record: Record, search: Search) -> list[Entry]:
-    """Return the trials whose configurations are to be repeated, best first."""
+    """Return the trials whose configurations are repeated, best first."""
     if search.finalists is None:
         return []
     return best_first(record.searched, search.higher_is_better)[: search.finalists.best]
 
 
 def best_of(record: Record, search: Search) -> Best | None:
-    """Return the best configuration: by the mean over seeds where finalists have ended.
+    """Return the best configuration, by the mean over seeds if finalists have ended.
 
-    Only configurations with a run of every seed are compared; None where no trial has a score.
+    Only configurations with a run of every seed are compared; None if no trial has a score.
     """
     seeds = search.finalists.seeds if search.finalists else []
     groups: dict[int, list[Entry]] = defaultdict(list)
@@ -68,12 +68,12 @@ def best_of(record: Record, search: Search) -> Best | None:
 
 def write_best(folder: Path, search: Search, record: Record,
                kind_of: Callable[[dict[str, Any]], tuple[str, str]], commit: str) -> Best | None:
-    """Write `best.yaml` and `best.json`; returns what is in them, None where there is nothing.
+    """Write `best.yaml` and `best.json`; return their content, None if no trial has a score.
 
     Args:
-        kind_of: gives the names of backbone and recipe that parameters make, for studies that take
-            what was found.
-        commit: of the code that searched.
+        kind_of: returns the names of backbone and recipe for parameters, for studies that use the
+            result.
+        commit: commit of the code that searched.
     """
     best = best_of(record, search)
     if best is None:
@@ -82,7 +82,7 @@ def write_best(folder: Path, search: Search, record: Record,
     mine = record.searched
     ended = sum(entry.state in ("done", "stopped") for entry in mine)
     how = (f"mean over {len(best.scores)} seeds" if len(best.scores) > 1 else "one seed, the best "
-           "of many: too good as an estimate")
+           "of many: an optimistic estimate")
     lines = [
         f"# Found by search {search.search}: trial {best.trial} of {len(mine)} ({ended} with a "
         f"score), searcher {search.searcher}, seed {search.seed}.",
@@ -100,9 +100,9 @@ def write_best(folder: Path, search: Search, record: Record,
 
 
 def nested(overrides: dict[str, Any], place: Path) -> dict[str, Any]:
-    """Return dotted overrides as the keys of a configuration file.
+    """Return dotted overrides as the nested keys of a configuration file.
 
-    A backbone or recipe stays a name, unless a key inside it is set too.
+    A backbone or recipe stays a name, unless a key inside it is also set.
     """
     inside = {key.partition(".")[0] for key in overrides if "." in key}
     whole = {key: value for key, value in overrides.items()
@@ -118,12 +118,12 @@ def repeats_of(record: Record, search: Search) -> list[Entry]:
 
 
 def complete(record: Record, search: Search) -> bool:
-    """Whether every trial and every repetition that was asked for has ended."""
+    """Return whether every requested trial and repetition has ended."""
     return (search.budget.trials is not None and len(record.searched) >= search.budget.trials
             and all_ended(record, search))
 
 
 def all_ended(record: Record, search: Search) -> bool:
-    """Whether the trials that were begun, and all repetitions of the finalists, have ended."""
+    """Return whether the started trials and all repetitions of the finalists have ended."""
     wanted = [*record.searched, *(record.get(entry.key) for entry in repeats_of(record, search))]
     return all(entry is not None and entry.state in ENDED for entry in wanted)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder
 
-LEAVE = "leave"  # a file in the search's folder that asks trials, on any node, to save and leave
+LEAVE = "leave"  # file in the search's folder that requests trials on any node to save and exit
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,20 @@ class Epoch:
 
 @dataclass(frozen=True)
 class End:
-    """There are no more epochs: `done`, `failed` (why is in the run's status), `left`, or `stopped`
-    before."""
+    """End of the epochs: `done`, `failed` (see the run's status), `left` (saved and exited), or
+    `stopped` before."""
 
     outcome: Literal["done", "failed", "left", "stopped"]
 
 
 def mark_stopped(folder: RunFolder) -> None:
-    """Let a run that nobody works on say that it was stopped, where it could go on."""
+    """Mark an unfinished run that no process works on as stopped."""
     status = folder.status()
     if folder.trained or folder.needs_retry or status.state == "stopped":
         return
     try:
         folder.lease.take()
-    except LeaseTaken:  # another search or a study trains it on
+    except LeaseTaken:  # another search or a study is training it
         return
     folder.write_status(replace(status, state="stopped"))
     folder.lease.release()

@@ -1,6 +1,6 @@
-"""The options of `launch/tune.py`, and the resources that one trial gets of Ray and of the budget.
+"""The options of `launch/tune.py`, and the resources of one trial in Ray and in the budget.
 
-Options reach the job of a search as JSON.
+Options are passed to the job of a search as JSON.
 """
 
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from fer.search.trial_record import Entry
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """A search to be done.
+    """Options of a search.
 
     Attributes:
-        resume: only go on with a search that has begun.
-        retry: try failed trials again.
-        slots: trials at a time; 0 for as many as fit.
+        resume: only resume an existing search.
+        retry: retry failed trials.
+        slots: concurrent trials; 0 for as many as fit.
     """
 
     file: str
@@ -28,12 +28,12 @@ class TuneOptions:
 
 @dataclass(frozen=True)
 class TrialSlots:
-    """What one trial gets.
+    """Resources of one trial.
 
     Attributes:
-        cpus, gpus: of Ray; a part of a GPU is allowed.
-        most: how many trials run at a time; 0: what fits.
-        counted: GPUs that a trial's hours count for in the budget: without any, the machine is one.
+        cpus, gpus: resources in Ray; a fraction of a GPU is allowed.
+        most: maximum number of concurrent trials; 0 for as many as fit.
+        counted: GPUs per trial in the budget; 1 on a machine without GPUs.
     """
 
     cpus: float
@@ -42,5 +42,5 @@ class TrialSlots:
     counted: float = 1.0
 
     def gpu_hours(self, entries: Iterable[Entry]) -> float:
-        """Return what trials have used."""
+        """Return the GPU-hours used by trials."""
         return sum(entry.seconds for entry in entries) / 3600 * self.counted

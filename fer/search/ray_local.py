@@ -1,7 +1,7 @@
-"""A Ray of our own on this machine, on loopback only, that leaves nothing behind.
+"""A private Ray instance on this machine, on loopback only, that cleans up after itself.
 
-Another Ray on the machine, ours or somebody else's, is neither joined nor disturbed: the folder,
-the ports and the token are this one's alone.
+Other Ray instances on the machine are neither joined nor disturbed: folder, ports and token are
+private.
 """
 
 import logging
@@ -22,22 +22,22 @@ import psutil
 from fer.config.paths import REPOSITORY
 from fer.safe_path import python
 
-LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # ask a search to save and leave
+LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # request a search to save and exit
 PREFIX = "fer-ray-"
-OBJECT_STORE = 128 << 20  # bytes; trials send a few numbers, and 30 % of the memory is the default
-FOLDERS = "/tmp"  # not TMPDIR: the path of a socket has 107 bytes at most, and Ray needs 60 of them
+OBJECT_STORE = 128 << 20  # bytes; trials send only a few numbers, and the default is 30 % of memory
+FOLDERS = "/tmp"  # not TMPDIR: a socket path has at most 107 bytes, and Ray needs 60 of them
 
 
 def settings(token: str) -> dict[str, str]:
-    """Return the variables that Ray and Tune read, for this process and those that Ray starts."""
+    """Return the environment variables for Ray and Tune, in this process and its children."""
     return {
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_worker_niceness": "0",  # Ray's 15 gives a trial a thirtieth of a core others use too
+        "RAY_worker_niceness": "0",  # with Ray's 15, a trial gets a thirtieth of a shared core
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has metrics and events
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the search's own record is what it goes on from
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # a search resumes from its own record
         "TUNE_WARN_THRESHOLD_S": "60",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
@@ -45,12 +45,12 @@ def settings(token: str) -> dict[str, str]:
 
 @contextmanager
 def ray_here(cpus: int, gpus: int) -> Iterator[None]:
-    """Start Ray with these cores and GPUs; end it, and remove its files, when the block ends."""
+    """Run Ray with these cores and GPUs while the block runs, then remove its files."""
     remove_left_behind()
     os.environ.update(settings(secrets.token_hex(32)))
-    # Ray's own switch for "one machine": every server then listens on 127.0.0.1
+    # Ray's switch for a single machine: every server then listens on 127.0.0.1
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # Ray opens the folder that it is given to everybody, but not the one around it
+    # Ray makes its folder world-readable, but not the parent folder
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=FOLDERS)
     watcher = subprocess.Popen(python("-m", "fer.search.ray_reaper", folder),
                                stdin=subprocess.PIPE, cwd=REPOSITORY, start_new_session=True)
@@ -66,16 +66,16 @@ def ray_here(cpus: int, gpus: int) -> Iterator[None]:
         if "ray" in sys.modules:
             sys.modules["ray"].shutdown()
         assert watcher.stdin is not None
-        watcher.stdin.close()  # it removes the folder, and what still lives of Ray
+        watcher.stdin.close()  # it removes the folder and kills remaining Ray processes
         watcher.wait()
 
 
 @contextmanager
 def unheard_by_children() -> Iterator[None]:
-    """Have processes that are started meanwhile not hear what asks the driver to leave.
+    """Block the save-and-exit signals in processes started while the block runs.
 
     Ctrl-C, scancel and preemption signal the whole process group. Ray's processes would end at
-    once, and the trials in them could not save.
+    once, and their trials could not save.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LEAVING)
     try:
@@ -85,7 +85,7 @@ def unheard_by_children() -> Iterator[None]:
 
 
 def remove_left_behind() -> None:
-    """Remove the folders of this user's drivers that were killed before they could."""
+    """Remove the folders of this user's killed drivers."""
     for path in Path(FOLDERS).glob(f"{PREFIX}*"):
         match = re.match(rf"{PREFIX}(\d+)-", path.name)
         if match and not psutil.pid_exists(int(match[1])) and path.stat().st_uid == os.getuid():

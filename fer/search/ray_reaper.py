@@ -1,9 +1,9 @@
-"""Ends what a driver's Ray started, and removes its folder, when the driver is gone.
+"""Cleanup after a driver has ended: kill its Ray processes and remove their folder.
 
     python -m fer.search.ray_reaper FOLDER < (a pipe that the driver holds open)
 
-A process of its own, since a driver that is killed with SIGKILL cannot tidy up, and some of Ray's
-processes outlive it. Touches only processes that have files of this very folder open.
+A separate process, because a driver killed by SIGKILL cannot clean up, and some of Ray's processes
+outlive it. Kills only processes with open files in this folder.
 """
 
 import os
@@ -17,7 +17,7 @@ PATIENCE_S = 10.0
 
 
 def main(folder: str) -> None:
-    """Wait for the end of the driver, then tidy up."""
+    """Wait for the end of the driver, then clean up."""
     driver = os.getppid()
     sys.stdin.read()
     deadline = time.monotonic() + PATIENCE_S
@@ -32,14 +32,14 @@ def main(folder: str) -> None:
 
 
 def holders(folder: str, driver: int) -> list[psutil.Process]:
-    """Return processes that have a file below `folder` open, but not the driver, if it lives."""
+    """Return processes with an open file below `folder`, except the driver."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.pid != driver and any(
                     file.path.startswith(f"{folder}/") for file in process.open_files()):
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended meanwhile, or somebody else's
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # ended meanwhile, or another user's
             continue
     return found
 

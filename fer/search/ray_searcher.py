@@ -1,8 +1,8 @@
-"""Which configuration comes next: what Ray Tune asks, answered from a source.
+"""Ray Tune searcher that takes the next configuration from a source.
 
-A proposal is a function of the trial's number and of what was heard before, and each is on disk
-before it is trained. So a search that goes on proposes the same trials again, in the same order,
-and Tune, which knows nothing of the time before, hears their epochs again from the run folders.
+A proposal is a function of the trial's number and earlier results, and is on disk before it is
+trained. So a resumed search proposes the same trials in the same order, and Tune, which has no
+state from before, receives their epochs again from the run folders.
 """
 
 from collections.abc import Callable
@@ -17,22 +17,22 @@ Prepare = Callable[[int, Overrides], "dict[str, Any] | None"]
 
 
 class NotKept:
-    """Tune pickles what it is given, to restore a search from it. This project's searches go on
-    from their own record, so nothing of these objects is kept."""
+    """Base of objects that pickle to nothing: Tune pickles its arguments to restore a search, but
+    these searches resume from their own record."""
 
     def __reduce__(self) -> "tuple[type, tuple[()]]":
         return NotKept, ()
 
 
 class RaySearcher(NotKept, Searcher):
-    """Gives Ray Tune one configuration a trial and passes on what it hears.
+    """Searcher that gives Ray Tune one configuration per trial and forwards its results.
 
     Args:
-        source: where configurations come from.
-        before: the configuration that a number had when the search ran before.
-        prepare: makes a trial of a configuration and returns what `RunTrial` gets; None where
-            that cannot be trained.
-        enough: whether nothing new is to be begun.
+        source: source of configurations.
+        before: returns the configuration of a number in an earlier start of the search.
+        prepare: prepares the trial of a configuration and returns the configuration of `RunTrial`;
+            None if it cannot be trained.
+        enough: returns whether to start no more trials.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class RaySearcher(NotKept, Searcher):
         self._source, self._before, self._prepare, self._enough = source, before, prepare, enough
         self._next = 0
         self._numbers: dict[str, int] = {}
-        self._last: dict[str, dict[str, Any]] = {}  # Tune has none for a paused trial that it ends
+        self._last: dict[str, dict[str, Any]] = {}  # Tune passes none if it ends a paused trial
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the configuration of the next trial, or that there is none."""
+        """Return the configuration of the next trial, or `FINISHED`."""
         while not self._enough():
             number = self._next
             chosen = self._source.propose(number, self._before(number))
@@ -64,13 +64,13 @@ class RaySearcher(NotKept, Searcher):
         return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an epoch's score on."""
+        """Forward an epoch's score."""
         self._last[trial_id] = result
         self._source.hear(self._numbers[trial_id], result["epoch"], result["score"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None,
                           error: bool = False) -> None:
-        """Pass the end of a trial on."""
+        """Forward the end of a trial."""
         result = result or (None if error else self._last.get(trial_id))
         outcome = (result or {}).get("outcome", "failed")
         if outcome == "left":
@@ -80,7 +80,7 @@ class RaySearcher(NotKept, Searcher):
         self._source.end(self._numbers[trial_id], score, stopped=outcome == "running")
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the search's own record is on disk."""
+        """Save nothing: the search's own record is on disk."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was kept."""
+        """Restore nothing: nothing was saved."""

@@ -1,7 +1,7 @@
-"""One Ray over the nodes of a SLURM job: a head on the first, workers on the others.
+"""One Ray cluster over the nodes of a SLURM job: a head on the first, workers on the others.
 
-Each node's Ray is a child of the task there, on a port of the job, with what SLURM lent it, and is
-ended with it: no `ray stop`, which would end everybody's.
+Each node's Ray is a child of the task there, uses a port and the resources of the job, and ends
+with it. `ray stop` is not used, because it would end all Ray instances of the node.
 """
 
 import json
@@ -21,39 +21,39 @@ from fer.cluster.dist_env import free_port_from, job_port
 from fer.machine import cores, count_gpus
 from fer.safe_path import python
 from fer.search.ray_local import FOLDERS, OBJECT_STORE, PREFIX, settings
-from fer.study.slurm_jobs import restart_of_process
+from fer.study.job_environment import restart_of_process
 
 PATIENCE_S = 180.0
 ENDING_S = 15.0
-# Ray's own range for its workers, 10002-19999, has two of five of the ports that jobs may get
+# Ray's default range for its workers, 10002-19999, overlaps two fifths of the ports of jobs
 ANY_PORTS = ["--min-worker-port=0", "--max-worker-port=0"]
-STARTS = 3  # Ray gives up after 30 s on a node that is busy, or when its port was taken meanwhile
+STARTS = 3  # Ray fails after 30 s on a busy node, or if its port was taken meanwhile
 
 
 class Rendezvous:
-    """The files by which the tasks of one start of a job find each other, in its folder."""
+    """Rendezvous of the tasks of one start of a job, through files in its folder."""
 
     def __init__(self, folder: Path) -> None:
         restart = restart_of_process()
         self._head, self._over = folder / f"head-{restart}.json", folder / f"over-{restart}"
 
     def open(self, address: str) -> None:
-        """Say where the head listens."""
+        """Publish the address of the head."""
         write_json(self._head, {"address": address})
 
     def close(self) -> None:
-        """Say that the search has ended or leaves."""
+        """Signal that the search has ended or is exiting."""
         self._over.touch()
 
     @property
     def over(self) -> bool:
-        """Whether the first task has said so."""
+        """Whether the first task has signalled the end."""
         return self._over.exists()
 
     def address(self) -> str | None:
-        """Return where the head listens, when it does; None where the search ends before.
+        """Wait for the head and return its address; None if the search ends first.
 
-        Waits as long as it takes: if the first task dies, SLURM ends this one.
+        There is no timeout: if the first task dies, SLURM ends this one.
         """
         while not self._head.exists():
             if self.over:
@@ -67,8 +67,8 @@ def ray_node(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
     """Run this node's part of a Ray cluster while the block runs.
 
     Args:
-        arguments: of `ray start`: `--head` with a port, or the address of the head.
-        log: gets what Ray prints.
+        arguments: arguments of `ray start`: `--head` with a port, or the address of the head.
+        log: file for Ray's output.
     """
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=FOLDERS)
     own = [f"--temp-dir={folder}/r", "--include-dashboard=false"] if "--head" in arguments else []
@@ -78,7 +78,7 @@ def ray_node(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
                    f"--num-cpus={cores()}", f"--num-gpus={count_gpus()}",
                    f"--object-store-memory={OBJECT_STORE}", "--disable-usage-stats", *ANY_PORTS),
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True)  # what asks this task to leave is not for the trials in there
+            start_new_session=True)  # the signals of this task must not reach the trials
     try:
         yield process
     finally:
@@ -92,9 +92,9 @@ def ray_node(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
 
 
 def _use_token(folder: Path) -> None:
-    """Set what Ray reads, with the token of a submission: everybody who connects must know it.
+    """Set Ray's environment variables, with the authentication token of a submission.
 
-    A file and not a variable, which could be seen where processes are listed with theirs.
+    The token is in a file, because variables may be visible in process listings.
     """
     os.environ.update({name: value for name, value in settings("").items()
                        if name != "RAY_AUTH_TOKEN"})
@@ -115,7 +115,7 @@ def _groups_of(session: int) -> set[int]:
 
 
 def kill_group(group: int) -> None:
-    """End a process group, if it is still there."""
+    """Kill a process group, if it still exists."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
@@ -124,40 +124,40 @@ def kill_group(group: int) -> None:
 
 @contextmanager
 def ray_over_nodes(folder: Path, nodes: int) -> Iterator[None]:
-    """Start the head here, wait for the other nodes, and connect; end it all with the block.
+    """Start the head here, wait for the other nodes, and connect; end all with the block.
 
     Args:
-        folder: of the submission.
-        nodes: of the job.
+        folder: folder of the submission.
+        nodes: number of nodes of the job.
 
     Raises:
-        RuntimeError: the head did not come up, with what Ray said.
+        RuntimeError: the head did not start; contains Ray's output.
     """
     _use_token(folder)
-    import ray  # reads the variables when it is imported
+    import ray  # reads the variables on import
 
     meeting = Rendezvous(folder)
     with ExitStack() as kept:
         meeting.open(_start_head(kept, _log(folder)))
         kept.callback(ray.shutdown)
-        kept.callback(meeting.close)  # first, so that the other nodes do not take it for a fault
+        kept.callback(meeting.close)  # runs first, so that the other nodes see no failure
         deadline = time.monotonic() + PATIENCE_S
         while len([node for node in ray.nodes() if node["Alive"]]) < nodes:
             if time.monotonic() > deadline:
-                print(f"not all {nodes} nodes came within {PATIENCE_S:.0f} s: the search "
-                      "begins without them", flush=True)
+                print(f"not all {nodes} nodes connected within {PATIENCE_S:.0f} s: the search "
+                      "starts without them", flush=True)
                 break
             time.sleep(0.5)
         yield
 
 
 def _log(folder: Path) -> Path:
-    """Return where this task keeps what its Ray prints."""
+    """Return the log file of this task's Ray."""
     return folder / f"ray-{restart_of_process()}-{os.environ['SLURM_PROCID']}.log"
 
 
 def _start_head(kept: ExitStack, log: Path) -> str:
-    """Start the head and connect to it; returns its address. `kept` ends it."""
+    """Start the head, connect to it and return its address; `kept` ends it."""
     import ray
 
     for start in range(STARTS):
@@ -168,27 +168,27 @@ def _start_head(kept: ExitStack, log: Path) -> str:
             if takes_connections(address, head) and _connected(address):
                 kept.push(attempt.pop_all())
                 return address
-        print(f"the head of Ray did not come up at {address}", flush=True)
-    said = log.read_text(errors="replace").splitlines()[-20:]
-    raise RuntimeError("\n".join([f"the head of Ray did not come up in {STARTS} starts; it said:",
-                                  *said]))
+        print(f"the Ray head did not start at {address}", flush=True)
+    last = log.read_text(errors="replace").splitlines()[-20:]
+    raise RuntimeError("\n".join([f"the Ray head did not start in {STARTS} attempts; its output:",
+                                  *last]))
 
 
 def head_arguments(port: int) -> list[str]:
     """Return the arguments of `ray start` for a head on a port.
 
-    Its server for Ray's clients cannot be left out; at Ray's own 10001 there may be another's.
+    The client server cannot be disabled, and another one may use Ray's default port 10001.
     """
     return ["--head", f"--port={port}", f"--ray-client-server-port={free_port_from(port + 1)}"]
 
 
 def _connected(address: str) -> bool:
-    """Whether this process could connect to the head as the driver."""
+    """Connect to the head as the driver; return whether that succeeded."""
     import ray
 
     try:
         ray.init(address=address, log_to_driver=False, logging_level=40)
-    except Exception as error:  # Ray raises it bare where it waits in vain
+    except Exception as error:  # Ray raises a bare Exception on a timeout
         print(f"could not connect to Ray at {address}: {error}", flush=True)
         ray.shutdown()
         return False
@@ -196,8 +196,7 @@ def _connected(address: str) -> bool:
 
 
 def takes_connections(address: str, head: subprocess.Popen[bytes]) -> bool:
-    """Wait until the head takes connections; False if it has ended, or does not in three minutes.
-    """
+    """Wait until the head accepts connections; return False if it ends or after three minutes."""
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + PATIENCE_S
     while head.poll() is None and time.monotonic() < deadline:
@@ -209,9 +208,9 @@ def takes_connections(address: str, head: subprocess.Popen[bytes]) -> bool:
 
 
 def serve(folder: Path) -> int:
-    """Lend this node to the search until it is over; returns the exit code."""
+    """Provide this node to the search until it is over; return the exit code."""
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # the first task says when the trials have saved
+        signal.signal(number, lambda *_: None)  # the first task signals when the trials have saved
     _use_token(folder)
     meeting = Rendezvous(folder)
     address = meeting.address()
@@ -224,6 +223,6 @@ def serve(folder: Path) -> int:
         if meeting.over:
             break
         print(f"Ray on this node ended with {node.returncode}: see {_log(folder)}", flush=True)
-    while not meeting.over:  # a task that ends early would end the others, which can go on
+    while not meeting.over:  # a task that ends early would end the others
         time.sleep(1.0)
     return 0

@@ -1,4 +1,4 @@
-"""What `launch/tune.py` does: check, prepare the data, search, repeat the best, hand over."""
+"""The search behind `launch/tune.py`: check, prepare data, search, repeat the best, report."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 MOST_TRIALS = 100_000  # where only epochs or hours limit a search
 INTERRUPTED = 130
-ADJUSTABLE = ("budget", "scheduler", "finalists", "resources")  # without making other trials
+ADJUSTABLE = ("budget", "scheduler", "finalists", "resources")  # may change between starts
 console = Console()
 
 
 def search_folder(store: Store, search: Search) -> Path:
-    """Return the folder of a search, beside those of the studies."""
+    """Return the folder of a search, next to those of the studies."""
     return store.study(search.search)
 
 
@@ -57,12 +57,12 @@ def search_folder(store: Store, search: Search) -> Path:
 def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = None,
                 trial_jobs: TrialJobs | None = None,
                 asked_to_leave: Callable[[], bool] = lambda: False) -> int:
-    """Search in this process, and write the best configuration; returns the exit code.
+    """Search in this process and write the best configuration; return the exit code.
 
     Args:
-        ray: a Ray over several nodes, in place of one on this machine.
-        trial_jobs: submits each trial as a job of its own.
-        asked_to_leave: whether somebody asked this process to, before or between trials.
+        ray: a Ray cluster over several nodes, instead of one on this machine.
+        trial_jobs: submits each trial as a separate job.
+        asked_to_leave: returns whether save and exit was requested, before or between trials.
     """
     search, maker = read_search(asked)
     store = Store(home())
@@ -79,25 +79,25 @@ def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = N
             _reopen(store, record, maker)
         left = False
         if complete(record, search):
-            console.print("every trial is accounted for: nothing to train")
+            console.print("every trial has ended: nothing to train")
         else:
             prepare_data(configs, maker)
             source = (OptunaSource(search) if search.searcher == "optuna" else
                       ListSource(maker.listed()))
             machine = ray or ray_here(cores(), count_gpus() if slots.gpus else 0)
             with machine, SearchProgress(search, slots, console) as progress:
-                from fer.search.runner import SearchRunner  # imports Ray, which is set up by now
+                from fer.search.runner import SearchRunner  # imports Ray, now configured
 
                 tuning = SearchRunner(search, maker, store, folder, record, slots, progress.show,
                                       trial_jobs, asked_to_leave)
                 _search(tuning, source, epochs)
             left = tuning.leaving or asked_to_leave()
-        if left:  # in a job there may be no time for more
-            console.print("left where it stood; the same command goes on")
+        if left:  # a job may have no time for more
+            console.print("search interrupted; run the same command to resume")
             return INTERRUPTED
         best = write_best(folder, search, record, maker.kind, git_state(REPOSITORY)["commit"] or "")
         from fer.search.report.search_page import (
-            report_search,  # pandas and matplotlib: for the end
+            report_search,  # imports pandas and matplotlib: only when needed
         )
 
         page = report_search(folder, search, record, configs[0].data.drawn is not None)
@@ -114,7 +114,7 @@ def read_search(asked: TuneOptions) -> tuple[Search, TrialFactory]:
 
 
 def checked_configs(maker: TrialFactory) -> tuple[list[RunConfig], int]:
-    """Return `maker.checked()`, of which every recipe fits its backbone."""
+    """Return `maker.checked()` after checking that every recipe fits its backbone."""
     configs, epochs = maker.checked()
     check_room(cache(), "FER_CACHE")
     refuse_misfits(configs[1:], cache())  # the base itself need not be one that can be trained
@@ -122,18 +122,18 @@ def checked_configs(maker: TrialFactory) -> tuple[list[RunConfig], int]:
 
 
 def slots_of(search: Search, configs: list[RunConfig], most: int) -> TrialSlots:
-    """Return the cores and GPUs of a trial, and how many trials run at a time (0: what fits).
+    """Return the cores and GPUs of a trial, and the number of concurrent trials (0: what fits).
 
     Raises:
-        CallerError: a trial needs more than this machine has; Ray would wait for ever.
+        CallerError: a trial needs more than this machine has; Ray would wait forever.
     """
     if search.resources.ranks > 1:
-        raise CallerError("resources: a trial of several processes is a SLURM job of its own: "
-                          "--cluster NAME; here say resources.gpus=1 resources.nodes=1")
+        raise CallerError("resources: a trial with several processes needs its own SLURM job: use "
+                          "--cluster NAME, or set resources.gpus=1 resources.nodes=1")
     threads = max(config.compute.threads for config in configs)
     if threads > cores():
-        raise CallerError(f"compute.threads: a trial wants {threads} cores, and this machine lends "
-                          f"{cores()}")
+        raise CallerError(f"compute.threads: a trial needs {threads} cores, but this process may "
+                          f"use {cores()}")
     on_cpu = all(config.compute.device == "cpu" for config in configs)
     gpus = 0 if on_cpu else count_gpus()
     if not gpus:
@@ -143,7 +143,7 @@ def slots_of(search: Search, configs: list[RunConfig], most: int) -> TrialSlots:
 
 
 def jobs_slots(search: Search, most: int) -> TrialSlots:
-    """Return what following a trial takes that is a job of its own: nearly nothing."""
+    """Return the resources for following a trial that is a separate job: almost none."""
     wanted = search.resources
     return TrialSlots(0.01, 0, most or wanted.slots, counted=wanted.gpus * wanted.nodes)
 
@@ -164,25 +164,25 @@ def _alone(folder: Path) -> Iterator[Lease]:
 
 
 def refuse_other_search(folder: Path, search: Search, resume: bool) -> None:
-    """Refuse what would make other trials of the same numbers."""
+    """Refuse changes that would give existing trial numbers other configurations."""
     file = folder / "search.yaml"
     if (folder / "study.yaml").is_file():
-        raise CallerError(f"search '{search.search}': there is a study of that name in {folder}")
+        raise CallerError(f"search '{search.search}': a study of that name exists in {folder}")
     if file.is_file():
         before, now = ({key: value for key, value in tree.items() if key not in ADJUSTABLE}
                        for tree in (read_tree(file), dump(search)))
         changed = sorted(key for key in before.keys() | now.keys()
                          if before.get(key) != now.get(key))
         if changed:
-            raise CallerError(f"{folder} has the trials of another search of this name (differs "
-                              f"in {', '.join(changed)}); give this one another name, or move the "
-                              "folder away: its runs stay, and are found again")
+            raise CallerError(f"{folder} contains another search of this name (differs in "
+                              f"{', '.join(changed)}); rename this search, or move the folder "
+                              "away: existing runs are reused")
     elif resume:
-        raise CallerError(f"--resume: no search '{search.search}' has begun in {folder}")
+        raise CallerError(f"--resume: no search '{search.search}' has been started in {folder}")
 
 
 def _reopen(store: Store, record: Record, maker: TrialFactory) -> None:
-    """Let failed trials be tried again, and what they start from."""
+    """Make failed trials and their ancestors ready to retry."""
     for entry in record:
         if entry.state != "failed":
             continue
@@ -194,7 +194,7 @@ def _reopen(store: Store, record: Record, maker: TrialFactory) -> None:
 
 
 def prepare_data(configs: list[RunConfig], maker: TrialFactory) -> None:
-    """Draw faces and build packs before trials begin, so that none of them pays for it."""
+    """Draw faces and build packs before trials begin."""
     names = set().union(*(config.needed_sets for config in configs))
     data = configs[0].data
     with shown("drawing faces (once)") as progress:
@@ -203,7 +203,7 @@ def prepare_data(configs: list[RunConfig], maker: TrialFactory) -> None:
     base, *trials = (maker.trial(0, params).runs for params in ({}, *maker.sample()))
     runs = [*base, *itertools.chain(*trials)]
     tried = [run.config for run in itertools.chain(*trials)]
-    refuse_misfits(tried, cache())  # with weights files, now
+    refuse_misfits(tried, cache())  # now with weights files
     for split, sets, size, digest in packs_of((run.config for run in runs), (), data,
                                               maker.contents):
         with shown(f"packing {split} at {size} px") as progress:
@@ -224,13 +224,13 @@ def _search(tuning: "SearchRunner", source: ConfigSource, epochs: int) -> None:
 
 
 def _verdict(record: Record, best: Best | None, folder: Path, search: Search) -> int:
-    """Print what was found and what is missing; 0 when every trial is accounted for."""
+    """Print the result and what is missing; return 0 if every trial has ended."""
     failed = [entry for entry in record if entry.state == "failed"]
     for entry in failed[:5]:
         console.print(f"failed: trial {entry.number} ({label(entry.params)}): {entry.error}",
                       markup=False, highlight=False, soft_wrap=True)
     if best is None:
-        console.print(f"no trial of search {search.search} has a score; when the cause is mended: "
+        console.print(f"no trial of search {search.search} has a score; fix the cause, then run "
                       "the same command with --retry")
         return 1
     how = f", mean over {len(best.scores)} seeds" if len(best.scores) > 1 else ""

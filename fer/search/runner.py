@@ -1,4 +1,4 @@
-"""One go of Ray Tune over the trials of a search: proposals in, a record on disk out."""
+"""One pass of Ray Tune over the trials of a search: proposals in, a record on disk out."""
 
 import logging
 import os
@@ -25,40 +25,34 @@ from fer.search.ray_searcher import RaySearcher
 from fer.search.schedulers import largest_bracket, scheduler_of
 from fer.search.searchers import ConfigSource
 from fer.search.space import Overrides
-from fer.search.trainable import RunTrial
+from fer.search.trainable import RunTrial, most_cores
 from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import ENDED, Entry, Key, Record
 from fer.search.trial_runs import Trial, TrialFactory
 from fer.search.trial_tensorboard import forget_trial, link, trial_folder, write_trial
 from fer.search.tune_callbacks import Enough, Listener
+from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder, Store
-from fer.study.slurm_jobs import restart_of_process
 
-# Tune's own copy of where it stands is not what a search goes on from; a full disk is said once
+# a search does not resume from Tune's own state, so its warnings about a full disk are noise
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-LEAVE_S = 100.0  # the most that trials are waited for which were asked to save and leave
-LOOK_S = 5.0  # between two questions whether Ray lives
-INFRASTRUCTURE_RETRIES = 3  # of a node or a process that was lost, not of a run that failed
+LEAVE_S = 100.0  # maximum wait for trials to save and exit
+LOOK_S = 5.0  # between two checks that Ray is alive
+INFRASTRUCTURE_RETRIES = 3  # after the loss of a node or process, not after a failed run
 
 
-def most_cores(slots: TrialSlots) -> float:
-    """Return the cores of Ray that a trial has to hold so that about `slots.most` run at a time.
-
-    On several nodes that is at least one on each.
-    """
-    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    return max(slots.cpus, min(sum(nodes) / slots.most, min(nodes)) if slots.most else 0.0)
 
 
 @dataclass
 class SearchRunner:
-    """What one go needs, and where it stands.
+    """Inputs and state of one pass.
 
     Attributes:
-        folder: of the search. show: called with the record as it changes.
-        jobs: submits each trial as a job of its own; None trains it in a process of Ray.
-        asked: whether somebody asked the process to leave before this began.
-        leaving: whether somebody asked the search to save and leave.
+        folder: folder of the search.
+        show: called with the record as it changes.
+        jobs: submits each trial as a separate job; None trains it in a Ray process.
+        asked: returns whether save and exit was requested before this began.
+        leaving: whether save and exit was requested.
     """
 
     search: Search
@@ -81,11 +75,11 @@ class SearchRunner:
 
     @property
     def leave(self) -> Path:
-        """The file that asks trials to save and leave."""
+        """The file that requests trials to save and exit."""
         return self.folder / LEAVE
 
     def spent(self) -> bool:
-        """Whether the budget in epochs or GPU-hours is used up."""
+        """Return whether the budget in epochs or GPU-hours is used up."""
         budget, mine = self.search.budget, self.record.searched
         return ((budget.epochs is not None
                  and sum(len(entry.curve) for entry in mine) >= budget.epochs)
@@ -94,21 +88,22 @@ class SearchRunner:
 
     def go(self, source: ConfigSource, most: int, epochs: int,
            finalists: Sequence[Key] = ()) -> None:
-        """Try what `source` proposes until it ends, the budget is spent or somebody asks to leave.
+        """Run trials from `source` until it ends, the budget is spent or an exit is requested.
 
         Args:
-            most: how many trials there can be. epochs: the most that one of them trains.
-            finalists: which ones the trials are, which nothing stops early then.
+            most: maximum number of trials.
+            epochs: maximum number of epochs per trial.
+            finalists: keys of the trials if they are finalists, which are never stopped early.
         """
         final = bool(finalists)
         self._keys = finalists
         self._active.clear()
         self.leave.unlink(missing_ok=True)
-        # of this process alone: a driver whose node was lost may be at work still, and removes it
+        # private to this process: a driver whose node was lost may still run, and removes its own
         states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
         enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
         proposals = RaySearcher(source, self._before, self.prepare, enough)
-        # trials that wait for others count for Tune's own limit, so there the cores have to do
+        # paused trials count towards Tune's own limit, so there the cores limit concurrency
         waits = self.search.scheduler.name == "hyperband" and not final
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = (
             str(largest_bracket(epochs, self.search.scheduler.reduction)) if waits else "auto")
@@ -133,11 +128,12 @@ class SearchRunner:
                 tuner.fit()
                 self.record.publish()
                 if self.record.lost:
-                    raise CallerError(f"search {self.search.search} was taken over: this driver's "
-                                      "node was lost, and it writes nothing more")
+                    raise CallerError(f"search {self.search.search} was taken over by another "
+                                      "driver, because this one's node was lost; nothing more is "
+                                      "written")
                 if self._lost:
-                    raise CallerError(f"search {self.search.search}: Ray has died under it; the "
-                                      "same command goes on from where the trials stand")
+                    raise CallerError(f"search {self.search.search}: Ray has died; run the same "
+                                      "command to resume from the trials' checkpoints")
                 if not self.leaving:
                     self._settle()
         finally:
@@ -146,11 +142,11 @@ class SearchRunner:
             self.show(self.record)
 
     def _settle(self) -> None:
-        """Say how trials ended that Tune ended without a word: for the budget, or with their
-        process when it had nothing more to do."""
+        """Record the end of trials that Tune ended without a callback: on an exhausted budget, or
+        with a process that had no further trials."""
         for entry in list(self.record):
             if entry.state not in ENDED and entry.run and (entry.seed, self._keys) == (None, ()):
-                if not entry.curve:  # the budget was spent before its first epoch was
+                if not entry.curve:  # the budget was spent before its first epoch ended
                     self._forget(entry)
                     continue
                 entry = self.record.change(entry.key, state="stopped")
@@ -166,7 +162,7 @@ class SearchRunner:
                 write_trial(place, entry.params, self.search.metric, entry.curve)
 
     def _forget(self, entry: Entry) -> None:
-        """Take a trial without an epoch off the record and the board, its job out of the queue."""
+        """Remove a trial without epochs from record and TensorBoard, and stop its job."""
         if self.jobs is not None:
             RunFolder(self.store.runs / entry.run).ask_to_stop()
         forget_trial(self.folder, entry.number, entry.run)
@@ -176,17 +172,17 @@ class SearchRunner:
         return self._keys[number] if self._keys else (number, None)
 
     def prepare(self, number: int, params: Overrides) -> dict[str, Any] | None:
-        """Write a trial's run folders and its place in the record; returns what `RunTrial` gets.
+        """Write a trial's run folders and its record; return the configuration of `RunTrial`.
 
         Args:
-            number: among the proposals of this go.
+            number: index among the proposals of this pass.
         """
         number, seed = self._key(number)
         before = self.record.get((number, seed))
         try:
             trial = self.maker.trial(number, params, seed)
             if before and before.run_id not in ("", trial.run.id):
-                before = None  # other pictures or another base: its scores are of another run
+                before = None  # other images or another base: its scores are from another run
         except CallerError as error:
             self.record.put(Entry(number, params, seed=seed, state="failed", error=str(error)))
             return None
@@ -216,18 +212,18 @@ class SearchRunner:
         return entry.params if entry else None
 
     def heard(self, key: Key, result: dict[str, Any]) -> None:
-        """Keep what a trial has reached after an epoch."""
+        """Record a trial's result after an epoch."""
         entry = self.record.get(key)
         assert entry is not None
         seconds = RunFolder(self.store.runs / entry.run).status().seconds
-        if result["epoch"] == len(entry.curve) + 1:  # else one of the time before
+        if result["epoch"] == len(entry.curve) + 1:  # otherwise already recorded
             curve = [*entry.curve, result["score"]]
             entry = self.record.change(key, state="running", curve=curve, score=curve[-1])
         self.record.change(key, seconds=seconds, where=result["where"])
-        self._tell()
+        self._publish()
 
     def ended(self, key: Key, outcome: str, error: str = "") -> None:
-        """Keep how a trial ended; one that was asked to leave has not."""
+        """Record how a trial ended; one that saved and exited on request has not."""
         self._active.discard(key)
         if outcome == "left" or (self.leaving and outcome == "running"):
             return
@@ -239,16 +235,16 @@ class SearchRunner:
         if state == "failed" and not error:
             error = self._error_of(entry)
         self.record.change(key, publish=True, state=state, error=error)
-        self._tell(now=True)
+        self._publish(now=True)
 
     def _error_of(self, entry: Entry) -> str:
-        """Return what the first run of a trial that failed said."""
+        """Return the error of the first failed run of a trial."""
         runs = self.maker.trial(entry.number, entry.params, entry.seed).runs
         errors = [self.store.folder(run).status().error for run in runs]
         return next((error for error in errors if error), "")
 
     def stand(self, running: set[Key], paused: set[Key]) -> None:
-        """Note which trials processes work on, and which wait to go on."""
+        """Record which trials are running, and which are paused."""
         self._active, changed = running, False
         for key in running | paused:
             entry = self.record.get(key)
@@ -257,32 +253,32 @@ class SearchRunner:
                 self.record.change(key, state=state)
                 changed = True
         if changed:
-            self._tell(now=True)
+            self._publish(now=True)
 
     def restarted(self, key: Key) -> None:
-        """Let a trial whose process is dead be worked on by another, on whatever node."""
+        """Free the runs of a trial whose process died, so that another process can resume it."""
         entry = self.record.get(key)
         assert entry is not None
         for run in self.maker.trial(entry.number, entry.params, entry.seed).runs:
             self.store.folder(run).lease.free_after_death()
 
     def _ray_is_lost(self) -> bool:
-        """Whether no node of Ray is alive: Tune itself would wait for one for ever."""
+        """Return whether no Ray node is alive: Tune itself would wait forever."""
         if not self._lost and time.monotonic() - self._looked > LOOK_S:
             self._looked = time.monotonic()
             self._lost = not any(node["Alive"] for node in ray.nodes())
         return self._lost
 
     def _may_end(self) -> bool:
-        """Whether no trial has to be waited for: those that ran when asked to leave save first."""
+        """Return whether no trial must be waited for: those running at the request save first."""
         if not self.leaving:
             return True
         if not self._left_at:
             self._left_at, self._to_leave = time.monotonic(), set(self._active)
-        self._to_leave &= self._active  # not those that Tune begins in their place
+        self._to_leave &= self._active  # not those that Tune starts instead
         return not self._to_leave or time.monotonic() - self._left_at > LEAVE_S
 
-    def _tell(self, now: bool = False) -> None:
+    def _publish(self, now: bool = False) -> None:
         if now or time.monotonic() - self._shown > 1.0:
             self._shown = time.monotonic()
             self.record.publish()
@@ -290,7 +286,7 @@ class SearchRunner:
 
     @contextmanager
     def _asked_by_signals(self) -> Iterator[None]:
-        """Let a signal ask the trials to save and leave; a second one is as it was before."""
+        """Let a signal request the trials to save and exit; a second one acts as usual."""
         def ask(number: int, frame: FrameType | None) -> None:
             self.leaving = True
             self.leave.touch()

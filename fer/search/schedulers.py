@@ -15,10 +15,10 @@ from fer.config.search import Scheduler
 
 
 class _HyperBand(HyperBandScheduler):
-    """Ray's, but for a mark that it sets when it first halves a bracket and never takes back.
+    """Ray's HyperBand, except that its `is_being_processed` flag is reset after each halving.
 
-    With it a trial that ends between two rungs, as one that fails, is no reason to look whether
-    those that wait for it may go on, and they would wait for ever.
+    Otherwise the end of a trial between two rungs, such as a failure, would not trigger a check of
+    the trials that wait for it, and they would wait forever.
     """
 
     def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
@@ -30,10 +30,10 @@ class _HyperBand(HyperBandScheduler):
 
 
 def scheduler_of(wanted: Scheduler, epochs: int) -> TrialScheduler:
-    """Return what stops trials early, by their scores after epochs.
+    """Return the scheduler that stops trials early, by their scores after epochs.
 
     Args:
-        epochs: the most that a trial trains; nothing is stopped for having trained them.
+        epochs: maximum number of epochs of a trial; reaching it does not count as stopped.
     """
     if wanted.name == "asha":
         return ASHAScheduler("epoch", max_t=max(epochs, wanted.grace), grace_period=wanted.grace,
@@ -47,10 +47,10 @@ def scheduler_of(wanted: Scheduler, epochs: int) -> TrialScheduler:
 
 
 def largest_bracket(epochs: int, reduction: int) -> int:
-    """Return the trials of HyperBand's largest bracket, as Ray makes them.
+    """Return the number of trials in HyperBand's largest bracket, as Ray computes it.
 
-    So many are to be there before the first is paused: Tune takes a bracket to be whole when those
-    that it has are at its rung, and would stop none.
+    So many must exist before the first is paused: Tune treats a bracket as complete once the trials
+    it has are at its rung, and would stop none.
     """
     kinds = round(math.log(epochs) / math.log(reduction)) + 1
     return max(math.ceil(kinds / (s + 1) * reduction**s) for s in range(kinds)

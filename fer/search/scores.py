@@ -1,4 +1,4 @@
-"""What a trial has reached after each of its epochs, from the lines of `metrics.jsonl`. Pure."""
+"""Scores of a trial after each of its epochs, from the lines of `metrics.jsonl`. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,14 @@ from typing import Any
 class Score:
     """The metric of the model that a run would keep if it ended now.
 
-    That is the epoch which `train.select` picks among those so far, the earlier one in a tie, as in
-    training; so a high value of an epoch that nobody would keep counts nothing.
+    That is the epoch selected by `train.select` so far, the earlier one in a tie, as in training;
+    a high value in any other epoch does not count.
 
     Attributes:
-        metric: of the search. select: `train.select` of the run.
-        value: of the metric, in that epoch. best: what it was chosen by, higher when better.
+        metric: metric of the search.
+        select: `train.select` of the run.
+        value: value of the metric in the selected epoch.
+        best: value of the selection criterion, higher is better.
     """
 
     metric: str
@@ -25,7 +27,7 @@ class Score:
     best: float | None = None
 
     def after(self, facts: Mapping[str, Any]) -> float:
-        """Take an epoch's line into account and return the score."""
+        """Update with an epoch's line and return the score."""
         chosen_by = float(facts[f"val_{self.select}"])
         chosen_by = -chosen_by if self.select == "loss" else chosen_by
         if self.best is None or chosen_by > self.best:
@@ -35,7 +37,7 @@ class Score:
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a run's `metrics.jsonl`; none where it has not begun."""
+    """Return the complete lines of a run's `metrics.jsonl`; none if it has not begun."""
     try:
         text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -47,7 +49,7 @@ def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:
             yield json.loads(line)
-        except ValueError:  # cut short by a crash: the run writes it again
+        except ValueError:  # truncated by a crash: the run writes it again
             return
 
 

@@ -1,4 +1,4 @@
-"""How a search stands, for `launch/status.py`: what its record on disk says. No Ray."""
+"""Status of a search for `launch/status.py`, from its record on disk. Does not import Ray."""
 
 import time
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ WATCH_SECONDS = 2.0
 
 @dataclass
 class SearchStatus:
-    """A search that has begun, and its trials."""
+    """A started search and its trials."""
 
     folder: Path
     search: Search
@@ -28,41 +28,41 @@ class SearchStatus:
 
     @property
     def record(self) -> Record:
-        """The trials as they are now."""
+        """The current trials."""
         return Record(self.folder)
 
     @property
     def ended(self) -> bool:
-        """Whether every trial has ended, and the page is written."""
+        """Whether every trial has ended and the report is written."""
         page = self.folder / "report/index.html"
         return page.is_file() and all_ended(self.record, self.search)
 
     @property
     def all_done(self) -> bool:
-        """Whether every trial has ended well."""
+        """Whether every trial has ended without a failure."""
         return self.ended and all(entry.state != "failed" for entry in self.record)
 
     @property
     def rows(self) -> list[Entry]:
-        """The trials, in their order."""
+        """The trials, in order."""
         return list(self.record)
 
     def cancel(self, pattern: str, sure: bool) -> None:
-        """Refuse: trials are the search's own to end."""
-        raise CallerError(f"search {self.search.search}: end it with Ctrl-C where it runs, or with "
-                          "scancel; it saves, and the same command goes on")
+        """Refuse: only the search itself ends trials."""
+        raise CallerError(f"search {self.search.search}: stop it with Ctrl-C where it runs, or "
+                          "with scancel; it saves, and the same command resumes it")
 
     def retry(self, pattern: str, sure: bool) -> int:
-        """Refuse: the search does it."""
-        raise CallerError(f"search {self.search.search}: python launch/tune.py "
-                          f"{self.folder / 'search.yaml'} --retry tries failed trials again")
+        """Refuse: only the search itself retries trials."""
+        raise CallerError(f"search {self.search.search}: to retry failed trials: python "
+                          f"launch/tune.py {self.folder / 'search.yaml'} --retry")
 
     def print(self) -> None:
         """Print the table."""
         Console().print(self.table())
 
     def print_failures(self) -> None:
-        """Print what each failed trial said, with its traceback."""
+        """Print the error of each failed trial, with its traceback."""
         for entry in self.record:
             if entry.state == "failed":
                 print(f"── failed: trial {entry.number} {entry.run}\n{entry.error}")
@@ -72,14 +72,14 @@ class SearchStatus:
                 print()
 
     def watch(self) -> None:
-        """Show the table again and again until the search has ended or somebody interrupts."""
+        """Refresh the table until the search has ended or the command is interrupted."""
         with Live(self.table(), auto_refresh=False) as live:
             while not self.ended:
                 time.sleep(WATCH_SECONDS)
                 live.update(self.table(), refresh=True)
 
     def table(self) -> Table:
-        """Return a row a trial: those with a score first, the best on top."""
+        """Return one row per trial: those with a score first, best first."""
         entries, keys = list(self.record), list(self.search.space)
         best = best_first(entries, self.search.higher_is_better)
         scored = {entry.key for entry in best}

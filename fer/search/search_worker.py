@@ -1,4 +1,4 @@
-"""What a search's job runs: one task on each node, the first of which searches.
+"""Entry point of a search's job: one task on each node, the first of which searches.
 
     srun ... python -u -m fer.search.search_worker SUBMISSION
 """
@@ -13,12 +13,12 @@ from fer.atomic_io import read_json
 from fer.cluster.requeue import current_job, request_requeue
 from fer.search.options import TuneOptions
 from fer.search.ray_local import LEAVING
-from fer.study.slurm_jobs import restart_of_process
+from fer.study.job_environment import restart_of_process
 from fer.study.submission import Submission
 
 
 class StopLatch:
-    """Remembers that somebody asked this process to leave; from then on it is deaf."""
+    """Latch that records a save-and-exit signal; later ones have no effect."""
 
     def __init__(self) -> None:
         self._raised = False
@@ -27,12 +27,12 @@ class StopLatch:
         self._raised = True
 
     def raised(self) -> bool:
-        """Whether somebody has asked."""
+        """Return whether save and exit was requested."""
         return self._raised
 
 
 def main(arguments: list[str]) -> int:
-    """Search, or lend this node to the search; returns the exit code."""
+    """Search, or provide this node to the search; return the exit code."""
     folder = Path(arguments[0])
     nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
     job = os.environ["SLURM_JOB_ID"]
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
         return serve(folder)
     latch = StopLatch()
-    for number in LEAVING:  # the search puts its own in their place while trials run
+    for number in LEAVING:  # the search installs its own handlers while trials run
         signal.signal(number, latch)
     from fer.search.ray_slurm import Rendezvous, ray_over_nodes
     from fer.search.run_search import INTERRUPTED, search_here

@@ -1,8 +1,8 @@
-"""Where a search's configurations come from: a list, or Optuna's TPE. Without Ray.
+"""Sources of a search's configurations: a list, or Optuna's TPE. Does not import Ray.
 
-TPE: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011. The sampler is seeded anew
-for each trial, so that a proposal depends on (seed, number, results so far), not on how often the
-search was interrupted.
+TPE: Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011. The sampler is reseeded for
+each trial, so that a proposal depends on (seed, number, results so far), not on interruptions of
+the search.
 """
 
 import json
@@ -13,11 +13,11 @@ from fer.config.search import Domain, Search, rounded
 from fer.errors import CallerError
 from fer.search.space import Overrides, holds
 
-WARM_UP = 10  # trials by chance before the estimator proposes; Optuna's own default
+WARM_UP = 10  # random trials before the estimator proposes; Optuna's default
 
 
 class OptunaSource:
-    """Proposes configurations from the scores so far.
+    """Source that proposes configurations from the scores so far.
 
     Raises:
         CallerError: Optuna is not installed.
@@ -28,7 +28,7 @@ class OptunaSource:
             import optuna
         except ModuleNotFoundError:
             raise CallerError('searcher: optuna is not installed; pip install -e ".[optuna]", or '
-                              "say searcher=random") from None
+                              "set searcher=random") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
         self._search = search
@@ -37,7 +37,7 @@ class OptunaSource:
         self._trials: dict[int, Any] = {}
 
     def propose(self, number: int, before: Overrides | None) -> Overrides | None:
-        """Return the estimator's next configuration, or what that number had before."""
+        """Return the estimator's next configuration, or the earlier one of that number."""
         seed = self._search.seed * 1_000_003 + number
         self._study.sampler = self._optuna.samplers.TPESampler(
             seed=seed % 2**32, n_startup_trials=WARM_UP, constant_liar=True)
@@ -67,7 +67,7 @@ class OptunaSource:
             self._study.tell(trial, score)
 
     def _written(self, key: str, value: Any) -> Any:
-        """Return a value as Optuna knows it."""
+        """Return a value in Optuna's representation."""
         return json.dumps(value) if self._search.space[key].choice is not None else value
 
 
@@ -84,10 +84,10 @@ def _suggest(trial: Any, key: str, domain: Domain) -> Any:
 
 
 class ConfigSource(Protocol):
-    """Where configurations come from."""
+    """Interface of a source of configurations."""
 
     def propose(self, number: int, before: Overrides | None) -> Overrides | None:
-        """Return the next configuration, `before` where that number had one; None at the end."""
+        """Return the next configuration, or `before` if that number had one; None at the end."""
 
     def hear(self, number: int, epoch: int, score: float) -> None:
         """Take a trial's score after an epoch into account."""
@@ -97,13 +97,13 @@ class ConfigSource(Protocol):
 
 
 class ListSource:
-    """Configurations that are known from the start: by chance, of a grid, or of finalists."""
+    """Source of configurations known in advance: random, of a grid, or of finalists."""
 
     def __init__(self, configurations: Iterator[Overrides]) -> None:
         self._rest = configurations
 
     def propose(self, number: int, before: Overrides | None) -> Overrides | None:
-        """Return the next one; what was proposed before is the same by its making."""
+        """Return the next configuration; the list is the same in every start."""
         return next(self._rest, None)
 
     def hear(self, number: int, epoch: int, score: float) -> None:

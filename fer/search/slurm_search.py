@@ -1,10 +1,10 @@
-"""A search on SLURM: as one job in which its trials run, or here with each trial as a job.
+"""A search on SLURM: one job that runs all trials, or a local driver with one job per trial.
 
     studies/<search>/slurm/<number>/   script.sh, asked.json, token, logs
 
-Where trials have one process the search is a job of one or more nodes
-(`fer.search.search_worker`). Where they have several, each is submitted as a run of a study is, and
-the search itself, which computes nothing, runs where it was started.
+If trials have one process, the search is a job of one or more nodes (`fer.search.search_worker`).
+If they have several, each is submitted like a run of a study, and the search itself, which computes
+nothing, runs where it was started.
 """
 
 import secrets
@@ -35,21 +35,21 @@ from fer.study.submission import Submission, next_number
 
 
 def refuse_search(search: Search, configs: list[RunConfig], place: str, profile: Profile) -> None:
-    """Raise a `CallerError` for a job that a cluster cannot have."""
+    """Raise a `CallerError` for a job that the cluster cannot run."""
     refuse_impossible(Resources(time=search.resources.time), place, profile)
     check_partitions(place, profile, search.resources.job_nodes)
     shape, most = shape_of(search, configs, profile), profile.gpus_per_node
     if shape.gpus and most is not None and shape.gpus_a_rank > most:
         raise CallerError(
             f"resources.slots: trials at a time × GPUs of each = {search.resources.slots} × "
-            f"{search.resources.gpus:g} on one node, and a node of {place} has {most} "
+            f"{search.resources.gpus:g} on one node, but a node of {place} has {most} "
             "(gpus_per_node); use more nodes: resources.job_nodes")
 
 
 def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], store: Store,
                   place: str,
                   profile: Profile, console: Console) -> int:
-    """Submit the job of a search, unless it is in the queue; returns the exit code.
+    """Submit the job of a search, unless it is already queued; return the exit code.
 
     Raises:
         CallerError: SLURM refuses it.
@@ -65,7 +65,7 @@ def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], 
             job = queue.job(submission)
             if job is not None and job.may_live:
                 doubt = f": {job.reason}" if job.unknown else ""
-                console.print(f"search {search.search} is job {job.id} already{doubt}; log: {path}",
+                console.print(f"search {search.search} is already job {job.id}{doubt}; log: {path}",
                               soft_wrap=True)
                 return 0
         submission = Submission(scripts / f"{next_number(scripts):03}")
@@ -73,7 +73,7 @@ def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], 
         site = site_of(search.search, snapshot(REPOSITORY, scripts), profile)
         submission.script.write_text(search_script(
             submission.folder, submission.comment, shape, profile, site), encoding="utf-8")
-        file = submission.folder / "search.yaml"  # as it is now, whatever becomes of the original
+        file = submission.folder / "search.yaml"  # a copy, since the original may be edited
         write_yaml(file, dump(search))
         write_json(submission.folder / "asked.json", asdict(replace(
             asked, file=str(file), overrides=(),
@@ -86,7 +86,7 @@ def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], 
 
 
 def shape_of(search: Search, configs: list[RunConfig], profile: Profile) -> Shape:
-    """Return what the job of a search asks for on each node: all of its slots."""
+    """Return the resources that the job of a search requests on each node, for all its slots."""
     wanted = search.resources
     threads = max(config.compute.threads for config in configs)
     gpus = profile.gpu_request != "none" and any(c.compute.device != "cpu" for c in configs)
@@ -96,6 +96,6 @@ def shape_of(search: Search, configs: list[RunConfig], profile: Profile) -> Shap
 
 
 def _write_token(path: Path) -> None:
-    """Write what a Ray cluster asks of everybody who connects; only this user can read it."""
+    """Write the authentication token of the Ray cluster, readable only by this user."""
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))

@@ -1,7 +1,7 @@
-"""Configurations drawn from a search's space. Pure, and every draw a function of its number.
+"""Configurations drawn from a search's space. Pure; every draw is a function of its number.
 
-The value of a key depends on (the search's seed, the trial's number, the key) alone, so a search
-that was killed draws the same trials again, and a key added to the space leaves the others' values.
+The value of a key depends only on (the search's seed, the trial's number, the key), so a resumed
+search draws the same trials, and adding a key to the space does not change the others' values.
 """
 
 import itertools
@@ -15,16 +15,16 @@ import numpy as np
 from fer.config.search import Domain, Search
 
 Overrides = dict[str, Any]
-MOST_REPEATS = 1000  # draws in a row that were there before: then the space is used up
+MOST_REPEATS = 1000  # consecutive repeated draws after which the space counts as exhausted
 
 
 def holds(domain: Domain, chosen: Mapping[str, Any]) -> bool:
-    """Whether a key is there beside what was chosen for those above it."""
+    """Return whether a key is active, given the values chosen for its conditions."""
     return all(key in chosen and chosen[key] in values for key, values in domain.when.items())
 
 
 def draw(search: Search, number: int) -> Overrides:
-    """Return the overrides of draw `number`, by chance."""
+    """Return the overrides of random draw `number`."""
     chosen: Overrides = {}
     for key, domain in search.ordered.items():
         if holds(domain, chosen):
@@ -45,7 +45,7 @@ def crossed(search: Search) -> Iterator[Overrides]:
 
 
 def configurations(search: Search) -> Iterator[Overrides]:
-    """Yield the configurations of a random search or a grid, each once, until there is no other."""
+    """Yield the distinct configurations of a random search or a grid."""
     if search.searcher == "grid":
         drawn = crossed(search)
     else:

@@ -1,7 +1,7 @@
-"""One trial's run, trained in a thread of this process and handed over an epoch at a time.
+"""One trial's run, trained in a thread of this process and returned one epoch at a time.
 
-The training function is that of every run (`fer.train.worker.work`): the run folder, its lease and
-its checkpoints are the same, so that a trial which is stopped, paused or killed goes on from there.
+The training function is that of every run (`fer.train.worker.work`), with the same run folder,
+lease and checkpoints, so a trial that is stopped, paused or killed resumes from there.
 """
 
 import threading
@@ -22,29 +22,29 @@ Verdict = Literal["go on", "stop", "leave"]
 
 
 class ThreadTrial:
-    """Trains a run, and first what it starts from.
+    """Training of a run, after its ancestors, in a thread.
 
-    Epochs that were trained before are handed over again: whoever listens may be new here. Between
-    two calls of `next` the training waits.
+    Epochs that were trained before are returned again, since the caller may be new. Between two
+    calls of `next` the training waits.
 
     Args:
         folders: run folders with a configuration, parents first, the trial's own last.
-        leave: a file that is there once the search was asked to leave.
-        known: epochs that need not be handed over.
+        leave: a file that exists once save and exit was requested.
+        known: number of epochs to skip.
     """
 
     def __init__(self, folders: Sequence[Path], leave: Path, known: int = 0) -> None:
         self.folders = [RunFolder(path) for path in folders]
         self.folder = self.folders[-1]
-        self._leave, self._told = leave, known
+        self._leave, self._reported = leave, known
         self._leaving, self._looked = False, 0.0
         self._events: SimpleQueue[Epoch | End] = SimpleQueue()
         self._verdicts: SimpleQueue[Verdict] = SimpleQueue()
         self._waits = False
-        self._thread: threading.Thread | None = None  # made by the first question
+        self._thread: threading.Thread | None = None  # created by the first call of `next`
 
     def next(self) -> Epoch | End:
-        """Return what comes next, when it has come."""
+        """Wait for the next event and return it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()
@@ -54,7 +54,7 @@ class ThreadTrial:
         return event
 
     def close(self) -> None:
-        """Stop the run where it waits, and return when nothing works on it any more."""
+        """Stop the waiting run, and return when its thread has ended."""
         self._answer("leave" if self._leave.exists() else "stop")
         if self._thread is not None:
             self._thread.join()
@@ -68,17 +68,18 @@ class ThreadTrial:
         outcome = "left"
         try:
             outcome = self._work()
-        finally:  # whoever listens gets a word, whatever happens
+        finally:  # the caller always gets an event
             self._events.put(End("left" if outcome in ("left", "stopped") else
                                  "done" if outcome == "done" else "failed"))
 
     def _work(self) -> str:
-        """Do the parents, what is known of the run, and the rest of it; returns the outcome."""
+        """Train the parents, replay the run's known epochs, and train the rest; return the outcome.
+        """
         for parent in self.folders[:-1]:
             outcome = self._work_on(parent)
             if outcome != "done":
                 return outcome
-        if (verdict := self._hand_over_known()) != "go on":
+        if (verdict := self._replay_known()) != "go on":
             if verdict == "stop":
                 mark_stopped(self.folder)
             return "left"
@@ -86,37 +87,37 @@ class ThreadTrial:
 
     def _work_on(self, folder: RunFolder) -> str:
         own = folder is self.folder
-        callbacks = Callbacks(stop_requested=self._asked_to_leave,
+        callbacks = Callbacks(stop_requested=self._exit_requested,
                               after_epoch=self._after_epoch if own else never_stop_early)
         while True:
             (outcome,) = work([Task(folder.path)], callbacks)
-            if outcome in ("taken", "lost"):  # another trial or study trains it: wait and listen
-                if own and (verdict := self._hand_over_known()) != "go on":
+            if outcome in ("taken", "lost"):  # another trial or study trains it: follow its epochs
+                if own and (verdict := self._replay_known()) != "go on":
                     return "left" if verdict == "leave" else "stopped"
-                if self._asked_to_leave():
+                if self._exit_requested():
                     return "left"
                 time.sleep(POLL_SECONDS)
                 continue
-            if own and outcome == "done":  # of another process, or of a recipe without epochs
-                self._hand_over_known()
+            if own and outcome == "done":  # by another process, or a recipe without epochs
+                self._replay_known()
             return "left" if outcome == "preempted" else outcome
 
-    def _hand_over_known(self) -> Verdict:
+    def _replay_known(self) -> Verdict:
         lines, trained = lines_of(self.folder.path), self.folder.trained
         for number, facts in enumerate(lines, 1):
-            verdict = self._tell(facts, last=trained and number == len(lines))
+            verdict = self._report(facts, last=trained and number == len(lines))
             if verdict != "go on":
                 return verdict
         return "go on"
 
     def _after_epoch(self, facts: Mapping[str, Any], finished: bool) -> bool:
-        return self._tell(facts, finished) == "stop"
+        return self._report(facts, finished) == "stop"
 
-    def _tell(self, facts: Mapping[str, Any], last: bool) -> Verdict:
-        """Hand an epoch over, unless that was done, and wait for what to do next."""
-        if facts["epoch"] < self._told:  # counted from 0
+    def _report(self, facts: Mapping[str, Any], last: bool) -> Verdict:
+        """Report an epoch, unless already reported, and wait for the verdict."""
+        if facts["epoch"] < self._reported:  # counted from 0
             return "go on"
-        self._told = facts["epoch"] + 1
+        self._reported = facts["epoch"] + 1
         self._events.put(Epoch(facts, last))
         if last:
             return "go on"
@@ -124,8 +125,8 @@ class ThreadTrial:
         self._leaving |= verdict == "leave"
         return verdict
 
-    def _asked_to_leave(self) -> bool:
-        """Whether to save and leave; the disk is asked every second."""
+    def _exit_requested(self) -> bool:
+        """Return whether to save and exit; the disk is checked once a second."""
         if not self._leaving and time.monotonic() - self._looked > POLL_SECONDS:
             self._looked = time.monotonic()
             self._leaving = self._leave.exists()

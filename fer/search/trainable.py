@@ -1,8 +1,8 @@
-"""What Ray Tune calls a trainable: one trial is one run, one step is one epoch of it.
+"""Ray Tune trainable: one trial is one run, one step is one epoch.
 
-Class and not function, since Tune lets the thread of a function run on when it stops a trial; here
-a trial that was stopped has saved, said so and let go of its run. The process goes on with the next
-trial, so that torch is imported once.
+A class rather than a function, because Tune does not end a function's thread when it stops a trial;
+here a stopped trial has saved, reported it and released its run. The process continues with the
+next trial, so torch is imported only once.
 """
 
 import json
@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ray
 from ray.tune import Trainable
 
 from fer.search.messages import LEAVE, End
+from fer.search.options import TrialSlots
 from fer.search.scores import Score
 from fer.search.trial_job import JobTrial
 from fer.search.trial_tensorboard import trial_folder, write_trial
@@ -20,15 +22,15 @@ from fer.search.trial_tensorboard import trial_folder, write_trial
 if TYPE_CHECKING:
     from fer.search.thread_trial import ThreadTrial
 
-WORST = {"loss": 1e9}  # of a trial that failed; of the other metrics it is 0
+WORST = {"loss": 1e9}  # score of a failed trial; 0 for the other metrics
 
 
 class RunTrial(Trainable):
-    """One trial. Its configuration is what `fer.search.runner.SearchRunner.prepare` returns."""
+    """One trial, configured by `fer.search.runner.SearchRunner.prepare`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin with the run of a trial."""
-        self._own = config  # Tune changes `config` before it lets go of a trial
+        self._own = config  # Tune changes `config` before it releases a trial
         self._score = Score(config["metric"], config["select"])
         self._curve: list[float] = []
         self._training = self._begin(config)
@@ -39,19 +41,19 @@ class RunTrial(Trainable):
         runs, leave = [Path(run) for run in config["runs"]], Path(config["folder"]) / LEAVE
         if config["job"]:
             return JobTrial(runs, leave, known, config["over"])
-        # imported here: the driver has this class too, and does without torch
+        # imported here: the driver also has this class, and does not import torch
         from fer.search.thread_trial import ThreadTrial
 
         return ThreadTrial(runs, leave, known)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go on with another trial in this process."""
+        """Continue with another trial in this process."""
         self.cleanup()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return what the run has reached after its next epoch."""
+        """Train the next epoch and return its result."""
         event = self._training.next()
         if isinstance(event, End):
             return {**self._last, "outcome": event.outcome, "done": True}
@@ -62,7 +64,7 @@ class RunTrial(Trainable):
         return {**self._last, "outcome": "done" if event.last else "running", "done": event.last}
 
     def cleanup(self) -> None:
-        """Stop the run, unless it has ended, and show what it reached."""
+        """Stop the run, unless it has ended, and write its scores to TensorBoard."""
         self._training.close()
         self._show()
 
@@ -73,15 +75,24 @@ class RunTrial(Trainable):
             write_trial(place, own["params"], own["metric"], self._curve)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Keep what Tune knows already; the run's own checkpoints hold the rest."""
+        """Save what Tune already knows; the run's own checkpoints hold the rest."""
         known = {"last": self._last, "value": self._score.value, "best": self._score.best,
                  "curve": self._curve}
         (Path(checkpoint_dir) / "trial.json").write_text(json.dumps(known))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on after what Tune knows: a trial that was paused."""
+        """Resume a paused trial after the epochs Tune knows."""
         known = json.loads((Path(checkpoint) / "trial.json").read_text())
         self._training.close()
         self._last, self._curve = known["last"], known["curve"]
         self._score.value, self._score.best = known["value"], known["best"]
         self._training = self._begin(self._own, self._last["epoch"])
+
+
+def most_cores(slots: TrialSlots) -> float:
+    """Return the Ray cores to assign to a trial so that about `slots.most` run at a time.
+
+    On several nodes at least one trial runs on each.
+    """
+    nodes = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return max(slots.cpus, min(sum(nodes) / slots.most, min(nodes)) if slots.most else 0.0)

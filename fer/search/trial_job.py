@@ -1,6 +1,6 @@
-"""A trial that is a SLURM job of its own: submitted as a run of a study is, followed by its files.
+"""A trial as a separate SLURM job: submitted like a run of a study, followed through its files.
 
-The job trains on as many ranks as it has, and goes on while the search is interrupted.
+The job trains on all its ranks, and continues while the search is interrupted.
 """
 
 import time
@@ -27,37 +27,37 @@ from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 1.0
 QUEUE_SECONDS = 15.0
-GRACE_S = 60.0  # for a network disk to show what a job that has ended wrote last
+GRACE_S = 60.0  # for a network disk to show the last output of an ended job
 
 
 class JobTrial:
-    """Hands over the epochs of a run that a job trains.
+    """Iterator over the epochs of a run that a job trains.
 
     Args:
         folders: run folders, parents first, the trial's own last.
-        leave: a file that is there once the search was asked to leave.
-        known: epochs that need not be handed over.
-        over: whether the trial ended before, and no job has it to do.
+        leave: a file that exists once save and exit was requested.
+        known: number of epochs to skip.
+        over: whether the trial ended before and has no job.
     """
 
     def __init__(self, folders: Sequence[Path], leave: Path, known: int = 0, over: bool = False
                  ) -> None:
         self.folders = [RunFolder(path) for path in folders]
         self.folder = self.folders[-1]
-        self._leave, self._told, self._over = leave, known, over
+        self._leave, self._reported, self._over = leave, known, over
         self._ended = False
         self._looked = time.monotonic()
         self._gone_since: float | None = None
 
     def next(self) -> Epoch | End:
-        """Return what comes next, when it has come."""
+        """Wait for the next event and return it."""
         while True:
-            trained = self.folder.trained  # asked first: its lines are all there then
+            trained = self.folder.trained  # read first: then all its lines exist
             lines = lines_of(self.folder.path)
-            if len(lines) > self._told:
-                self._told += 1
-                self._ended = trained and self._told == len(lines)
-                return Epoch(lines[self._told - 1], self._ended)
+            if len(lines) > self._reported:
+                self._reported += 1
+                self._ended = trained and self._reported == len(lines)
+                return Epoch(lines[self._reported - 1], self._ended)
             if trained:
                 return self._end("done")
             if self._over and not self.folder.needs_retry:
@@ -73,7 +73,7 @@ class JobTrial:
         return End(outcome)  # type: ignore[arg-type]
 
     def _gone(self) -> bool:
-        """Whether no job of the run is left, for a minute, and it has not said why."""
+        """Return whether the run has had no job for a minute, without an error message."""
         if time.monotonic() - self._looked < QUEUE_SECONDS:
             return False
         self._looked = time.monotonic()
@@ -86,22 +86,23 @@ class JobTrial:
         return time.monotonic() - self._gone_since > GRACE_S
 
     def close(self) -> None:
-        """Have the job stopped early, unless the run has ended or the search only leaves."""
+        """Request the job to stop early, unless the run has ended or the search is only exiting."""
         if not (self._ended or self._over or self._leave.exists()):
             self.folder.ask_to_stop()
 
 
 def wanted_by(trial: TrialResources) -> Resources:
-    """Return what the job of one trial asks for."""
+    """Return the resources that the job of one trial requests."""
     return Resources(gpus=max(1, int(trial.gpus)), nodes=trial.nodes, time=trial.time)
 
 
 @dataclass
 class TrialJobs:
-    """Submits trials of one search to one cluster.
+    """Submitter of the trials of one search to one cluster.
 
     Attributes:
-        name: of the search. place: the profile's name.
+        name: name of the search.
+        place: name of the profile.
     """
 
     store: Store
@@ -114,7 +115,7 @@ class TrialJobs:
     _most: int = 0
 
     def submit(self, trial: Trial) -> None:
-        """Send what is missing of a trial, its parents too, to SLURM.
+        """Submit what is missing of a trial, including its parents, to SLURM.
 
         Raises:
             CallerError: SLURM refused it.

@@ -1,6 +1,7 @@
-"""The trials of a search on disk, `studies/<search>/trials.json`, and whether all have ended.
+"""Record of a search's trials on disk, `studies/<search>/trials.json`.
 
-One writer: the driver. What a trial did is in its run folder; here is which run each one is.
+Only the driver writes it. The results of a trial are in its run folder; the record maps trials to
+runs.
 """
 
 from collections.abc import Iterator
@@ -23,17 +24,17 @@ class Entry:
     """One trial.
 
     Attributes:
-        number: from 0, in the order in which they were proposed; a finalist has that of the trial
-            whose configuration it repeats.
-        params: configuration key -> the value that was drawn.
+        number: from 0, in the order of proposal; a finalist has that of the trial whose
+            configuration it repeats.
+        params: configuration key -> drawn value.
         run: name of the run folder.
-        seed: of a finalist; None in the search itself.
-        state: `waiting` is not begun yet, or paused.
-        score: what it has reached on validation; None before its first epoch.
+        seed: seed of a finalist; None in the search itself.
+        state: `waiting` means not begun, or paused.
+        score: validation score; None before its first epoch.
         curve: the score after each epoch.
-        epochs: the most that it would train.
-        seconds: that processes worked on it.
-        where: the node that it ended on.
+        epochs: maximum number of epochs.
+        seconds: time that processes worked on it.
+        where: the last node it ran on.
     """
 
     number: int
@@ -52,22 +53,22 @@ class Entry:
 
     @property
     def key(self) -> Key:
-        """What tells it from the others."""
+        """Its unique key."""
         return self.number, self.seed
 
 
 class Record:
-    """All trials of a search, kept on disk as they change.
+    """All trials of a search, written to disk as they change.
 
     Attributes:
-        lost: another driver took the search over, as after the loss of this one's node; nothing
-            is written from then on.
+        lost: whether another driver took over the search, as after the loss of this one's node;
+            nothing is written from then on.
     """
 
     def __init__(self, folder: Path, lease: Lease | None = None) -> None:
         """Args:
-        folder: of the search.
-        lease: of who writes; None for who reads.
+        folder: folder of the search.
+        lease: lease of the writer; None for readers.
         """
         self.path, self._lease, self.lost = folder / "trials.json", lease, False
         self._entries: dict[Key, Entry] = {}
@@ -90,23 +91,23 @@ class Record:
         return [entry for entry in self if entry.seed is None]
 
     def put(self, entry: Entry, publish: bool = True) -> None:
-        """Keep a trial as it is now."""
+        """Store a trial."""
         self._entries[entry.key] = entry
         if publish:
             self.publish()
 
     def change(self, key: Key, publish: bool = False, **fields: Any) -> Entry:
-        """Keep some new facts of a trial, and return it."""
+        """Update fields of a trial, and return it."""
         entry = replace(self._entries[key], **fields)
         self.put(entry, publish)
         return entry
 
     def drop(self, key: Key) -> None:
-        """Forget a trial that came to nothing."""
+        """Remove a trial without a result."""
         del self._entries[key]
 
     def publish(self) -> None:
-        """Write the file, if the search is still this process's."""
+        """Write the file, if this process still holds the search's lease."""
         self.lost |= self._lease is not None and not self._lease.mine()
         if self.lost:
             return
@@ -124,12 +125,12 @@ def _read(path: Path) -> list[Entry]:
             raise ValueError(f"schema {content['schema']!r}")
         return [Entry(**entry) for entry in content["trials"]]
     except (ValueError, TypeError, KeyError):
-        raise CallerError(f"{path}: damaged or written by another version; move it away: the runs "
-                          "stay, and the search finds them again") from None
+        raise CallerError(f"{path}: damaged or written by another version; move it away: the "
+                          "search reuses the existing runs") from None
 
 
 def best_first(entries: list[Entry], higher_is_better: bool) -> list[Entry]:
-    """Return the trials that have a score, best first; in a tie the earlier one."""
+    """Return the trials with a score, best first; ties by number."""
     scored = [entry for entry in entries if entry.score is not None and entry.state != "failed"]
     sign = -1 if higher_is_better else 1
     return sorted(scored, key=lambda entry: (sign * (entry.score or 0.0), entry.number))

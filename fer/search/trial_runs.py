@@ -1,4 +1,4 @@
-"""From a drawn configuration to the run that tries it. Looks at data, never at torch or Ray."""
+"""Conversion of drawn configurations into runs. Reads data, but never imports torch or Ray."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from fer.search.space import Overrides, configurations, draw
 from fer.study.expand import Run, identify
 from fer.study.inputs import InputDigests
 
-CHECKED = 32  # drawn configurations that are resolved before anything begins
+CHECKED = 32  # drawn configurations that are resolved before the search begins
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that tries one configuration, after the runs that it starts from."""
+    """A run of one configuration, preceded by its ancestors."""
 
     number: int
     params: Overrides
@@ -32,16 +32,16 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """The most epochs that it trains."""
+        """Maximum number of epochs."""
         return all_epochs(self.run.config)
 
 
 @dataclass
 class TrialFactory:
-    """Makes trials of a search's configurations.
+    """Factory of trials from a search's configurations.
 
     Args:
-        contents: digests of what the runs read.
+        contents: digests of the runs' inputs.
     """
 
     search: Search
@@ -52,14 +52,14 @@ class TrialFactory:
         """Return the trial of a configuration.
 
         Raises:
-            CallerError: it is none that can be trained.
+            CallerError: it cannot be trained.
         """
         config = self.config(params, seed)
         runs = identify(config, self.contents, self.search.resources.ranks)
         return Trial(number, params, runs, seed)
 
     def config(self, params: Overrides, seed: int | None = None) -> RunConfig:
-        """Return the configuration that `params` make of the base."""
+        """Return the base configuration with `params` applied."""
         place = f"search '{self.search.search}' ({label(params)})" if params else self.search.base
         own = {} if seed is None else {"seed": seed}
         return resolve(apply(self._base(), {**self.search.set, **params, **own}, place), place,
@@ -74,21 +74,20 @@ class TrialFactory:
         return read_based(locate(self.search.base))
 
     def sample(self, most: int = CHECKED) -> list[Overrides]:
-        """Return some configurations of the space: the first ones of a list, or drawn by chance.
-        """
+        """Return some configurations of the space: the first of a list, or random draws."""
         if self.search.searcher == "optuna":
             return [draw(self.search, number) for number in range(most)]
         return list(islice(self.listed(), most))
 
     def listed(self) -> Iterator[Overrides]:
-        """Yield the configurations of a random search or a grid, as many as the budget has."""
+        """Yield the configurations of a random search or a grid, up to the budget."""
         return islice(configurations(self.search), self.search.budget.trials)
 
     def checked(self) -> tuple[list[RunConfig], int]:
-        """Return some of the configurations, and the most epochs that one of them trains.
+        """Return some of the configurations, and their maximum number of epochs.
 
         Raises:
-            CallerError: one of them is wrong: an unknown key, a value that it cannot have.
+            CallerError: one of them has an unknown key or an invalid value.
         """
         base = self.config({})
         self._check_keys(base)
@@ -96,10 +95,10 @@ class TrialFactory:
         return [base, *configs], max(all_epochs(config) for config in configs)
 
     def _check_keys(self, base: RunConfig) -> None:
-        """Name the key that is wrong, before a configuration with all of them does."""
+        """Check keys one at a time, so that an error names the key."""
         for key, domain in self.search.space.items():
             if domain.when:
-                continue  # alone it may be one that cannot be
+                continue  # it may be invalid alone
             try:
                 self.config({key: domain.at(0.0)})
             except CallerError as error:
@@ -107,18 +106,18 @@ class TrialFactory:
 
 
 def label(params: Overrides) -> str:
-    """Return a configuration in one line, as tables and errors show it."""
+    """Return a configuration in one line, for tables and errors."""
     return ", ".join(f"{key}={shown(value)}" for key, value in params.items())
 
 
 def shown(value: object) -> str:
-    """Return a value as short as it can be read."""
+    """Return a value in short form."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return str(value.get("name", value)) if isinstance(value, dict) else str(value)
 
 
 def parents_of(trials: Sequence[Trial]) -> list[Run]:
-    """Return the runs that trials start from, each once."""
+    """Return the distinct ancestors of trials."""
     found = {run.id: run for trial in trials for run in trial.runs[:-1]}
     return list(found.values())

@@ -1,4 +1,4 @@
-"""What one sees while a search runs: a live table in a terminal, a line a trial in a log."""
+"""Progress of a search: a live table in a terminal, one line per trial in a log."""
 
 import time
 from collections import Counter
@@ -16,17 +16,17 @@ MOST_ROWS = 12
 
 
 class SearchProgress(LiveTable):
-    """Shows the record of a search as it changes; use as a context manager."""
+    """Live view of a search's record; use as a context manager."""
 
     def __init__(self, search: Search, slots: TrialSlots, console: Console) -> None:
         super().__init__(console)
         self.search, self.slots = search, slots
-        self._said: set[Key] = set()
+        self._printed: set[Key] = set()
         self._begun = time.monotonic()
         self._epochs_before: int | None = None
 
     def show(self, record: Record) -> None:
-        """Show how the trials stand."""
+        """Show the state of the trials."""
         entries = list(record)
         if self._epochs_before is None:
             self._epochs_before = sum(len(entry.curve) for entry in record.searched)
@@ -34,8 +34,8 @@ class SearchProgress(LiveTable):
             self.live.update(self.table(entries), refresh=True)
             return
         for entry in entries:
-            if entry.state in ENDED and entry.key not in self._said:
-                self._said.add(entry.key)
+            if entry.state in ENDED and entry.key not in self._printed:
+                self._printed.add(entry.key)
                 self.console.print(self._line(entry), markup=False, highlight=False,
                                    soft_wrap=True)
 
@@ -49,11 +49,11 @@ class SearchProgress(LiveTable):
 
     @property
     def seconds(self) -> float:
-        """Seconds since the search was started or went on."""
+        """Seconds since the search was started or resumed."""
         return time.monotonic() - self._begun
 
     def table(self, entries: list[Entry]) -> Table:
-        """Return the trials that run and the best ones, under what was used of the budget."""
+        """Return a table of the running and the best trials, titled with the used budget."""
         keys = list(self.search.space)
         table = Table(title=self.title(entries), box=None, title_justify="left", pad_edge=False)
         add_columns(table, "trial", "state", "epoch", self.search.metric, *keys)
@@ -65,29 +65,29 @@ class SearchProgress(LiveTable):
         return table
 
     def title(self, entries: list[Entry]) -> str:
-        """Return what was done, what of the budget is used, and how long the rest may take."""
+        """Return trials by state, the used budget, and an upper bound on the remaining time."""
         counts = Counter(entry.state for entry in entries)
-        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        listed = ", ".join(f"{count} {state}" for state, count in counts.items())
         budget = self.search.budget
         entries = [entry for entry in entries if entry.seed is None]  # the budget is for these
         epochs = sum(len(entry.curve) for entry in entries)
-        parts = [said, f"{self.seconds:.0f} s"]
+        parts = [listed, f"{self.seconds:.0f} s"]
         if budget.trials:
             begun = sum(entry.state != "waiting" or bool(entry.curve) for entry in entries)
-            parts.append(f"{begun} of {budget.trials} trials begun")
+            parts.append(f"{begun} of {budget.trials} trials started")
         if budget.epochs:
             parts.append(f"{epochs} of {budget.epochs} epochs")
         if budget.gpu_hours:
             parts.append(f"{self.slots.gpu_hours(entries):.1f} of {budget.gpu_hours:g} GPU-hours")
         if (left := self._time_left(entries, epochs)) is not None:
-            parts.append(f"about {left / 60:.0f} min left at most")
+            parts.append(f"at most about {left / 60:.0f} min left")
         return " · ".join(parts)
 
     def _time_left(self, entries: list[Entry], epochs: int) -> float | None:
-        """Return seconds until the first of the budget's limits is reached, at this rate.
+        """Return the seconds until the first limit of the budget is reached, at this rate.
 
-        For trials that is when all have trained to their ends; early stopping makes it less. None
-        before the first epoch, and for a grid without a budget.
+        For the number of trials, all are assumed to train to the end, so early stopping makes it
+        less. None before the first epoch, and for a grid without a budget.
         """
         new = epochs - (self._epochs_before or 0)
         if not new or not entries:
@@ -100,7 +100,7 @@ class SearchProgress(LiveTable):
         if budget.trials:
             left.append(budget.trials * longest - epochs - ended)
         if budget.gpu_hours and (used := self.slots.gpu_hours(entries)):
-            left.append(epochs * (budget.gpu_hours / used - 1))  # at the hours an epoch took
+            left.append(epochs * (budget.gpu_hours / used - 1))  # at the mean hours per epoch
         return max(0, min(left)) * self.seconds / new if left else None
 
     def _cells(self, entry: Entry, best: list[Entry], keys: list[str]) -> list[str]:
@@ -110,14 +110,14 @@ class SearchProgress(LiveTable):
 
 
 def add_columns(table: Table, *names: str) -> None:
-    """Add columns of trials, each headed by the last word of its name."""
+    """Add columns of trials, each headed by the last part of its name."""
     for name in names:
         table.add_column(name.rpartition(".")[2], no_wrap=True,
                          justify="left" if name in ("state", "node") else "right")
 
 
 def cells(entry: Entry, keys: list[str]) -> list[str]:
-    """Return number, state, epoch and score of a trial, and its values of `keys`."""
+    """Return number, state, epoch and score of a trial, and its values for `keys`."""
     return [str(entry.number), entry.state, f"{len(entry.curve)}/{entry.epochs}",
             "" if entry.score is None else f"{entry.score:.4f}",
             *(shown(entry.params[key]) if key in entry.params else "" for key in keys)]

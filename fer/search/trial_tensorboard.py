@@ -1,4 +1,4 @@
-"""A trial in TensorBoard: its hyper-parameters with its score, so that the hparams view sorts them.
+"""TensorBoard events of a trial: hyper-parameters with the score, for sorting in the hparams view.
 
     studies/<search>/tb/<run>       -> the run's own events
     studies/<search>/tb/trials/NNN  hyper-parameters, and the score after each epoch
@@ -13,31 +13,32 @@ from typing import Any
 
 
 def link(folder: Path, run: Path) -> None:
-    """Let a run's events be seen among the search's."""
+    """Link a run's events into the search's folder."""
     (folder / "tb").mkdir(exist_ok=True)
     with suppress(FileExistsError):
         (folder / "tb" / run.name).symlink_to(os.path.relpath(run / "tb", folder / "tb"))
 
 
 def trial_folder(folder: Path, number: int, seed: int | None) -> Path:
-    """Return where a trial's events are."""
+    """Return the folder of a trial's events."""
     return folder / "tb" / "trials" / (f"{number:03}" + ("" if seed is None else f"-s{seed}"))
 
 
 def forget_trial(folder: Path, number: int, run: str) -> None:
-    """Remove what is seen of a trial that is no longer of the search."""
+    """Remove the events of a trial that no longer belongs to the search."""
     shutil.rmtree(trial_folder(folder, number, None), ignore_errors=True)
     (folder / "tb" / run).unlink(missing_ok=True)
 
 
 def write_trial(place: Path, params: Mapping[str, Any], metric: str, curve: Sequence[float]
                 ) -> None:
-    """Write what a trial was and what it reached, in place of what is there of it.
+    """Write a trial's hyper-parameters and scores, replacing earlier events.
 
     Args:
-        place: of `trial_folder`. curve: the score after each epoch.
+        place: folder, from `trial_folder`.
+        curve: the score after each epoch.
     """
-    from torch.utils.tensorboard import SummaryWriter  # the processes of trials have torch anyway
+    from torch.utils.tensorboard import SummaryWriter  # trial processes import torch anyway
     from torch.utils.tensorboard.summary import hparams
 
     from fer.train.tensorboard import flatten

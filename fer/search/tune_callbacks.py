@@ -1,4 +1,4 @@
-"""What Ray Tune calls while trials run."""
+"""Ray Tune callbacks that forward events of trials to the record."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,23 +11,23 @@ from fer.search.trial_record import Key
 
 
 class Heard(Protocol):
-    """Who is told what became of trials."""
+    """Interface of a receiver of trial events."""
 
     def stand(self, running: set[Key], paused: set[Key]) -> None:
-        """Processes work on some trials, and others wait to go on."""
+        """Handle the sets of running and paused trials."""
 
     def heard(self, key: Key, result: dict[str, Any]) -> None:
-        """A trial has trained an epoch."""
+        """Handle the end of an epoch."""
 
     def restarted(self, key: Key) -> None:
-        """The process of a trial is dead, and another one takes it up."""
+        """Handle the death of a trial's process, before another one resumes it."""
 
     def ended(self, key: Key, outcome: str, error: str = "") -> None:
-        """A trial has ended."""
+        """Handle the end of a trial."""
 
 
 class Enough(NotKept, Stopper):
-    """Ends the whole go when nothing more is wanted."""
+    """Stopper that ends the whole pass when enough trials have run."""
 
     def __init__(self, enough: Callable[[], bool]) -> None:
         self._enough = enough
@@ -40,7 +40,7 @@ class Enough(NotKept, Stopper):
 
 
 class Listener(NotKept, Callback):
-    """Passes on to the record what Tune hears from trials."""
+    """Callback that forwards Tune's trial events to the record."""
 
     def __init__(self, tuning: Heard) -> None:
         self._tuning = tuning

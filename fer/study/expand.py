@@ -1,6 +1,6 @@
-"""From a study file to its runs: cross the grid, leave out what is excluded, add parents.
+"""Expansion of a study file into its runs: cross the grid, apply exclusions, add parents.
 
-Pure but for reading configuration blocks. Which of the runs are missing is `fer.study.plan`.
+Pure except for reading configuration blocks. `fer.study.plan` finds the missing runs.
 """
 
 import itertools
@@ -22,16 +22,16 @@ Digests = Callable[[RunConfig], dict[str, str]]
 Kind = tuple[str, str]
 """Names of backbone and recipe."""
 Tuned = Mapping[Kind, Mapping[str, Any]]
-"""What searches found: kind -> dotted overrides."""
+"""Results of searches: kind -> dotted overrides."""
 Identified = dict[int, list["Run"]]
-"""`id` of a configuration, which is alive as long as its child's, -> its line of runs."""
+"""`id` of a configuration (kept alive by its child's) -> its ancestors and run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study: its resolved configuration, ids, parents and place in the grid.
+    """One run of a study: its resolved configuration, ids, parents and grid position.
 
-    `config.inputs` holds the digests and the parents' ids that `id` was made from.
+    `config.inputs` holds the digests and parent ids from which `id` was derived.
     """
 
     config: RunConfig
@@ -39,7 +39,7 @@ class Run:
     config_id: str
     parents: tuple[str, ...] = ()
     axes: dict[str, str] = field(default_factory=dict, compare=False)
-    wanted: bool = True  # False: only here because another run starts from it
+    wanted: bool = True  # False: included only because another run starts from it
 
     @property
     def name(self) -> str:
@@ -50,19 +50,19 @@ class Run:
 
 
 def cells(study: Study) -> list[dict[str, Any]]:
-    """Return the overrides of each grid cell, in grid order, without the excluded ones."""
+    """Return the overrides of each grid cell that is not excluded, in grid order."""
     keys = list(study.grid)
     for pattern in study.exclude:
         unknown = [key for key in pattern if key not in study.grid]
         if unknown:
-            raise CallerError(f"study '{study.study}': exclude names '{unknown[0]}', which is no "
-                              f"grid key; grid keys: {', '.join(keys)}")
+            raise CallerError(f"study '{study.study}': exclude names '{unknown[0]}', which is not "
+                              f"a grid key; grid keys: {', '.join(keys)}")
     for key, values in study.grid.items():
         named: dict[str, Any] = {}
         for value in values:
             if named.setdefault(_text(value), value) != value:
-                raise CallerError(f"study '{study.study}': grid.{key}: two values are called "
-                                  f"'{_text(value)}'; give each a name of its own")
+                raise CallerError(f"study '{study.study}': grid.{key}: two values are named "
+                                  f"'{_text(value)}'; give each its own name")
     crossed = [dict(zip(keys, values, strict=True))
                for values in itertools.product(*study.grid.values())]
     kept = [cell for cell in crossed if not any(_matches(cell, p) for p in study.exclude)]
@@ -72,14 +72,14 @@ def cells(study: Study) -> list[dict[str, Any]]:
 
 
 def idle_exclusions(study: Study) -> list[str]:
-    """Return a line for each exclusion that leaves out nothing: a slip, or a narrowed grid."""
+    """Return a line for each exclusion without effect: a typo, or a narrowed grid."""
     found = []
     for pattern in study.exclude:
         for key, value in pattern.items():
-            there, wanted = study.grid[key], value if isinstance(value, list) else [value]
-            if not any(one in there for one in (*wanted, value)):
+            present, wanted = study.grid[key], value if isinstance(value, list) else [value]
+            if not any(one in present for one in (*wanted, value)):
                 found.append(f"exclude: '{key}' is never {' or '.join(map(repr, wanted))} in this "
-                             "grid, so that line leaves out nothing")
+                             "grid, so that line has no effect")
     return found
 
 
@@ -93,9 +93,9 @@ def expand(study: Study, digests: Digests, tuned: Tuned | None = None) -> list[R
 
     Args:
         study: the study file.
-        digests: gives the content digests of a configuration's training and validation splits and
-            of its weights file.
-        tuned: what the searches of `study.tuned` found.
+        digests: returns the content digests of a configuration's training and validation splits
+            and of its weights file.
+        tuned: results of the searches of `study.tuned`.
 
     Raises:
         CallerError: an empty grid, two cells that are the same run, a mistake in a configuration.
@@ -123,13 +123,13 @@ def _runs(study: Study, digests: Digests, tuned: Tuned) -> dict[str, Run]:
         runs[run.id] = replace(run, axes=axes)
     if left := sorted(tuned.keys() - used):
         raise CallerError(f"study '{study.study}': tuned: a search for {' with '.join(left[0])} is "
-                          "named, and no run has that backbone and recipe")
+                          "named, but no run has that backbone and recipe")
     return runs
 
 
 def _cell(base: Tree, study: Study, cell: Mapping[str, Any], tuned: Tuned, used: set[Kind],
           place: str) -> Tree:
-    """Return the tree of a cell: the base, what a search found for it, the study's own words."""
+    """Return the tree of a cell: the base, then tuned values, then the study's own settings."""
     tree = apply(base, {**study.set, **cell}, place)
     kind = (str(tree["backbone"].get("name")), str(tree["recipe"].get("name"))) if tuned else None
     if kind is None or kind not in tuned:
@@ -152,9 +152,8 @@ def identify(
     """Return the run of a configuration after its ancestors, each with its ids.
 
     Args:
-        known: lines of configurations that were identified before, of one number of ranks.
-        ranks: world size of the run and its ancestors, which joins an id where batch-norm stays
-            local.
+        known: results for configurations already identified, with the same number of ranks.
+        ranks: world size of the run and its ancestors; part of the id if batch norm is local.
     """
     known = {} if known is None else known
     ancestors: list[Run] = []
@@ -174,7 +173,7 @@ def identify(
 
 
 def parents_first(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs in a stable order in which no run stands before its parent."""
+    """Return the runs in a stable order in which parents precede their children."""
     by_id = {run.id: run for run in runs}
     placed: dict[str, Run] = {}
 

@@ -1,7 +1,7 @@
-"""The contents of many small files, read again only where a file has changed.
+"""Cache of the contents of many small files; only changed files are read again.
 
-A study of ten thousand runs has as many status files, and opening each takes longer than asking for
-its size and time. The memory is one Parquet file that anybody may delete.
+A study of ten thousand runs has as many status files, and opening each takes longer than a stat
+call. The cache is one Parquet file, which may be deleted at any time.
 """
 
 import os
@@ -12,11 +12,11 @@ from fer.atomic_io import replacing
 from fer.study.disk_space import disk_refusal
 
 COLUMNS = ("path", "inode", "time", "size", "text")
-Stamp = tuple[int, int, int]  # inode, time of change in ns, size: a renamed file has another inode
+Stamp = tuple[int, int, int]  # inode (a replaced file has another), mtime in ns, size
 
 
 class Texts:
-    """Reads files through a memory in `file`; call `save` when all has been read."""
+    """Reader with a cache in `file`; call `save` after the last read."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -24,7 +24,7 @@ class Texts:
         self.changed = False
 
     def read(self, path: str) -> str | None:
-        """Return a file's text; None where there is no such file."""
+        """Return a file's text; None if it does not exist."""
         try:
             status = os.stat(path)
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -40,12 +40,12 @@ class Texts:
         return text
 
     def changed_at(self, path: str) -> float:
-        """Return when a file that was read was written, in seconds since 1970; 0 for none."""
+        """Return the modification time of a file that was read, in seconds since 1970, else 0."""
         entry = self.known.get(path)
         return entry[0][1] / 1e9 if entry else 0.0
 
     def save(self, keep: Iterable[str]) -> None:
-        """Write the memory, with the files of `keep` only, if something in it is new."""
+        """Write the cache, restricted to the files of `keep`, if it has changed."""
         if not self.changed:
             return
         import pyarrow as pa
@@ -58,13 +58,13 @@ class Texts:
         try:
             with replacing(self.file) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
-        except OSError as error:  # a full disk is when somebody looks; the memory can wait
+        except OSError as error:  # on a full disk the status must still be shown
             if disk_refusal(error) is None:
                 raise
 
 
 def _load(file: Path) -> dict[str, tuple[Stamp, str]]:
-    """Return what is remembered; nothing where the file is absent or cannot be read."""
+    """Return the cached entries; none if the file is missing or unreadable."""
     if not file.is_file():
         return {}
     import pyarrow as pa

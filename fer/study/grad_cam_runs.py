@@ -1,6 +1,6 @@
-"""Which runs' looks a report shows: the best by validation alone, no test set has a say.
+"""Runs whose Grad-CAM maps a report shows: the best by validation alone.
 
-What is drawn of them lies in `attention/` of the run folder. `fer.train.grad_cam` draws it.
+The maps are in `attention/` of the run folder; `fer.train.grad_cam` draws them.
 """
 
 import subprocess
@@ -19,12 +19,12 @@ from fer.study.study_folder import StudyFolder
 
 FOLDER, SCHEMA = "attention", 1
 MOST = 4  # training sets whose best run is shown
-WORDS = {"uar": "UAR", "macro_f1": "macro-F1"}  # metrics, for people
+WORDS = {"uar": "UAR", "macro_f1": "macro-F1"}  # display names of metrics
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best run of those trained on one set, and by what."""
+    """The best run trained on one set, and the criterion."""
 
     folder: RunFolder
     train_on: str
@@ -32,9 +32,9 @@ class Best:
 
 
 def best_runs(study: StudyFolder, store: Store) -> list[Best]:
-    """Return the best trained run of each training set; the synthetic one's first.
+    """Return the best trained run of each training set, starting with the synthetic one.
 
-    Scores of other training sets are from other validation splits and are not compared.
+    Scores from different validation splits are not compared.
     """
     found: dict[str, tuple[float, Best]] = {}
     for entry, folder in study.runs(store):
@@ -43,7 +43,7 @@ def best_runs(study: StudyFolder, store: Store) -> list[Best]:
         try:
             facts = read_json(folder.path / "train.json")
             score, select = float(facts["best_score"]), str(facts["select"])
-        except (OSError, ValueError, KeyError, TypeError):  # damaged, or of another version
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or from another version
             continue
         why = (f"trained on {entry.train_on}: best by {WORDS.get(select, select)} on validation "
                f"({abs(score):.3f})")
@@ -56,19 +56,19 @@ def best_runs(study: StudyFolder, store: Store) -> list[Best]:
 
 
 def twin_splits(study: Study, data: Data) -> tuple[str, str]:
-    """Return the unmasked split and the synthetic one whose pictures are its twins."""
+    """Return the unmasked split and its masked copy."""
     if study.gap is None:
         raise CallerError(f"study {study.study} has no gap, so no set of synthetic masks")
     name, _, part = study.gap.synthetic.partition("/")
     original = original_of(name, data)
     if original == name:
-        raise CallerError(f"data.sets.{name} is no twin (twin_of), so its faces are not known "
-                          "without masks")
+        raise CallerError(f"data.sets.{name} is not a masked copy (twin_of), so its unmasked faces "
+                          "are unknown")
     return f"{original}/{part}", study.gap.synthetic
 
 
 def not_drawn(found: Sequence[Best], splits: tuple[str, str]) -> list[Best]:
-    """Return the runs for which nothing was drawn yet on these splits."""
+    """Return the runs without maps for these splits."""
     def drawn(best: Best) -> bool:
         try:
             index = read_json(best.folder.path / FOLDER / "index.json")
@@ -81,18 +81,18 @@ def not_drawn(found: Sequence[Best], splits: tuple[str, str]) -> list[Best]:
 
 
 def draw_in_process(study: StudyFolder, store: Store) -> str:
-    """Have another process draw what is missing: this one does without torch.
+    """Draw missing maps in another process, so that this one need not import torch.
 
     Returns:
-        why there is nothing to see, in a line; empty where all is drawn.
+        why there are no maps, in one line; empty if all are drawn.
     """
     try:
         splits = twin_splits(study.study, study.data)
-    except CallerError:  # no twins, so there is nothing to set side by side
+    except CallerError:  # no masked copy, so nothing to compare
         return ""
     if not not_drawn(best_runs(study, store), splits):
         return ""
     done = subprocess.run(python("-m", "fer.train.grad_cam", study.study.study),
                           cwd=REPOSITORY, capture_output=True, text=True)
-    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-    return f"where models look was not drawn: {last}" if done.returncode else ""
+    last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+    return f"Grad-CAM maps were not drawn: {last}" if done.returncode else ""

@@ -1,6 +1,6 @@
-"""What the runs of a study read: digests of splits and weights, weights files, drawn faces, packs.
+"""Inputs of a study's runs: digests of splits and weights, weights files, drawn faces, packs.
 
-Touches the data folder and the cache, never torch. The digests go into the run ids.
+Uses the data folder and the cache, never torch. The digests are part of the run ids.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,12 +29,12 @@ Progress = Callable[[int, int], None]
 
 
 class InputDigests:
-    """Digests of what is on disk, each asked for once.
+    """Digests of files on disk, each computed once.
 
-    Calling it with a configuration gives the digests that join the run's id.
+    Calling it with a configuration returns the digests that are part of the run's id.
 
     Args:
-        root: the folder of the data sets, `$FER_DATA`.
+        root: folder of the data sets, `$FER_DATA`.
         cache: `$FER_CACHE`.
     """
 
@@ -57,7 +57,7 @@ class InputDigests:
         return digests
 
     def split(self, split: str, data: Data) -> str:
-        """Return the content digest of a split; a `CallerError` says what is missing."""
+        """Return the content digest of a split; raise a `CallerError` if data is missing."""
         memo = _memo(split, data)
         if memo not in self._known:
             pictures = pictures_of(split, data, self.root)
@@ -67,7 +67,7 @@ class InputDigests:
         return self._known[memo]
 
     def mask_types(self, sets: Sequence[str], data: Data) -> str:
-        """Return the digest of the mask types among the training pictures of some sets."""
+        """Return the digest of the mask types of the training images of some sets."""
         memo = _memo(f"types of {'+'.join(sets)}", data)
         if memo not in self._known:
             types = types_of(sets, data, self.root)
@@ -76,12 +76,12 @@ class InputDigests:
         return self._known[memo]
 
     def pictures(self, split: str, data: Data) -> int:
-        """Return how many pictures a split has, the unusable ones included."""
+        """Return the number of images in a split, including unusable ones."""
         self.split(split, data)
         return self._counts[_memo(split, data)]
 
     def people(self, split: str, data: Data) -> frozenset[str]:
-        """Return who is in a split."""
+        """Return the people in a split."""
         memo = _memo(split, data)
         if memo not in self._people:
             pictures = pictures_of(split, data, self.root)
@@ -92,15 +92,15 @@ class InputDigests:
         """Return the content digest of a pretrained weights file.
 
         Raises:
-            CallerError: it is missing, or has changed since its checksum was written beside it.
+            CallerError: it is missing, or does not match its checksum file.
         """
         path = self.cache / "weights" / file
         if file not in self._known:
             if not path.is_file():
-                raise CallerError(f"{path}: pretrained weights are missing; launch/weights.py "
-                                  "fetch STUDY brings them, or put the file there (FER_CACHE says "
-                                  "where), or use a recipe that starts from scratch: exclude the "
-                                  "others, or grid.recipe='[scratch]'")
+                raise CallerError(f"{path}: pretrained weights are missing; download them with "
+                                  "launch/weights.py fetch STUDY, or copy the file there (below "
+                                  "FER_CACHE), or use a recipe that starts from scratch: exclude "
+                                  "the others, or grid.recipe='[scratch]'")
             check_beside(path)
             self._known[file] = xxh3_of(path)
         return self._known[file]
@@ -114,23 +114,23 @@ SOURCES = {
     "LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
     "M-LFW-FER": "github.com/KDDI-AI-Center/LFW-emotion-dataset",
     "MANY-FER": "python launch/data.py mask LFW-FER --as MANY-FER --styles all",
-    "REAL-FER": "your own pictures of people who really wear masks, in "
+    "REAL-FER": "your own images of people wearing real masks, in "
                 "REAL-FER/test/negative, neutral and positive",
 }
-"""Where the data sets of the 2021 study come from, by folder."""
+"""Sources of the data sets of the 2021 study, by folder."""
 
 
 def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
-    """Refuse to begin without the data sets of the 2021 study: all that is missing, at once.
+    """Check that the required data sets of the 2021 study exist, and list all that are missing.
 
-    Other sets are not looked at: `InputDigests.split` names the first that is missing.
+    Other sets are not checked: `InputDigests.split` names the first that is missing.
 
     Args:
-        names: of the data sets that are needed.
-        root: the folder of the data sets, `$FER_DATA`.
+        names: names of the required data sets.
+        root: folder of the data sets, `$FER_DATA`.
 
     Raises:
-        CallerError: three lines: what to bring, where to put it, and what needs no data.
+        CallerError: three lines: what to download, where to put it, and what needs no data.
     """
     known = [data.sets[name].folder for name in sorted(set(names) & data.sets.keys())
              if data.sets[name].folder in SOURCES and not folder_of(name, data, root).is_dir()]
@@ -139,20 +139,21 @@ def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
     sources: dict[str, list[str]] = {}
     for folder in known:
         sources.setdefault(SOURCES[folder], []).append(folder)
-    bring = "; ".join(f"{' and '.join(folders)} ({source})" for source, folders in sources.items())
+    needed = "; ".join(f"{' and '.join(folders)} ({source})"
+                       for source, folders in sources.items())
     raise CallerError(
-        f"missing data: bring {bring}\n"
-        f"put {'each' if len(known) > 1 else 'it'} unzipped below FER_DATA, which is {root} now: "
+        f"missing data: {needed}\n"
+        f"unzip {'each' if len(known) > 1 else 'it'} below FER_DATA, currently {root}: "
         f"{', '.join(str(root / folder) for folder in known)}\n"
-        "without data, the same on drawn faces: python launch/sweep.py sweeps/demo.yaml")
+        "to run the same on drawn faces, without data: python launch/sweep.py sweeps/demo.yaml")
 
 
 def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
                        progress: Progress | None = None) -> bool:
-    """Draw the drawn data sets below `root` where the configuration asks for them.
+    """Generate the drawn data sets below `root` if the configuration has any.
 
     Args:
-        names: of the data sets that are needed; the one with many masks is drawn only then.
+        names: names of the required data sets; the set with many masks is drawn only if required.
 
     Returns:
         whether anything was drawn.
@@ -171,7 +172,7 @@ def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
 def packs_of(
     configs: Iterable[RunConfig], evaluate_on: Iterable[str], data: Data, contents: InputDigests
 ) -> list[tuple[str, Data, int, str]]:
-    """Return (split, data, size, digest) of every pack that the runs read, each once."""
+    """Return (split, data, size, digest) of every pack that the runs read, without duplicates."""
     wanted: dict[tuple[str, int, str], Data] = {}
     splits = list(evaluate_on)
     for config in configs:
@@ -188,17 +189,17 @@ def build_pack(
     split: str, data: Data, size: int, digest: str, contents: InputDigests,
     progress: Progress | None = None,
 ) -> Pack:
-    """Open the pack of a split, built where it is missing."""
+    """Open the pack of a split, building it if missing."""
     return ensure_pack(split, data, contents.root, size, contents.cache, digest, progress)
 
 
 def files_of(names: Sequence[str]) -> dict[str, Backbone]:
-    """Return weights file -> a backbone that starts from it, of names and of studies.
+    """Return weights file -> a backbone that starts from it, for backbone names and studies.
 
-    Of a study those of all its runs and of what these start and learn from.
+    For a study, those of all its runs and their ancestors.
 
     Raises:
-        CallerError: an unknown name, or a backbone that starts from no file.
+        CallerError: an unknown name, or a backbone without a weights file.
     """
     found: dict[str, Backbone] = {}
     for name in names:
@@ -209,7 +210,7 @@ def files_of(names: Sequence[str]) -> dict[str, Backbone]:
         one = load_backbone(name)
         if not _file(one):
             raise CallerError(f"backbone '{name}' starts from no weights file "
-                              "(its YAML says none under pretrained)")
+                              "(its YAML has none under pretrained)")
         found.setdefault(_file(one), one)
     return found
 

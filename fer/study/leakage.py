@@ -1,6 +1,6 @@
-"""People who are trained on and tested on: refused, unless a test split is named as accepted.
+"""People in both training and test data: refused unless the test split is explicitly accepted.
 
-Only within a set and its twins: elsewhere equal names need not be equal people.
+Only within a data set and its masked copies: elsewhere equal names need not be the same person.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from fer.study.inputs import InputDigests
 
 @dataclass(frozen=True)
 class Shared:
-    """Some people of a test split are in a training set too."""
+    """Overlap of people between a test split and a training set."""
 
     split: str
     train: str
@@ -27,12 +27,12 @@ class Shared:
 
 def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Data,
                   contents: InputDigests) -> list[Shared]:
-    """Return which test splits have people of the training sets of some runs.
+    """Return the test splits that share people with the training sets of some runs.
 
     Args:
-        splits: that the runs are evaluated on.
-        data: in which those are.
-        contents: of the disk.
+        splits: splits on which the runs are evaluated.
+        data: data sets of those splits.
+        contents: digests of the data on disk.
     """
     trained = {(name, config.data.resplit): config.data
                for config in configs for name in config.train_sets}
@@ -41,7 +41,7 @@ def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Dat
         for (name, _), own in sorted(trained.items(), key=lambda entry: entry[0][0]):
             if original_of(name, own) != original_of(split.split("/")[0], data):
                 continue
-            if split.endswith("/val"):  # selects, and measures nothing
+            if split.endswith("/val"):  # used for model selection only
                 continue
             known = contents.people(f"{name}/train", own) | contents.people(f"{name}/val", own)
             people = contents.people(split, data)
@@ -51,7 +51,7 @@ def shared_people(configs: Iterable[RunConfig], splits: Iterable[str], data: Dat
 
 
 def refuse_shared_people(found: Iterable[Shared], accepted: Iterable[str]) -> list[str]:
-    """Return a line for each test split that is accepted by name, and refuse the others.
+    """Return a warning for each accepted test split, and refuse the others.
 
     Raises:
         CallerError: names the splits and how to accept them.
@@ -60,7 +60,8 @@ def refuse_shared_people(found: Iterable[Shared], accepted: Iterable[str]) -> li
     refused = [one for one in found if one.split not in names]
     if refused:
         splits = sorted({one.split for one in refused} | names)
-        raise CallerError(f"people trained on and tested on: {'; '.join(map(str, refused))}; the "
-                          f"results would be too good. To measure so nevertheless, name the test "
+        raise CallerError(f"people in both training and test data: {'; '.join(map(str, refused))}; "
+                          f"results would be biased upwards. To evaluate anyway, name the test "
                           f"splits: data.shared_people='[{', '.join(splits)}]'")
-    return [f"{one}: accepted by data.shared_people; results on it are too good" for one in found]
+    return [f"{one}: accepted by data.shared_people; results on it are biased upwards"
+            for one in found]

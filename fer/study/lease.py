@@ -1,11 +1,11 @@
-"""Who works on a run: one owner at a time, dead only when process table or queue say so.
+"""Lease of a run: one owner at a time, dead only if the process table or the queue says so.
 
-The lease is one file that is never removed; an empty one is free. Reading, judging and writing
-happen under an advisory lock on that file, so two launchers cannot both find a dead owner and
-take over. No clock is asked: a paused process keeps its lease.
+The lease is one file that is never removed; an empty file is free. It is read, judged and written
+under an advisory lock on that file, so two launchers cannot both find a dead owner and take over.
+There is no timeout: a paused process keeps its lease.
 
-What tells the owner's job from others of the same number lies beside it, in `lease.owner.json`:
-programs of before read a lease with more in it as free.
+The identity of the owner's job is in `lease.owner.json`, because older versions read a lease with
+additional fields as free.
 """
 
 import json
@@ -22,18 +22,12 @@ import psutil
 from fer.atomic_io import read_json, write_json
 from fer.locks import locked
 from fer.machine import boot_id
-from fer.study.slurm_jobs import (
-    JobIdentity,
-    Jobs,
-    identity_of_process,
-    job_of_process,
-    read_queue,
-    restart_of_process,
-)
+from fer.study.job_environment import identity_of_process, job_of_process, restart_of_process
+from fer.study.slurm_jobs import JobIdentity, Jobs, read_queue
 
 
 class LeaseLost(RuntimeError):
-    """Another process took the run over; this one must not publish anything more."""
+    """Another process took over the run; this one must not publish anything more."""
 
 
 class LeaseTaken(RuntimeError):
@@ -42,9 +36,9 @@ class LeaseTaken(RuntimeError):
 
 @dataclass(frozen=True)
 class Owner:
-    """A process on a host, told from every other one, also after a reboot or a reused pid.
+    """Unique identity of a process on a host, even after a reboot or with a reused pid.
 
-    In a SLURM job `job` and `restart` say which start of which job it belongs to.
+    In a SLURM job, `job` and `restart` give the job and its start.
     """
 
     host: str
@@ -62,24 +56,24 @@ class Owner:
                      _start_time(os.getpid()) or "", job, restart)
 
     def alive(self, jobs: Jobs | None = None, known: JobIdentity | None = None) -> bool:
-        """Say whether the process may still exist.
+        """Return whether the process may still exist.
 
-        One on this host is looked for; one in a job lives no longer than the job's start, and of
-        one on another host outside a job nothing can be known, so it counts as alive.
+        On this host the process table decides. A process in a job lives no longer than that start
+        of the job. A process on another host outside a job counts as alive.
 
         Args:
-            jobs: the queue, where the caller has just read it; None reads it where it matters.
-            known: what tells the owner's job from others; without its cluster it counts as alive.
+            jobs: the queue if just read; None reads it when needed.
+            known: identity of the owner's job; without its cluster, the owner counts as alive.
         """
         here = self.host == socket.gethostname()
         if here and not self._in_process_table():
             return False
         known = known or JobIdentity(self.job)
         if self.job and known.same_job(identity_of_process()):
-            # an earlier start of this very job is over, and so is ours where there is a later one:
-            # our node was lost
+            # earlier starts of this job are over; if there is a later one, our node was lost and
+            # ours is over too
             return self.restart >= restart_of_process()
-        if here or not self.job:  # whatever squeue says: the process is there
+        if here or not self.job:  # here: the process exists, whatever squeue says
             return True
         return (read_queue() if jobs is None else jobs).may_work(known, self.restart)
 
@@ -90,7 +84,7 @@ class Owner:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process started, in its kernel's own unit; None where there is none."""
+    """Return the start time of a process, in the kernel's unit; None if it does not exist."""
     if Path("/proc/self/stat").exists():
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -105,7 +99,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether there is a process of another user that this system does not show (hidepid)."""
+    """Return whether the process exists but is another user's and hidden (hidepid)."""
     if Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists():
         return False
     try:
@@ -121,8 +115,8 @@ class Lease:
     """The lease of one run folder, seen from this process.
 
     Args:
-        sent: returns the job that the run was sent to; it is asked where nothing was noted of the
-            owner's job.
+        sent: returns the job that the run was submitted to; used if the owner's job was not
+            recorded.
     """
 
     def __init__(self, path: Path, sent: Callable[[], JobIdentity | None] = lambda: None) -> None:
@@ -139,12 +133,12 @@ class Lease:
             owner = _read(handle)
             if owner is not None and owner != me and owner.alive(known=self.job_of(owner)):
                 raise LeaseTaken(f"{self.path}: {_called(owner)} works on it")
-            # before the lease: an owner of whom nothing is noted could not be known to be dead
+            # before the lease: an owner without a record could never be found dead
             self._note(me, identity_of_process(), keep=owner)
             _write(handle, json.dumps(asdict(me)))
 
     def mine(self) -> bool:
-        """Say whether this process is the owner."""
+        """Return whether this process is the owner."""
         return self.owner() == Owner.myself()
 
     def check(self) -> None:
@@ -160,20 +154,21 @@ class Lease:
                 _write(handle, "")
 
     def free_after_death(self) -> None:
-        """Free the lease for who knows that its owner is dead, as of an actor on another node."""
+        """Free the lease if the caller knows the owner is dead, such as an actor on another node.
+        """
         with locked(self.path) as handle:
             owner = _read(handle)
             if owner is not None and self.of_this_job() and owner.restart <= restart_of_process():
                 _write(handle, "")
 
     def of_this_job(self) -> bool:
-        """Whether the owner, dead or alive, belongs to the job of this process."""
+        """Return whether the owner, dead or alive, belongs to the job of this process."""
         owner = self.owner()
         return (owner is not None and bool(owner.job)
                 and self.job_of(owner).same_job(identity_of_process()))
 
     def owner(self) -> Owner | None:
-        """Return who has the lease, dead or alive."""
+        """Return the owner, dead or alive."""
         try:
             with open(self.path, encoding="utf-8") as handle:
                 return _parse(handle.read())
@@ -181,12 +176,12 @@ class Lease:
             return None
 
     def held(self, jobs: Jobs | None = None) -> bool:
-        """Say whether a live process has the lease; `jobs` as for `Owner.alive`."""
+        """Return whether a live process has the lease; `jobs` as for `Owner.alive`."""
         owner = self.owner()
         return owner is not None and owner.alive(jobs, self.job_of(owner))
 
     def job_of(self, owner: Owner) -> JobIdentity:
-        """Return the job and the user of an owner of this lease, as far as they are known."""
+        """Return the job and user of an owner of this lease, as far as known."""
         for entry in self._noted():
             if entry.get("owner") == asdict(owner):
                 return JobIdentity(owner.job, *(str(entry.get(key, ""))
@@ -195,7 +190,7 @@ class Lease:
         return sent if sent is not None and sent.id == owner.job else JobIdentity(owner.job)
 
     def keep_sender(self) -> None:
-        """Note what is known of the owner's job before the run is sent somewhere else."""
+        """Record the identity of the owner's job before the run is submitted elsewhere."""
         owner = self.owner()
         if owner is None or not owner.job or self.job_of(owner) == JobIdentity(owner.job):
             return
@@ -210,7 +205,7 @@ class Lease:
         return []
 
     def _note(self, owner: Owner, known: JobIdentity, keep: Owner | None = None) -> None:
-        """Note the job and the user of an owner, beside those of the one before."""
+        """Record the job and user of an owner, keeping those of the previous one."""
         kept = [one for one in self._noted() if keep is not None
                 and one.get("owner") == asdict(keep) != asdict(owner)]
         entry = {"owner": asdict(owner), "cluster": known.cluster, "user": known.user,
@@ -232,7 +227,7 @@ def _read(handle: int) -> Owner | None:
 
 
 def _parse(text: str) -> Owner | None:
-    """Return the owner; None where the file is empty or was cut short by a crash while writing."""
+    """Return the owner; None if the file is empty or was truncated by a crash."""
     try:
         return Owner(**json.loads(text))
     except (ValueError, TypeError):

@@ -20,7 +20,7 @@ MOST_ROWS = 12
 
 
 class LiveTable:
-    """Use as a context manager; `live` is None where output goes to a log."""
+    """Context manager of a live table; `live` is None if output goes to a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -37,22 +37,22 @@ class LiveTable:
         traceback: TracebackType | None,
     ) -> None:
         if self.live:
-            with suppress(OSError):  # of a terminal that hung up
+            with suppress(OSError):  # the terminal hung up
                 self.live.stop()
 
 
 class StudyProgress(LiveTable):
-    """Shows plans as they change; use as a context manager."""
+    """Live view of a plan; use as a context manager."""
 
     def __init__(self, store: Store, console: Console | None = None) -> None:
         self.store = store
         super().__init__(console or Console())
         self._last_shown = 0.0
-        self._said: dict[str, Action] = {}
+        self._shown: dict[str, Action] = {}
         self._begun = time.monotonic()
 
     def show(self, steps: Sequence[Step]) -> None:
-        """Show a plan: at most twice a second in a terminal; only what changed in a log."""
+        """Show a plan: at most twice a second in a terminal, only changes in a log."""
         if self.live:
             now = time.monotonic()
             if now - self._last_shown > REFRESH_SECONDS or not _unfinished(steps):
@@ -60,12 +60,12 @@ class StudyProgress(LiveTable):
                 self.live.update(self._table(steps), refresh=True)
             return
         for step in steps:
-            before = self._said.get(step.run.id)
-            self._said[step.run.id] = step.action
+            before = self._shown.get(step.run.id)
+            self._shown[step.run.id] = step.action
             if before not in (None, step.action) and step.action in ("done", "failed", "blocked"):
-                self._say(step, steps)
+                self._print_line(step, steps)
 
-    def _say(self, step: Step, steps: Sequence[Step]) -> None:
+    def _print_line(self, step: Step, steps: Sequence[Step]) -> None:
         status = self.store.folder(step.run).status()
         finished = len(steps) - _unfinished(steps)
         metric = f"  val {status.metric:.3f}" if status.metric is not None else ""
@@ -77,9 +77,9 @@ class StudyProgress(LiveTable):
 
     def _table(self, steps: Sequence[Step]) -> Table:
         counts = Counter(step.action for step in steps)
-        said = ", ".join(f"{count} {action}" for action, count in counts.items())
+        listed = ", ".join(f"{count} {action}" for action, count in counts.items())
         seconds = time.monotonic() - self._begun
-        table = Table(title=f"{said} · {seconds:.0f} s", box=None, title_justify="left",
+        table = Table(title=f"{listed} · {seconds:.0f} s", box=None, title_justify="left",
                       pad_edge=False, expand=False)
         for column in ("run", "phase", "epoch", "step", "val"):
             table.add_column(column, overflow="ellipsis", no_wrap=column != "run",
@@ -91,7 +91,7 @@ class StudyProgress(LiveTable):
 
 
 def status_cells(status: Status) -> tuple[str, str, str, str]:
-    """Return phase, epoch, step and metric of a status as they stand in a table."""
+    """Return phase, epoch, step and metric of a status as table cells."""
     if status.state == "failed":
         return "failed", "", "", ""
     metric = f"{status.metric:.3f}" if status.metric is not None else ""

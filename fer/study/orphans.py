@@ -1,4 +1,4 @@
-"""Jobs in the queue for runs that no study wants any more: it was edited after they were submitted.
+"""Queued jobs for runs that no study contains any more, because it was edited after submission.
 
 Reads only; `fer.cluster.cancel` cancels them.
 """
@@ -7,18 +7,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from fer.atomic_io import read_json
+from fer.machine import user_name
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Store
-from fer.study.slurm_jobs import Job, user_name
+from fer.study.slurm_jobs import Job
 from fer.study.status import Row
 from fer.study.study_folder import StudyFolder
 from fer.study.submission import SCRIPTS, Submission
 
 
 def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:
-    """Return a row for each run that a job of the study has still to do and no study wants.
+    """Return a row for each run that a job of the study still has to do but no study contains.
 
-    The queue is asked only where there may be such a run.
+    The queue is read only if such a run is possible.
     """
     own = {entry.run for entry in study.entries}
     sent = [(Submission(path.parent), index, name)
@@ -41,7 +42,7 @@ def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:
 
 def _row(folder: RunFolder, job: Job, log: str) -> Row:
     status = folder.status()
-    note = f"not in the study any more; {job.reason if job.unknown else job.state.lower()}"
+    note = f"no longer in the study; {job.reason if job.unknown else job.state.lower()}"
     return Row(folder.name, "orphaned", note, status.phase, status.epoch, status.epochs,
                status.step, status.steps, status.metric, status.restarts, job.id,
                job.nodes or status.node, None, None, job.time_left, "", "", log,
@@ -49,7 +50,7 @@ def _row(folder: RunFolder, job: Job, log: str) -> Row:
 
 
 def _runs_of(file: Path) -> list[tuple[int, str]]:
-    """Return (index, run's folder name) of all that a submission has to do."""
+    """Return (index, run folder name) of all runs of a submission."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return [(int(index), str(name)) for index, runs in read_json(file)["jobs"].items()
                 for name, _ in runs]

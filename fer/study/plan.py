@@ -1,6 +1,6 @@
-"""What is left to do for each run of a study, given what is on disk. Pure.
+"""Plan of a study: what remains to be done for each run, given the state on disk. Pure.
 
-Reading the disk is `fer.study.queue_view`, carrying the plan out is `fer.cluster`.
+`fer.study.queue_view` reads the disk, `fer.cluster` executes the plan.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ UNFINISHED: tuple[Action, ...] = ("train", "evaluate", "wait", "queued", "runnin
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run folder says, and the queue of the run's job.
+    """State of a run, from its folder and from the queue.
 
-    `missing` are the splits without a result on their present content; `held` says that a live
-    process works on the run; `job` is the id of a SLURM job that has it still to do.
+    `missing` are the splits without a result on their current content; `held` says that a live
+    process works on the run; `job` is the id of a SLURM job that still has to do it.
     """
 
     trained: bool = False
@@ -31,7 +31,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Step:
-    """What to do with one run, and on which splits to evaluate it; `doubt` as in `RunState`."""
+    """Action for one run, with the splits to evaluate it on; `doubt` as in `RunState`."""
 
     run: Run
     action: Action
@@ -41,10 +41,10 @@ class Step:
 
 
 def plan(runs: Sequence[Run], on_disk: Mapping[str, RunState]) -> list[Step]:
-    """Return one step a run, in the order given (parents first).
+    """Return one step per run, in the given order (parents first).
 
-    `train` and `evaluate` can start now; `wait` waits for a parent; `running` is another
-    process's; `queued` is in SLURM's queue; `blocked` is the child of a run that failed.
+    `train` and `evaluate` can start now; `wait` waits for a parent; `running` is being done by
+    another process; `queued` is in SLURM's queue; `blocked` is the child of a failed run.
     """
     actions: dict[str, Action] = {}
     steps = []
@@ -57,7 +57,7 @@ def plan(runs: Sequence[Run], on_disk: Mapping[str, RunState]) -> list[Step]:
 
 
 def doubts(steps: Sequence[Step]) -> list[str]:
-    """Return a line for each run that waits because it cannot be known whether its job lives."""
+    """Return a line for each run that waits because it is unknown whether its job is alive."""
     return [f"waits: {step.run.name}: {step.doubt}" for step in steps if step.doubt]
 
 

@@ -1,6 +1,6 @@
-"""How the runs of a study stand: what their folders say, and SLURM's queue where they were sent.
+"""States of a study's runs, from their folders and, if submitted, SLURM's queue.
 
-Reads only. What follows from it is `fer.study.plan`.
+Reads only. The plan is made in `fer.study.plan`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +17,11 @@ from fer.study.submission import Submission
 
 @dataclass
 class Queue:
-    """SLURM's queue beside the submissions that run folders name.
+    """SLURM's queue and the submissions that run folders refer to.
 
     Args:
-        home: `$FER_HOME`, below which submissions lie.
-        jobs: the queue; None asks `squeue` when the first run asks for it.
+        home: `$FER_HOME`, which contains the submissions.
+        jobs: the queue; None calls `squeue` on first use.
     """
 
     home: Path
@@ -35,14 +35,14 @@ class Queue:
         return read_queue() if self.jobs is None else self.jobs
 
     def submission(self, name: str) -> Submission:
-        """Return a submission by its folder below `home`, with the job that it was given."""
+        """Return a submission by its folder below `home`, with its job."""
         if name not in self._submissions:
             submission = self._submissions[name] = Submission(self.home / name)
             submission.adopt(self.known)
         return self._submissions[name]
 
     def submission_of(self, folder: RunFolder) -> tuple[Submission, int] | None:
-        """Return the submission of a run and its index in there, if it was sent to SLURM."""
+        """Return the submission of a run and its array index, if it was submitted to SLURM."""
         sent = folder.submitted
         name = sent.get("submission")
         return None if name is None else (self.submission(name), int(sent["index"]))
@@ -53,10 +53,10 @@ class Queue:
         return self.job(*found) if found else None
 
     def job(self, submission: Submission, index: int | None = None) -> Job | None:
-        """Return the job of a submission, or of one index of it, if it was given to SLURM.
+        """Return the job of a submission, or of one index of it, if SLURM has it.
 
-        Its state is empty where it is over and nobody remembers how, and UNKNOWN where it cannot be
-        known from here whether it lives.
+        Its state is empty if it has ended and its end is forgotten, and UNKNOWN if this machine
+        cannot tell whether it is alive.
         """
         wanted = submission.identity(index)
         if not wanted.id:
@@ -71,7 +71,7 @@ class Queue:
         if wanted.cluster not in ("", self.known.cluster):
             return job
         if not self._past.answered and self.known.accounting:
-            return unknown(wanted, "sacct does not answer, and squeue has forgotten its job "
+            return unknown(wanted, "sacct does not respond, and squeue no longer lists its job "
                                    f"{wanted.id}")
         past = self._past.by_id.get(wanted.id) or self._past.by_id.get(_unbegun(wanted.id))
         past = replace(past, id=wanted.id) if past else None
@@ -81,11 +81,11 @@ class Queue:
             wanted, f"sacct says {past.state} of its job {wanted.id}, which squeue does not list")
 
     def recall(self, folders: Iterable[RunFolder]) -> None:
-        """Ask accounting, in one call, for jobs that the queue has forgotten."""
+        """Query accounting, in one call, for jobs that the queue has forgotten."""
         self.recall_jobs(found for folder in folders if (found := self.submission_of(folder)))
 
     def recall_jobs(self, sent: Iterable[tuple[Submission, int]]) -> None:
-        """Ask accounting, in one call, for jobs by their submissions and indices."""
+        """Query accounting, in one call, for jobs by their submissions and indices."""
         forgotten = set()
         for submission, index in sent if self.known.answered else ():
             wanted = submission.identity(index)
@@ -99,7 +99,7 @@ class Queue:
 
 
 def _unbegun(job_id: str) -> str:
-    """Return the id under which accounting has what of an array has not begun."""
+    """Return the id under which accounting lists the pending tasks of an array."""
     return job_id.rpartition("_")[0] + "_"
 
 
@@ -109,8 +109,8 @@ def look(
     """Read the run folders.
 
     Args:
-        splits: `{split: content digest}` that every wanted run is to be evaluated on.
-        queue: as the caller has read it; None reads it where a run was sent to SLURM.
+        splits: `{split: content digest}` on which to evaluate every wanted run.
+        queue: the queue if already read; None reads it if a run was submitted to SLURM.
     """
     queue = queue or Queue(store.home)
     present = store.names
@@ -129,7 +129,7 @@ def look(
 
 
 def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> RunState:
-    """Return what the files of a run say."""
+    """Return the state of a run according to its files."""
     trained = present and folder.trained
     missing = tuple(s for s, digest in splits.items()
                     if not trained or not folder.evaluated(s, digest))
@@ -138,10 +138,10 @@ def _files(folder: RunFolder, splits: Mapping[str, str], present: bool) -> RunSt
 
 def _with_queue(found: RunState, folder: RunFolder, queue: Queue, splits: Mapping[str, str]
                 ) -> RunState:
-    """Add what its processes and the queue say of a run that is not finished."""
+    """Add the state of an unfinished run's processes and job."""
     job = queue.job_of(folder)
     held = folder.lease.held(queue.known if job else queue.jobs)
-    if job is not None and not held and not job.may_live:  # it may have finished since we looked
+    if job is not None and not held and not job.may_live:  # it may have finished since
         found = _files(folder, splits, present=True)
     failed = folder.needs_retry or (job is not None and stays_away(folder.status(), job))
     doubt = job.reason if job and job.unknown and not failed else ""
@@ -150,8 +150,8 @@ def _with_queue(found: RunState, folder: RunFolder, queue: Queue, splits: Mappin
 
 
 def stays_away(status: Status, job: Job) -> bool:
-    """Whether a run waits for `--retry` because somebody cancelled its job.
+    """Return whether a run waits for `--retry` because its job was cancelled.
 
-    Where SLURM has forgotten how the job ended, what the job saw of its end counts.
+    If SLURM has forgotten how the job ended, the job's own record counts.
     """
     return job.cancelled or (not job.state and status.ended)

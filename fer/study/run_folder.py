@@ -1,6 +1,6 @@
-"""Run folders: the truth about a run. Names of the files in them, and how each is read.
+"""Run folders, the source of truth about runs: names of their files, and how each is read.
 
-One writer a file: the launcher writes `config.yaml` and `submit.json`, the job everything else.
+Each file has one writer: the launcher writes `config.yaml` and `submit.json`, the job the others.
 """
 
 import json
@@ -29,13 +29,13 @@ State = Literal["pending", "queued", "running", "preempted", "requeued", "stoppe
 
 @dataclass(frozen=True)
 class Status:
-    """What the job says of itself in `status.json`.
+    """Content of `status.json`, written by the job.
 
     `heartbeat` is in seconds since 1970; `metric` is the best selection metric so far;
-    `first_step` is where the present start of the run began, `begun` whether it has got past its
-    preparations. `restarts` counts the starts that found a checkpoint, `stalls` how many starts in
-    a row ended where they had begun. `ended` says that somebody ended its job from outside.
-    `seconds` is the time that processes worked on the run.
+    `first_step` is the step at which the current start began, `begun` whether it has finished its
+    preparations. `restarts` counts the starts that found a checkpoint, `stalls` the consecutive
+    starts without progress. `ended` says that its job was ended from outside. `seconds` is the
+    time that processes worked on the run.
     """
 
     state: State = "pending"
@@ -63,7 +63,7 @@ STATUS_FIELDS = frozenset(field.name for field in fields(Status))
 
 
 def parse_status(text: str | None) -> Status:
-    """Return the status in the text of `status.json`; `pending` where there is none readable."""
+    """Parse the text of `status.json`; `pending` if it is missing or unreadable."""
     try:
         content = json.loads(text or "")
         return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
@@ -85,7 +85,7 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """The run id, read off the folder's name."""
+        """The run id, taken from the folder's name."""
         return self.path.name.rsplit("-", 1)[1]
 
     @cached_property
@@ -98,7 +98,7 @@ class RunFolder:
         return self._read_config()
 
     def refuse_other_version(self) -> None:
-        """Raise a `CallerError` where there is a configuration that this version cannot read."""
+        """Raise a `CallerError` if this version cannot read the configuration."""
         if (self.path / "config.yaml").is_file():
             self._read_config()
 
@@ -111,9 +111,9 @@ class RunFolder:
         return validate(RunConfig, tree, str(file))
 
     def status(self) -> Status:
-        """Return what the job last said; `pending` where it has said nothing readable.
+        """Return the last status of the job; `pending` if none is readable.
 
-        What another version says beside the fields that are known here is passed over.
+        Unknown fields from other versions are ignored.
         """
         try:
             return parse_status((self.path / "status.json").read_text(encoding="utf-8"))
@@ -126,14 +126,14 @@ class RunFolder:
 
     @property
     def submitted(self) -> dict[str, Any]:
-        """What the launcher wrote when it sent the run off; empty where it did not."""
+        """What the launcher wrote on submission; empty if the run was not submitted."""
         try:
             return dict(read_json(self.path / "submit.json"))
         except (FileNotFoundError, ValueError):
             return {}
 
     def sent_to(self) -> JobIdentity | None:
-        """Return the job of SLURM that the run was sent to last; None where it was not."""
+        """Return the SLURM job that the run was last submitted to, if any."""
         sent = self.submitted
         if "submission" not in sent:
             return None
@@ -142,20 +142,20 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether training ended and its final facts are on disk."""
+        """Whether training has ended and its final record is on disk."""
         return os.path.isfile(f"{self.path}/train.json")
 
     def predictions(self, split: str) -> Path:
-        """Return where the predictions on `split` (`lfw/eval`) are."""
+        """Return the path of the predictions on `split` (`lfw/eval`)."""
         return self.path / "predictions" / f"{split}.parquet"
 
     def result(self, split: str) -> Path:
-        """Return where the metrics on `split` are."""
+        """Return the path of the metrics on `split`."""
         return self.path / "results" / f"{split}.json"
 
     def evaluated(self, split: str, digest: str) -> bool:
-        """Whether there is a result on exactly this content of `split`."""
-        try:  # strings, not paths: asked of every run and split of a study
+        """Return whether a result exists for exactly this content of `split`."""
+        try:  # strings, not Path objects: called for every run and split of a study
             with open(f"{self.path}/results/{split}.json", "rb") as handle:
                 content = json.loads(handle.read())
         except (FileNotFoundError, ValueError):
@@ -165,23 +165,23 @@ class RunFolder:
 
     @property
     def cancel_asked(self) -> bool:
-        """Whether somebody asked this run to stop (`launch/status.py --cancel`)."""
+        """Whether a stop was requested (`launch/status.py --cancel`)."""
         return (self.path / "cancel").exists()
 
     @property
     def stop_asked(self) -> bool:
-        """Whether a search has seen enough of this run, which a job of its own trains."""
+        """Whether a search stopped this run, which is trained by a separate job."""
         return (self.path / "stop").exists()
 
     def ask_to_stop(self) -> None:
-        """Have the job that trains this run stop it early, also one that has not begun."""
+        """Request the job that trains this run to stop early, even if it has not begun."""
         before = self.status()
         (self.path / "stop").touch()
         if (now := self.status()) != before and now.state in ("stopped", "done"):
-            self.forget_stop()  # it has ended since: nobody reads it but who trains the run on
+            self.forget_stop()  # it has ended since: only a later job would read the request
 
     def forget_stop(self) -> None:
-        """Let the run be trained on."""
+        """Withdraw the stop request."""
         (self.path / "stop").unlink(missing_ok=True)
 
     @property
@@ -190,13 +190,13 @@ class RunFolder:
         return self.cancel_asked or self.status().state in ("failed", "cancelled")
 
     def reopen(self, queued: bool = False) -> None:
-        """Let a failed or cancelled run be tried again, from its last checkpoint.
+        """Make a failed or cancelled run ready to retry from its last checkpoint.
 
         Args:
             queued: its job is still in the queue and will do it; else the job is over.
 
         Raises:
-            LeaseTaken: a process still works on it; nothing was changed.
+            LeaseTaken: a process still works on it; nothing is changed.
         """
         self.lease.take()
         (self.path / "cancel").unlink(missing_ok=True)
@@ -208,10 +208,10 @@ class RunFolder:
         self.lease.release()
 
     def register(self, run: Run, submit: dict[str, Any]) -> None:
-        """Write what the launcher knows: the configuration once, `submit.json` each time.
+        """Write the launcher's files: the configuration once, `submit.json` each time.
 
         Raises:
-            CallerError: there is a configuration of another version, which is kept.
+            CallerError: the existing configuration is from another version, and is kept.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.forget_stop()
@@ -231,7 +231,8 @@ class Store:
         self.runs = home / "runs"
 
     def folder(self, run: Run) -> RunFolder:
-        """Return the folder of a run; one with the same id under another name is the same run."""
+        """Return the folder of a run; a folder with the same id but another name is the same run.
+        """
         path = self.runs / run.name
         if path.is_dir():
             return RunFolder(path)
@@ -239,7 +240,7 @@ class Store:
 
     @property
     def names(self) -> frozenset[str]:
-        """Names of the run folders that are there now: one listing instead of a look at each."""
+        """Names of the existing run folders, from a single directory listing."""
         try:
             return frozenset(os.listdir(self.runs))
         except FileNotFoundError:
@@ -247,7 +248,7 @@ class Store:
 
     @cached_property
     def _by_id(self) -> dict[str, Path]:
-        """One listing of the folder for all runs: renaming a recipe keeps its runs."""
+        """Run folders by id, from one listing: runs are kept when a recipe is renamed."""
         if not self.runs.is_dir():
             return {}
         return {path.name.rsplit("-", 1)[-1]: path for path in sorted(self.runs.iterdir())}

@@ -1,6 +1,6 @@
-"""The state of a run, from what its job last said and what SLURM says of the job. Pure.
+"""State of a run, from its last status and SLURM's state of its job. Pure.
 
-A process that died cannot say so: what it last said is weighed against queue and process table.
+A process that died cannot report it, so its last status is checked against queue and process table.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ BAD: tuple[State, ...] = ("failed", "cancelled", "blocked")
 
 @dataclass(frozen=True)
 class ResolvedState:
-    """A state, and a few words on why or until when."""
+    """A state, with a short note on why or until when."""
 
     state: State
     note: str = ""
@@ -24,16 +24,16 @@ class ResolvedState:
 
 @dataclass(frozen=True)
 class LastSeen:
-    """What is known of one run.
+    """Evidence on the state of one run.
 
     Attributes:
-        status: what its job last said.
-        sent: whether a launcher handed it to somebody.
-        cancel_asked: somebody asked it to stop.
-        parents: the states of the runs it starts from.
-        job: its job on SLURM; None where it was not sent there.
+        status: the last status its job wrote.
+        sent: whether a launcher submitted it.
+        cancel_asked: whether a stop was requested.
+        parents: states of the runs it starts from.
+        job: its SLURM job; None if it was not submitted to SLURM.
         job_live: whether that job is waiting or working.
-        alive: asks whether a live process works on the run.
+        alive: returns whether a live process works on the run.
     """
 
     status: Status
@@ -59,7 +59,7 @@ def resolve_state(seen: LastSeen) -> ResolvedState:
     if seen.job is not None and seen.job_live:
         return _in_queue(seen.status, seen.job)
     if any(parent in BAD for parent in seen.parents):
-        return ResolvedState("blocked", "a parent of it failed or was cancelled")
+        return ResolvedState("blocked", "a parent run failed or was cancelled")
     if seen.job is not None:
         return _after_job(seen.status, seen.job)
     if seen.status.state == "running":
@@ -76,7 +76,7 @@ def _in_queue(status: Status, job: Job) -> ResolvedState:
         return ResolvedState("requeued" if begun else "queued", f"{when}{job.reason}")
     if status.state == "preempted":
         return ResolvedState("preempted", "its job is ending")
-    return ResolvedState("queued", "its job runs and has not come to it")
+    return ResolvedState("queued", "its job runs but has not reached it")
 
 
 def _clock(moment: str) -> str:
@@ -87,5 +87,5 @@ def _clock(moment: str) -> str:
 def _after_job(status: Status, job: Job) -> ResolvedState:
     if stays_away(status, job):
         return ResolvedState("cancelled")
-    word = job.state or "and SLURM has forgotten how"
-    return ResolvedState("lost", f"job {job.id} ended {word}")
+    how = job.state or "in a state SLURM no longer knows"
+    return ResolvedState("lost", f"job {job.id} ended {how}")

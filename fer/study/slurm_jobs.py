@@ -1,28 +1,28 @@
-"""What SLURM says of this project's jobs, everybody's: `squeue` and `sacct`. Never submits.
+"""SLURM's state of this project's jobs, of all users: `squeue` and `sacct`. Never submits.
 
-Leases, plans and the status table ask here. Works without accounting: `squeue` remembers jobs for
-some minutes after their end (MinJobAge).
+Used by leases, plans and the status table. Works without accounting: `squeue` lists jobs for some
+minutes after their end (MinJobAge).
 
-A number alone names no job: two clusters count alike, and one that was set up again begins anew.
-Where too little of a `JobIdentity` is known, the job is `UNKNOWN`: not over, nobody's to cancel.
+A job number alone is ambiguous: two clusters use the same numbers, and a reinstalled one starts
+over. If too little of a `JobIdentity` is known, the job is `UNKNOWN`: it counts as alive, and
+nobody may cancel it.
 """
 
-import os
-import pwd
 import re
-import socket
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from fer.machine import user_name
+
 FIELDS = {"JobArrayID": 40, "State": 20, "Reason": 60, "RestartCnt": 10, "StartTime": 24,
           "TimeLeft": 20, "NodeList": 120, "Comment": 80, "UserName": 40}
 FORMAT = ",".join(f"{name}:{width}" for name, width in FIELDS.items())
 OVERVIEW = "%F|%u|%j|%k"  # id of the array, user, name, comment: an eighth of the time of FORMAT
-MARKS = ("|fer-", "|fer:")  # how names and comments of this project's jobs begin
-MOST_IDS = 5000  # of one call of squeue; beyond that it lists everybody's jobs
+MARKS = ("|fer-", "|fer:")  # prefixes of names and comments of this project's jobs
+MOST_IDS = 5000  # per call of squeue; beyond that it lists all jobs
 PATIENCE_S = 30
 ACCOUNTED = "JobID,State,Reason,NodeList,User,Comment"
 NEVER_SATISFIED = "DependencyNeverSatisfied"  # SLURM cancelled it because a parent failed
@@ -31,18 +31,18 @@ WAITING = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV
                      "SPECIAL_EXIT"})
 WORKING = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING",
                      "STAGE_OUT", "RESIZING"})
-UNKNOWN = "UNKNOWN"  # no word of SLURM's: whether the job lives cannot be known from here
+UNKNOWN = "UNKNOWN"  # not a SLURM state: this machine cannot tell whether the job is alive
 
 
 @dataclass(frozen=True)
 class JobIdentity:
-    """What tells one job from all others; empty where it was not noted.
+    """Unique identity of a job; fields that were not recorded are empty.
 
     Attributes:
-        id: as in `12` or `12_3`.
+        id: job id, such as `12` or `12_3`.
         cluster: SLURM's ClusterName.
         user: who submitted it.
-        comment: that it carries, of its submission.
+        comment: the comment of its submission.
     """
 
     id: str
@@ -51,7 +51,7 @@ class JobIdentity:
     comment: str = ""
 
     def same_job(self, other: "JobIdentity") -> bool:
-        """Whether both are one job for certain."""
+        """Return whether both are certainly the same job."""
         return bool(self.cluster or self.comment) and (
             (self.id, self.cluster, self.comment) == (other.id, other.cluster, other.comment))
 
@@ -61,13 +61,13 @@ class Job:
     """One job, or one task of an array.
 
     Attributes:
-        id: as in `12` or `12_3`.
-        state, reason: SLURM's words, or `UNKNOWN` and why.
-        restarts: how often it was requeued; 0 where only accounting knows it.
+        id: job id, such as `12` or `12_3`.
+        state, reason: SLURM's state and reason, or `UNKNOWN` and why.
+        restarts: how often it was requeued; 0 if only accounting knows the job.
         starts: when it started or may start, as SLURM prints it.
-        time_left: of its time limit, as SLURM prints it.
+        time_left: until its time limit, as SLURM prints it.
         nodes: its node list.
-        comment: by which a submission is found again.
+        comment: identifies its submission.
         user: who submitted it.
     """
 
@@ -83,43 +83,43 @@ class Job:
 
     @property
     def waiting(self) -> bool:
-        """Whether it is in the queue and has not begun."""
+        """Whether it is queued and has not begun."""
         return self.state in WAITING
 
     @property
     def working(self) -> bool:
-        """Whether processes of it may be alive."""
+        """Whether its processes may be alive."""
         return self.state in WORKING
 
     @property
     def live(self) -> bool:
-        """Whether something is still to come of it."""
+        """Whether it is waiting or working."""
         return self.waiting or self.working
 
     @property
     def unknown(self) -> bool:
-        """Whether it cannot be known if it lives; `reason` says why."""
+        """Whether it is unknown if it is alive; `reason` says why."""
         return self.state == UNKNOWN
 
     @property
     def may_live(self) -> bool:
-        """Whether it is waiting or working, or may be."""
+        """Whether it is, or may be, waiting or working."""
         return self.live or self.unknown
 
     def is_job(self, wanted: JobIdentity) -> bool:
-        """Whether nothing tells them apart: sites drop comments, users unknown here are numbers."""
+        """Return whether nothing contradicts it; comments may be dropped, and users be numbers."""
         users = {self.user, wanted.user} - {""}
         comments = {self.comment, wanted.comment} - {""}
         return self.id == wanted.id and len(comments) < 2 and (
             len(users) < 2 or any(user.isdigit() for user in users))
 
     def is_surely(self, wanted: JobIdentity) -> bool:
-        """Whether it carries the very comment, which no other submission has."""
+        """Return whether it also has the same comment, which is unique to a submission."""
         return self.is_job(wanted) and self.comment == wanted.comment != ""
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody cancelled it; not if SLURM did because a parent failed."""
+        """Whether a user cancelled it; not if SLURM did because a parent failed."""
         return self.state == "CANCELLED" and self.reason != NEVER_SATISFIED
 
 
@@ -129,10 +129,10 @@ class Jobs:
 
     Attributes:
         by_id: jobs that SLURM remembers.
-        answered: whether SLURM answered; if not, nothing is known of any job.
-        cluster: whose queue it is.
-        private: whether it hides the jobs of others (PrivateData).
-        accounting: whether the cluster keeps accounts, so that `sacct` should answer.
+        answered: whether SLURM responded; if not, nothing is known of any job.
+        cluster: name of the cluster.
+        private: whether it hides the jobs of other users (PrivateData).
+        accounting: whether the cluster has accounting, so that `sacct` should respond.
     """
 
     by_id: Mapping[str, Job] = field(default_factory=dict)
@@ -142,30 +142,30 @@ class Jobs:
     accounting: bool = False
 
     def find(self, wanted: JobIdentity) -> Job:
-        """Return a job as the queue has it: state empty where it is over and forgotten."""
+        """Return a job as the queue has it; its state is empty if it has ended and is forgotten."""
         job = self.by_id.get(wanted.id)
         here = wanted.cluster == self.cluster != ""
         if not self.answered:
-            return unknown(wanted, "SLURM does not answer")
+            return unknown(wanted, "SLURM does not respond")
         if wanted.cluster and not here:
             return unknown(wanted, f"its job {wanted.id} is on cluster {wanted.cluster}")
         if job is not None and (job.is_job(wanted) if here else job.is_surely(wanted)):
             return job
         if not here:
-            return unknown(wanted, f"its job {wanted.id} is not known here, nor its cluster")
+            return unknown(wanted, f"its job {wanted.id} and its cluster are unknown here")
         if self.private and wanted.user != user_name():
             return unknown(wanted, f"SLURM hides the jobs of {wanted.user or 'others'}")
         return Job(wanted.id, "", user=wanted.user)
 
     def may_work(self, wanted: JobIdentity, restart: int) -> bool:
-        """Whether processes of a job's start number `restart` may be alive."""
+        """Return whether processes of start number `restart` of a job may be alive."""
         job = self.find(wanted)
-        # while the old processes leave, SLURM already counts the restart that will follow
+        # SLURM already counts the next restart while the old processes are ending
         return job.unknown or (job.working and (job.restarts == restart
                                                 or job.state == "COMPLETING"))
 
     def with_comment(self, comment: str) -> list[Job]:
-        """Return the jobs that carry exactly this comment."""
+        """Return the jobs with exactly this comment."""
         return self._by_comment.get(comment, [])
 
     @cached_property
@@ -177,12 +177,12 @@ class Jobs:
 
 
 def unknown(wanted: JobIdentity, why: str) -> Job:
-    """Return a job of which it cannot be known whether it lives."""
+    """Return a job in state `UNKNOWN`."""
     return Job(wanted.id, UNKNOWN, why, comment=wanted.comment, user=wanted.user)
 
 
 def read_queue() -> Jobs:
-    """Ask `squeue` for everybody's jobs of this project, those that ended a moment ago included."""
+    """Return all users' jobs of this project from `squeue`, including recently ended ones."""
     config = _config()
     text = _listed() if config else None
     if text is None:
@@ -193,7 +193,7 @@ def read_queue() -> Jobs:
 
 
 def cluster_name() -> str:
-    """Return the name of the cluster that `sbatch` submits to; empty where SLURM does not say."""
+    """Return the name of the cluster that `sbatch` submits to; empty if unknown."""
     return _config().get("ClusterName", "")
 
 
@@ -202,7 +202,7 @@ def _config() -> dict[str, str]:
 
 
 def _listed() -> str | None:
-    """Return the lines of this project's jobs, without those of fifty thousand others."""
+    """Return the lines of this project's jobs, without the full listing of all others."""
     overview = ask(["squeue", "--noheader", "--states=all", f"--format={OVERVIEW}"])
     if overview is None:
         return None
@@ -210,7 +210,7 @@ def _listed() -> str | None:
                   if any(mark in line for mark in MARKS)})
     if not ids:
         return ""
-    # asked for one job alone, squeue fails where that is gone meanwhile
+    # asked for a single job, squeue fails if that job has since been purged
     only = [f"--jobs={','.join(ids if len(ids) > 1 else ids * 2)}"] if len(ids) < MOST_IDS else []
     return ask(["squeue", *only, "--noheader", "--array", "--states=all", f"--Format={FORMAT}"])
 
@@ -231,7 +231,8 @@ def parse_squeue(text: str) -> dict[str, Job]:
 
 
 def read_accounting(ids: Iterable[str]) -> Jobs:
-    """Ask `sacct` for jobs that the queue has forgotten; `answered` is false without accounting."""
+    """Query `sacct` for jobs that the queue has forgotten; `answered` is false without accounting.
+    """
     wanted = sorted({job_id.split("_")[0] for job_id in ids if job_id})
     if not wanted:
         return Jobs()
@@ -243,7 +244,7 @@ def read_accounting(ids: Iterable[str]) -> Jobs:
 def parse_sacct(text: str) -> dict[str, Job]:
     """Return the jobs of `sacct --parsable2 --format=ACCOUNTED`, by id.
 
-    What of an array has not begun is one line, `7_[2-9]`: under the id `7_` here.
+    Pending tasks of an array are one line, `7_[2-9]`, stored under the id `7_`.
     """
     jobs = {}
     for line in text.splitlines():
@@ -255,7 +256,7 @@ def parse_sacct(text: str) -> dict[str, Job]:
 
 
 def ask(command: list[str]) -> str | None:
-    """Return what a command of SLURM printed; None where it is not there or does not answer."""
+    """Return the output of a SLURM command; None if it is missing or does not respond."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):
@@ -263,38 +264,9 @@ def ask(command: list[str]) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def job_of_process(environment: Mapping[str, str] = os.environ) -> tuple[str, int] | None:
-    """Return (job id, restart) of the job in which this process works on runs, if it is in one.
-
-    Only for jobs that this project submitted (FER_JOB is set by `fer.cluster.worker`): a shell
-    inside somebody's allocation lives longer than the processes started in it.
-    """
-    job = environment.get("FER_JOB", "")
-    return (job, restart_of_process(environment)) if job else None
 
 
-def identity_of_process(environment: Mapping[str, str] = os.environ) -> JobIdentity:
-    """Return which job this process works in; its id is empty outside any of this project."""
-    if not environment.get("FER_JOB"):
-        return JobIdentity("", user=user_name())
-    return JobIdentity(environment["FER_JOB"], environment.get("SLURM_CLUSTER_NAME", ""),
-                       environment.get("SLURM_JOB_USER") or user_name(),
-                       environment.get("FER_COMMENT", ""))
 
 
-def user_name() -> str:
-    """Return who this process runs as, by the name that SLURM uses; empty for one without."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # as in a container
-        return ""
 
 
-def restart_of_process(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how often the job of this process was started again; 0 outside any."""
-    return int(environment.get("SLURM_RESTART_COUNT") or 0)
-
-
-def node_name() -> str:
-    """Return what SLURM calls this node, else the host's name."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()

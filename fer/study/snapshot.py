@@ -1,8 +1,8 @@
-"""A copy of the code that jobs run, so that editing after submission changes nothing in the queue.
+"""Snapshot of the code that jobs run, so that edits after submission do not affect queued jobs.
 
-Tracked files and untracked ones that are not ignored, with the commit and what differs from it.
-Works without git too, by `.gitignore`. The name has the digest of the content, and a folder that
-was there before is used only where both agree. Not for data: large folders are refused.
+Contains tracked files and untracked ones that are not ignored, with the commit and the diff to it.
+Works without git too, by `.gitignore`. The name contains the digest of the content, and an existing
+folder is reused only if it matches. Not for data: large folders are refused.
 """
 
 import os
@@ -21,21 +21,21 @@ from fer.errors import CallerError
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"
-IMPORTED = ".path"  # folder of a snapshot that is on `sys.path`: nothing but `fer` is in there
+IMPORTED = ".path"  # folder of a snapshot on `sys.path`; contains only `fer`
 BYTECODE = "__pycache__"
-MOST_BYTES = 100e6  # code is a few MB; more is data that somebody forgot to ignore
-MOST_COPIES = 3  # of code that somebody edits meanwhile
-# what runs read from there is in their config.yaml, whole: no part of the code
+MOST_BYTES = 100e6  # code is a few MB; more is data missing from .gitignore
+MOST_COPIES = 3  # attempts if the code is edited meanwhile
+# not part of the code: runs have the complete content in their config.yaml
 NO_CODE = ("sweeps", "configs", "slurm", "docs", "tests", "benchmarks")
-# of another repository, as inside a hook of git
+# these point to another repository, for example inside a git hook
 LOCAL_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
 def snapshot(repository: Path, place: Path) -> Path:
-    """Copy the code below `place` and return the folder; the same code is copied once.
+    """Copy the code below `place` and return the folder; identical code is copied once.
 
     Raises:
-        CallerError: more than 100 MB would be copied, or the code changes all the time.
+        CallerError: more than 100 MB would be copied, or the code keeps changing.
     """
     for _ in range(MOST_COPIES):
         files = code_files(repository)
@@ -46,21 +46,21 @@ def snapshot(repository: Path, place: Path) -> Path:
             with building_folder(folder) as building:
                 _copy(repository, files, building)
         if _intact(folder, digest):
-            for bytecode in folder.rglob(BYTECODE):  # Python would trust what is in there
+            for bytecode in folder.rglob(BYTECODE):  # Python would run it unchecked
                 shutil.rmtree(bytecode, ignore_errors=True)
             return folder
-    raise CallerError(f"{repository}: the code changed while it was copied; try again")
+    raise CallerError(f"{repository}: the code changed while being copied; try again")
 
 
 def snapshot_folder(repository: Path, place: Path) -> Path:
-    """Return where the snapshot of the present code lies, or will lie."""
+    """Return the folder of the snapshot of the current code, existing or not."""
     return _folder_of(_digest(repository, code_files(repository)), place)
 
 
 def import_folder(snapshot: Path) -> Path:
-    """Return what jobs that run a snapshot have on `sys.path`.
+    """Return the folder that jobs running a snapshot have on `sys.path`.
 
-    Not the snapshot itself, in which there may be a `torch.py` of somebody.
+    Not the snapshot itself, which may contain a user's `torch.py`.
     """
     return snapshot / IMPORTED
 
@@ -72,22 +72,22 @@ def code_files(repository: Path) -> list[str]:
         others = _git(repository, "ls-files", "-o", "--exclude-standard", "-z").split("\0")
     except (OSError, subprocess.CalledProcessError):
         tracked = others = []
-    # a tarball unpacked inside somebody's repository is not known to that
+    # git lists nothing for a tarball unpacked inside another repository
     listed = [*tracked, *others] if any(tracked) else _walk(repository)
     return sorted({name for name in listed if name and not _added(name)
                    and (repository / name).is_file()})
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Return the commit and whether the code differs from it; nulls where there is no git.
+    """Return the commit and whether the code differs from it; nulls without git.
 
-    A snapshot says of which commit it is. Files that are no code are not looked at (`NO_CODE`).
+    A snapshot contains its commit. Files that are not code are ignored (`NO_CODE`).
     """
     record = folder / RECORD
     if record.is_file():
         return dict(read_json(record)["git"])
     try:
-        if not _git(folder, "ls-files"):  # the code lies in another repository
+        if not _git(folder, "ls-files"):  # the code is inside another repository
             return {"commit": None, "dirty": None}
         others = [f":(exclude){name}" for name in NO_CODE]
         changes = _git(folder, "status", "--porcelain", "--", ".", *others)
@@ -97,9 +97,9 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def _folder_of(digest: str, place: Path) -> Path:
-    """Return the first folder of that name that is whole or not there.
+    """Return the first folder of that name that is intact or does not exist.
 
-    One that is damaged, or that somebody made beforehand, is left alone: jobs may run in it.
+    A damaged or foreign folder is not touched: jobs may run in it.
     """
     folders = (place / f"code-{digest}{f'-{number}' if number else ''}" for number in count())
     return next(folder for folder in folders
@@ -107,7 +107,7 @@ def _folder_of(digest: str, place: Path) -> Path:
 
 
 def _intact(folder: Path, digest: str) -> bool:
-    """Whether a snapshot holds exactly the files of its digest, and what was added to them."""
+    """Return whether a snapshot contains exactly the files of its digest and the added ones."""
     try:
         record = read_json(folder / RECORD)
         files = sorted(name for name in _all_files(folder) if not _added(name)
@@ -121,7 +121,7 @@ def _intact(folder: Path, digest: str) -> bool:
 
 
 def _added(name: str) -> bool:
-    """Whether a file of a snapshot is not one of the code."""
+    """Return whether a file was added by the snapshot, and is not code."""
     return name in (RECORD, DIFF) or name.startswith(f"{IMPORTED}/")
 
 
@@ -132,7 +132,7 @@ def _all_files(folder: Path) -> Iterator[str]:
 
 
 def _copy(repository: Path, files: list[str], building: Path) -> None:
-    """Fill a snapshot; links become what they point at, which may be edited."""
+    """Fill a snapshot; links are replaced by their targets, which may be edited later."""
     for name in files:
         target = building / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _copy(repository: Path, files: list[str], building: Path) -> None:
 
 
 def _diff(repository: Path) -> str:
-    """Return what differs from the commit; a snapshot of a snapshot has kept it."""
+    """Return the diff to the commit; a snapshot of a snapshot copies it."""
     if (repository / DIFF).is_file():
         return (repository / DIFF).read_text("utf-8", "surrogateescape")
     return _git(repository, "diff", "HEAD")
@@ -159,11 +159,11 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _walk(repository: Path) -> Iterator[str]:
-    """Yield the files that `.gitignore`, also one of a folder, leaves, as git reads it."""
+    """Yield the files not ignored by any `.gitignore`, as git applies them."""
     specs: dict[str, GitIgnoreSpec] = {}  # folder -> its .gitignore
 
     def ignored(name: str, slash: str = "") -> bool:
-        """Whether the last word on a name says so; that of the nearest folder counts."""
+        """Return whether the last matching pattern ignores a name; the nearest folder decides."""
         parts = name.split("/")
         for depth in range(len(parts) - 1, -1, -1):
             folder = "/".join(parts[:depth])
@@ -190,7 +190,7 @@ def _refuse_data(repository: Path, files: list[str]) -> None:
     if sum(sizes.values()) > MOST_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])
         raise CallerError(f"{repository}: the code to copy has {sum(sizes.values()) / 1e6:.0f} MB, "
-                          f"the largest file is {largest}; name data in .gitignore")
+                          f"the largest file is {largest}; add data to .gitignore")
 
 
 def _digest(repository: Path, files: list[str]) -> str:

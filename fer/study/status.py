@@ -1,4 +1,4 @@
-"""The rows of the status table of a study: one a run, from its own files and the queue.
+"""Rows of a study's status table: one per run, from its own files and the queue.
 
 Not for printing them (`fer.study.status_view`).
 """
@@ -15,25 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from fer import CODE_GONE
+from fer.machine import user_name
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, State, Status, Store, parse_status
 from fer.study.run_state import FINAL, LastSeen, ResolvedState, resolve_state
-from fer.study.slurm_jobs import Job, Jobs, user_name
+from fer.study.slurm_jobs import Job, Jobs
 from fer.study.study_folder import Entry, StudyFolder
 from fer.study.submission import Submission
 
 LAST_BYTES = 4000  # of a log
-SLACK_S = 1.0  # that two clocks of one disk may differ by
+SLACK_S = 1.0  # tolerated difference between two clocks of one disk
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one run now.
+    """Current state of one run.
 
-    `heartbeat_age` and `time_left` are in seconds; None where there is nothing to say. `note` says
-    in a few words why a run waits and until when. `log` is the output of its job on SLURM. `owner`
-    is who submitted it or works on it, where that is somebody else.
+    `heartbeat_age` and `time_left` are in seconds, None if unknown. `note` says briefly why a run
+    waits and until when. `log` is the output of its SLURM job. `owner` is the user who submitted
+    or works on it, if that is another user.
     """
 
     run: str
@@ -59,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Read:
-    """What the files of one run say; `said_at` is when the disk wrote down the status."""
+    """Content of one run's files; `said_at` is the disk's timestamp of the status."""
 
     entry: Entry
     folder: RunFolder
@@ -75,8 +76,8 @@ def rows_of(study: StudyFolder, store: Store, now: float | None = None, queue: Q
     """Return a row for each run of a study, in its order.
 
     Args:
-        now: seconds since 1970, as the disk of the study counts them; None asks the disk.
-        queue: None reads it where a run that is not finished was sent to SLURM.
+        now: seconds since 1970 by the clock of the study's disk; None asks the disk.
+        queue: None reads it if an unfinished run was submitted to SLURM.
     """
     return _Table(study, store, queue or Queue(store.home), now).rows()
 
@@ -112,14 +113,14 @@ class _Table:
                      str(sent.get("submission", "")), int(sent.get("index", 0)), bool(sent))
 
     def _again(self, read: _Read, parents: Sequence[State], row: Row) -> Row:
-        """Return the row of a run that seems lost: its files were read before the queue was."""
+        """Reread the files of a run that seems lost: they were read before the queue was."""
         now = self._read(read.entry, read.folder)
         if now == read:
             return row
         if now.status.state == "done" or (
                 (now.submission, now.index) == (read.submission, read.index)):
             return self._row(now, parents)
-        return self._row(now, parents, ResolvedState("queued", "submitted a moment ago"))
+        return self._row(now, parents, ResolvedState("queued", "just submitted"))
 
     def _sent(self, read: _Read) -> tuple[Submission, int] | None:
         if read.status.state == "done" or not read.submission:
@@ -148,27 +149,27 @@ class _Table:
             status.traceback, log, _owner(folder, job, running))
 
     def _age(self, said_at: float) -> float | None:
-        """Return how long ago the disk wrote a status down; None where clocks disagree.
+        """Return the age of a status by the disk's clock; None if clocks disagree.
 
-        Not by the job's own clock, which may be ahead of this machine's by hours.
+        The job's own clock may be ahead of this machine's by hours.
         """
         age = self.disk_time - said_at
         return max(age, 0.0) if age > -SLACK_S else None
 
     @cached_property
     def disk_time(self) -> float:
-        """Now, by the clock that stamps the files of the study."""
+        """Current time by the clock that stamps the study's files."""
         if self._now is not None:
             return self._now
         try:
             with tempfile.TemporaryFile(dir=self.study.path) as probe:
                 return os.fstat(probe.fileno()).st_mtime
-        except OSError:  # who only looks may not be allowed to write
+        except OSError:  # a reader may lack write permission
             return time.time()
 
 
 def _owner(folder: RunFolder, job: Job | None, running: bool) -> str:
-    """Return who submitted a run, or works on it; empty where that is this user or nobody knows."""
+    """Return who submitted or works on a run; empty if that is this user or unknown."""
     owner = folder.lease.owner() if running and not (job and job.user) else None
     name = folder.lease.job_of(owner).user if owner else job.user if job else ""
     return "" if name == user_name() else name
@@ -186,7 +187,7 @@ def _json(text: str | None) -> dict[str, Any]:
 
 
 def _how_lost(note: str, log: str) -> str:
-    """Return how a job ended, with what its log says where there was no code to run."""
+    """Return how a job ended, with the line of its log that says the code was missing."""
     try:
         with open(log, "rb") as handle:
             handle.seek(max(0, os.path.getsize(log) - LAST_BYTES))
@@ -197,10 +198,10 @@ def _how_lost(note: str, log: str) -> str:
 
 
 def time_left(status: Status, said_at: float, folder: Path) -> float | None:
-    """Return the seconds left at the speed since this process began its work.
+    """Return the remaining seconds at the speed since this process began.
 
     Args:
-        said_at: when the status was written, by the same clock as the other files.
+        said_at: when the status was written, by the clock of the other files.
     """
     try:
         begun = (folder / "env.json").stat().st_mtime

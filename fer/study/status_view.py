@@ -1,4 +1,4 @@
-"""The status table on a screen: lines of plain text, quick also for ten thousand runs."""
+"""The status table as lines of plain text, fast even for ten thousand runs."""
 
 import re
 import sys
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fer.errors import plural
 from fer.study.run_folder import State
 from fer.study.status import Row
 
@@ -13,19 +14,19 @@ COLOURS: dict[State, int] = {"done": 32, "failed": 31, "lost": 31, "blocked": 31
                              "cancelled": 33, "requeued": 33, "preempted": 33, "orphaned": 33}
 HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "owner",
          "node")
-LEFT = ("run", "state", "job", "owner", "node")  # the others are numbers, set right
-DROPPED = ("node", "job", "step", "restarts")  # from a narrow screen, in this order
+LEFT = ("run", "state", "job", "owner", "node")  # the others are numbers, right-aligned
+DROPPED = ("node", "job", "step", "restarts")  # on a narrow screen, in this order
 LEAST_NAME = 30
 URGENT: tuple[State, ...] = ("requeued", "lost", "blocked", "preempted")
 LOG_LINES = 20
 
 
 def table_lines(rows: Sequence[Row], width: int | None, colour: bool) -> list[str]:
-    """Return the table, head first.
+    """Return the lines of the table, header first.
 
     Args:
-        width: of the screen in characters; None for lines of any length.
-        colour: whether states are coloured.
+        width: screen width in characters; None for lines of any length.
+        colour: whether to colour states.
     """
     cells = [dict(zip(HEADS, HEADS, strict=True)), *(_cells(row) for row in rows)]
     widths = {head: max(len(line[head]) for line in cells) for head in HEADS}
@@ -47,7 +48,7 @@ def table_lines(rows: Sequence[Row], width: int | None, colour: bool) -> list[st
 
 def _with_note(line: str, note: str, widths: dict[str, int], shown: list[str],
                width: int | None, urgent: bool) -> list[str]:
-    """Return a line with its note behind it; one that matters and has no room stands below it."""
+    """Return a line with its note; an urgent note that does not fit goes on the next line."""
     room = None if width is None else width - sum(widths[head] + 2 for head in shown)
     if room is None or len(note) <= room:
         return [f"{line}  {note}".rstrip()]
@@ -72,7 +73,7 @@ def _fit(widths: dict[str, int], shown: list[str], width: int) -> None:
 
 def _pad(text: str, width: int, head: str) -> str:
     if len(text) > width:
-        # a name's end tells seed and run id, its start the backbone
+        # a name starts with the backbone and ends with seed and run id
         text = f"{text[: width - width // 2 - 1]}…{text[-(width // 2):]}" if head == "run" else (
             f"{text[: width - 1]}…")
     return text.ljust(width) if head in LEFT else text.rjust(width)
@@ -83,13 +84,13 @@ def _cells(row: Row) -> dict[str, str]:
         "run": row.run, "state": row.state, "epoch": _part(row.epoch, row.epochs),
         "step": _part(row.step, row.steps),
         "val": "" if row.metric is None else f"{row.metric:.3f}",
-        "restarts": str(row.restarts or ""), "heard": _heard(row),
+        "restarts": str(row.restarts or ""), "heard": _heartbeat(row),
         "left": span(row.time_left), "job": row.job_id, "owner": row.owner,
         "node": row.node}
 
 
-def _heard(row: Row) -> str:
-    """Return the age of the last word; `?` where clocks disagree on it."""
+def _heartbeat(row: Row) -> str:
+    """Return the age of the last heartbeat; `?` if clocks disagree."""
     return "?" if row.state == "running" and row.heartbeat_age is None else span(row.heartbeat_age)
 
 
@@ -107,10 +108,10 @@ def span(seconds: float | None) -> str:
 
 
 def counts(rows: Iterable[Row]) -> str:
-    """Return how many runs are in which state, as one line."""
+    """Return the number of runs in each state, as one line."""
     by_state = Counter(row.state for row in rows)
-    said = ", ".join(f"{number} {state}" for state, number in sorted(by_state.items()))
-    return f"{sum(by_state.values())} runs: {said}"
+    listed = ", ".join(f"{number} {state}" for state, number in sorted(by_state.items()))
+    return f"{plural(sum(by_state.values()), 'run')}: {listed}"
 
 
 def print_rows(rows: Sequence[Row], width: int | None) -> None:
@@ -120,21 +121,21 @@ def print_rows(rows: Sequence[Row], width: int | None) -> None:
 
 
 def print_failures(rows: Iterable[Row]) -> None:
-    """Print each run that did not end well, with error, traceback and the end of its log."""
+    """Print each failed run with its error, traceback and the end of its log."""
     for row in rows:
         if row.state not in ("failed", "lost", "blocked"):
             continue
         print(f"── {row.state}: {row.run}")
-        print(row.error or row.note or "no error was said")
+        print(row.error or row.note or "no error message")
         if row.traceback:
             print(row.traceback.rstrip())
         if row.log and (tail := log_tail(Path(row.log))):
-            print(f"the end of {row.log}:\n{tail}")
+            print(f"end of {row.log}:\n{tail}")
         print()
 
 
 def log_tail(log: Path) -> str:
-    """Return the last lines of a job's log, without what moves the cursor."""
+    """Return the last lines of a job's log, without terminal control sequences."""
     try:
         text = log.read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The study folder: the study file, the list of its runs, links for TensorBoard, tuned values."""
+"""The study folder: study file, list of runs, TensorBoard links, tuned values."""
 
 import os
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """`studies/<study>/` with what the launcher wrote there."""
+    """Content of `studies/<study>/`, as written by the launcher."""
 
     path: Path
     study: Study
@@ -52,7 +52,7 @@ class StudyFolder:
         return [(entry, RunFolder(store.runs / entry.run)) for entry in self.entries]
 
     def record_ends(self) -> None:
-        """Keep how the study's jobs ended, for when SLURM has forgotten it."""
+        """Record how the study's jobs ended, since SLURM forgets it."""
         jobs = read_queue()
         for path in sorted((self.path / "slurm").glob("[0-9]*/jobs.json")):
             Submission(path.parent).record_ends(jobs)
@@ -87,7 +87,7 @@ def _link(folder: Path, targets: dict[str, Path]) -> None:
 
 
 def read_study(store: Store, name: str) -> StudyFolder:
-    """Return a study that was started, by its name or by the path of its study file.
+    """Return a started study, by its name or the path of its study file.
 
     Raises:
         CallerError: it was never started, or its folder is from another version.
@@ -99,7 +99,7 @@ def read_study(store: Store, name: str) -> StudyFolder:
     path = store.study(name)
     if not (path / "index.json").is_file():
         started = choices(p.name for p in path.parent.glob("*") if (p / "index.json").is_file())
-        raise CallerError(f"no study '{name}' was started under {path.parent}; "
+        raise CallerError(f"no study '{name}' has been started in {path.parent}; "
                           f"there are: {started or 'none'}")
     data, entries = _read_index(path / "index.json")
     study = validate(Study, read_tree(path / "study.yaml"), str(path / "study.yaml"))
@@ -124,10 +124,11 @@ def read_tuned(names: Sequence[str], studies: Path) -> dict[Kind, dict[str, Any]
     """Return (backbone, recipe) -> the best overrides of each search.
 
     Args:
-        names: of searches. studies: the folder in which theirs are.
+        names: names of searches.
+        studies: folder that contains their folders.
 
     Raises:
-        CallerError: a search has found nothing yet, or two are for the same backbone and recipe.
+        CallerError: a search has no result yet, or two are for the same backbone and recipe.
     """
     found: dict[Kind, dict[str, Any]] = {}
     for name in names:
@@ -136,7 +137,7 @@ def read_tuned(names: Sequence[str], studies: Path) -> dict[Kind, dict[str, Any]
             kind = (str(best["backbone"]), str(best["recipe"]))
             params = dict(best["params"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise CallerError(f"tuned: search '{name}' has found nothing under {studies / name}; "
+            raise CallerError(f"tuned: search '{name}' has no result in {studies / name}; "
                               "run it first: python launch/tune.py FILE") from None
         if kind in found:
             raise CallerError(f"tuned: two searches for {' with '.join(kind)}; name one of them")

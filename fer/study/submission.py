@@ -1,10 +1,10 @@
-"""What was handed to SLURM: one folder a job, `studies/<study>/slurm/<number>/`.
+"""Jobs submitted to SLURM: one folder per job, `studies/<study>/slurm/<number>/`.
 
-The launcher writes `jobs.json` before it calls `sbatch`, and `job.json` with the job id after; one
-that died in between finds its job again by the comment that the job carries. `job.json` also names
-the cluster and the user, from before the call on: an id alone names no job. Run folders name their
-submission and index, so a thousand runs cost one small file more. Not for making scripts or calling
-`sbatch` (`fer.cluster`).
+The launcher writes `jobs.json` before it calls `sbatch`, and `job.json` with the job id after. If
+it dies in between, the next one finds the job by its comment. `job.json` also records cluster and
+user, before the call, because an id alone is ambiguous. Run folders store their submission and
+index, so a thousand runs share one small file. Not for making scripts or calling `sbatch`
+(`fer.cluster`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
 
 @dataclass(frozen=True)
 class Work:
-    """What one job of an array does: runs one after another, each with its evaluations.
+    """Work of one array job: runs in sequence, each with its evaluations.
 
     Attributes:
         runs: (folder name below `runs/`, splits to evaluate on).
         splits: `{split: content digest}` of all of them.
-        data: the data sets in which the splits are.
+        data: the data sets of the splits.
     """
 
     runs: tuple[tuple[str, tuple[str, ...]], ...]
@@ -53,24 +53,24 @@ class Submission:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._noted: dict[str, str] = {}  # an id does not change, and a thousand runs ask for it
+        self._noted: dict[str, str] = {}  # an id is constant, and a thousand runs ask for it
 
     @property
     def comment(self) -> str:
-        """What the job carries as its comment: a function of where its launcher saw the folder."""
+        """The job's comment, derived from the folder's path as the launcher sees it."""
         if noted := self.noted.get("comment"):
             return noted
         place = xxhash.xxh3_64_hexdigest(str(self.folder).encode())
-        return f"fer:{self.folder.name}:{place}"  # short: squeue cuts what is long
+        return f"fer:{self.folder.name}:{place}"  # short: squeue truncates long comments
 
     @property
     def script(self) -> Path:
-        """The batch script, as it was submitted."""
+        """Path of the submitted batch script."""
         return self.folder / "script.sh"
 
     def write(self, work: Mapping[int, Sequence[Step]], folder_names: Mapping[str, str],
               splits: Mapping[str, str], data: Data, script: str) -> None:
-        """Write what the jobs will read, durably, before anything is submitted.
+        """Write the jobs' input durably, before submission.
 
         Args:
             work: array index -> steps of that job.
@@ -84,7 +84,7 @@ class Submission:
                      for index, steps in work.items()}}, durable=True)
 
     def work_of(self, index: int) -> Work:
-        """Return what job number `index` does."""
+        """Return the work of job number `index`."""
         content = self._content
         runs = tuple((name, tuple(splits)) for name, splits in content["jobs"][str(index)])
         data = validate(Data, content["data"], str(self.folder / "jobs.json"))
@@ -102,7 +102,7 @@ class Submission:
         return [int(index) for index in self._content["jobs"]]
 
     def claim(self, cluster: str, user: str) -> None:
-        """Record who is about to submit it where: a launcher on another cluster has to know."""
+        """Record user and cluster before submission, for launchers on other clusters."""
         self._note({"job": "", "cluster": cluster, "user": user})
 
     def set_job(self, job_id: str, **facts: str) -> None:
@@ -110,7 +110,7 @@ class Submission:
 
         Args:
             job_id: as `sbatch --parsable` prints it: `7`, or `7;cluster`.
-            facts: `cluster` and `user`, where they are known better than before.
+            facts: `cluster` and `user`, if now known better.
         """
         job_id, _, cluster = job_id.partition(";")
         if cluster:
@@ -124,7 +124,7 @@ class Submission:
 
     @property
     def noted(self) -> Mapping[str, str]:
-        """What is noted of the job: `job` (its id), `cluster`, `user`, `comment`."""
+        """Record of the job: `job` (its id), `cluster`, `user`, `comment`."""
         if not self._noted.get("job"):
             with suppress(FileNotFoundError):
                 content = read_json(self.folder / "job.json")
@@ -133,21 +133,21 @@ class Submission:
 
     @property
     def job(self) -> str:
-        """The array's job id; empty where nothing is known to be submitted."""
+        """The array's job id; empty if no submission is known."""
         return self.noted.get("job", "")
 
     def identity(self, index: int | None = None) -> JobIdentity:
-        """Return what tells the job from all others; of an array, that of one index."""
+        """Return the identity of the job, or of one index of an array."""
         job_id = self.job if index is None or not self.job else f"{self.job}_{index}"
         return JobIdentity(job_id, self.noted.get("cluster", ""), self.noted.get("user", ""),
                            self.comment)
 
     def adopt(self, jobs: Jobs) -> str:
-        """Return the array's job id, found by its comment where the launcher died before noting it.
+        """Return the array's job id, found by its comment if the launcher died before recording it.
 
-        A folder that was removed and made again has the comment of the first one: the newest job
-        counts, and taking one that has ended only means that it is submitted again. What was noted
-        before clusters and users were is completed.
+        A folder that was removed and made again has the same comment, so the newest job counts;
+        adopting one that has ended only means submitting it again. Records of older versions, which
+        lack cluster and user, are completed.
         """
         cluster, user = self.noted.get("cluster", ""), self.noted.get("user", "")
         if (self.job and cluster) or cluster not in ("", jobs.cluster):
@@ -156,29 +156,29 @@ class Submission:
                  if user in ("", job.user)}
         newest = self.job or max(found, key=int, default="")
         if newest in found:
-            # who only looks may not be allowed to write here, and knows it all the same
+            # a reader may lack write permission, and needs no record
             with suppress(PermissionError):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.set_job(newest, cluster=jobs.cluster, user=found[newest])
         return self.job
 
     def log(self, index: int, job_id: str, rank: int = 0) -> Path:
-        """Return where a job's output is."""
+        """Return the path of a job's output."""
         return self.folder / f"{job_id}_{index}_{rank}.log"
 
     def record_ends(self, jobs: Jobs) -> None:
-        """Keep how jobs ended, for when SLURM has forgotten it and there is no accounting."""
+        """Record how jobs ended, since SLURM forgets it where there is no accounting."""
         self.adopt(jobs)
         found = [jobs.find(self.identity(index)) for index in self.indices]
         ended = {job.id: job.state for job in found if job.state and not job.may_live
-                 and job.reason != NEVER_SATISFIED}  # whose run is to wait, not to stay away
+                 and job.reason != NEVER_SATISFIED}  # its run waits; it was not cancelled
         if ended.items() - self.ends.items():
             write_json(self.folder / "ended.json", {**self.ends, **ended})
             del self.ends
 
     @cached_property
     def ends(self) -> dict[str, str]:
-        """Job id -> SLURM's state of jobs that are known to have ended; read once."""
+        """Job id -> SLURM's state of jobs known to have ended; read once."""
         try:
             return dict(read_json(self.folder / "ended.json"))
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What a training reports to whoever started it, what it asks them, and how often.
+"""Callbacks of the training loop, and how often the ranks synchronise to check for stop requests.
 
-On a GPU each question waits for the device, so questions are some steps apart; but a signal must
-not wait long, however slow the steps are.
+On a GPU each check synchronises with the device, so checks are several steps apart. A signal must
+still be handled quickly, even if the steps are slow.
 """
 
 import time
@@ -14,13 +14,13 @@ import torch
 from fer.study.run_folder import Status
 
 MAX_GPU_STEPS = 16
-SYNC_SECONDS = 2.0  # about the longest time between two questions
+SYNC_SECONDS = 2.0  # approximate upper bound on the time between two checks
 
 OnStatus = Callable[[Status], None]
 
 
 def never() -> bool:
-    """Return False: nobody asks this process to stop."""
+    """Return False: no stop is ever requested."""
     return False
 
 
@@ -31,14 +31,13 @@ def never_stop_early(facts: Mapping[str, Any], finished: bool) -> bool:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What a training calls.
+    """Callbacks of one training run.
 
     Attributes:
-        on_status: gets each new status.
-        after_epoch: gets each epoch's record once it is saved, and whether it was the last one;
-            returns whether to stop the run there, as a search does.
-        stop_requested: returns whether this process is to save and exit; polled, so it must be
-            quick.
+        on_status: receives each new status.
+        after_epoch: receives each epoch's record once it is saved, and whether the epoch was the
+            last; returns whether to stop the run there, as a search does.
+        stop_requested: returns whether to save and exit; polled, so it must be fast.
     """
 
     on_status: OnStatus | None = None
@@ -50,15 +49,15 @@ NO_CALLBACKS = Callbacks()
 
 
 def max_sync_interval(device: torch.device) -> int:
-    """Return the most steps between two questions: on a GPU each waits for the device."""
+    """Return the maximum number of steps between two checks: each one synchronises the GPU."""
     return 1 if device.type == "cpu" else MAX_GPU_STEPS
 
 
 @dataclass
 class SyncInterval:
-    """Steps between two questions: few where steps are slow, up to `most`.
+    """Number of steps between two checks: small if steps are slow, at most `most`.
 
-    Ranks must ask at the same steps, so they agree on what is slow.
+    All ranks must check at the same steps, so they agree on whether steps are slow.
     """
 
     most: int
@@ -67,10 +66,10 @@ class SyncInterval:
 
     @property
     def slow(self) -> bool:
-        """Whether twice as many steps would keep a signal waiting for too long."""
+        """Whether doubling the interval would delay a signal too long."""
         return time.monotonic() - self.last > SYNC_SECONDS / 2
 
     def next(self, slow: bool) -> None:
-        """Choose the next interval, as all ranks do."""
+        """Set the next interval; every rank passes the same value."""
         self.every = max(1, self.every // 2) if slow else min(self.most, self.every * 2)
         self.last = time.monotonic()

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or absent: written aside, fsynced, listed with checksums, renamed.
+"""Atomic checkpoints: written to a temporary folder, fsynced, listed with checksums, renamed.
 
 `checkpoints/step-NNNNNNNN/` holds `model.safetensors` (with its preprocessing), `optimizer.
 safetensors`, `state.json` and `manifest.json`, written last. `last` and `best` are pointer files.
-A checkpoint serves only if every file has the size and checksum of the manifest.
+A checkpoint is valid only if every file has the size and checksum listed in the manifest.
 """
 
 import os
@@ -26,20 +26,20 @@ from fer.models.weights import load_state, save_weights
 from fer.train.distributed import Session
 from fer.train.train_state import Progress
 
-TRAINING = "training.safetensors"  # the weights that train, where the model is a mean of them
-PATIENCE_S = 180.0  # with a disk that lags; one over a network remembers for a minute what it had
+TRAINING = "training.safetensors"  # the trained weights, if the model is an average of them
+PATIENCE_S = 180.0  # network file systems may serve cached attributes for a minute
 POLL_S = 0.2
 
 
 class Damaged(CallerError):
-    """A checkpoint that is incomplete or does not have the checksums of its manifest."""
+    """A checkpoint that is incomplete or does not match the checksums of its manifest."""
 
 
 def verify(folder: Path) -> None:
     """Check a checkpoint against its manifest.
 
     Raises:
-        Damaged: naming the file and what is wrong with it.
+        Damaged: names the file and the problem.
     """
     try:
         files = read_json(folder / "manifest.json")["files"]
@@ -48,7 +48,7 @@ def verify(folder: Path) -> None:
     for name, expected in files.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != expected["bytes"]:
-            raise Damaged(f"{path}: missing or cut short")
+            raise Damaged(f"{path}: missing or truncated")
         if xxh3_of(path) != expected["xxh3"]:
             raise Damaged(f"{path}: its content has changed since it was written")
 
@@ -58,7 +58,7 @@ class Checkpoints:
 
     Args:
         folder: `checkpoints/` of the run folder.
-        keep: how many of the newest to keep, beside the best one.
+        keep: how many of the newest to keep, in addition to the best one.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -76,10 +76,10 @@ class Checkpoints:
         """Publish a checkpoint, point `last` (and `best`) at it, and prune older ones.
 
         Args:
-            training: the weights that go on training, where the model is a mean of them.
+            training: the trained weights, if the model is an average of them.
         """
         final = self.path(progress.step)
-        shutil.rmtree(final, ignore_errors=True)  # from before a fall-back to an earlier one
+        shutil.rmtree(final, ignore_errors=True)  # written before a fall-back to an earlier one
         with building_folder(final) as folder:
             save_weights(model, folder / "model.safetensors", {"step": str(progress.step)},
                          durable=False)
@@ -98,7 +98,7 @@ class Checkpoints:
         self._prune(progress)
 
     def point_at_best(self, progress: Progress) -> None:
-        """Renew the pointer to the best checkpoint, which a crash may have left behind."""
+        """Rewrite the pointer to the best checkpoint, which a crash may have left stale."""
         if progress.best.score is not None:
             best = self.path(progress.best.step).name
             write_text(self.folder / "best", best + "\n", durable=True)
@@ -115,14 +115,14 @@ class Checkpoints:
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
 
     def remove_unfinished(self) -> None:
-        """Remove what processes that died while writing left behind; needs the run's lease."""
+        """Remove temporary files of writers that crashed; requires the run's lease."""
         for path in self.folder.glob(".*.tmp-*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def newest(self) -> tuple[Path, Progress] | None:
-        """Return the newest checkpoint that verifies together with the best one it refers to.
+        """Return the newest valid checkpoint whose best checkpoint is valid too.
 
-        A damaged one is skipped with a warning that names the file.
+        A damaged checkpoint is skipped with a warning that names the file.
         """
         for step in reversed(self.steps()):
             folder = self.path(step)
@@ -131,19 +131,19 @@ class Checkpoints:
                 progress = Progress.from_json(read_json(folder / "state.json"))
                 middle = not progress.finished and (progress.phase_epoch or progress.batch)
                 if middle and not (folder / "optimizer.json").is_file():
-                    continue  # weights only, from before the run's last checkpoint was written
+                    continue  # weights only, written before the run's last checkpoint
                 if progress.best.score is not None and progress.best.step != step:
                     verify(self.path(progress.best.step))
                 return folder, progress
             except Damaged as damage:
-                warnings.warn(f"{damage}; going back to an earlier checkpoint", stacklevel=2)
+                warnings.warn(f"{damage}; falling back to an earlier checkpoint", stacklevel=2)
         return None
 
     def best(self) -> Path:
-        """Return the verified folder of the best checkpoint.
+        """Return the folder of the best checkpoint after verifying it.
 
         Raises:
-            Damaged: it is, or there is none.
+            Damaged: the best checkpoint is damaged or missing.
         """
         pointer = self.folder / "best"
         if not pointer.is_file():
@@ -153,7 +153,7 @@ class Checkpoints:
         return folder
 
     def drop_optimizer(self) -> None:
-        """Remove optimiser state and all but the best and last weights of a finished run."""
+        """Remove optimiser state of a finished run, and all weights but the best and the last."""
         names = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last")}
         for step in self.steps():
             folder = self.path(step)
@@ -171,8 +171,8 @@ class Checkpoints:
 
 
 def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Progress] | None:
-    """Return the newest whole checkpoint that the first rank sees, when this one sees it too."""
-    found = session.from_first(lambda: _told(checkpoints.newest()))
+    """Return the first rank's newest valid checkpoint once this rank sees it too."""
+    found = session.from_first(lambda: _with_manifest(checkpoints.newest()))
     if found is None:
         return None
     (folder, progress), manifest = found
@@ -180,51 +180,51 @@ def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Pro
 
 
 def best_of_all(run_folder: Path, session: Session) -> Path:
-    """Return the best checkpoint of a run that the first rank sees, when this one sees it too.
+    """Return the first rank's best checkpoint of a run once this rank sees it too.
 
     Raises:
-        Damaged: it is, or there is none.
+        Damaged: the best checkpoint is damaged or missing.
     """
     checkpoints = Checkpoints(run_folder / "checkpoints", keep=2)
-    found = session.from_first(lambda: _told((checkpoints.best(), None)))
+    found = session.from_first(lambda: _with_manifest((checkpoints.best(), None)))
     assert found is not None
     (folder, _), manifest = found
     return _wait_for(folder, manifest, session)
 
 
-def _told(found: tuple[Path, Any] | None) -> tuple[tuple[Path, Any], str] | None:
+def _with_manifest(found: tuple[Path, Any] | None) -> tuple[tuple[Path, Any], str] | None:
     return found and (found, (found[0] / "manifest.json").read_text())
 
 
 def _wait_for(folder: Path, manifest: str, session: Session) -> Path:
-    """Return the folder when this rank sees in it what the first one does.
+    """Return the folder once this rank sees the same content as the first rank.
 
     Raises:
-        Damaged: it does not within `PATIENCE_S`.
+        Damaged: the content still differs after `PATIENCE_S`.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not session.first:
         try:
             if (folder / "manifest.json").read_text() != manifest:
-                raise Damaged(f"{folder}: the first rank sees another manifest")
+                raise Damaged(f"{folder}: the first rank sees a different manifest")
             verify(folder)
             break
         except (Damaged, OSError) as error:
             if time.monotonic() > deadline:
-                raise Damaged(f"rank {session.rank} does not see what the first rank does, for "
+                raise Damaged(f"rank {session.rank} does not see the first rank's checkpoint after "
                               f"{PATIENCE_S:.0f} s: {error}") from None
             time.sleep(POLL_S)
     return folder
 
 
 def _seal(folder: Path) -> None:
-    """Fsync every file and write the manifest, whose presence means whole."""
+    """Fsync every file and write the manifest, whose presence marks a complete checkpoint."""
     paths = sorted(folder.iterdir())
-    with ThreadPoolExecutor(2) as pool:  # the disk works while the checksums are made
+    with ThreadPoolExecutor(2) as pool:  # overlaps fsync with checksums
         synced = pool.map(_sync, paths)
         files = {path.name: {"bytes": path.stat().st_size, "xxh3": xxh3_of(path)}
                  for path in paths}
-        list(synced)  # raises what an fsync raised
+        list(synced)  # re-raises errors of fsync
     write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
 
 
@@ -234,31 +234,31 @@ def _sync(path: Path) -> None:
 
 
 def load_weights(folder: Path, model: Classifier) -> None:
-    """Load a checkpoint's weights into a model of the same architecture, every key."""
+    """Load a checkpoint's weights into a model of the same architecture; all keys must match."""
     report = load_state(model, load_file(folder / "model.safetensors"), keep_head=True)
     problems = [*report.missing, *report.unexpected, *report.reshaped]
-    assert not problems, f"{folder}: not of this model: {problems[:3]}"
+    assert not problems, f"{folder}: keys do not match the model: {problems[:3]}"
 
 
 def load_training(folder: Path) -> dict[str, torch.Tensor] | None:
-    """Return the weights that go on training, where the checkpoint's model is a mean of them."""
+    """Return the trained weights, if the checkpoint's model is an average of them."""
     path = folder / TRAINING
     return load_file(path) if path.is_file() else None
 
 
 def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load a checkpoint's optimiser state, with tensors and numbers as they were."""
+    """Load a checkpoint's optimiser state."""
     groups = read_json(folder / "optimizer.json")
     optimizer.load_state_dict(_unflatten(load_file(folder / "optimizer.safetensors"), groups))
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    with replacing(path) as temporary:  # for its mode: safetensors writes for its user alone
+    with replacing(path) as temporary:  # sets the mode: safetensors writes files as 0600
         save_file(tensors, temporary)
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Divide an optimiser's state into tensors `index.name` and what JSON can hold."""
+    """Split an optimiser's state into tensors `index.name` and JSON values."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():

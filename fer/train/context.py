@@ -1,4 +1,4 @@
-"""What one run trains with, fixed before the first step: data, model, loss, processes."""
+"""The immutable context of one training run: data, model, loss and processes."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainContext:
-    """What one run trains with. What moves is in a `TrainState`.
+    """Everything a run trains with that does not change; the rest is in a `TrainState`.
 
     Attributes:
-        config: of the run.
+        config: configuration of the run.
         session: the processes that train it.
-        train, val: pictures.
-        batches: of the training pictures, augmented.
+        train, val: images of the training and validation splits.
+        batches: augmented training batches.
         val_labels: int64 (N,).
-        model: the module itself, not wrapped for several processes; its weights change.
-        loss: with the class weights of the training pictures.
-        start: the weights that L2-SP holds the model to, where a phase does.
+        model: the bare module, not wrapped in DDP; its weights change.
+        loss: with the class weights of the training split.
+        start: the reference weights of L2-SP, if a phase uses it.
         checkpoints, logger: where the run is written.
-        clean: the unmasked view of each training picture, where that is in another set.
-        teacher: what a student learns from, in eval mode.
-        steps_per_epoch: optimiser steps.
+        clean: the unmasked view of each training image, if that is in another set.
+        teacher: the teacher for distillation, in eval mode.
+        steps_per_epoch: optimiser steps per epoch.
     """
 
     config: RunConfig
@@ -62,7 +62,7 @@ class TrainContext:
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole run if nothing stops early."""
+        """Optimiser steps of the whole run without early stopping."""
         combined = self.config.recipe.combine is not None
         return all_epochs(self.config) * (1 if combined else self.steps_per_epoch)
 
@@ -75,8 +75,8 @@ def make_context(
     """Return the context of a run.
 
     Args:
-        model: with the weights that the run starts from.
-        max_batches: the most batches in an epoch, for debugging.
+        model: with the initial weights of the run.
+        max_batches: maximum number of batches per epoch, for debugging.
     """
     batches = TrainBatches(
         train, config.seed, config.train.augment, config.train.batch_size, session.rank,
@@ -92,10 +92,10 @@ def make_context(
 
 
 def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | None:
-    """Return what each training picture weighs, where the configuration balances mask types.
+    """Return the weight of each training image if the configuration balances mask types.
 
     Raises:
-        CallerError: the types are not in the cache, and those of the data are others by now.
+        CallerError: the types are not in the cache, and those of the data have changed.
     """
     if config.loss.mask_type_weights == "none":
         return None
@@ -106,24 +106,23 @@ def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | N
         types = types_of(config.train_sets, config.data, data_root())
         if planned and planned != types_digest(types):
             raise CallerError(f"the pictures of {config.train_on}, or their mask types in "
-                              "pictures.csv, are not those that the run was planned with: plan it "
-                              "anew")
+                              "pictures.csv, have changed since the run was planned: plan it again")
     return type_weights(types, samples)
 
 
 def _masks(config: RunConfig, source: Source) -> "MaskAugmentation | None":
-    """Return what lays masks over training pictures, where the configuration asks for it."""
+    """Return the mask augmentation of the training images, if configured."""
     masks = config.train.masks
     if masks is None:
         return None
-    from fer.data.masks.atlas import MaskAugmentation, ensure_atlas  # most runs start without
+    from fer.data.masks.atlas import MaskAugmentation, ensure_atlas  # slow to import, rarely needed
 
     return MaskAugmentation(ensure_atlas(masks, source.size, cache()), masks.probability,
                             source.device)
 
 
 def new_model(config: RunConfig, session: Session) -> tuple[Classifier, str]:
-    """Return the run's model with random weights of its seed, on the device, and a log line."""
+    """Return the run's randomly initialised model on the device, and a log line."""
     seed_torch(config.seed, 0)
     model = build(config.backbone, config.data.classes)
     if config.compute.channels_last:

@@ -1,9 +1,9 @@
-"""The processes that train one run together: Accelerate's process group, device and collectives.
+"""Distributed training of one run: Accelerate's process group, device and collectives.
 
-Everything distributed goes through a `Session`, so that the loop reads the same on one process and
-on many. What Accelerate does here: process group, device, DDP, autocast, backward, clipping,
-gathering. What it does not: order, learning rate, random numbers, checkpoints. Torch's generators
-are seeded as functions of numbers, stateless as all randomness here.
+Everything distributed goes through a `Session`, so the training loop is the same for one process
+and for many. Accelerate handles process group, device, DDP, autocast, backward, clipping and
+gathering. It does not handle sample order, learning rate, random numbers or checkpoints. Torch's
+generators are seeded statelessly, like all randomness in this package.
 """
 
 import os
@@ -22,7 +22,7 @@ from fer.config.run import Compute
 from fer.data.hashing import key
 from fer.errors import CallerError
 
-# looked at by Accelerate before WORLD_SIZE on CPU nodes, and left over by some MPI installations
+# Accelerate reads these before WORLD_SIZE on CPU nodes; some MPI installations leave them set
 MPI_VARIABLES = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
 
 Found = TypeVar("Found")
@@ -40,7 +40,7 @@ class Session:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files."""
+        """Whether this is rank 0, which writes the files."""
         return self.rank == 0
 
     def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
@@ -50,16 +50,16 @@ class Session:
         return self.accelerator.reduce(values, reduction="sum")
 
     def any_rank(self, *flags: bool) -> tuple[bool, ...]:
-        """Return for each flag whether it is up on some rank; every rank must call it."""
+        """Return for each flag whether any rank set it; every rank must call it."""
         if self.world == 1:
             return flags
         counts = self.all_reduce_sum(torch.tensor(flags, dtype=torch.int32, device=self.device))
         return tuple(bool(count) for count in counts.tolist())
 
     def from_first(self, ask: Callable[[], Found]) -> Found:
-        """Return what the first rank finds, on every rank; the others do not look.
+        """Return the first rank's result of `ask` on every rank; only the first rank calls it.
 
-        For what is on a disk, which may lag behind on another node. Every rank must call it.
+        Used for reads from disk, which may lag behind on another node. Every rank must call it.
         """
         if self.world == 1:
             return ask()
@@ -68,10 +68,10 @@ class Session:
         return cast(Found, found[0])
 
     def gather_rows(self, rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-        """Return the ranks' rows (own count x C) one after another, on every rank.
+        """Return the rows of all ranks (own count x C), concatenated, on every rank.
 
         Args:
-            sizes: how many rows each rank has.
+            sizes: number of rows per rank.
         """
         if self.world == 1:
             return rows
@@ -82,22 +82,22 @@ class Session:
         return torch.cat([stacked[r * longest : r * longest + n] for r, n in enumerate(sizes)])
 
     def wait(self) -> None:
-        """Return when every rank has come here."""
+        """Wait until every rank has called this."""
         self.accelerator.wait_for_everyone()
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return `model` ready for training steps: on the device, in DDP where there are ranks.
+        """Return `model` prepared for training: on the device, in DDP if there are several ranks.
 
         `requires_grad` must be final: a new phase calls this again on the bare model.
         """
         if self.world == 1:
-            return model  # autocast is around the forward pass, so there is nothing to wrap
+            return model  # autocast is applied around the forward pass
         with warnings.catch_warnings():  # Accelerate passes the older name of a torch argument
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
             return self.accelerator.prepare_model(model)
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """Return the bare model inside what `wrap` returned."""
+        """Return the bare model from the result of `wrap`."""
         if self.world == 1:
             return model
         bare = self.accelerator.unwrap_model(
@@ -111,17 +111,17 @@ def open_session(compute: Compute) -> Iterator[Session]:
     """Yield the session of this process; reset Accelerate's singletons afterwards.
 
     Raises:
-        CallerError: CUDA is asked for and there is none.
+        CallerError: CUDA is requested but not available.
     """
     for variable in MPI_VARIABLES:
         os.environ.pop(variable, None)
     cpu = compute.device == "cpu" or not torch.cuda.is_available()
     torch.backends.cudnn.benchmark = compute.determinism == "fast"
     if compute.device == "cuda" and cpu:
-        raise CallerError("compute.device: 'cuda' asked for, and torch sees no GPU; "
-                          "say compute.device=cpu, or look at nvidia-smi")
+        raise CallerError("compute.device: 'cuda' requested, but torch sees no GPU; "
+                          "set compute.device=cpu, or check nvidia-smi")
     if cpu:
-        os.environ["ACCELERATE_USE_CPU"] = "true"  # else every rank calls itself the main process
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # otherwise every rank is a main process
     torch.set_num_threads(compute.threads)
     _reset_singletons()
     with _determinism(compute):
@@ -135,16 +135,16 @@ def open_session(compute: Compute) -> Iterator[Session]:
         try:
             yield Session(accelerator, compute)
         finally:
-            if not cpu:  # which collects garbage: a fifth of a second, and more than a small run
+            if not cpu:  # garbage collection takes 0.2 s, longer than a small run
                 accelerator.free_memory()
             _reset_singletons()
 
 
 def leave_group() -> None:
-    """Take the process group apart when every rank has come here; without one, do nothing.
+    """Destroy the process group once every rank has called this; without one, do nothing.
 
-    A group that the interpreter takes apart while it ends may abort the ranks that are a little
-    later, and so fail a job that has done its work.
+    A group that is destroyed at interpreter exit may abort slower ranks and so fail a job that has
+    finished its work.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
@@ -152,7 +152,7 @@ def leave_group() -> None:
 
 
 def _reset_singletons() -> None:
-    """Let the next run in this process have another precision; the process group stays."""
+    """Allow the next run in this process to use another precision; keep the process group."""
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState._reset_state()
     GradientState._reset_state()
@@ -168,11 +168,11 @@ def _check_world(accelerator: Accelerator) -> None:
 
 
 def _refuse_silent_local_batch_norm(accelerator: Accelerator, compute: Compute) -> None:
-    """Refuse what the run id would not say: it was made for synchronised batch-norm."""
+    """Raise if batch-norm would silently be local: the run id implies synchronised batch-norm."""
     cpu_ranks = accelerator.num_processes > 1 and accelerator.device.type == "cpu"
     if cpu_ranks and compute.device != "cpu" and compute.batch_norm == "sync":
         raise CallerError("compute.device: torch sees no GPU here, and ranks on CPUs cannot "
-                          "synchronise batch-norm; say compute.device=cpu or "
+                          "synchronise batch-norm; set compute.device=cpu or "
                           "compute.batch_norm=local, either of which is part of the run id")
 
 
@@ -191,7 +191,7 @@ def _determinism(compute: Compute) -> Iterator[None]:
 
 
 def synchronised_batch_norm(model: nn.Module, session: Session) -> tuple[nn.Module, str]:
-    """Return the model with batch-norm as configured for the ranks, and a line for the log."""
+    """Return the model with batch-norm as configured for several ranks, and a log line."""
     if session.world == 1:
         return model, ""
     if session.compute.batch_norm == "local":
@@ -203,10 +203,10 @@ def synchronised_batch_norm(model: nn.Module, session: Session) -> tuple[nn.Modu
 
 
 def average_batch_norm(model: nn.Module, session: Session) -> None:
-    """Make the running statistics the mean over the ranks, before anything reads or saves them.
+    """Average the running statistics over the ranks before they are read or saved.
 
-    As the first rank's and the mean distance from it: frozen ones, which all have, stay as they are
-    to the last bit, where a third of three times a number may be another one.
+    Computed as the first rank's value plus the mean difference from it: statistics that are equal
+    on all ranks (frozen layers) stay bitwise identical, unlike with sum / world.
     """
     if session.world == 1:
         return
@@ -219,8 +219,8 @@ def average_batch_norm(model: nn.Module, session: Session) -> None:
 def seed_torch(seed: int, *numbers: int) -> None:
     """Seed torch's generators of the CPU and of GPUs in use from (seed, numbers).
 
-    As `torch.manual_seed`, which takes a millisecond a step where a GPU has not been used yet: it
-    then keeps a picture of the stack for every call.
+    Same effect as `torch.manual_seed`, which costs a millisecond per step before a GPU has been
+    used: it then records a stack trace at every call.
     """
     value = key(seed, *numbers) >> 1
     torch.default_generator.manual_seed(value)

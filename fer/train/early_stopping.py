@@ -1,6 +1,6 @@
-"""The end of an epoch: model selection, early stopping, the next phase, records.
+"""End-of-epoch logic: model selection, early stopping, the next phase, records.
 
-Pure functions of the configuration and a `Progress`, so that many runs can train together.
+All functions depend only on the configuration and a `Progress`, so many runs can train together.
 """
 
 from fer.config.run import RunConfig, phase_epochs
@@ -9,7 +9,7 @@ from fer.train.train_state import Progress
 
 
 def selection_score(config: RunConfig, scores: dict[str, float]) -> float:
-    """Return what the best checkpoint is chosen by, higher when better."""
+    """Return the score by which the best checkpoint is selected; higher is better."""
     select = config.train.select
     return -scores["loss"] if select == "loss" else scores[select]
 
@@ -18,7 +18,7 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
     """Move the progress to the next epoch, the next phase or the end.
 
     Args:
-        score: of validation after the epoch, higher when better.
+        score: validation score after the epoch; higher is better.
     """
     phase = config.recipe.phases[progress.phase]
     progress.batch, progress.losses = 0, 0.0
@@ -42,14 +42,14 @@ def end_epoch(config: RunConfig, progress: Progress, score: float) -> None:
 
 def epoch_facts(progress: Progress, phase: str, per_epoch: int, lr: float,
                 scores: dict[str, float]) -> dict[str, float | str]:
-    """Return the line of an epoch that ends now, before `end_epoch`."""
+    """Return the record of the current epoch; call it before `end_epoch`."""
     return {"epoch": progress.epoch, "step": progress.step, "phase": phase,
             "train_loss": progress.losses / per_epoch, "lr": lr,
             **{f"val_{name}": value for name, value in scores.items()}}
 
 
 def final_facts(progress: Progress, select: str) -> dict[str, float | int | str | None]:
-    """Return the content of `train.json`: no times in it, so that repetitions agree."""
+    """Return the content of `train.json`, without times so that repeated runs agree."""
     best = progress.best
     return {"steps": progress.step, "epochs": progress.epoch, "select": select,
             "best_epoch": best.epoch, "best_step": best.step, "best_score": best.score}

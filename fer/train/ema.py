@@ -1,7 +1,7 @@
-"""Means of weights over the course of a phase, beside the weights that train.
+"""Weight averaging over a phase: exponential moving average (EMA) and SWA.
 
-A checkpoint's model is the mean, because that is what is measured and what others start from; the
-weights that train lie beside it while there is something left to train.
+A checkpoint's model is the average, because that is evaluated and used to initialise other runs.
+The trained weights are stored next to it until the phase ends.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,44 +23,44 @@ def copy_state(model: Classifier) -> State:
 
 @torch.no_grad()
 def set_state(model: Classifier, state: State) -> None:
-    """Overwrite all weights and buffers in place, so that optimisers and DDP keep theirs."""
+    """Overwrite all weights and buffers in place, so optimisers and DDP keep their references."""
     for key, tensor in model.net.state_dict().items():
         tensor.copy_(state[key])
 
 
 class AveragedModel:
-    """The mean of a model's weights in one phase."""
+    """The average of a model's weights in one phase."""
 
     def __init__(self, model: Classifier, average: Average, state: State | None = None,
                  epochs: int = 0) -> None:
         """Args:
-        model: that trains, not wrapped.
-        average: how the mean is taken.
-        state: of the mean, where the phase goes on; else it begins with the model's weights.
-        epochs: of the phase that are in the mean already.
+        model: the bare model that is trained.
+        average: the kind of average.
+        state: the average, if the phase is resumed; default: the model's weights.
+        epochs: number of epochs of the phase already in the average.
         """
         self.model, self.average, self.epochs = model, average, epochs
         self.state = state or copy_state(model)
 
     def after_step(self) -> None:
-        """Take the weights after a step into the mean."""
+        """Update the average after a step."""
         if self.average.how == "ema":
             self._approach(1 - self.average.decay)
 
     def after_epoch(self) -> None:
-        """Take the weights at the end of an epoch into the mean."""
+        """Update the average after an epoch."""
         if self.average.how == "swa":
             self.epochs += 1
             self._approach(1 / self.epochs)
 
     def copy(self) -> "AveragedModel":
-        """Return a mean that stands where this one does."""
+        """Return an independent copy."""
         state = {key: tensor.clone() for key, tensor in self.state.items()}
         return AveragedModel(self.model, self.average, state, self.epochs)
 
     @torch.no_grad()
     def _approach(self, share: float) -> None:
-        """Move the mean towards the weights; what is counted, not measured, is taken over."""
+        """Move the average towards the weights; integer buffers are copied."""
         own = self.model.net.state_dict()
         floats = [key for key, tensor in own.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([self.state[key] for key in floats], [own[key] for key in floats],
@@ -70,10 +70,10 @@ class AveragedModel:
 
     @contextmanager
     def in_place(self, estimate: Callable[[], None] | None = None) -> Iterator[State]:
-        """Put the mean in the model's place while the block lasts, and yield what trains.
+        """Load the average into the model for the block, and yield the trained weights.
 
         Args:
-            estimate: estimates batch-norm statistics of the model anew, which the mean then keeps.
+            estimate: recomputes the model's batch-norm statistics, which the average then keeps.
         """
         training = copy_state(self.model)
         set_state(self.model, self.state)

@@ -1,4 +1,4 @@
-"""What a run ran on: `env.json`. For the record, never read back by the code that trains."""
+"""The environment of a run: `env.json`. For the record; training never reads it."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
 from fer.config.run_id import NUMERICS
 from fer.data.pixels import Source
-from fer.study.slurm_jobs import job_of_process, node_name
+from fer.study.job_environment import job_of_process, node_name
 from fer.study.snapshot import git_state
 from fer.train.distributed import Session
 
@@ -23,7 +23,7 @@ PACKAGES = ("torch", "torchvision", "accelerate", "pytorchcv", "submitit", "nump
 
 
 def cpu_name() -> str:
-    """Return what the kernel calls the processor; empty where it does not say."""
+    """Return the kernel's name of the processor, or the platform's if there is none."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""What models say of a split, printed and saved: metrics, matrices, what all of them get wrong."""
+"""Error analysis on a split: metrics, confusion matrices, pictures that all models misclassify."""
 
 import csv
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from fer.evaluate.ensembles import aligned
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, read_predictions
 
-MOST_MATRICES = 6  # models; more are a row each
-SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels for its words
+MOST_MATRICES = 6  # with more models, only the table of metrics is printed
+SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels of its caption
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model says of one split; `notes` are lines to read beside it."""
+    """One model's predictions on one split; `notes` are lines to print with them."""
 
     model: str
     file: Path
@@ -42,7 +42,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that every model gets wrong, and what they call it."""
+    """A picture that every model misclassifies, and the predicted classes."""
 
     sample_id: str
     label: str
@@ -50,7 +50,7 @@ class Mistake:
 
 
 def print_answers(split: str, answers: Sequence[Answers], show: int, console: Console) -> None:
-    """Print metrics and matrices of each model, then the pictures that all get wrong."""
+    """Print metrics and confusion matrix of each model, then the pictures all misclassify."""
     sizes = {len(one.table) for one in answers}
     same = f", n = {max(sizes):,}" if len(sizes) == 1 else ""
     rows = Table(title=f"{split}{same}", title_justify="left")
@@ -68,22 +68,22 @@ def print_answers(split: str, answers: Sequence[Answers], show: int, console: Co
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         found = common_mistakes(answers)
-    except CallerError as error:  # the other splits go on
+    except CallerError as error:  # the other splits are still printed
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return
     who = f"all {len(answers)} models" if len(answers) > 1 else "the model"
-    more = f"; the {show} surest" if len(found) > show else ""
+    more = f"; the {show} most confident" if len(found) > show else ""
     console.print(f"wrong for {who}: {len(found):,} of {len(answers[0].table):,} pictures{more}")
     for mistake in found[:show]:
-        console.print(f"  {mistake.sample_id}: is {mistake.label}, called "
+        console.print(f"  {mistake.sample_id}: {mistake.label}, predicted as "
                       f"{choices(mistake.called)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def common_mistakes(answers: Sequence[Answers]) -> list[Mistake]:
-    """Return the pictures that every model gets wrong, the surest mistakes first.
+    """Return the pictures that every model misclassifies, the most confident mistakes first.
 
     Raises:
-        CallerError: the models were measured on different pictures, or know other classes.
+        CallerError: the models were evaluated on different pictures or have different classes.
     """
     first = answers[0].table
     for one in answers[1:]:
@@ -94,8 +94,8 @@ def common_mistakes(answers: Sequence[Answers]) -> list[Mistake]:
     try:
         logits = np.stack([aligned(one.table, first) for one in answers])
     except ValueError:
-        raise CallerError("the runs were evaluated on different pictures, as those of different "
-                          "folds are; nothing to compare") from None
+        raise CallerError("the runs were evaluated on different pictures, for example on different "
+                          "folds; nothing to compare") from None
     predicted = logits.argmax(-1)
     wrong = (predicted != first.labels).all(axis=0)
     sure = np.mean(logits.max(-1) - logits.mean(-1), axis=0)
@@ -107,7 +107,7 @@ def common_mistakes(answers: Sequence[Answers]) -> list[Mistake]:
 def _matrix(one: Answers) -> Table:
     classes = one.table.classes
     matrix = Table(title=one.model, title_justify="left", title_style="none")
-    matrix.add_column("is \\ called")
+    matrix.add_column("true \\ predicted")
     for name in classes:
         matrix.add_column(name, justify="right")
     counts = confusion(one.table.labels, one.table.predicted, len(classes))
@@ -119,7 +119,7 @@ def _matrix(one: Answers) -> Table:
 def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Data,
                  console: Console) -> None:
     """Write a matrix for each model, and the common mistakes as a table and a contact sheet."""
-    from matplotlib.figure import Figure  # half a second, for those who save
+    from matplotlib.figure import Figure  # slow import (0.5 s), needed only here
     from sklearn.metrics import ConfusionMatrixDisplay
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
         figure.savefig(folder / f"confusion-{name}-{one.model}.png", dpi=150)
     try:
         found = common_mistakes(answers)
-    except CallerError:  # said where they were printed
+    except CallerError:  # already reported by print_answers
         return
     with open(folder / f"wrong-{name}.csv", "w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
@@ -147,7 +147,7 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
 
 
 def contact_sheet(found: Sequence[Mistake], data: Data) -> Image.Image:
-    """Return the pictures with what they are and what they are called; grey where one is lost."""
+    """Return the pictures with true and predicted classes; a missing picture is grey."""
     columns = min(COLUMNS, len(found))
     lines = -(-len(found) // columns)
     sheet = Image.new("RGB", (columns * SIDE, lines * (SIDE + HEAD)), "white")
@@ -155,8 +155,8 @@ def contact_sheet(found: Sequence[Mistake], data: Data) -> Image.Image:
     for place, one in enumerate(found):
         left, top = place % columns * SIDE, place // columns * (SIDE + HEAD)
         sheet.paste(_picture(one.sample_id, data), (left, top))
-        pen.text((left + 3, top + SIDE + 2), f"is {one.label}", (20, 20, 20), font)
-        pen.text((left + 3, top + SIDE + 16), f"called {', '.join(one.called)}", (150, 60, 0), font)
+        pen.text((left + 3, top + SIDE + 2), f"true {one.label}", (20, 20, 20), font)
+        pen.text((left + 3, top + SIDE + 16), f"pred. {', '.join(one.called)}", (150, 60, 0), font)
     return sheet
 
 
@@ -164,7 +164,7 @@ def _picture(sample_id: str, data: Data) -> Image.Image:
     name, _, relative = sample_id.partition("/")
     try:
         pixels, _ = inspect_picture(discover(folder_of(name, data, data_root())) / relative)
-    except (KeyError, OSError, CallerError):  # its set or its file is not here any more
+    except (KeyError, OSError, CallerError):  # the set or the file no longer exists
         pixels = None
     if pixels is not None:
         return Image.fromarray(fit(Image.fromarray(pixels), SIDE))

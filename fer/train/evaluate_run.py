@@ -1,7 +1,7 @@
-"""A trained run on test sets: predictions, metrics, and what TensorBoard shows of them.
+"""Evaluation of a trained run on test sets: predictions, metrics and TensorBoard events.
 
-The validation split is predicted too, once: ensembles are chosen on it. Not for training, and not
-for what is worked on when (`fer.train.worker`).
+The validation split is predicted once too, because ensembles are selected on it. Scheduling of
+evaluations is in `fer.train.worker`.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,11 +33,11 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Variant:
-    """Another way to look at a run than its best checkpoint on the pictures as they are.
+    """How a run is evaluated; by default its best checkpoint without test-time augmentation.
 
     Attributes:
         checkpoint: `best`, `last`, or the name of a checkpoint folder such as `step-00000300`.
-        turned: average over fixed views of each picture.
+        turned: average over fixed views of each picture (test-time augmentation).
     """
 
     checkpoint: str = BEST
@@ -45,7 +45,7 @@ class Variant:
 
     @property
     def suffix(self) -> str:
-        """What the names of its files have behind the split: empty for the plain way."""
+        """Suffix of its file names after the split; empty for the default."""
         parts = [] if self.checkpoint == BEST else [self.checkpoint]
         return "".join(f"@{part}" for part in (*parts, *(["turned"] if self.turned else [])))
 
@@ -61,18 +61,18 @@ def evaluate_run(
     config = folder.config
     model = trained_model(folder, session)
     body, kept = Body(model, config, session), trains_head_only(config.recipe)
-    if not kept:  # what is kept of a body is that of training
+    if not kept:  # cached features are those of the training memory format
         model.to(memory_format=torch.channels_last)
 
-    def leave_if_asked() -> None:
+    def exit_if_requested() -> None:
         if session.any_rank(stop())[0]:
-            raise Preempted("asked to leave before the end of the test sets")
+            raise Preempted("save and exit requested before all test sets were evaluated")
 
-    def answers(pictures: Source) -> Predictions:
-        leave_if_asked()
-        features = plain_features(body, pictures, leave_if_asked) if kept else None
+    def predict(pictures: Source) -> Predictions:
+        exit_if_requested()
+        features = plain_features(body, pictures, exit_if_requested) if kept else None
         logits = (head_logits(session, model, features) if features else predict_logits(
-            session, model, pictures, config.train.batch_size, leave_if_asked))
+            session, model, pictures, config.train.batch_size, exit_if_requested))
         return table(pictures, model, logits)
 
     shown: dict[str, tuple[Predictions, Source]] = {}
@@ -81,22 +81,22 @@ def evaluate_run(
         if line := test.packs[0].left_out(split):
             earlier = [note for note in logger.status.notes if note != line]
             logger.write_status(replace(logger.status, notes=[*earlier, line]))
-        found = answers(test)
+        found = predict(test)
         if session.first:
             logger.check_lease()
             write_evaluation(folder.path, split, digest, found)
             shown[split] = found, test
-    _predict_validation(folder, session, logger, answers)
+    _predict_validation(folder, session, logger, predict)
     if session.first and config.keep.tensorboard:
         write_final(folder.path, config, shown)
 
 
 def _predict_validation(folder: RunFolder, session: Session, logger: RunLogger,
-                        answers: Callable[[Source], Predictions]) -> None:
-    """Write the predictions on the validation split where there are none yet.
+                        predict: Callable[[Source], Predictions]) -> None:
+    """Write the predictions on the validation split if there are none yet.
 
-    Test sets can be measured where the training pictures are not, or not as they were: ensembles
-    then choose without this run, and its log says why.
+    Test sets can be evaluated where the training pictures are missing or have changed. Ensembles
+    are then selected without this run, and its log gives the reason.
     """
     split = f"{folder.config.train_on}/val"
     path, pictures, why = folder.predictions(split), None, ""
@@ -109,7 +109,7 @@ def _predict_validation(folder: RunFolder, session: Session, logger: RunLogger,
     if session.any_rank(pictures is None)[0] or pictures is None:
         logger.log(f"no predictions on {split}: {why or 'another rank has no pictures'}")
         return
-    found = answers(pictures)
+    found = predict(pictures)
     if session.first:
         logger.check_lease()
         write_predictions(path, found)
@@ -124,7 +124,7 @@ def write_evaluation(folder: Path, split: str, digest: str, found: Predictions) 
 
 def predict_model(session: Session, model: Classifier, test: Source, batch_size: int,
                   turned: bool) -> Predictions:
-    """Return the predictions of any model on any pictures."""
+    """Return the predictions of a model on a source."""
     model.to(memory_format=torch.channels_last)  # the fastest layout for forward passes
     logits = predict_logits(session, model, test, batch_size, turned=turned)
     return table(test, model, logits)
@@ -134,7 +134,7 @@ def load_checkpoint_model(folder: RunFolder, session: Session, checkpoint: str) 
     """Return the model of a run at one of its checkpoints, on the session's device.
 
     Raises:
-        CallerError: no such checkpoint; names those that are there.
+        CallerError: no such checkpoint; lists those that exist.
     """
     if checkpoint == BEST:
         return trained_model(folder, session)
@@ -154,6 +154,6 @@ def load_checkpoint_model(folder: RunFolder, session: Session, checkpoint: str) 
 
 
 def trains_head_only(recipe: Recipe) -> bool:
-    """Whether a run's features are those of its start, which other runs may share."""
+    """Return whether only the head is trained, so that other runs may share the features."""
     phases = recipe.phases
     return len(phases) > 0 and all(phase.views is not None for phase in phases)

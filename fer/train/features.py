@@ -1,7 +1,7 @@
-"""What a frozen body makes of pictures, computed once and shared by every run on the file system.
+"""Features of a frozen body, computed once and shared by every run on the file system.
 
-The key is everything that determines the numbers: body weights, pictures, views, arithmetic. Never
-for pictures that are augmented anew in each epoch.
+The cache key covers everything that determines the values: body weights, pictures, views and
+arithmetic. Not used for pictures that are augmented differently in each epoch.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ from fer.study.disk_space import disk_refusals_named
 from fer.train.distributed import Session
 
 VERSION = 1
-BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, whatever the run's own: it may move the
-# last bit. On a core, maps of 64 do not stay in its cache: half as fast again a picture.
-WAIT_SECONDS = 0.5  # between two looks whether another process has computed them
-POLL = 16  # batches between two questions whether to go on
-MOST_BYTES = 50e9  # of all files; those that were used longest ago go first
-LEAST_AGE = 3 * 86400.0  # seconds since it was opened: a job may have a younger one mapped
+BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, independent of the run's batch size,
+# which may change the last bit. On a core, maps of 64 exceed the cache: 1.5x the time a picture.
+WAIT_SECONDS = 0.5  # between two checks whether another process has computed them
+POLL = 16  # batches between two checks whether to continue
+MOST_BYTES = 50e9  # of all files; the least recently used are removed first
+LEAST_AGE = 3 * 86400.0  # seconds since last use: a job may have a younger file mapped
 
 Pictures = Callable[[Indices, int], Tensor]
-"""Numbers in a source and a view -> pictures as `Classifier.forward` takes them."""
+"""Maps indices into a source and a view to pictures as `Classifier.forward` takes them."""
 
 
 class Features:
@@ -48,7 +48,7 @@ class Features:
     def __init__(self, rows: NDArray[np.float32], device: torch.device) -> None:
         """Args:
         rows: float32 (views, n, …), memory-mapped.
-        device: where they are wanted; they move there whole where they fit.
+        device: of the rows that `take` returns; all rows are moved there if they fit.
         """
         self.shape = rows.shape
         self.device = device
@@ -56,7 +56,7 @@ class Features:
         self._there = self._on_gpu()
 
     def take(self, indices: Indices, views: NDArray[np.int64] | int = 0) -> Tensor:
-        """Return rows, float32 (N, …) on the device, by numbers int64 (N,) and views."""
+        """Return rows, float32 (N, …) on the device, for indices int64 (N,) and views."""
         places = views * self.shape[1] + indices
         if self._there is not None:
             return self._there.index_select(0, torch.from_numpy(places).to(self.device))
@@ -72,14 +72,14 @@ class Features:
 
 @dataclass(frozen=True)
 class Body:
-    """A model whose head alone will train, with what its features depend on beside pictures."""
+    """A model of which only the head is trained, with what else its features depend on."""
 
     model: Classifier
     config: RunConfig
     session: Session
 
     def head_is_last(self, picture: Tensor) -> bool:
-        """Whether logits are what the head gives; some networks pool the maps of their head.
+        """Return whether the head's output is the logits; some networks pool after the head.
 
         Args:
             picture: (1, 3, size, size).
@@ -95,7 +95,7 @@ class Body:
         return logits.shape == whole.shape and torch.allclose(logits, whole, rtol=1e-3, atol=1e-4)
 
     def key(self, source: Source, views: int) -> str:
-        """Return the name of the features of a source in so many views."""
+        """Return the cache key of the features of a source in `views` views."""
         train = self.config.train
         content: dict[str, Any] = {
             "version": VERSION, "numerics": NUMERICS, "body": self._digest(),
@@ -106,14 +106,14 @@ class Body:
             content["determinism"] = self.config.compute.determinism
         if views > 1:
             masks = scientific(train.masks) if train.masks is not None else None
-            # what augmentation is derived from: the same pictures under another name have others
+            # augmentation is derived from uids, which depend on the pictures' names
             uids = xxhash.xxh3_128(b"".join(pack.uids.tobytes() for pack in source.packs))
             content |= {"augment": train.augment, "masks": masks, "uids": uids.hexdigest()}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _digest(self) -> str:
-        """Return the XXH3-128 of every weight and buffer but the head's."""
+        """Return the XXH3-128 of all weights and buffers except the head's."""
         state, head = xxhash.xxh3_128(), self.model.head_keys
         for name, tensor in self.model.net.state_dict().items():
             if name not in head:
@@ -126,15 +126,15 @@ def ensure_features(
     body: Body, source: Source, pictures: Pictures, views: int, cache: Path,
     between: Callable[[], object] = lambda: None,
 ) -> Features | None:
-    """Return the features of a source, computed by all ranks together where there are none.
+    """Return the features of a source, computed by all ranks together if missing.
 
-    One process on a file system computes, the others wait for it, and go on asking `between`. None
-    where the network does more after its head, so that features would not give its logits.
+    One run per file system computes them; the others wait for it and keep calling `between`.
+    Returns None if the head's output is not the logits of the network.
 
     Args:
-        pictures: makes the views, so that `pictures(indices, view)` is what the body is shown.
+        pictures: returns the body's input, `pictures(indices, view)`.
         cache: `$FER_CACHE`.
-        between: called now and then, by all ranks together; may raise.
+        between: called periodically by all ranks together; may raise.
     """
     session = body.session
     path = cache / "features" / f"{body.model.backbone.name}-{body.key(source, views)}.npy"
@@ -159,7 +159,7 @@ def ensure_features(
 
 
 def _known(path: Path, views: int, n: int, session: Session) -> NDArray[np.float32] | None:
-    """Return the mapped file where every rank sees it; a node's own cache may have another's."""
+    """Return the mapped file if every rank sees it; caches may be local to a node."""
     rows = _open(path, views, n)
     return None if session.any_rank(rows is None)[0] else rows
 
@@ -170,10 +170,10 @@ def _write(path: Path, rows: NDArray[np.float32]) -> None:
 
 
 def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
-    """Return the mapped file, noted as used; None where there is none that fits."""
+    """Return the mapped file and mark it as used; None if missing or of another shape."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        with contextlib.suppress(OSError):  # another user's, in a shared cache
+        with contextlib.suppress(OSError):  # another user's file in a shared cache
             os.utime(path)
     except (FileNotFoundError, ValueError, EOFError):
         return None
@@ -182,7 +182,7 @@ def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
 
 def _compute(body: Body, source: Source, pictures: Pictures, views: int,
              between: Callable[[], object]) -> NDArray[np.float32]:
-    """Return features float32 (views, n, …) on every rank: one forward pass a picture and view."""
+    """Return features float32 (views, n, …) on every rank: one forward pass per picture/view."""
     session, model = body.session, body.model
     size = BATCH if session.device.type == "cpu" else GPU_BATCH
     batches = [(view, start) for view in range(views) for start in range(0, source.n, size)]
@@ -205,7 +205,7 @@ def _compute(body: Body, source: Source, pictures: Pictures, views: int,
         model.train(training)
     sizes = [sum(min(size, source.n - start) for _, start in batches[first:last])
              for first, last in shares]
-    if not parts:  # a rank without a batch, where there are more of them than batches
+    if not parts:  # more ranks than batches: an empty part of the right shape
         with torch.inference_mode(), session.accelerator.autocast():
             parts.append(model.features(pictures(np.arange(1), 0))[:0].float())
     whole = session.gather_rows(torch.cat(parts), sizes).cpu().numpy()
@@ -213,7 +213,7 @@ def _compute(body: Body, source: Source, pictures: Pictures, views: int,
 
 
 def _make_room(kept: Path) -> None:
-    """Remove the files that were used longest ago, but `kept`, until all are small enough."""
+    """Remove the least recently used files, except `kept`, until the total is small enough."""
     def stat(path: Path) -> os.stat_result | None:
         try:
             return path.stat()

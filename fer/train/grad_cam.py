@@ -1,10 +1,10 @@
-"""Where the best models of a study look, on faces without and with a mask: Grad-CAM.
+"""Grad-CAM of the best models of a study on faces without and with a mask.
 
     python -m fer.train.grad_cam STUDY
 
 Writes `attention/` into the run folder of the best run of each training set: a strip of four
-pictures a face, and `index.json`, written last. The report embeds them. Which faces are shown
-depends on their names only, so that nobody picked them for what a model does.
+pictures per face, and `index.json`, written last. The report embeds them. The faces depend only on
+their names, so the choice does not depend on any model.
 """
 
 import shutil
@@ -33,14 +33,15 @@ from fer.train.setup import source, trained_model
 PER_CLASS = 2  # faces
 SIDE = 112  # pixels of one picture of a strip
 QUALITY = 88
-LEAST_SIDE = 2  # of a feature map in which there is a where
+LEAST_SIDE = 2  # pixels of the smallest feature map with spatial resolution
 
 
 def draw_attention(name: str) -> list[str]:
-    """Draw what is missing for a study; returns a line a run that was drawn.
+    """Draw the missing strips of a study; return one line for each run drawn.
 
     Raises:
-        CallerError: the study has no gap whose synthetic set is a twin, or was never started.
+        CallerError: the study has no gap whose synthetic set is a masked copy, or was never
+            started.
     """
     store = Store(home())
     study = read_study(store, name)
@@ -68,7 +69,7 @@ def _draw(best: Best, session: Session, clean: Source, masked: Source,
     labels = masked.labels_of(chosen)
     ids = masked.index().column("sample_id").to_pylist()
     target = best.folder.path / FOLDER
-    shutil.rmtree(target, ignore_errors=True)  # another set may be the gap's now
+    shutil.rmtree(target, ignore_errors=True)  # the gap may use another set by now
     with building_folder(target) as folder:
         looks = []
         for row, number in enumerate(chosen):
@@ -84,14 +85,14 @@ def _draw(best: Best, session: Session, clean: Source, masked: Source,
 
 
 def faces(source: Source, classes: int) -> NDArray[np.int64]:
-    """Return the numbers of the faces to show: the first of each class in the order of the uids."""
+    """Return the indices of the faces to show: the first of each class, ordered by uid."""
     numbers = np.arange(source.n)
     labels, order = source.labels_of(numbers), np.argsort(source.uids_of(numbers))
     return np.concatenate([order[labels[order] == name][:PER_CLASS] for name in range(classes)])
 
 
 def look(model: Classifier, images: torch.Tensor) -> tuple[NDArray[np.float32], list[int]]:
-    """Return what counted for the model's answers, float32 0…1 (N x H x W), and the answers.
+    """Return Grad-CAM heat maps, float32 0…1 (N x H x W), and the predicted classes.
 
     Args:
         images: uint8, N x 3 x H x W.
@@ -100,13 +101,13 @@ def look(model: Classifier, images: torch.Tensor) -> tuple[NDArray[np.float32], 
 
     model.eval().requires_grad_(True)
     with GradCAM(model, target_layers=[last_map(model, images[:1])]) as cam:
-        heat = cam(images.float() / 255, targets=None)  # of the answer itself
+        heat = cam(images.float() / 255, targets=None)  # None: the predicted class
         answers = cam.outputs.argmax(1).tolist()
     return heat, answers
 
 
 def last_map(model: Classifier, picture: torch.Tensor) -> nn.Module:
-    """Return the last stage before the head whose output still has a where."""
+    """Return the last stage before the head whose output has spatial resolution."""
     seen: dict[nn.Module, torch.Tensor] = {}
     body = [module for stage, modules in model.stages.items() if stage != "head"
             for module in modules]
@@ -124,7 +125,7 @@ def last_map(model: Classifier, picture: torch.Tensor) -> nn.Module:
     if not found or tokens:
         raise CallerError(f"{model.backbone.name}: "
                           f"{'it works on tokens' if tokens else 'no stage has feature maps'}, so "
-                          "there is no Grad-CAM of it")
+                          "Grad-CAM does not apply")
     return found[-1]
 
 

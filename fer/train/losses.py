@@ -1,9 +1,9 @@
-"""The loss of a step: a global weighted sum over a global weight sum.
+"""The loss of a step: a global weighted sum divided by the global weight sum.
 
-A mean of the ranks' weighted means is not the gradient of the global batch (13 % off with class
-weights). Every rank knows the labels of the whole global batch, so the weight sum costs no
-communication, and any division into ranks and micro-batches gives the same gradient. Losses on
-paired views are sums over samples too, so there is no contrast with other samples of the batch.
+The mean of the ranks' weighted means does not give the gradient of the global batch (13 % off with
+class weights). Every rank knows the labels of the whole global batch, so the weight sum needs no
+communication, and any split into ranks and micro-batches gives the same gradient. Losses on paired
+views are sums over samples too; they do not contrast samples of the batch.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def class_weights(loss: Loss, counts: Sequence[int]) -> np.ndarray:
-    """Return one weight a class (float64, C); `balanced` is N / C / count."""
+    """Return one weight per class (float64, C); `balanced` is N / C / count."""
     if loss.class_weights == "none":
         return np.ones(len(counts))
     if loss.class_weights == "balanced":
@@ -33,7 +33,7 @@ def class_weights(loss: Loss, counts: Sequence[int]) -> np.ndarray:
 
 
 class WeightedCrossEntropy:
-    """Cross-entropy with label smoothing; a sample weighs as much as its class."""
+    """Cross-entropy with label smoothing and class weights."""
 
     def __init__(self, weights: np.ndarray, smoothing: float, device: torch.device) -> None:
         self.host_weights = weights
@@ -41,7 +41,7 @@ class WeightedCrossEntropy:
         self.smoothing = smoothing
 
     def weight_sum(self, labels: np.ndarray) -> float:
-        """Return the weight sum of a global batch, from labels as `Batch.global_labels`."""
+        """Return the weight sum of a global batch; `labels` as in `Batch.global_labels`."""
         if labels.ndim == 2:
             return float((labels @ self.host_weights).sum())
         return float(self.host_weights[labels].sum())
@@ -51,7 +51,7 @@ class WeightedCrossEntropy:
         return labels @ self.weights if labels.ndim == 2 else self.weights[labels]
 
     def sum(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the weighted sum of the samples' losses (a float32 scalar); as `each`."""
+        """Return the weighted sum of the samples' losses (a float32 scalar); see `each`."""
         return self.each(logits, labels).sum()
 
     def each(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -59,9 +59,9 @@ class WeightedCrossEntropy:
 
         Args:
             logits: float, (…, N, C), of any number of models.
-            labels: int64, N; or float32, N x C, how much there is of each class in a sample that is
-                mixed or has a weight of its own: its loss is the sum over the classes of that, the
-                class's weight and its cross-entropy.
+            labels: int64, N; or float32, N x C, the share of each class in a mixed or individually
+                weighted sample: its loss is the sum over the classes of the product of share,
+                class weight and cross-entropy.
         """
         if labels.ndim == 2:
             logs = -F.log_softmax(logits.float(), dim=-1)
@@ -74,7 +74,7 @@ class WeightedCrossEntropy:
 
 
 class Objective:
-    """What a step minimises: here, the cross-entropy of its pictures.
+    """The objective of a training step; the base class is the cross-entropy.
 
     Attributes:
         views: pictures in a forward pass for each sample.
@@ -89,8 +89,8 @@ class Objective:
         """Return the weighted sum of the samples' terms (a float32 scalar).
 
         Args:
-            forward: pictures to logits of the model that trains; to be called once.
-            batch: some samples of this rank.
+            forward: maps pictures to logits of the trained model; must be called once.
+            batch: samples of this rank.
         """
         return self.loss.sum(forward(batch.images), batch.labels)
 
@@ -106,7 +106,7 @@ def backward(
 
     Args:
         batch: this rank's share of the global batch.
-        micro_batch: the most pictures in one forward pass; None takes the share at once.
+        micro_batch: maximum number of pictures in one forward pass; None for no limit.
 
     Returns:
         this rank's part of the global mean loss (float32 scalar): the sum over ranks is the loss.
@@ -122,8 +122,8 @@ def backward(
             return logits
 
     for number, part in enumerate(parts):
-        alone = number + 1 == len(parts)
-        with contextlib.nullcontext() if alone else session.accelerator.no_sync(model):
+        last = number + 1 == len(parts)
+        with contextlib.nullcontext() if last else session.accelerator.no_sync(model):
             term = objective.sum(forward, part) * scale
             session.accelerator.backward(term * session.world)  # DDP divides by the ranks
             share += term.detach()
@@ -131,7 +131,7 @@ def backward(
 
 
 class BothViews(Objective):
-    """The mean cross-entropy of both views, and how far apart their outputs are."""
+    """The mean cross-entropy of both views, plus the divergence between their outputs."""
 
     views = 2
 
@@ -152,7 +152,7 @@ class BothViews(Objective):
 
 
 class Distillation(Objective):
-    """The cross-entropy of the masked view, and how far its outputs are from the teacher's."""
+    """The cross-entropy of the masked view, plus the divergence from the teacher's outputs."""
 
     def __init__(self, loss: WeightedCrossEntropy, pair: Pair, teacher: Forward) -> None:
         super().__init__(loss)
@@ -173,8 +173,8 @@ def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     """Return T² times the Kullback-Leibler divergence from the target's probabilities, in nats.
 
     Args:
-        logits, target: float (N, C); both are divided by the temperature T first. The square keeps
-            gradients of one size whatever T is (Hinton et al. 2015, section 2).
+        logits, target: float (N, C); both are divided by the temperature T first. The factor T²
+            keeps the scale of the gradients independent of T (Hinton et al. 2015, section 2).
 
     Returns:
         float32 (N,).

@@ -1,7 +1,7 @@
-"""Runs made of trained ones without training: WiSE-FT, soups, temperature scaling.
+"""Runs that combine trained runs without training: WiSE-FT, model soups, temperature scaling.
 
-Each candidate is measured on validation, a line each in `metrics.jsonl`; the best becomes the run's
-one checkpoint. A run that was interrupted begins again: it takes minutes.
+Each candidate is evaluated on validation and adds a line to `metrics.jsonl`; the best becomes the
+run's only checkpoint. An interrupted run starts again: it takes minutes.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +27,9 @@ TEMPERATURES = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Candidate:
-    """Weights to be measured: `said` is what they are, for the line in `metrics.jsonl`.
+    """Candidate weights; `said` describes them in the line of `metrics.jsonl`.
 
-    `measured` says that a parent has them as they are, with its own batch-norm statistics.
+    `measured` means that they are a parent's weights with valid batch-norm statistics.
     """
 
     state: State
@@ -41,14 +41,14 @@ Judge = Callable[[Candidate], float]
 
 
 def combine(context: TrainContext, callbacks: Callbacks, members: Sequence[State]) -> Progress:
-    """Choose the best combination of the members' weights and write it as the checkpoint.
+    """Select the best combination of the members' weights and write it as the checkpoint.
 
     Args:
-        context: with a model into which the weights go; it is left with the best ones.
+        context: its model is overwritten and holds the best weights afterwards.
         members: weights and buffers of the parents, in the recipe's order.
 
     Raises:
-        Preempted, Cancelled: this process was asked to leave, or the run to stop.
+        Preempted, Cancelled: save and exit, or cancellation of the run, was requested.
     """
     how = context.config.recipe.combine
     assert how is not None
@@ -95,24 +95,24 @@ def combine(context: TrainContext, callbacks: Callbacks, members: Sequence[State
 
 
 def raise_if_stop_requested(context: TrainContext, callbacks: Callbacks) -> None:
-    """Raise where some rank was asked to exit, or the run to stop; called by all together."""
+    """Raise if exit was requested on any rank, or cancellation of the run; all ranks call it."""
     stop, cancel = context.session.any_rank(callbacks.stop_requested(),
                                              context.logger.cancel_asked())
     if cancel:
-        raise Cancelled("stopped because launch/status.py --cancel asked for it")
+        raise Cancelled("cancelled by launch/status.py --cancel")
     if stop:
-        raise Preempted("asked to leave; combining begins again")
+        raise Preempted("save and exit requested; combining starts again")
 
 
 def _logits(context: TrainContext, callbacks: Callbacks) -> np.ndarray:
-    """Return validation logits of the model as it is, float32 (N, C)."""
+    """Return validation logits of the current model, float32 (N, C)."""
     size = context.config.train.batch_size
     return predict_logits(context.session, context.model, context.val, size,
                           lambda: raise_if_stop_requested(context, callbacks))
 
 
 def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
-    """Judge the way from the first to the second, both ends as they are."""
+    """Evaluate points on the line from the first to the second weights; both ends unchanged."""
     first, second = members
     for number in range(points):
         alpha = number / (points - 1)
@@ -122,7 +122,7 @@ def _wise_ft(members: Sequence[State], points: int, judge: Judge) -> None:
 
 
 def _greedy(members: Sequence[State], judge: Judge) -> None:
-    """Judge each alone, then the soup with one more after another, kept where it is no worse."""
+    """Evaluate each member, then add them one by one, keeping those that do not hurt validation."""
     alone = [judge(Candidate(state, {"members": [number]}, measured=True))
              for number, state in enumerate(members)]
     first, *others = sorted(range(len(members)), key=lambda number: -alone[number])
@@ -139,7 +139,7 @@ def _mean(members: Sequence[State]) -> State:
 
 
 def weighted_mean(members: Sequence[State], shares: Sequence[float]) -> State:
-    """Return the weighted mean of states; what is counted, not measured, is the first one's."""
+    """Return the weighted mean of states; integer buffers are those of the first."""
     def of(key: str) -> torch.Tensor:
         if not members[0][key].is_floating_point():
             return members[0][key]
@@ -151,7 +151,7 @@ def weighted_mean(members: Sequence[State], shares: Sequence[float]) -> State:
 
 def _temperature(context: TrainContext, callbacks: Callbacks, member: State,
                  judge: Judge) -> None:
-    """Judge the run with its head's weights divided by the temperature that fits best."""
+    """Evaluate the run with its last layer divided by the best temperature."""
     set_state(context.model, member)
     logits = _logits(context, callbacks)
     found = best_temperature(context.val_labels, logits)
@@ -160,13 +160,13 @@ def _temperature(context: TrainContext, callbacks: Callbacks, member: State,
 
 
 def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the T at which softmax(logits / T) gives the labels the least mean NLL.
+    """Return the T that minimises the mean NLL of softmax(logits / T).
 
     Args:
         labels: integers, N.
         logits: float, N x C.
     """
-    from scipy.optimize import minimize_scalar  # slow to import, and little needs it
+    from scipy.optimize import minimize_scalar  # slow to import, rarely needed
 
     def nll(log: float) -> float:
         scaled = log_probabilities(logits / np.exp(log))
@@ -177,7 +177,7 @@ def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def with_temperature(model: Classifier, member: State, temperature: float) -> State:
-    """Return weights whose logits are divided: the last linear layer's, which makes them."""
+    """Return weights whose logits are divided by `temperature`, folded into the last layer."""
     layers = [(name, module) for name, module in model.head.named_modules()
               if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
     name, layer = layers[-1]

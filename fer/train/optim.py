@@ -1,7 +1,7 @@
 """Optimisers by name, and the learning rate of a step.
 
-The rate is a function of the phase, the step and the plateau so far; no scheduler object is
-stepped, so nothing has to be replayed on resume. Parameter groups carry their own multiplier.
+The learning rate is a function of phase, step and plateau state. There is no scheduler object, so
+nothing is replayed on resume. Parameter groups carry their own multiplier.
 """
 
 import math
@@ -15,7 +15,7 @@ from fer.train.train_state import Plateau, Progress
 
 
 def make_optimizer(optim: Optim, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Return the optimiser; the loop sets the learning rate of every group at every step.
+    """Return the optimiser; the training loop sets the learning rate of every group at each step.
 
     Weight decay is decoupled in `radam` and `adamw`, as in the study of 2021.
     """
@@ -28,7 +28,7 @@ def make_optimizer(optim: Optim, groups: list[dict[str, Any]]) -> torch.optim.Op
 
 
 def plateau_cost(select: str, score: float) -> float:
-    """Return the value that a plateau watches for a score that is higher when better."""
+    """Return the cost that the plateau schedule monitors, from a score (higher is better)."""
     return -score if select == "loss" else 100.0 * (1.0 - score)
 
 
@@ -59,7 +59,7 @@ def schedule_of(config: RunConfig, phase: Phase) -> Schedule:
 
 
 def lr_at(config: RunConfig, progress: Progress, per_epoch: int) -> float:
-    """Return the learning rate of the next step, before the multipliers of stages.
+    """Return the learning rate of the next step, before stage multipliers.
 
     Args:
         per_epoch: steps in an epoch.

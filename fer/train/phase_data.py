@@ -1,7 +1,7 @@
-"""What the steps of one phase are made of: batches, the module that takes them, validation.
+"""The data of one phase: batches, the module that consumes them, validation.
 
-Pictures and the whole model; or, where the head alone trains on fixed views, the features that the
-frozen body makes of them, and the head.
+Usually pictures and the whole model. If only the head is trained on fixed views, the cached
+features of the frozen body and the head.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Between = Callable[[], object]
 
 
 class Batches(Protocol):
-    """What gives the batches of any epoch."""
+    """A source of batches of any epoch."""
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return this rank's share of a global batch."""
@@ -36,14 +36,14 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class PhaseData:
-    """What one phase is fed with.
+    """Batches, module, objective and validation of one phase.
 
     Attributes:
         batches: of every epoch.
-        module: from a batch's `images` to logits; what trains is in it.
-        objective: what a step minimises.
-        validate: gives the logits of the validation split, float32 (N, C), as the model is now;
-            what it is given is called now and then.
+        module: maps a batch's `images` to logits; contains the trained parameters.
+        objective: minimised by each step.
+        validate: returns the current model's logits on the validation split, float32 (N, C); its
+            argument is called periodically.
     """
 
     batches: Batches
@@ -67,7 +67,7 @@ class FeatureBatches:
 
 
 class Head(nn.Module):
-    """The head of a model as a module of its own: features to logits."""
+    """The head of a model as a separate module: features to logits."""
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class Head(nn.Module):
 
 
 def make_phase_data(context: TrainContext, phase: Phase, between: Between) -> PhaseData:
-    """Return what a phase is fed with; features are computed now where they are missing.
+    """Return the data of a phase; compute its features if they are missing.
 
     Args:
-        between: called now and then meanwhile, by all ranks together; may raise.
+        between: called periodically by all ranks together; may raise.
     """
     plain = Objective(context.loss)
     views = FixedViews(context.batches, phase.views) if phase.views else None
@@ -107,7 +107,7 @@ def _paired(context: TrainContext, pair: Pair) -> Objective:
     if pair.how != "distill":
         return BothViews(context.loss, pair)
     teacher = context.teacher
-    assert teacher is not None, "the recipe was checked to have one"
+    assert teacher is not None, "recipes with distillation have a teacher"
 
     def teach(images: Tensor) -> Tensor:
         with context.session.accelerator.autocast():
@@ -122,7 +122,7 @@ def features_of(
 ) -> tuple[Features, Features] | None:
     """Return the features of the training pictures in their views and of the validation split.
 
-    None where the network does more after its head.
+    Returns None if the head's output is not the logits of the network.
     """
     body = Body(context.model, context.config, context.session)
     train = ensure_features(body, context.train, views.pictures, views.count, cache(), between)
@@ -131,7 +131,7 @@ def features_of(
 
 
 def plain_features(body: Body, source: Source, between: Between) -> Features | None:
-    """Return the features of a source's pictures as they are, as `ensure_features`."""
+    """Return the features of a source's pictures without augmentation; see `ensure_features`."""
     def pictures(indices: np.ndarray, view: int) -> Tensor:
         return source.gather(indices).permute(0, 3, 1, 2)
 

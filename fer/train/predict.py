@@ -1,4 +1,4 @@
-"""Logits of a model over a split: batched, distributed, each sample once, in the split's order."""
+"""Logits of a model on a split: batched, distributed, each sample once, in the split's order."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ from fer.models.classifier import Classifier
 from fer.train.distributed import Session
 from fer.train.features import Features
 
-POLL = 16  # batches between two questions whether to go on
-ROWS = 4096  # features that a head is given at a time
+POLL = 16  # batches between two checks whether to continue
+ROWS = 4096  # features in one forward pass of a head
 
 
 def predict_logits(
@@ -38,7 +38,7 @@ def predict_logits(
     parts = [torch.zeros(0, len(model.classes), device=session.device)]
     most = max(batch_count(stop - start, batch_size) for start, stop in shares)
     try:
-        for number in range(most):  # a rank with fewer batches asks as often as the others
+        for number in range(most):  # all ranks must call `between` equally often
             if number < len(batches):
                 images = batches.batch(number).images
                 with torch.inference_mode(), session.accelerator.autocast():
@@ -61,7 +61,7 @@ def _mean_of_turns(model: Classifier, images: torch.Tensor) -> torch.Tensor:
 
 
 def head_logits(session: Session, model: Classifier, features: Features) -> np.ndarray:
-    """Return float32 logits (N x C) of pictures whose features are known, on every rank."""
+    """Return float32 logits (N x C) from cached features, on every rank."""
     training = model.training
     model.eval()
     try:
@@ -75,7 +75,7 @@ def head_logits(session: Session, model: Classifier, features: Features) -> np.n
 
 
 def table(source: Source, model: Classifier, logits: np.ndarray) -> Predictions:
-    """Return the logits of a source's pictures, float32 (N x C), with what is known of those."""
+    """Return the logits, float32 (N x C), with sample ids, identities and labels."""
     index = source.index()
     return Predictions(
         sample_ids=index["sample_id"].to_pylist(), identities=index["identity"].to_pylist(),

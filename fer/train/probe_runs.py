@@ -1,7 +1,8 @@
-"""Linear probes of one frozen body, of several runs, train together (`fer.train.stacked_probes`).
+"""Joint training of the linear probes of several runs on one frozen body.
 
-Each keeps its own folder, lease, metrics and checkpoint, as if it had trained alone. A probe that
-diverges or is cancelled is left to be done alone, where it ends with its own words.
+The computation is in `fer.train.stacked_probes`. Each run keeps its own folder, lease, metrics and
+checkpoint, as if trained alone. A probe that diverges or is cancelled is trained alone afterwards,
+which reports its own error.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +23,11 @@ from fer.transfer.phases import freeze
 
 
 class StopRequested(RuntimeError):
-    """This process was asked to leave; nothing of the group was kept."""
+    """Save and exit requested; nothing of the group was saved."""
 
 
 def untrained_kind(folder: RunFolder) -> str | None:
-    """Return the kind of a run that is to be trained from its beginning, else None."""
+    """Return the probe kind of a run without checkpoints, else None."""
     if folder.trained or any((folder.path / "checkpoints").glob("step-*")):
         return None
     return probe_kind(folder.config)
@@ -45,11 +46,11 @@ class Member:
 def train_stacked(
     folders: Sequence[RunFolder], session: Session, stop: Callable[[], bool]
 ) -> None:
-    """Train untrained runs that are alike, whose leases this process holds.
+    """Train untrained runs of the same kind, whose leases this process holds.
 
     Raises:
         CallerError: a mistake in configuration or data.
-        Left: `stop` said so; nothing was kept.
+        StopRequested: `stop` returned True; nothing was saved.
     """
     with ExitStack() as stack:
         members: list[Member] = []
@@ -75,28 +76,28 @@ def _train_seed(members: Sequence[Member], session: Session, stop: Callable[[], 
     phase = context.config.recipe.phases[0]
     assert phase.views is not None
 
-    def leave_if_asked() -> None:
+    def raise_if_requested() -> None:
         if stop():
             raise StopRequested
 
     freeze(context.model, phase)
     views = FixedViews(context.batches, phase.views)
-    features = features_of(context, views, leave_if_asked)
+    features = features_of(context, views, raise_if_requested)
     if features is None or class_layer(context.model) is None:
-        return  # each alone
+        return  # each run is trained alone
     for member in members:
         member.logger.truncate_to(0, 0)
     by_probe = {id(member.probe): member for member in members}
     bench = ProbeData(views, *features, context.val_labels, context.loss, session)
     for line in train_probes([member.probe for member in members], context.model, bench):
-        leave_if_asked()
+        raise_if_requested()
         member = by_probe[id(line.probe)]
         line.probe.dropped |= member.logger.cancel_asked()
         member.logger.epoch(line.facts, context.val_labels, line.logits, context.val)
         member.logger.write_heartbeat(line.probe.progress)
     for member in members:
         if not member.probe.dropped:
-            leave_if_asked()
+            raise_if_requested()
             _write(member)
 
 

@@ -1,7 +1,8 @@
-"""How a rank ends when its run does not end well.
+"""How a rank exits when its run fails.
 
-One process alone goes on with its next run. One rank of several cannot: the others wait for it, so
-it ends, and with it the job. A peer that vanished without a word is no failure of the run.
+A single process continues with its next run. One rank of several cannot, because the others wait
+for it: it exits, and the job ends. A peer that dies without an error message is not a failure of
+the run.
 """
 
 import os
@@ -13,27 +14,27 @@ from typing import NoReturn
 
 from fer.errors import CallerError
 from fer.study.failure import keep_failure, kept_failure, publish_failure
+from fer.study.job_environment import node_name, restart_of_process
 from fer.study.run_folder import RunFolder
-from fer.study.slurm_jobs import node_name, restart_of_process
 
 PEER_LOST = re.compile(
     r"gloo|nccl|process ?group|connection (closed|reset)|broken pipe|socket|DistNetworkError",
     re.IGNORECASE)
 MOST_NETWORK_RESTARTS = 3
-CONSEQUENCE_S = 3.0  # how long the first rank waits for the word of the rank that broke it
+CONSEQUENCE_S = 3.0  # how long the first rank waits for the error of the rank that failed
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Return this process's rank and how many there are, from the environment."""
+    """Return this process's rank and the world size, from the environment."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def publish_run_failure(folder: RunFolder, error: BaseException) -> None:
-    """Publish a failure; a mistake of the caller is one line, anything else has its traceback."""
-    publish_failure(folder, *_words(error))
+    """Publish a failure: one line for a `CallerError`, a traceback for any other error."""
+    publish_failure(folder, *_line_and_traceback(error))
 
 
-def _words(error: BaseException) -> tuple[str, str]:
+def _line_and_traceback(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CallerError):
         return str(error), ""
     return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
@@ -42,11 +43,11 @@ def _words(error: BaseException) -> tuple[str, str]:
 def end_failed_rank(folder: RunFolder, error: BaseException) -> NoReturn:
     """End this rank of several after an error, so that the whole job ends at once.
 
-    A broken connection is the consequence of another rank's end. Where training never began it may
-    be the network: then too the job is started again, but not often.
+    A broken connection follows from the end of another rank. If training has not begun, the cause
+    may be the network: the job is restarted then too, but only a few times.
     """
     rank, _ = rank_and_world()
-    line, trace = _words(error)
+    line, trace = _line_and_traceback(error)
     again = folder.status().begun or restart_of_process() < MOST_NETWORK_RESTARTS
     consequence = bool(PEER_LOST.search(line)) and again
     if not consequence:
@@ -64,8 +65,8 @@ def _publish_kept(folder: RunFolder, wait: bool) -> None:
         publish_failure(folder, *kept)
 
 
-def end_rank(word: str) -> NoReturn:
-    """End this rank of several with a word in its log."""
-    print(word, file=sys.stderr, flush=True)
+def end_rank(message: str) -> NoReturn:
+    """Write a message to the log and end this rank of several."""
+    print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(1)  # a process group whose peers are gone may hang in an orderly exit
+    os._exit(1)  # a normal exit may hang in a process group whose peers are gone

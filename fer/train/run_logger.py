@@ -1,7 +1,7 @@
-"""What a run writes while it trains: metrics, TensorBoard events, status and heartbeat.
+"""Logging of a run during training: metrics, TensorBoard events, status and heartbeat.
 
-Only the first rank writes. Append-only files are cut back to the checkpoint's step on resume, so
-that a run which was killed leaves the same lines as one that was not.
+Only the first rank writes. Append-only files are truncated to the checkpoint's step on resume, so
+an interrupted run leaves the same lines as an uninterrupted one.
 """
 
 import json
@@ -17,8 +17,8 @@ import torch
 from fer.atomic_io import write_text
 from fer.config.run import RunConfig
 from fer.data.pixels import Source
+from fer.study.job_environment import job_of_process, node_name
 from fer.study.run_folder import RunFolder, Status
-from fer.study.slurm_jobs import job_of_process, node_name
 from fer.train.tensorboard import Events
 from fer.train.train_state import Progress
 
@@ -27,46 +27,45 @@ RGB = 3
 
 
 class Cancelled(RuntimeError):
-    """Somebody asked this run to stop; it can go on later from its last checkpoint."""
+    """The run was cancelled; it can be resumed from its last checkpoint."""
 
 
 class Preempted(RuntimeError):
-    """This process was asked to leave; the run goes on where it stood when it is started again."""
+    """Save and exit requested; the run resumes where it stopped when it is started again."""
 
 
 class Stopped(RuntimeError):
-    """A search has seen enough of this run; it can go on later from its last checkpoint."""
+    """A search stopped this run early; it can be resumed from its last checkpoint."""
 
 
 class Stalled(RuntimeError):
-    """The run was started again and again, and never came further."""
+    """The run was restarted repeatedly without progress."""
 
 
 class RateLimited:
-    """A question to the disk that may be put at any time, and is passed on every two seconds."""
+    """A check on disk that can be polled at any time and is executed every two seconds at most."""
 
-    def __init__(self, question: Callable[[], bool]) -> None:
-        self._question = question
-        self._put = time.monotonic()
+    def __init__(self, check: Callable[[], bool]) -> None:
+        self._check = check
+        self._last = time.monotonic()
 
     def asked(self) -> bool:
-        """Return the answer; no where it is too early to ask again."""
-        if time.monotonic() - self._put < HEARTBEAT_SECONDS:
+        """Return the result of the check; False if it is too early to check again."""
+        if time.monotonic() - self._last < HEARTBEAT_SECONDS:
             return False
-        self._put = time.monotonic()
-        return self._question()
+        self._last = time.monotonic()
+        return self._check()
 
 
 class RunLogger:
-    """The running record of one run.
+    """The log of one run.
 
     Args:
         folder: the run folder.
         config: its configuration.
-        total_steps: optimiser steps if nothing stops early.
-        writes: whether this process is the one that writes.
+        writes: whether this process writes the files.
         on_status: called with each new status, for a progress display in this process.
-        max_stalls: how many restarts in a row may end where they began; None for any number.
+        max_stalls: maximum number of consecutive restarts without progress; None for no limit.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class RunLogger:
         job, _ = job_of_process() or (str(os.getpid()), 0)
         self.status = replace(self.before, state="running", node=node_name(), error="",
                               traceback="", job_id=job, begun=False, ended=False)
-        self._opened, self._said = time.monotonic(), float("-inf")
+        self._opened, self._published = time.monotonic(), float("-inf")
         self._cancel = RateLimited(lambda: folder.cancel_asked)
         self._stop = RateLimited(lambda: folder.stop_asked)
         self._events: Events | None = None
@@ -96,10 +95,10 @@ class RunLogger:
         self.folder.lease.check()
 
     def truncate_to(self, step: int, epoch: int) -> None:
-        """Drop what was written after the checkpoint at `step`, and open the event file there.
+        """Drop lines written after the checkpoint at `step`, and open the event file there.
 
         Raises:
-            Stalled: the last starts all began at this very step.
+            Stalled: the last `max_stalls` restarts all began at this step.
         """
         before = self.before
         stalled = before.begun and before.restarts > 0 and before.first_step == step
@@ -120,27 +119,27 @@ class RunLogger:
             self._events = Events(self.folder.path / "tb", step, self.config.keep.sample_images)
 
     def write_heartbeat(self, progress: Progress) -> None:
-        """Show the progress here, and publish it at most every two seconds.
+        """Report the progress to `on_status`, and publish it at most every two seconds.
 
         Raises:
-            LeaseLost: another process took the run over; its status is not written over.
+            LeaseLost: another process took over the run; its status is not overwritten.
         """
-        if self.writes and time.monotonic() - self._said > HEARTBEAT_SECONDS:
+        if self.writes and time.monotonic() - self._published > HEARTBEAT_SECONDS:
             self.check_lease()
             self.write_status(self.status_at(progress))
         elif self.on_status is not None:
             self.on_status(self.status_at(progress))
 
     def cancel_asked(self) -> bool:
-        """Whether somebody asked the run to stop; the disk is asked every two seconds."""
+        """Return whether cancellation was requested; checks the disk every two seconds at most."""
         return self.writes and self._cancel.asked()
 
     def stop_asked(self) -> bool:
-        """Whether a search has seen enough of the run; the disk is asked as seldom."""
+        """Return whether a search stops the run early; checks the disk equally rarely."""
         return self.writes and self._stop.asked()
 
     def status_at(self, progress: Progress) -> Status:
-        """Return the status of a run that is there now."""
+        """Return the status at `progress`."""
         recipe = self.config.recipe
         return replace(self.status, step=progress.step, epoch=progress.epoch,
                        phase=recipe.combine.how if recipe.combine else
@@ -148,19 +147,19 @@ class RunLogger:
                        metric=_metric(progress, self.config))
 
     def write_status(self, status: Status) -> None:
-        """Publish a status with the present time as its heartbeat; new notes go to the log."""
+        """Publish a status with the current time as heartbeat; log new notes."""
         for note in status.notes if status.notes != self.status.notes else []:
             self.log(note)
-        self._said = time.monotonic()  # not by the wall clock, which may be set back
+        self._published = time.monotonic()  # the wall clock may be set back
         self.status = replace(status, heartbeat=time.time(), seconds=self.before.seconds
-                              + self._said - self._opened)
+                              + self._published - self._opened)
         if self.writes:
             self.folder.write_status(self.status)
         if self.on_status is not None:
             self.on_status(self.status)
 
     def log(self, line: str) -> None:
-        """Append a line with the time to `logs/train.log`, which is for people only."""
+        """Append a line with a time stamp to `logs/train.log`, which no code reads."""
         if self.writes:
             path = self.folder.path / "logs" / "train.log"
             path.parent.mkdir(exist_ok=True)
@@ -170,7 +169,7 @@ class RunLogger:
     def epoch(
         self, facts: dict[str, Any], labels: np.ndarray, logits: np.ndarray, val: Source
     ) -> None:
-        """Append an epoch's line and its events."""
+        """Append an epoch's metrics and events."""
         if not self.writes:
             return
         self.check_lease()
@@ -184,7 +183,7 @@ class RunLogger:
             self._events.epoch(facts, labels, logits, self.config.data.classes, val)
 
     def samples(self, images: torch.Tensor) -> None:
-        """Show the first pictures that are trained on; features are no pictures."""
+        """Write the first training images to TensorBoard; features are skipped."""
         if self._events is not None and images.dim() == 4 and images.shape[1] == RGB:
             self._events.samples(images)
 
@@ -201,7 +200,7 @@ def _metric(progress: Progress, config: RunConfig) -> float | None:
 
 
 def _step_of(line: str) -> int:
-    """Return the step of a line; one cut short by a crash counts as after everything."""
+    """Return the step of a line; a line truncated by a crash sorts after all others."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
-"""Set up the training of a run folder, and write the final facts of one that ended.
+"""Setup of a run's training (sources, model, initial weights), and its final results.
 
-Sources, model, starting weights; what is left out and where it starts from goes to the log.
+Pictures that are left out and the origin of the initial weights are logged.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ from fer.transfer.phases import check_recipe
 def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
                     like: TrainContext | None = None, max_batches: int | None = None
                     ) -> TrainContext:
-    """Return the context of a run at its start, and write `env.json`.
+    """Return the context of a run before training, and write `env.json`.
 
     Args:
-        like: of a run with the same pictures, seed and starting weights, whose sources and model
-            are shared.
-        max_batches: the most batches in an epoch, for debugging.
+        like: context of a run with the same pictures, seed and initial weights, whose sources and
+            model are shared.
+        max_batches: maximum number of batches per epoch, for debugging.
 
     Raises:
         CallerError: a mistake in configuration or data, or a parent that is not trained.
@@ -65,7 +65,7 @@ def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
 
 
 def member_states(folder: RunFolder, session: Session) -> list[State]:
-    """Return weights and buffers of the runs that a run combines, in the recipe's order."""
+    """Return weights and buffers of the runs to combine, in the recipe's order."""
     config = folder.config
     assert config.recipe.combine is not None and config.inputs is not None
     parents = [parent_folder(folder, config.inputs.parents[f"member{number}"], session)
@@ -74,7 +74,7 @@ def member_states(folder: RunFolder, session: Session) -> list[State]:
 
 
 def _clean_source(config: RunConfig, session: Session) -> Source | None:
-    """Return where the unmasked views come from; None where there are none, or none elsewhere."""
+    """Return the source of the unmasked views; None if not needed or equal to the training set."""
     if config.clean_sets in ((), config.train_sets):
         return None
     assert config.inputs is not None
@@ -99,7 +99,7 @@ def trained_model(folder: RunFolder, session: Session) -> Classifier:
 
 
 def finish(folder: RunFolder, context: TrainContext, progress: Progress) -> None:
-    """Write the final facts of a training that ended, which makes the run a trained one."""
+    """Write the final results of a training, which marks the run as trained."""
     logger = context.logger
     if context.session.first:
         logger.check_lease()
@@ -120,10 +120,10 @@ def training_source(config: RunConfig, part: str, session: Session) -> Source:
 def source(
     config: RunConfig, data: Data, splits: Mapping[str, str], session: Session
 ) -> Source:
-    """Return the packs of some splits (`{split: digest}`) as one source, built where missing.
+    """Return the packs of splits (`{split: digest}`) as one source; build missing packs.
 
     Raises:
-        CallerError: the pictures on disk are not those of the digest.
+        CallerError: the pictures on disk do not match the digest.
     """
     size = config.backbone.input_size
     return Source([_intact_pack(split, data, size, digest) for split, digest in splits.items()],
@@ -131,7 +131,7 @@ def source(
 
 
 def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
-    """Return a pack that holds what was built; one in which somebody changed that is built anew."""
+    """Return an intact pack; rebuild it if its content has changed."""
     pack = node_copy(ensure_pack(split, data, data_root(), size, cache(), digest), scratch())
     if pack.intact:
         return pack
@@ -141,9 +141,9 @@ def _intact_pack(split: str, data: Data, size: int, digest: str) -> Pack:
 
 def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger: RunLogger,
                 session: Session) -> list[str]:
-    """Fill the weights of a run that starts from others; return lines for its status.
+    """Load the initial weights of a run; return lines for its status.
 
-    The log gets every key that was left out.
+    Every key that was left out is logged.
     """
     init, pretrained = config.recipe.init, config.backbone.pretrained
     if init.source == "scratch":
@@ -158,7 +158,7 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger:
     path = cache() / "weights" / pretrained.file
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
-                          "(launch/sweep.py), or bring back the file that the run is to start from")
+                          "(launch/sweep.py), or restore the original file")
     report = load_pretrained(model, path, init.keep_head)
     return _started(pretrained.file, report, logger)
 
@@ -170,10 +170,10 @@ def _started(source: str, report: LoadReport, logger: RunLogger) -> list[str]:
 
 
 def parent_folder(folder: RunFolder, parent_id: str, session: Session) -> RunFolder:
-    """Return the folder of a parent, which lies beside its child's.
+    """Return the folder of a parent run, a sibling of its child's.
 
     Raises:
-        CallerError: it is not there or not trained, as the first rank sees it.
+        CallerError: it is missing or not trained, as seen by the first rank.
     """
     found = session.from_first(lambda: [
         path for path in folder.path.parent.glob(f"*-{parent_id}") if RunFolder(path).trained])

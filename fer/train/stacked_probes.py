@@ -1,8 +1,8 @@
-"""Many linear probes as one problem: runs that differ in rate, decay and seed train together.
+"""Joint training of many linear probes that differ in learning rate, weight decay and seed.
 
-They share the features of one frozen body; heads of one seed see the same batches, so that a step
-of all of them is one product of matrices. Each ends as the run that it would be alone, up to
-rounding. Which runs may go together, and their folders, are `fer.train.probe_runs`.
+They share the features of one frozen body. Heads of one seed see the same batches, so one step of
+all heads is a single matrix product. Each result equals that of training alone, up to rounding.
+Grouping of runs and their folders are in `fer.train.probe_runs`.
 """
 
 import copy
@@ -29,12 +29,12 @@ from fer.transfer.phases import param_groups
 
 @dataclass
 class Probe:
-    """One head: its run's configuration, where it stands, and its weights after some epochs.
+    """One head: its run's configuration, its progress, and its weights after some epochs.
 
     Attributes:
-        weights: those of the best epoch and of the last one, by the step they were reached at.
-        stood: where training stood at those steps.
-        dropped: it trains no more, and its run is left to be done alone.
+        weights: of the best and the last epoch, by step.
+        stood: the progress at those steps.
+        dropped: no longer trained here; its run is trained alone afterwards.
     """
 
     config: RunConfig
@@ -45,11 +45,11 @@ class Probe:
 
     @property
     def over(self) -> bool:
-        """Whether it trains no more."""
+        """Whether it is no longer trained."""
         return self.progress.finished or self.dropped
 
     def keep(self, weights: list[Tensor]) -> None:
-        """Keep the weights of the epoch that just ended, and of the best one."""
+        """Store the weights of the epoch that just ended, and keep those of the best one."""
         step = self.progress.step
         self.weights[step] = [tensor.clone() for tensor in weights]
         self.stood[step] = copy.deepcopy(self.progress)
@@ -59,7 +59,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeEpoch:
-    """What an epoch of one probe says: the line of `metrics.jsonl`, and validation logits."""
+    """The result of one epoch of one probe: the line of `metrics.jsonl` and validation logits."""
 
     probe: Probe
     facts: dict[str, float | str]
@@ -67,7 +67,7 @@ class ProbeEpoch:
 
 
 def class_layer(model: Classifier) -> nn.Linear | nn.Conv2d | None:
-    """Return the class layer of a head that is one linear map after dropout; None of others."""
+    """Return the class layer of a head that is a linear layer after dropout; None otherwise."""
     layers = list(model.head) if isinstance(model.head, nn.Sequential) else [model.head]
     *before, last = layers
     if not all(type(layer) is nn.Dropout for layer in before):
@@ -81,11 +81,11 @@ class StackedHeads:
 
     def __init__(self, model: Classifier, probes: Sequence[Probe]) -> None:
         """Args:
-        model: with the head that they all start from, on the device.
-        probes: whose optimisers are alike but for rate and decay.
+        model: on the device, with the initial head of all probes.
+        probes: whose optimisers differ only in learning rate and weight decay.
         """
         layer = class_layer(model)
-        assert layer is not None, "such heads are not stacked"
+        assert layer is not None, "only linear heads can be stacked"
         count, phase = len(probes), probes[0].config.recipe.phases[0]
         self.dropouts = [layer.p for layer in model.head.modules() if type(layer) is nn.Dropout]
         self.shapes = [parameter.shape for parameter in layer.parameters()]
@@ -107,7 +107,7 @@ class StackedHeads:
 
     @property
     def multiplier(self) -> float:
-        """What the learning rate of the last group of parameters is multiplied by."""
+        """The learning-rate multiplier of the last parameter group."""
         return float(self._terms[-1][0, 0])
 
     def logits(self, rows: Tensor) -> Tensor:
@@ -118,18 +118,18 @@ class StackedHeads:
         return flat.float().view(len(rows), count, classes).transpose(0, 1)
 
     def dropped(self, rows: Tensor) -> Tensor:
-        """Return features as the head's dropout leaves them, by torch's generator as it is."""
+        """Return features after the head's dropout, drawn from torch's current generator."""
         for share in self.dropouts:
             rows = F.dropout(rows, share, training=True)
         return rows
 
     def step(self, losses: Tensor, rates: list[float], clip_norm: float | None) -> None:
-        """Move every head by the gradient of its own loss.
+        """Update every head by the gradient of its own loss.
 
         Args:
             losses: (P,), each a function of its own head only.
-            rates: P learning rates; 0 leaves a head as it is.
-            clip_norm: the longest gradient of a head.
+            rates: P learning rates; 0 leaves a head unchanged.
+            clip_norm: maximum gradient norm per head.
         """
         gradients = torch.autograd.grad(losses.sum(), self.stacks)
         if clip_norm is not None:
@@ -159,13 +159,13 @@ class StackedHeads:
 
 @dataclass(frozen=True)
 class ProbeData:
-    """What the probes of one seed train on.
+    """The training and validation data of the probes of one seed.
 
     Attributes:
-        views: whose order the batches come in.
+        views: determine the order of the batches.
         train, val: features of the training pictures in their views, and of validation.
         val_labels: int64 (N,).
-        loss: with the class weights of the training pictures.
+        loss: with the class weights of the training split.
         session: of one process.
     """
 
@@ -184,14 +184,14 @@ class ProbeData:
 
 def train_probes(probes: Sequence[Probe], model: Classifier,
                  bench: ProbeData) -> Iterator[ProbeEpoch]:
-    """Train the probes of one seed and yield a line an epoch and probe.
+    """Train the probes of one seed; yield one record per epoch and probe.
 
-    A probe whose loss is not finite is marked as dropped and yields no more, as one that the caller
-    marks.
+    A probe with a non-finite loss is marked as dropped and yields no more records. The caller may
+    mark probes as dropped too.
 
     Args:
-        probes: of which only rate and decay differ.
-        model: with the head of their seed.
+        probes: differ only in learning rate and weight decay.
+        model: with the initial head of their seed.
     """
     heads = StackedHeads(model, probes)
     val = bench.val.take(np.arange(bench.val.shape[1])).flatten(1)
@@ -208,7 +208,7 @@ def train_probes(probes: Sequence[Probe], model: Classifier,
 
 def _epoch(probes: Sequence[Probe], heads: StackedHeads, bench: ProbeData,
            epoch: int) -> list[float]:
-    """Do the steps of an epoch; returns each probe's last learning rate."""
+    """Run the steps of an epoch; return each probe's last learning rate."""
     config, sums = probes[0].config, torch.zeros(len(probes), dtype=torch.float64)
     clip_norm = config.optim_of(config.recipe.phases[0]).clip_norm
     lrs: list[float] = []

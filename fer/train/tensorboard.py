@@ -1,7 +1,8 @@
-"""TensorBoard events of a run: scalars, matrices, reliability and pictures an epoch; at the end the
-same for every test set, and hparams with the metrics on all of them.
+"""TensorBoard events of a run.
 
-Pictures are drawn without matplotlib: training does not wait for them.
+Scalars, confusion matrix, reliability and pictures per epoch; at the end the same for every test
+set, and hparams with the metrics on all of them. Drawn without matplotlib, which is too slow for
+the training loop.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from fer.data.pixels import Source
 from fer.evaluate.metrics import Reliability, confusion, log_probabilities, reliability
 from fer.evaluate.predictions import Predictions
 
-HPARAMS = ".hparams"  # end of the event file's name
+HPARAMS = ".hparams"  # suffix of the event file's name
 CELL = 32  # pixels of a cell of a confusion matrix
 SIDE = 240  # pixels of a reliability plot
 BLUE, ORANGE, GREY = (0, 114, 178), (213, 94, 0), (120, 120, 120)
@@ -43,7 +44,7 @@ class Events:
         classes: tuple[str, ...],
         val: Source,
     ) -> None:
-        """Write what an epoch showed on validation (labels int64 N, logits float N x C)."""
+        """Write an epoch's validation results (labels int64 N, logits float N x C)."""
         step = facts["step"]
         for name, value in facts.items():
             if isinstance(value, float):
@@ -53,18 +54,18 @@ class Events:
         self.writer.flush()
 
     def samples(self, images: torch.Tensor) -> None:
-        """Write the first training pictures as the network gets them (N x 3 x H x W)."""
+        """Write the first training images as the network sees them (N x 3 x H x W)."""
         if self.sample_images:
             self.writer.add_images("train/samples", images[: self.sample_images].cpu(), 0)
 
     def close(self) -> None:
-        """Write out and close."""
+        """Flush and close the event file."""
         self.writer.close()
 
 
 def show(writer: SummaryWriter, name: str, labels: np.ndarray, logits: np.ndarray,
          classes: tuple[str, ...], pictures: Source, most: int, step: int) -> None:
-    """Write the confusion matrix, the reliability and the first wrongly called pictures."""
+    """Write the confusion matrix, the reliability plot and the first misclassified pictures."""
     predicted = logits.argmax(1)
     writer.add_image(f"{name}/confusion", confusion_picture(
         confusion(labels, predicted, len(classes))), step)
@@ -73,16 +74,16 @@ def show(writer: SummaryWriter, name: str, labels: np.ndarray, logits: np.ndarra
     wrong = np.flatnonzero(predicted != labels)[:most]
     if len(wrong):
         writer.add_images(f"{name}/wrong", pictures.gather(wrong).permute(0, 3, 1, 2).cpu(), step)
-        named = [f"{classes[labels[i]]} taken for {classes[predicted[i]]}" for i in wrong]
+        named = [f"{classes[labels[i]]}, predicted as {classes[predicted[i]]}" for i in wrong]
         writer.add_text(f"{name}/wrong", "  \n".join(named), step)
 
 
 def write_final(folder: Path, config: RunConfig,
                 shown: Mapping[str, tuple[Predictions, Source]]) -> None:
-    """Write what is final about a run: pictures of the splits just measured, and hparams.
+    """Write the final events of a run: plots of the splits just evaluated, and hparams.
 
-    The hyper-parameters stand with the metrics on all test sets that the run was ever measured on;
-    what an earlier evaluation wrote of them is replaced.
+    The hyper-parameters are written with the metrics on all test sets that the run was ever
+    evaluated on; they replace those of an earlier evaluation.
     """
     for old in (folder / "tb").glob(f"*{HPARAMS}"):
         old.unlink()
@@ -103,7 +104,7 @@ def write_final(folder: Path, config: RunConfig,
 
 
 def final_metrics(results: Path) -> dict[str, float]:
-    """Return `split/metric` -> value of all results in a folder; other views are left out."""
+    """Return `split/metric` -> value of all results in a folder, without test-time variants."""
     found: dict[str, float] = {}
     for path in sorted(results.glob("*/*.json")):
         if "@" in path.stem:
@@ -112,13 +113,13 @@ def final_metrics(results: Path) -> dict[str, float]:
             content = read_json(path)
             found |= {f"{path.parent.name}/{path.stem}/{name}": float(content[name])
                       for name in ("uar", "accuracy", "macro_f1")}
-        except (ValueError, KeyError, TypeError):  # damaged; the report says so
+        except (ValueError, KeyError, TypeError):  # damaged; reported by the report
             continue
     return found
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Return nested keys as dotted ones, with values that TensorBoard takes."""
+    """Return a nested mapping with dotted keys and values that TensorBoard accepts."""
     flat: dict[str, bool | int | float | str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -131,7 +132,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | int | fl
 
 
 def confusion_picture(matrix: NDArray[np.int64], cell: int = CELL) -> torch.Tensor:
-    """Return row-normalised confusion counts (C x C) as a blue picture, uint8, 3 x H x W."""
+    """Return row-normalised confusion counts (C x C) as an image in blues, uint8, 3 x H x W."""
     rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     shade = np.kron(rows, np.ones((cell, cell)))
     white, blue = np.full(3, 255.0), np.array(BLUE, float)
@@ -140,9 +141,10 @@ def confusion_picture(matrix: NDArray[np.int64], cell: int = CELL) -> torch.Tens
 
 
 def reliability_picture(found: Reliability) -> torch.Tensor:
-    """Return accuracy by confidence as bars with the diagonal, uint8, 3 x H x W.
+    """Return a reliability diagram, uint8, 3 x H x W.
 
-    Blue is how often the answer is right, orange what is missing to the confidence: too sure.
+    Blue bars show the accuracy per confidence bin, orange the gap to the confidence where the model
+    is overconfident.
     """
     image = Image.new("RGB", (SIDE, SIDE), "white")
     pen, width = ImageDraw.Draw(image), SIDE / len(found.count)

@@ -1,6 +1,6 @@
-"""The state of a training: what a checkpoint holds beside the weights of the model.
+"""The training state: everything a checkpoint holds besides the model's weights.
 
-Its counters are small values that go through JSON.
+The counters are stored as JSON.
 """
 
 import time
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from fer.train.ema import AveragedModel
 
-PLATEAU_THRESHOLD = 1e-4  # relative, as torch's ReduceLROnPlateau has it by default
+PLATEAU_THRESHOLD = 1e-4  # relative; the default of torch's ReduceLROnPlateau
 
 
 @dataclass
 class Plateau:
-    """ReduceLROnPlateau: the factor on the base learning rate after epochs without progress.
+    """State of ReduceLROnPlateau: the learning rate after epochs without progress.
 
-    The value watched is a cost: 100 * (1 - metric), or the loss.
+    The monitored value is a cost: 100 * (1 - metric), or the loss.
     """
 
     best: float | None = None
@@ -29,7 +29,7 @@ class Plateau:
     lr: float | None = None
 
     def update(self, plateau_cost: float, base_lr: float, schedule: Schedule) -> None:
-        """Take the cost of an epoch into account, as torch does with mode 'min'."""
+        """Update with the cost of an epoch, as torch does with mode 'min'."""
         lr = base_lr if self.lr is None else self.lr
         if self.best is None or plateau_cost < self.best * (1 - PLATEAU_THRESHOLD):
             self.best, self.bad_epochs = plateau_cost, 0
@@ -51,7 +51,7 @@ class Best:
     epoch: int = 0
 
     def update(self, score: float, step: int, epoch: int) -> bool:
-        """Take an epoch's score (higher is better) and say whether it is the best."""
+        """Update with an epoch's score (higher is better); return whether it is the best."""
         if self.score is not None and score <= self.score:
             return False
         self.score, self.step, self.epoch = score, step, epoch
@@ -60,10 +60,10 @@ class Best:
 
 @dataclass
 class Progress:
-    """Where training stands: everything that is neither a weight nor optimiser state.
+    """The counters of a training: everything that is neither a weight nor optimiser state.
 
     `step` counts optimiser steps, `epoch` finished epochs, both over all phases; `batch` counts
-    the batches done in the running epoch, whose losses are in `losses` (a float64 sum).
+    the finished batches of the current epoch, whose losses are in `losses` (a float64 sum).
     """
 
     step: int = 0
@@ -80,27 +80,27 @@ class Progress:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Progress":
-        """Return the progress that `dataclasses.asdict` made `content` from."""
+        """Return the progress from its `dataclasses.asdict`."""
         plain = dict(content)
         return Progress(plateau=Plateau(**plain.pop("plateau")), best=Best(**plain.pop("best")),
                         phase_best=Best(**plain.pop("phase_best")), **plain)
 
     def begin_phase(self, phase: int) -> None:
-        """Reset what belongs to one phase."""
+        """Reset the per-phase counters."""
         self.phase, self.phase_epoch, self.epochs_without_better = phase, 0, 0
         self.plateau, self.phase_best = Plateau(), Best()
 
 
 @dataclass
 class TrainState:
-    """What a checkpoint holds beside the weights in `TrainContext.model`.
+    """Everything a checkpoint holds besides the weights in `TrainContext.model`.
 
     Attributes:
         progress: the counters.
-        optimizer: of the running phase; None between two phases.
-        average: of the weights, where the running phase takes one. A checkpoint's model is then
-            the average, and the weights that train lie beside it.
-        last_saved: when, on the monotonic clock.
+        optimizer: of the current phase; None between two phases.
+        average: of the weights, if the current phase uses one. A checkpoint's model is then the
+            average, and the trained weights are stored next to it.
+        last_saved: time of the last checkpoint on the monotonic clock.
     """
 
     progress: Progress = field(default_factory=Progress)

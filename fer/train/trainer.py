@@ -1,7 +1,7 @@
 """The training loop of one run, from the newest checkpoint to the last epoch.
 
-Reads top to bottom: phases, epochs, steps. What a step sees is a function of (configuration, step)
-alone, so a checkpoint is the weights and a `TrainState`.
+Reads top to bottom: phases, epochs, steps. The input of a step is a function of (configuration,
+step) alone, so a checkpoint consists of the weights and a `TrainState`.
 """
 
 import time
@@ -30,14 +30,14 @@ from fer.transfer.phases import freeze, param_groups
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite; names the step. Nothing after it was written."""
+    """The loss became NaN or infinite at the named step. Nothing was saved after that step."""
 
 
 def train(context: TrainContext, callbacks: Callbacks) -> Progress:
-    """Train from the newest whole checkpoint, or from the start, to the end.
+    """Train to the end, from the newest valid checkpoint or from the start.
 
     Raises:
-        NonFiniteLoss: naming the step.
+        NonFiniteLoss: the loss became NaN or infinite.
         Preempted, Cancelled, Stopped: the state is saved.
     """
     session, checkpoints, state = context.session, context.checkpoints, TrainState()
@@ -91,7 +91,7 @@ def _train_phase(context: TrainContext, state: TrainState, callbacks: Callbacks,
 
 def _averaged_model(context: TrainContext, phase: Phase, progress: Progress,
                     resumed: Path | None) -> AveragedModel | None:
-    """Return the average of weights that a phase takes, as far as it has come."""
+    """Return the weight average of a phase, restored from the checkpoint if resumed."""
     if phase.average is None:
         return None
     model = context.model
@@ -105,15 +105,15 @@ def _averaged_model(context: TrainContext, phase: Phase, progress: Progress,
 
 def train_epoch(context: TrainContext, state: TrainState, callbacks: Callbacks, data: PhaseData,
                 model: nn.Module) -> None:
-    """Do the steps that are left of the running epoch.
+    """Run the remaining steps of the current epoch.
 
     Args:
         state: with the optimiser of the phase.
         data: of the phase.
-        model: what `Session.wrap` made of the data's module.
+        model: the data's module, wrapped by `Session.wrap`.
 
     Raises:
-        NonFiniteLoss: naming the step.
+        NonFiniteLoss: the loss became NaN or infinite.
         Preempted, Cancelled, Stopped: the state is saved.
     """
     progress, optimizer, session, config = (
@@ -156,7 +156,7 @@ def _set_learning_rate(context: TrainContext, progress: Progress,
 
 
 def _add_losses(context: TrainContext, progress: Progress, losses: list[torch.Tensor]) -> None:
-    """Add the last steps' losses to the epoch's sum, in order; stop at one that is not finite."""
+    """Add the last steps' losses to the epoch's sum, in order; raise if one is not finite."""
     if not losses:
         return
     values = context.session.all_reduce_sum(torch.stack(losses)).double().cpu().tolist()
@@ -166,15 +166,15 @@ def _add_losses(context: TrainContext, progress: Progress, losses: list[torch.Te
         if value != value or value in (float("inf"), float("-inf")):
             raise NonFiniteLoss(
                 f"the loss is {value} at step {step} (epoch {progress.epoch + 1}); "
-                f"the last checkpoint is from before; a lower optim.lr or optim.clip_norm may help")
+                f"the last checkpoint is older; a lower optim.lr or optim.clip_norm may help")
         progress.losses += value
 
 
 def _save_and_exit_if_requested(context: TrainContext, state: TrainState, callbacks: Callbacks,
                                 slow: bool = False) -> bool:
-    """Save when it is time to, or when some rank was asked to exit: then all of them do.
+    """Save if a checkpoint is due; save and exit on all ranks if requested on any.
 
-    Returns whether `slow` is true on some rank.
+    Returns whether `slow` is true on any rank.
     """
     logger, step = context.logger, state.progress.step
     due = time.monotonic() - state.last_saved > context.config.keep.every_minutes * 60
@@ -185,14 +185,14 @@ def _save_and_exit_if_requested(context: TrainContext, state: TrainState, callba
     if early:
         raise Stopped(f"stopped early; saved at step {step}")
     if cancel:
-        raise Cancelled("stopped because launch/status.py --cancel asked for it")
+        raise Cancelled("cancelled by launch/status.py --cancel")
     if stop:
-        raise Preempted(f"asked to leave; saved at step {step}")
+        raise Preempted(f"save and exit requested; saved at step {step}")
     return slow
 
 
 def _save(context: TrainContext, state: TrainState) -> None:
-    """Publish a checkpoint from the first rank while the others wait."""
+    """Write a checkpoint on the first rank while the others wait."""
     model, session = context.model, context.session
     average_batch_norm(model, session)
     if state.average is None or state.optimizer is None:
@@ -212,7 +212,7 @@ def _publish(context: TrainContext, state: TrainState, training: State | None = 
 
 def _end_epoch(context: TrainContext, state: TrainState, callbacks: Callbacks,
                data: PhaseData) -> None:
-    """Validate, decide what comes next, write the epoch's record and the checkpoint."""
+    """Validate, update the progress, write the epoch's record and a checkpoint."""
     config, progress, session = context.config, state.progress, context.session
     assert state.optimizer is not None
     average_batch_norm(context.model, session)
@@ -235,14 +235,14 @@ def _end_epoch(context: TrainContext, state: TrainState, callbacks: Callbacks,
 
 
 class _StopRequested(Exception):
-    """This process was asked to exit while the averaged weights were in the model's place."""
+    """Exit was requested while the model held the averaged weights."""
 
 
 def _validate_average(context: TrainContext, state: TrainState, callbacks: Callbacks,
                       data: PhaseData) -> np.ndarray:
     """Return validation logits of the averaged weights, with batch-norm updated where needed."""
     assert state.average is not None
-    average = state.average.copy()  # an epoch counts when it has been validated
+    average = state.average.copy()  # discarded if validation is interrupted
     average.after_epoch()
     model, session = context.model, context.session
 
@@ -260,6 +260,6 @@ def _validate_average(context: TrainContext, state: TrainState, callbacks: Callb
             logits = data.validate(raise_if_requested)
     except _StopRequested:
         _save_and_exit_if_requested(context, state, callbacks)
-        raise AssertionError("asked to exit, and then not any more") from None
+        raise AssertionError("the exit request was withdrawn") from None
     state.average = average
     return logits

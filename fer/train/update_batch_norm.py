@@ -1,4 +1,4 @@
-"""Batch-norm statistics estimated anew from training pictures, for weights that were mixed."""
+"""Recomputation of batch-norm statistics on training data, for averaged weights."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ MOST_BATCHES = 200
 
 def update_batch_norm(model: Classifier, batches: TrainBatches, session: Session,
                       between: Callable[[], object] = lambda: None) -> None:
-    """Set the statistics of every batch-norm layer that is not frozen to the mean over batches.
+    """Set the statistics of every trainable batch-norm layer to their mean over batches.
 
-    The batches are those of the first epoch, at most `MOST_BATCHES` of them: the same whatever the
-    ranks. The model's mode is restored.
+    Uses at most `MOST_BATCHES` batches of the first epoch, independent of the number of ranks. The
+    model's mode is restored.
 
     Args:
         between: called after every batch, by all ranks together; may raise.
     """
     training = model.training
-    model.train()  # what is frozen stays in eval mode, and keeps its statistics
+    model.train()  # frozen layers stay in eval mode and keep their statistics
     norms = [layer for layer in model.batch_norms()
              if isinstance(layer, _BatchNorm) and layer.training]
     before = [layer.momentum for layer in norms]
@@ -33,7 +33,7 @@ def update_batch_norm(model: Classifier, batches: TrainBatches, session: Session
         return
     for layer in norms:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain mean
+        layer.momentum = None  # cumulative mean
         layer.training = True
     try:
         for step in range(min(batches.steps_per_epoch, MOST_BATCHES)):

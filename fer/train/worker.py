@@ -1,7 +1,7 @@
-"""Work on run folders: train what is not trained, evaluate what is not evaluated.
+"""Processing of run folders: train untrained runs, evaluate missing splits.
 
-A job does one run after another. A run that fails says so in its `status.json` and the next one
-begins; a run that another process works on is left to it.
+A job processes its runs one after another. A failed run is recorded in its `status.json` and the
+next one starts; a run that another process works on is skipped.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ class Task:
     Attributes:
         folder: the run folder, with its `config.yaml`.
         evaluate: `{split: content digest}`.
-        data: the data sets in which the splits are now; None takes the run's own.
-        max_stalls: how many restarts in a row may end where they began; None for any number.
-        max_batches: the most batches in an epoch, for debugging.
+        data: the data sets that contain the splits; None for the run's own.
+        max_stalls: maximum number of consecutive restarts without progress; None for no limit.
+        max_batches: maximum number of batches per epoch, for debugging.
     """
 
     folder: Path
@@ -47,29 +47,29 @@ class Task:
 
 
 def work(tasks: Sequence[Task], callbacks: Callbacks = NO_CALLBACKS) -> list[str]:
-    """Do each task in turn and return the outcomes.
+    """Process the tasks in order and return their outcomes.
 
-    `done`, `failed`, `cancelled`, `stopped` (early, by a search), `taken` (another process works on
-    it), `lost` (another process took it over) or `preempted`: this process was asked to exit, and
-    what follows was not begun.
-    An error of a run is in its `status.json`; one rank of several ends with it, and the job too.
-    Linear probes of one body are trained together when the first of them comes.
+    An outcome is `done`, `failed`, `cancelled`, `stopped` (early, by a search), `taken` (another
+    process works on it), `lost` (another process took it over) or `preempted`: save and exit was
+    requested, and the remaining tasks were not started.
+    An error of a run is written to its `status.json`; with several ranks it also ends the job.
+    Linear probes of one body are trained together when the first of them is reached.
     """
     outcomes: list[str] = []
     for number, task in enumerate(tasks):
-        left = _train_alike(tasks[number:], callbacks)
-        outcomes.append("preempted" if left else _work_one(task, callbacks))
+        preempted = _train_together(tasks[number:], callbacks)
+        outcomes.append("preempted" if preempted else _work_one(task, callbacks))
         if outcomes[-1] == "preempted":
             break
     leave_group()
     return outcomes
 
 
-def _train_alike(tasks: Sequence[Task], callbacks: Callbacks) -> bool:
-    """Train the first run together with those after it that are alike, where there are any.
+def _train_together(tasks: Sequence[Task], callbacks: Callbacks) -> bool:
+    """Train the first run together with later runs of the same kind, if there are any.
 
-    What is left untrained is then done alone: probes that diverge, or where another process has
-    one of the runs. Returns whether this process was asked to leave.
+    Runs that remain untrained are trained alone afterwards: probes that diverge, or runs held by
+    another process. Returns whether save and exit was requested.
     """
     _, world = rank_and_world()
     kind = probe_runs.untrained_kind(RunFolder(tasks[0].folder)) if world == 1 else None
@@ -112,8 +112,8 @@ def _work_one(task: Task, callbacks: Callbacks) -> str:
         if world > 1:
             end_rank(f"LeaseLost: {error}")
         return "lost"
-    except Exception as error:  # the boundary of a run: kept whole in its status, and reported
-        if rank == 0 and not folder.lease.mine():  # the consequences of that are not the run's
+    except Exception as error:  # the boundary of a run: recorded in its status
+        if rank == 0 and not folder.lease.mine():  # not a failure of the run
             if world > 1:
                 end_rank(f"the run was taken over: {error}")
             return "lost"
@@ -127,7 +127,7 @@ def _work_one(task: Task, callbacks: Callbacks) -> str:
 
 
 def _claim(folder: RunFolder) -> str:
-    """Take the lease of a run; returns the outcome of one that is not to be worked on."""
+    """Take the lease of a run; return its outcome if it cannot be processed, else ''."""
     if folder.needs_retry:
         return "cancelled" if folder.cancel_asked else folder.status().state
     try:
@@ -138,18 +138,18 @@ def _claim(folder: RunFolder) -> str:
 
 
 def _in_session(task: Task, folder: RunFolder, callbacks: Callbacks, refusal: str) -> str:
-    """Work on a run with all its ranks; the first one's refusal is everybody's."""
+    """Process a run on all its ranks; a refusal by the first rank applies to all."""
     with open_session(folder.config.compute) as session:
         if session.any_rank(bool(refusal))[0]:
             return refusal or "refused by the first rank"
         try:
             run_task(task, session, callbacks)
-        except (Cancelled, Preempted, Stopped) as leaving:
-            state = LEFT[type(leaving)]
+        except (Cancelled, Preempted, Stopped) as reason:
+            state = LEFT[type(reason)]
             if session.first:
-                error = str(leaving) if state == "cancelled" else ""
+                error = str(reason) if state == "cancelled" else ""
                 folder.write_status(replace(folder.status(), state=state, error=error))
-                if state == "stopped":  # who trains the run on must not be stopped again
+                if state == "stopped":  # otherwise a resumed run would stop again
                     folder.forget_stop()
             session.wait()
             return state
@@ -157,11 +157,11 @@ def _in_session(task: Task, folder: RunFolder, callbacks: Callbacks, refusal: st
 
 
 def run_task(task: Task, session: Session, callbacks: Callbacks = NO_CALLBACKS) -> None:
-    """Bring one run folder to what the task asks for; the first rank holds its lease.
+    """Train and evaluate one run folder as the task requires; the first rank holds its lease.
 
     Raises:
         CallerError: a mistake in configuration or data, or a disk that is full or read-only.
-        Cancelled, Preempted, Stopped: on all ranks, when one of them was asked to leave.
+        Cancelled, Preempted, Stopped: on all ranks, if requested on one of them.
     """
     folder = RunFolder(task.folder)
     config = folder.config
@@ -177,7 +177,7 @@ def run_task(task: Task, session: Session, callbacks: Callbacks = NO_CALLBACKS) 
             evaluate_run(folder, session, logger, missing, task.data or config.data,
                          callbacks.stop_requested)
         logger.write_status(replace(logger.status, state="done"))
-        if session.first:  # asked in its last epoch
+        if session.first:  # requested during the last epoch
             folder.forget_stop()
 
 

@@ -1,1 +1,1 @@
-"""Recipes: which stages train, how fast, in which phase."""
+"""Transfer-learning recipes: which stages are trained, how fast, and in which phase."""

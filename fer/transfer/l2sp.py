@@ -1,8 +1,8 @@
-"""L2-SP: weights are held near the ones that the run started from (Li et al., ICML 2018).
+"""L2-SP: regularisation towards the initial weights of a run (Li et al., ICML 2018).
 
-Decoupled from the gradient, as the weight decay here is: after each step a weight moves towards its
-start by rate x strength of the way. The head has no start worth keeping and is left alone; decay
-to zero is off where this is on (`fer.transfer.phases.param_groups`).
+Decoupled from the gradient, like the weight decay here: after each step a weight moves towards its
+initial value by the fraction learning rate x strength. The head has no pretrained initial weights
+and is excluded; weight decay is off for regularised weights (`fer.transfer.phases.param_groups`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def start_of(model: Classifier) -> dict[str, Tensor]:
 
 
 class Anchor:
-    """What holds the trained weights of one phase."""
+    """The L2-SP regularisation of one phase."""
 
     def __init__(self, model: Classifier, phase: Phase, start: Mapping[str, Tensor]) -> None:
         """Args:
-        model: that trains, not wrapped.
-        phase: whose `l2sp` says how strongly; without one nothing is held.
-        start: what `start_of` gave before anything was trained.
+        model: the bare model that is trained.
+        phase: its `l2sp` is the strength; without it nothing is done.
+        start: result of `start_of` before training.
         """
         self.strength = phase.l2sp or 0.0
         names = {id(parameter): name for stage in model.stages
@@ -39,7 +39,7 @@ class Anchor:
 
     @torch.no_grad()
     def pull(self, groups: list[dict[str, Any]]) -> None:
-        """Move the weights of an optimiser's groups towards their start, after its step."""
+        """Move the weights of an optimiser's groups towards their initial values after its step."""
         if not self.strength:
             return
         for group in groups:

@@ -1,7 +1,7 @@
-"""Whether recipes and weights files fit backbones, and how large those are: asked while planning.
+"""Size of backbones, and whether recipes and weights files fit them; used for planning.
 
-The answers need torch, which a launcher does not import; another process gives them
-(`fer.models.inspect`), and they are remembered below `$FER_CACHE`.
+The inspection needs torch, which launchers do not import: it runs in another process
+(`fer.models.inspect`), and results are cached below `$FER_CACHE`.
 """
 
 import json
@@ -24,16 +24,16 @@ from fer.safe_path import python
 from fer.transfer.phases import check_recipe
 
 RECORD = "anatomy.json"
-LIBRARIES = ("pytorchcv", "torchvision")  # whose networks a new version may change
+LIBRARIES = ("pytorchcv", "torchvision")  # a new version may change their networks
 
 Anatomy = Mapping[str, Any]  # `fer.models.inspect.Anatomy`
 
 
 def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
-    """Return what is known of each configuration's backbone and of the weights it starts from.
+    """Return the anatomy of each configuration's backbone and of its initial weights.
 
     Args:
-        cache: `$FER_CACHE`, below which weights files lie and answers are remembered.
+        cache: `$FER_CACHE`, which contains weights files and cached results.
     """
     questions = [_question(config, cache) for config in configs]
     keys = [_key(question) for question in questions]
@@ -48,11 +48,11 @@ def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
 
 
 def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
-    """Refuse a backbone that there is not, a recipe or a weights file that does not fit it.
+    """Refuse unknown backbones, and recipes or weights files that do not fit.
 
     Args:
-        configs: what they start and learn from is looked at too. Weights files are where the
-            configurations have their digests.
+        configs: checked with all parents. Weights files must exist if the configurations have
+            their digests.
 
     Raises:
         CallerError: one line that names the backbone.
@@ -92,7 +92,7 @@ def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
                           input=json.dumps(questions), cwd=REPOSITORY)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise CallerError(f"the backbones cannot be looked at: {last}")
+        raise CallerError(f"the backbones cannot be inspected: {last}")
     return list(json.loads(done.stdout))
 
 
@@ -103,14 +103,14 @@ def _key(question: Mapping[str, Any]) -> str:
 
 @once
 def _code() -> str:
-    """Return what stands for the code that makes networks: an answer of other code is none."""
+    """Return a digest of the code that builds networks; a change invalidates cached results."""
     state = xxhash.xxh3_64()
     for path in sorted((REPOSITORY / "fer" / "models").rglob("*.py")):
         state.update(path.read_bytes())
     for library in LIBRARIES:
         try:
             state.update(version(library).encode())
-        except PackageNotFoundError:  # the process that imports it says so
+        except PackageNotFoundError:  # reported by the process that imports it
             state.update(b"none")
     return str(state.hexdigest())
 

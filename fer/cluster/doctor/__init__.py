@@ -1,1 +1,1 @@
-"""Preflight: what is missing, wrong or slow, and the command that mends it."""
+"""Preflight checks: what is missing, wrong or slow, and the command that fixes it."""

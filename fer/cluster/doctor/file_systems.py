@@ -1,6 +1,6 @@
-"""File systems of runs and caches: space, rename, fsync, locks, speed; files a study needs there.
+"""Checks of file systems (space, rename, fsync, locks, speed) and of a study's files.
 
-Compute nodes are often offline, so weights and data have to be there before jobs start.
+Compute nodes are often offline, so weights and data must exist before jobs start.
 """
 
 import os
@@ -16,21 +16,21 @@ from fer.cluster.request import expand_request
 from fer.config.paths import cache
 from fer.config.study import Study
 from fer.data.pack import DamagedPack, Pack, pack_folder
-from fer.errors import CallerError
+from fer.errors import CallerError, plural
 from fer.locks import lock_refusal
 from fer.study.inputs import packs_of
 
-LITTLE_ROOM = 5e9  # bytes; some checkpoints of a full-size backbone
+LITTLE_ROOM = 5e9  # bytes; a few checkpoints of a full-size backbone
 FEW_FILES = 20_000
 PROBE_BYTES = 64_000_000
 SLOW_WRITE, SLOW_FSYNC = 30e6, 0.2  # bytes a second, seconds
 
 
 def check_disk(name: str, folder: Path) -> Iterator[Finding]:
-    """Yield what a place is good for.
+    """Yield findings on the file system of a folder.
 
     Args:
-        name: of the variable that says where it is.
+        name: environment variable that sets the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def check_disk(name: str, folder: Path) -> Iterator[Finding]:
         yield _locks(name, probe)
         yield _speed(name, probe)
     except OSError as error:
-        yield failure(name, f"{folder}: {error.strerror}", f"make room, or export {name}=...")
+        yield failure(name, f"{folder}: {error.strerror}", f"free some space, or export {name}=...")
     finally:
         shutil.rmtree(probe, ignore_errors=True)
 
@@ -55,17 +55,17 @@ def _room(name: str, folder: Path) -> Finding:
     free, files = status.f_bavail * status.f_frsize, status.f_favail
     found = f"{folder}: {free / 1e9:.1f} GB free"
     if status.f_files and files < FEW_FILES:
-        return warning(name, f"{found}, but room for {files} more files only",
-                       "remove files, or choose another place; launch/sweep.py --dry-run says how "
-                       "many a study makes")
+        return warning(name, f"{found}, but room for only {files} more files",
+                       "remove files, or use another file system; launch/sweep.py --dry-run shows "
+                       "how many a study creates")
     if free < LITTLE_ROOM:
         return warning(name, found, "a checkpoint of a full-size backbone takes 0.3 to 2 GB; "
-                       "launch/sweep.py --dry-run says what a study takes")
+                       "launch/sweep.py --dry-run shows what a study needs")
     return ok(name, found)
 
 
 def _rename(name: str, probe: Path) -> Finding:
-    """Return whether a file can be replaced whole and a folder be made to stay."""
+    """Check that a file can be replaced atomically and a folder flushed to disk."""
     for content in ("old", "new"):
         (probe / "part").write_text(content)
         os.replace(probe / "part", probe / "whole")
@@ -94,7 +94,7 @@ def _speed(name: str, probe: Path) -> Finding:
             handle.write(block)
         handle.flush()
         os.fsync(handle.fileno())
-        # else it would be read from memory
+        # drop the page cache, so that the read is from disk
         os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     write = PROBE_BYTES / (time.perf_counter() - begun)
     begun = time.perf_counter()
@@ -109,7 +109,7 @@ def _speed(name: str, probe: Path) -> Finding:
             pass
     read = PROBE_BYTES / (time.perf_counter() - begun)
     found = (f"writes {write / 1e6:.0f} MB/s with fsync, reads {read / 1e6:.0f} MB/s, "
-             f"{sync * 1e3:.1f} ms to make a small file stay")
+             f"{sync * 1e3:.1f} ms to fsync a small file")
     if write < SLOW_WRITE or sync > SLOW_FSYNC:
         return warning(f"{name} speed", found, "choose a faster file system (scratch), or save "
                        "less often: keep.every_minutes")
@@ -117,15 +117,15 @@ def _speed(name: str, probe: Path) -> Finding:
 
 
 def check_study(study: Study) -> Iterator[Finding]:
-    """Yield whether a study's pictures, weights and packs are there."""
+    """Yield whether a study's images, weights and packs exist."""
     try:
         work = expand_request(study, Console(quiet=True))
     except CallerError as error:
         first, *rest = str(error).splitlines()
         yield failure(f"study {study.study}", first, "; ".join(rest))
         return
-    yield ok(f"study {study.study}", f"{len(work.runs)} runs; configurations, pictures and weights "
-                                     "are there")
+    yield ok(f"study {study.study}", f"{plural(len(work.runs), 'run')}; configurations, images and "
+                                     "weights found")
     missing = []
     packs = packs_of([run.config for run in work.runs], work.splits, work.data, work.contents)
     for split, _, size, digest in packs:
@@ -135,7 +135,7 @@ def check_study(study: Study) -> Iterator[Finding]:
             missing.append(f"{split} at {size} px")
     if missing:
         some = f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}"
-        yield ok("packs", f"{len(missing)} of {len(packs)} are not built: {some}; the first job "
+        yield ok("packs", f"{len(missing)} of {len(packs)} not built: {some}; the first job "
                           "that needs one builds it")
     else:
-        yield ok("packs", f"all {len(packs)} are built")
+        yield ok("packs", f"all {len(packs)} built")

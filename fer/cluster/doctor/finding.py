@@ -1,4 +1,4 @@
-"""One line of the doctor: what was looked at, how it is, and what mends it."""
+"""One result of the doctor: what was checked, its state, and the fix."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ MARKS: dict[Level, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """Result of one check.
 
     Attributes:
-        level: `failure` where a study cannot work, `warning` where it works but worse.
-        what: what was looked at.
-        found: how it is.
-        mend: a command or a change that mends it; empty where nothing has to be.
+        level: `failure` if a study cannot run, `warning` if it runs less well.
+        what: the item that was checked.
+        found: its state.
+        mend: a command or change that fixes it; empty if none is needed.
     """
 
     level: Level
@@ -27,22 +27,22 @@ class Finding:
 
 
 def ok(what: str, found: str) -> Finding:
-    """Return a finding that needs nothing."""
+    """Return a finding that needs no action."""
     return Finding("ok", what, found)
 
 
 def warning(what: str, found: str, mend: str) -> Finding:
-    """Return a finding that makes things worse."""
+    """Return a finding with which a study runs less well."""
     return Finding("warning", what, found, mend)
 
 
 def failure(what: str, found: str, mend: str) -> Finding:
-    """Return a finding that keeps a study from working."""
+    """Return a finding that prevents a study from running."""
     return Finding("failure", what, found, mend)
 
 
 def print_findings(findings: Iterable[Finding]) -> bool:
-    """Print a line a finding as it comes, and say whether none is a failure."""
+    """Print each finding as it arrives; return whether none is a failure."""
     from rich.console import Console
     from rich.text import Text
 

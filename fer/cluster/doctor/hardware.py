@@ -1,4 +1,4 @@
-"""Python, torch, CUDA, driver and GPUs of this machine."""
+"""Checks of Python, torch, CUDA, driver and GPUs on this machine."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from fer.cluster.doctor.finding import Finding, failure, ok, warning
 from fer.safe_path import python
 
 LEAST_PYTHON = (3, 10)
-LEAST_TORCH = (2, 10)  # first in which weights_only=True holds
+LEAST_TORCH = (2, 10)  # first version in which weights_only=True is safe
 LEAST_DRIVER = {11: 450, 12: 525, 13: 580}  # NVIDIA's table of minor-version compatibility
 PROBE = """
 import json, torch
@@ -23,10 +23,10 @@ print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda,
 
 
 def check_machine() -> Iterator[Finding]:
-    """Yield what this machine has; a login node without GPUs is fine."""
+    """Yield findings on this machine; a login node without GPUs is fine."""
     version = platform.python_version()
     if sys.version_info[:2] < LEAST_PYTHON:
-        yield failure("Python", version, "make an environment with Python 3.10 or newer")
+        yield failure("Python", version, "create an environment with Python 3.10 or newer")
     else:
         yield ok("Python", version)
     about = _torch()
@@ -50,7 +50,7 @@ def _torch_version(about: dict[str, Any]) -> Finding:
 
 
 def _driver() -> str:
-    """Return the version of NVIDIA's driver; empty where there is none."""
+    """Return the version of the NVIDIA driver; empty if there is none."""
     if shutil.which("nvidia-smi") is None:
         return ""
     done = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
@@ -60,27 +60,26 @@ def _driver() -> str:
 
 def _gpus(about: dict[str, Any], driver: str) -> Iterator[Finding]:
     if not driver:
-        yield ok("GPU", "none here, and no driver: fine on a login node, and for the small "
-                        "backbones")
+        yield ok("GPU", "no GPU and no driver: fine on a login node and for small backbones")
         return
     yield driver_finding(driver, about["cuda"])
     if not about["gpus"]:
         yield failure("GPU", f"driver {driver}, but torch sees no GPU",
-                      "look at nvidia-smi and CUDA_VISIBLE_DEVICES; a CPU build of torch sees none")
+                      "check nvidia-smi and CUDA_VISIBLE_DEVICES; a CPU build of torch sees no GPU")
         return
     yield ok("GPU", ", ".join(about["gpus"]))
     if not about["nccl"]:
-        yield failure("NCCL", "this build of torch has none", "pip install torch (a CUDA build)")
+        yield failure("NCCL", "not in this build of torch", "pip install torch (a CUDA build)")
 
 
 def driver_finding(driver: str, cuda: str | None) -> Finding:
-    """Return whether a driver is new enough for a build of torch."""
+    """Check whether a driver is new enough for a build of torch."""
     if not cuda:
-        return warning("driver", f"{driver}, and torch is a CPU build",
+        return warning("driver", f"{driver}, but torch is a CPU build",
                        "pip install torch (a CUDA build)")
     least = LEAST_DRIVER.get(int(cuda.split(".")[0]))
     if least and int(driver.split(".")[0]) < least:
         return failure("driver", f"{driver} is too old for CUDA {cuda}, which needs {least}",
-                       "a newer driver, or a torch for an older CUDA: "
+                       "install a newer driver, or a torch for an older CUDA: "
                        "pip install torch --index-url https://download.pytorch.org/whl/cu126")
-    return ok("driver", f"{driver}, good for CUDA {cuda}")
+    return ok("driver", f"{driver}, supports CUDA {cuda}")

@@ -1,4 +1,4 @@
-"""SLURM: tools, controller, partition, account, time limit, accounting, arrays, names of nodes."""
+"""Checks of SLURM: tools, controller, partition, account, limits, accounting, node names."""
 
 import shutil
 import socket
@@ -10,7 +10,7 @@ from pathlib import Path
 from fer.cluster.arrays import JobArray, Shape
 from fer.cluster.dist_env import outside_job
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
-from fer.cluster.profile import profile_file
+from fer.cluster.profile_files import profile_file
 from fer.cluster.sbatch import array_script
 from fer.cluster.submit import max_array_size, site_of
 from fer.config.profile import Profile
@@ -22,15 +22,16 @@ SHORT_SIGNAL = 60  # seconds; a large checkpoint on a busy disk takes longer
 
 
 def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[Finding]:
-    """Yield how a profile fits the cluster, with what one job of a study asks for."""
+    """Yield findings on a profile and its cluster, for the resources of one job of a study."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         yield failure("SLURM tools", f"{', '.join(absent)} not found",
-                      "run this on a login node; there may be a module to load")
+                      "run this on a login node; you may have to load a module")
         return
     version = ask(["sinfo", "--version"])
     if ask(["sinfo", "--noheader", "--format=%R"]) is None:
-        yield failure("SLURM", "the controller does not answer", "scontrol ping; SLURM_CONF")
+        yield failure("SLURM", "the controller does not respond",
+                      "check scontrol ping and SLURM_CONF")
         return
     yield ok("SLURM", (version or "").strip())
     yield test_submission(place, profile, resources)
@@ -45,7 +46,7 @@ def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[
 
 
 def test_submission(place: str, profile: Profile, resources: Resources) -> Finding:
-    """Return whether `sbatch --test-only` takes a job as a study would send it."""
+    """Check whether `sbatch --test-only` accepts a job such as the study would submit."""
     what = "partition, account and time limit"
     limit = min(minutes(resources.time), minutes(profile.time or resources.time))
     shape = Shape(resources.nodes, resources.gpus, profile.gpu_request != "none", 1, limit)
@@ -55,34 +56,34 @@ def test_submission(place: str, profile: Profile, resources: Resources) -> Findi
         (Path(folder) / "script.sh").write_text(script)
         done = subprocess.run(["sbatch", "--test-only", f"{folder}/script.sh"],
                               capture_output=True, text=True, env=outside_job())
-    said = " ".join(done.stderr.split())
+    message = " ".join(done.stderr.split())
     if done.returncode:
-        return failure(what, said.replace("sbatch: error: ", "") or "refused",
-                       f"change {profile_file(place)}; sinfo -s and sacctmgr show "
-                       "associations user=$USER list what there is")
-    return ok(what, f"sbatch --test-only takes {resources.nodes} × {resources.gpus} GPUs for "
+        return failure(what, message.replace("sbatch: error: ", "") or "rejected",
+                       f"edit {profile_file(place)}; sinfo -s and sacctmgr show "
+                       "associations user=$USER list the valid values")
+    return ok(what, f"sbatch --test-only accepts {resources.nodes} × {resources.gpus} GPUs for "
                     f"{limit} minutes")
 
 
 def _accounting() -> Finding:
     if ask(["sacct", "--allocations", "--noheader", "--starttime=now-1hours"]) is None:
-        return warning("accounting", "sacct does not answer", "nothing has to be done: states come "
+        return warning("accounting", "sacct does not respond", "no action needed: states come "
                        "from squeue and the run folders; jobs cancelled before they began are "
-                       "known for as long as SLURM remembers them")
-    return ok("accounting", "sacct answers")
+                       "known only as long as SLURM remembers them")
+    return ok("accounting", "sacct responds")
 
 
 def _names(profile: Profile) -> Finding:
-    """Return whether the names of nodes can be resolved, which several nodes need."""
+    """Check whether node names resolve, which multi-node jobs need."""
     command = ["sinfo", "--noheader", "--Node", "--format=%N"]
     if profile.partition:
         command.append(f"--partition={profile.partition}")
     nodes = (ask(command) or "").split()[:1]
     if not nodes:
-        return warning("node names", "the partition has no nodes", "sinfo -p PARTITION")
+        return warning("node names", "the partition has no nodes", "check sinfo -p PARTITION")
     try:
         socket.getaddrinfo(nodes[0], None)
     except OSError:
         return ok("node names", f"{nodes[0]} does not resolve: the address of the first node is "
-                                "used instead")
+                                "used")
     return ok("node names", f"{nodes[0]} resolves")

@@ -1,1 +1,1 @@
-"""Augmentation of whole batches on their device, each sample's change a function of what it is."""
+"""Stateless augmentation of whole batches on their device."""

@@ -1,10 +1,11 @@
-"""Flip, rotate, shear, scale and shift pictures: per sample on a CPU, all at once on a GPU.
+"""Flip, rotate, shear, scale and shift images: one by one on a CPU, as a batch on a GPU.
 
-To the nearest pixel, as torchvision's default. Both ways do the same: exactly for flips and
-shifts, up to rounding at single pixels otherwise. What is moved by how much is not decided here.
+Nearest-neighbour interpolation, the default of torchvision. Both implementations agree exactly for
+flips and shifts, and up to rounding at single pixels otherwise. The parameters are sampled in
+`fer.data.augment.presets`.
 
 Coordinates are those of Pillow and torchvision: x to the right, y down, pixel (0, 0) covers
-[0, 1) x [0, 1), rotations counter-clockwise about the middle; what comes from outside is 0.
+[0, 1) x [0, 1), rotations counter-clockwise about the centre; pixels from outside are 0.
 """
 
 from collections.abc import Iterator
@@ -21,15 +22,15 @@ from fer.data.augment.random_numbers import Floats
 
 @dataclass(frozen=True)
 class Motion:
-    """How each of N pictures moves: flipped, then sheared, scaled and rotated, then shifted.
+    """Geometric transforms of N images: flip, then shear, scale and rotate, then shift.
 
     Attributes:
-        flip: bool (N,), left becomes right.
+        flip: bool (N,), horizontal flip.
         degrees: float64 (N,), counter-clockwise.
         dx: int64 (N,), pixels to the right.
         dy: int64 (N,), pixels down.
-        scale: float64 (N,), above 1 is larger; None leaves the size.
-        shear: float64 (N,), degrees that upright lines lean; None leaves them.
+        scale: float64 (N,), above 1 enlarges; None for no scaling.
+        shear: float64 (N,), degrees from the vertical; None for no shear.
     """
 
     flip: NDArray[np.bool_]
@@ -41,14 +42,14 @@ class Motion:
 
     @property
     def bent(self) -> NDArray[np.bool_]:
-        """Which pictures do more than flip and shift, bool (N,)."""
+        """Mask of images that are rotated, scaled or sheared, bool (N,)."""
         bent = self.degrees != 0
         if self.scale is not None:
             bent = bent | (self.scale != 1)
         return bent if self.shear is None else bent | (self.shear != 0)
 
     def matrices(self, height: int, width: int) -> Floats:
-        """Return (N, 2, 3) matrices from a place in the result to the place in the original."""
+        """Return (N, 2, 3) matrices from output to input coordinates."""
         angle = -np.radians(self.degrees)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
@@ -68,15 +69,15 @@ class Motion:
 
 
 def move_each(images: Tensor, motion: Motion) -> Iterator[Tensor]:
-    """Yield each moved picture, uint8 (H, W, 3), valid until the next is asked for.
+    """Yield each transformed image, uint8 (H, W, 3), valid until the next one is requested.
 
     Args:
         images: uint8 (N, H, W, 3) in CPU memory; not changed.
-        motion: of these N pictures.
+        motion: of these N images.
     """
     height, width = images.shape[1:3]
     matrices = motion.matrices(height, width)
-    staged = torch.empty(images.shape[1:], dtype=torch.uint8)  # one picture stays in the CPU cache
+    staged = torch.empty(images.shape[1:], dtype=torch.uint8)  # one image fits the CPU cache
     for i, bent in enumerate(motion.bent.tolist()):
         if bent:
             np.copyto(staged.numpy(), warp(images[i].numpy(), matrices[i]))
@@ -91,16 +92,16 @@ def move_each(images: Tensor, motion: Motion) -> Iterator[Tensor]:
 
 
 def move_all(images: Tensor, motion: Motion) -> Tensor:
-    """Return the moved pictures, uint8 (N, H, W, 3), by one gather on the pictures' device."""
+    """Return the transformed images, uint8 (N, H, W, 3), by one gather on the images' device."""
     return warp_all(images, motion.matrices(*images.shape[1:3]))
 
 
 def warp_all(images: Tensor, places: Floats) -> Tensor:
-    """Return pictures seen through matrices (N, 2, 3) from a place in the result to the original.
+    """Return images warped by matrices (N, 2, 3) from output to input coordinates.
 
     Args:
         images: uint8 (N, H, W, 3) on any device.
-        places: as of `Motion.matrices`.
+        places: as returned by `Motion.matrices`.
     """
     n, height, width, _ = images.shape
     matrices = torch.from_numpy(places).to(images.device, torch.float32)
@@ -116,7 +117,7 @@ def warp_all(images: Tensor, places: Floats) -> Tensor:
 
 
 def warp(image: NDArray[np.uint8], matrix: Floats) -> NDArray[np.uint8]:
-    """Return one picture, uint8 (H, W, 3), seen through a matrix (2, 3); the fast way on a CPU."""
+    """Return one image, uint8 (H, W, 3), warped by a matrix (2, 3); the fast path on a CPU."""
     size = image.shape[1], image.shape[0]
     turned = Image.fromarray(image).transform(
         size, Image.Transform.AFFINE, matrix.ravel().tolist(), Image.Resampling.NEAREST)
@@ -124,7 +125,7 @@ def warp(image: NDArray[np.uint8], matrix: Floats) -> NDArray[np.uint8]:
 
 
 def _shift_into(out: Tensor, image: Tensor, dx: int, dy: int) -> None:
-    """Write `image` shifted by (dx, dy) to `out`, both (H, W, 3), with 0 where nothing comes."""
+    """Write `image` shifted by (dx, dy) to `out`, both (H, W, 3), filled with 0."""
     to_x, from_x = _overlap(dx, image.shape[1])
     to_y, from_y = _overlap(dy, image.shape[0])
     out.zero_()
@@ -132,6 +133,6 @@ def _shift_into(out: Tensor, image: Tensor, dx: int, dy: int) -> None:
 
 
 def _overlap(shift: int, length: int) -> tuple[slice, slice]:
-    """Return (to, from) along one side."""
+    """Return the (target, source) slices along one axis."""
     right, left = min(max(shift, 0), length), min(max(-shift, 0), length)
     return slice(right, length - left), slice(left, length - right)

@@ -1,9 +1,9 @@
-"""What JPEG does to pictures: by libjpeg one by one on a CPU, as arithmetic all at once on a GPU.
+"""JPEG compression artefacts: by libjpeg one by one on a CPU, in tensor arithmetic on a GPU.
 
-The arithmetic is baseline JPEG with halved colour (4:2:0), the tables of the standard (ITU-T T.81,
-annex K), libjpeg's scale of qualities and its smooth colour; without the entropy coder, which loses
-nothing. It differs from libjpeg by rounding and at the edges: on average by one of 255 levels on
-rough pictures of 100 pixels or more, by two on those of 24.
+The arithmetic is baseline JPEG with chroma subsampling (4:2:0), the tables of the standard (ITU-T
+T.81, annex K), libjpeg's quality scale and its smooth upsampling, without the lossless entropy
+coder. It differs from libjpeg by rounding and at the edges: on average by one of 255 levels on
+textured images of 100 pixels or more, by two on those of 24.
 """
 
 import io
@@ -25,14 +25,14 @@ COLOUR = np.array([
     [17, 18, 24, 47, 99, 99, 99, 99], [18, 21, 26, 66, 99, 99, 99, 99],
     [24, 26, 56, 99, 99, 99, 99, 99], [47, 66, 99, 99, 99, 99, 99, 99], *[[99] * 8] * 4])
 TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-BLOCK, UNIT = 8, 16  # pixels: of a transform, and of one with halved colour
+BLOCK, UNIT = 8, 16  # pixels of a DCT block, and of one in subsampled chroma
 
 
 def compress_each(images: Tensor, quality: NDArray[np.int64]) -> None:
-    """Turn pictures to what comes back from JPEG files, in place; the fast way on a CPU.
+    """Compress and decompress images in place; the fast path on a CPU.
 
     Args:
-        images: float32 (N, S, S, 3) on the scale 0…1, in CPU memory.
+        images: float32 (N, S, S, 3) in 0…1, in CPU memory.
         quality: int64 (N,), 1…100.
     """
     for image, level in zip(images, quality.tolist(), strict=True):
@@ -42,14 +42,14 @@ def compress_each(images: Tensor, quality: NDArray[np.int64]) -> None:
 
 
 def compress_all(images: Tensor, quality: NDArray[np.int64]) -> Tensor:
-    """Return nearly what `compress_each` makes of them, by arithmetic; the fast way on a GPU."""
+    """Return approximately the result of `compress_each`; the fast path on a GPU."""
     size = images.shape[1]
     more = -size % UNIT
     ycc = torch.einsum("nhwc,dc->ndhw", (images * 255).round_(), _on(TO_YCC, images)).round_()
     ycc = F.pad(ycc, (0, more, 0, more), mode="replicate")
     light = _through(ycc[:, :1] - 128, _tables(LIGHT, quality, images)) + 128
     colour = _through(F.avg_pool2d(ycc[:, 1:], 2).round_(), _tables(COLOUR, quality, images))
-    half = (size + 1) // 2  # what is beyond the picture does not bleed into it
+    half = (size + 1) // 2  # padding must not bleed into the image
     colour = colour[:, :, :half, :half].round().clamp(-128, 127)
     wide = F.interpolate(colour, scale_factor=2.0, mode="bilinear", align_corners=False)
     full = torch.cat([light[:, :, :size, :size].round_().clamp_(0, 255),
@@ -60,7 +60,7 @@ def compress_all(images: Tensor, quality: NDArray[np.int64]) -> Tensor:
 
 
 def _through(planes: Tensor, tables: Tensor) -> Tensor:
-    """Return planes, (N, C, H, W) about 0, after rounding their coefficients to the tables."""
+    """Return planes (N, C, H, W), centred at 0, after quantising their DCT coefficients."""
     n, channels, height, width = planes.shape
     cosines = _on(_cosines(), planes)
     blocks = planes.reshape(n, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
@@ -70,7 +70,7 @@ def _through(planes: Tensor, tables: Tensor) -> Tensor:
 
 
 def _tables(table: NDArray, quality: NDArray[np.int64], images: Tensor) -> Tensor:
-    """Return the quantisation table for each picture: (N, 1, 1, 1, 8, 8)."""
+    """Return the quantisation table of each image: (N, 1, 1, 1, 8, 8)."""
     quality = quality.clip(1, 100)
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     tables = ((table * percent[:, None, None] + 50) // 100).clip(1, 255)

@@ -1,8 +1,8 @@
-"""Mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019), without a generator's state.
+"""Stateless Mixup (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019).
 
-Which picture a sample is mixed with is a hash into the whole training set, not a permutation of
-its batch: so a sample's mixture depends on neither its batch nor the number of GPUs, at the price
-of a second gather and augmentation for those that are mixed.
+The partner of a sample is a hash into the whole training set, not a permutation of its batch. So
+the result depends on neither the batch nor the number of GPUs, at the cost of a second gather and
+augmentation for mixed samples.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from fer.config.run import Mix
 from fer.data.augment.random_numbers import Floats, Samples
 from fer.data.hashing import splitmix_words
 
-TRIES = 64  # draws for one share: at alpha 2 one sample in 100,000 needs more, and is halved
+TRIES = 64  # draws for one share: at alpha 2 one sample in 100,000 needs more, and gets 0.5
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What each of N samples is mixed with.
+    """The mixing parameters of N samples.
 
     Attributes:
-        partner: int64 (N,), numbers in the source; a sample that is not mixed has itself.
-        share: float64 (N,), how much of the sample stays in picture and label; 1 where not mixed.
-        cut: int64 (N, 4), first and last row and column that come from the partner, last ones
-            excluded; empty where whole pictures are blended.
+        partner: int64 (N,), indices into the source; an unmixed sample is its own partner.
+        share: float64 (N,), weight of the sample in image and label; 1 if not mixed.
+        cut: int64 (N, 4), start and stop row, start and stop column of the region taken from the
+            partner; empty if whole images are blended.
     """
 
     partner: NDArray[np.int64]
@@ -35,42 +35,42 @@ class Mixture:
     cut: NDArray[np.int64]
 
     def some(self, rows: NDArray[np.int64] | slice) -> "Mixture":
-        """Return what the samples in some rows are mixed with."""
+        """Return the parameters of some rows."""
         return Mixture(self.partner[rows], self.share[rows], self.cut[rows])
 
 
 def mixture(mix: Mix, samples: Samples, indices: NDArray[np.int64], n: int, side: int) -> Mixture:
-    """Return what some samples are mixed with.
+    """Return the mixing parameters of samples.
 
     Args:
-        mix: how, how strongly and how often.
-        samples: what they are.
-        indices: int64 (N,), their numbers in the source.
-        n: pictures in the source.
-        side: of the pictures, in pixels.
+        mix: the configuration.
+        samples: the keys of the samples.
+        indices: int64 (N,), their indices into the source.
+        n: size of the source.
+        side: of the images, in pixels.
     """
     chosen = samples.chance("mix", mix.probability)
     share = np.where(chosen, _beta(mix.alpha, samples), 1.0)
     cuts = chosen & samples.chance("cut", {"mixup": 0.0, "cutmix": 1.0, "either": 0.5}[mix.how])
     cut = _rectangles(samples, share, side) * cuts[:, None]
     inside = (cut[:, 1] - cut[:, 0]) * (cut[:, 3] - cut[:, 2])
-    share = np.where(cuts, 1 - inside / side**2, share)  # as much as the edge has left of it
+    share = np.where(cuts, 1 - inside / side**2, share)  # after clipping at the border
     partner = np.where(chosen, samples.below("partner", n), indices)
     return Mixture(partner, share, cut)
 
 
 def partners(samples: Samples, uids: NDArray[np.uint64]) -> Samples:
-    """Return the samples' partners, `uids` (N,), as samples with an augmentation of their own."""
+    """Return the partners, `uids` (N,), as samples with an independent augmentation."""
     return Samples(samples.seed, samples.epoch, splitmix_words(uids ^ splitmix_words(samples.uids)),
                    samples.passes)
 
 
 def mixed(first: Tensor, second: Tensor, mixture: Mixture) -> Tensor:
-    """Return mixed pictures: float32 (N, 3, S, S), in the memory format of `first`.
+    """Return mixed images: float32 (N, 3, S, S), in the memory format of `first`.
 
     Args:
-        first: of the samples, float32 on the scale 0…1.
-        second: of their partners, the same.
+        first: images of the samples, float32 in 0…1.
+        second: images of their partners, likewise.
         mixture: of these N samples.
     """
     blends = mixture.cut[:, 1] == mixture.cut[:, 0]
@@ -86,17 +86,17 @@ def mixed(first: Tensor, second: Tensor, mixture: Mixture) -> Tensor:
 
 
 def as_unit(images: Tensor) -> Tensor:
-    """Return pictures as float32 on the scale 0…1, the same tensor where they are that already."""
+    """Return images as float32 in 0…1; the same tensor if they are float already."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def label_shares(labels: NDArray[np.int64], others: NDArray[np.int64], first: Floats,
                  second: Floats, classes: int) -> NDArray[np.float32]:
-    """Return how much of each class is in each mixed sample: float32 (N, C).
+    """Return the share of each class in each mixed sample: float32 (N, C).
 
     Args:
         labels, others: (N,), of the samples and of their partners.
-        first, second: (N,), how much there is of the sample, and of its partner.
+        first, second: (N,), shares of the sample and of its partner.
         classes: C.
     """
     out = np.zeros((len(labels), classes), np.float32)
@@ -107,7 +107,7 @@ def label_shares(labels: NDArray[np.int64], others: NDArray[np.int64], first: Fl
 
 
 def _beta(alpha: float, samples: Samples) -> Floats:
-    """Return numbers of Beta(alpha, alpha), by Jöhnk's method: float64 (N,)."""
+    """Return samples of Beta(alpha, alpha) by Jöhnk's method: float64 (N,)."""
     share = np.full(len(samples), 0.5)
     open_ = np.arange(len(samples))
     for number in range(TRIES):
@@ -122,7 +122,7 @@ def _beta(alpha: float, samples: Samples) -> Floats:
 
 
 def _rectangles(samples: Samples, share: Floats, side: int) -> NDArray[np.int64]:
-    """Return rectangles of area 1 - share about a random middle, cut at the edge: int64 (N, 4)."""
+    """Return rectangles of area 1 - share at random centres, clipped to the image: int64 (N, 4)."""
     half = side * np.sqrt(1 - share) / 2
     ends = []
     for name in ("cut row", "cut column"):

@@ -1,8 +1,8 @@
-"""What happens to a picture in a camera and on its way through the net: the strong preset's half.
+"""Photometric augmentation of the `strong` preset.
 
-Colour, low light, blur, noise, JPEG artefacts, and something in front of the lens, in that order.
-Each step is one function over a batch in floating point on any device; on a CPU the batch is one
-picture, which then stays in the cache. How much of each is decided in `fer.data.augment.presets`.
+Colour, low light, blur, noise, JPEG artefacts and random erasing, in that order. Each step is a
+function on a floating-point batch on any device; on a CPU the batch is one image, which fits the
+cache. The parameters are sampled in `fer.data.augment.presets`.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from torch import Tensor
 from fer.data.augment.jpeg import compress_all, compress_each
 from fer.data.augment.random_numbers import Floats, noise_table
 
-REACH = 2.2  # standard deviations to each side that a blur looks at, rounded up to pixels
+REACH = 2.2  # radius of the blur kernel in standard deviations, rounded up to pixels
 
 
 @dataclass(frozen=True)
 class Photo:
-    """What happens to each of N pictures whose values are 0…1.
+    """Photometric parameters of N images with values in 0…1.
 
     Attributes:
-        colour: (N, 3, 3), a row of them makes one channel of the red, green and blue ones.
+        colour: (N, 3, 3), matrices on (red, green, blue), one row per output channel.
         bias: (N,), added to all channels; then the values are clamped to 0…1.
-        dark: (N,) in (0, 1], the slope of the tone curve at black; 1 leaves the light as it is.
+        dark: (N,) in (0, 1], the slope of the tone curve at black; 1 for no change.
         blur: (N,), standard deviation in pixels; 0 for none.
         noise: (N,), standard deviation; 0 for none.
         noise_at: int64 (N,), windows of `random_numbers.noise_table`.
         quality: int64 (N,), of JPEG, 1…100; 0 for none.
-        hidden: int64 (N, 4), first and last row and column of what is hidden, last ones excluded.
-        hidden_by: (N, 3), the colour in front of it.
+        hidden: int64 (N, 4), start and stop row, start and stop column of the erased rectangle.
+        hidden_by: (N, 3), its colour.
     """
 
     colour: Floats
@@ -46,16 +46,16 @@ class Photo:
     hidden_by: Floats
 
     def some(self, rows: NDArray[np.int64] | slice) -> "Photo":
-        """Return what happens to the pictures in some rows."""
+        """Return the parameters of some rows."""
         return Photo(**{field.name: getattr(self, field.name)[rows] for field in fields(Photo)})
 
 
 def develop(images: Tensor, photo: Photo, out: Tensor) -> None:
-    """Write the photographed pictures to `out`, float32 (N, S, S, 3) on the scale 0…1.
+    """Write the augmented images to `out`, float32 (N, S, S, 3) in 0…1.
 
     Args:
         images: uint8 (N, S, S, 3) on any device; not changed.
-        photo: of these N pictures.
+        photo: of these N images.
         out: on the same device.
     """
     _colour(images, photo, out)
@@ -89,18 +89,18 @@ def _colour(images: Tensor, photo: Photo, out: Tensor) -> None:
 
 
 def each(values: Floats, images: Tensor) -> Tensor:
-    """Return a number a picture, float32 (N, 1, 1, 1) on the device of the pictures."""
+    """Return one number per image, float32 (N, 1, 1, 1), on the images' device."""
     return torch.from_numpy(values).to(images.device, torch.float32)[:, None, None, None]
 
 
 def _darken(images: Tensor, photo: Photo) -> None:
-    """Turn x to x (a + (1 - a) x): shadows lose most of their light, white stays white."""
+    """Map x to x (a + (1 - a) x): darkens shadows most and keeps white."""
     slope = each(photo.dark, images)
     images.mul_((images * (1 - slope)).add_(slope))
 
 
 def _blur(images: Tensor, photo: Photo) -> None:
-    """Lay a Gaussian over each picture, of its own width, by shifted sums; edges mirrored."""
+    """Blur each image with its own Gaussian, by shifted sums; borders are reflected."""
     size = images.shape[1]
     reaches = np.minimum(np.ceil(REACH * photo.blur), size - 1).astype(np.int64)
     reach = int(reaches.max())

@@ -1,7 +1,7 @@
-"""Named augmentations of whole batches: `none`, `light`, `seed2021`, `strong`, `trivial`.
+"""Augmentation presets for whole batches: `none`, `light`, `seed2021`, `strong`, `trivial`.
 
-A sample's change depends on (seed, epoch, uid, pass) only. Not for normalisation, which belongs to
-the model, and not for what takes two pictures (`fer.data.augment.mixing`).
+A sample's augmentation depends only on (seed, epoch, uid, pass). Normalisation is part of the
+model; mixing of two images is in `fer.data.augment.mixing`.
 """
 
 from collections.abc import Callable
@@ -28,19 +28,19 @@ from fer.data.augment.trivial_augment import one_of_many
 LIGHT_SHIFT = 0.08  # of the side
 LIGHT_JITTER = 0.2  # brightness and contrast factors lie in 1 ± this
 SEED2021_SHIFT = 0.1  # of the side
-SEED2021_NOISE = 0.05  # standard deviation where pixels are 0…1
+SEED2021_NOISE = 0.05  # standard deviation for pixels in 0…1
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as torchvision's saturation
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to each of N pictures: motion, then either light and noise or a photo.
+    """Augmentation parameters of N images: motion, then either light and noise or a photo.
 
     Attributes:
         motion: flips, rotations, shifts.
         light: float64 (N, 2) gain and bias for pixels in 0…1, then clamped to 0…1; or None.
         noise_at: int64 (N,) windows of `random_numbers.noise_table`, -1 for no noise; or None.
-        photo: everything else, instead of light and noise; or None.
+        photo: photometric parameters, instead of light and noise; or None.
     """
 
     motion: Motion
@@ -55,10 +55,10 @@ class Preset:
 
     Attributes:
         name: as in `train.augment`.
-        passes: how often each sample comes in one epoch.
-        change: from samples and the pictures' side in pixels to their change, or None.
-        pick: from pictures, uint8 (N, S, S, 3), and samples to other ones, or None; a preset with
-            neither is plain.
+        passes: how often each sample occurs in one epoch.
+        change: maps samples and the image side in pixels to parameters, or None.
+        pick: maps images, uint8 (N, S, S, 3), and samples to augmented images, or None; a preset
+            with neither does nothing.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Preset:
 
         Args:
             images: uint8 (N, S, S, 3) on any device; not changed.
-            samples: what they are.
+            samples: the keys of their augmentation.
 
         Returns:
-            float32 on the scale 0…1 where the preset has a `change`, else uint8.
+            float32 in 0…1 if the preset has a `change`, else uint8.
         """
         if self.pick is not None:
             images = self.pick(images, samples)
@@ -89,7 +89,7 @@ class Preset:
 
 
 def one_by_one(images: Tensor, change: Change) -> Tensor:
-    """Return the changed pictures, float32 (N, S, S, 3); the fast way on a CPU."""
+    """Return the augmented images, float32 (N, S, S, 3); the fast path on a CPU."""
     out = torch.empty(tuple(images.shape), dtype=torch.float32)
     light = None if change.light is None else change.light.tolist()
     starts = [-1] * len(images) if change.noise_at is None else change.noise_at.tolist()
@@ -111,7 +111,7 @@ def one_by_one(images: Tensor, change: Change) -> Tensor:
 
 
 def all_at_once(images: Tensor, change: Change) -> Tensor:
-    """Return the changed pictures, float32 (N, S, S, 3); the fast way on a GPU."""
+    """Return the augmented images, float32 (N, S, S, 3); the fast path on a GPU."""
     device = images.device
     moved = move_all(images, change.motion)
     out = moved.to(torch.float32)
@@ -132,13 +132,13 @@ def all_at_once(images: Tensor, change: Change) -> Tensor:
 
 
 def _shift(samples: Samples, stream: str, side: int, fraction: float) -> NDArray[np.int64]:
-    """Return whole pixels up to `fraction` of the side, rounded as torchvision's RandomAffine."""
+    """Return shifts up to `fraction` of the side, rounded to pixels as in RandomAffine."""
     most = fraction * side
     return np.rint(samples.between(stream, -most, most)).astype(np.int64)
 
 
 def _light(samples: Samples, side: int) -> Change:
-    """Flip half, shift up to 8 %, brightness and contrast ±20 % about mid-grey."""
+    """Return flips of half the images, shifts up to 8 %, brightness and contrast ±20 %."""
     still = np.zeros(len(samples))
     motion = Motion(samples.between("flip", 0, 1) < 0.5, still,
                     _shift(samples, "dx", side, LIGHT_SHIFT),
@@ -150,10 +150,10 @@ def _light(samples: Samples, side: int) -> Change:
 
 
 def _seed2021(samples: Samples, side: int) -> Change:
-    """Repeat the four passes of the 2021 study (docs: `MaskedFER`).
+    """Return the four passes of the 2021 study (docs: `MaskedFER`).
 
     0: flip, rotation +1…+20°; 1: flip, rotation -20…-1°; 2: flip, shift up to 10 %, Gaussian noise;
-    3: plain. The study does not say that noisy pixels were clamped to 0…1: they are not.
+    3: plain. The study does not mention clamping of noisy pixels to 0…1, so they are not clamped.
     """
     turn = samples.between("angle", 1, 20)
     degrees = np.select([samples.passes == 0, samples.passes == 1], [turn, -turn], 0.0)
@@ -166,9 +166,10 @@ def _seed2021(samples: Samples, side: int) -> Change:
 
 
 def _strong(samples: Samples, side: int) -> Change:
-    """Flip, shift and recolour all; bend half, as pictures to be judged have no black corners.
+    """Return flips, shifts and colour changes of all images, and affine transforms of half.
 
-    Low light, blur, noise, JPEG artefacts and something in front come to some each.
+    Only half, because test images have no black corners. Low light, blur, noise, JPEG artefacts and
+    random erasing each apply to some of the images.
     """
     bent = samples.chance("bent", 0.5)
     motion = Motion(samples.chance("flip", 0.5), samples.between("angle", -15, 15) * bent,
@@ -196,7 +197,7 @@ def _strong(samples: Samples, side: int) -> Change:
 
 
 def _hidden(samples: Samples, side: int) -> NDArray[np.int64]:
-    """Return rectangles of 2…20 % of the picture, 1:3…3:1, whole inside it: int64 (N, 4)."""
+    """Return rectangles of 2…20 % of the image, 1:3…3:1, entirely inside it: int64 (N, 4)."""
     area = samples.between("hidden area", 0.02, 0.2)
     aspect = np.exp(samples.between("hidden aspect", log(1 / 3), log(3)))
     height, width = (np.minimum(np.rint(side * np.sqrt(area * ratio)), side)

@@ -1,9 +1,9 @@
-"""The numbers that augmentation is made of: functions of (seed, epoch, uid, pass, name) only.
+"""Random numbers for augmentation, as functions of (seed, epoch, uid, pass, name) only.
 
-Not of the batch, the number of GPUs, or what was computed before. Gaussian noise comes as windows
-into one fixed table: drawing 150,528 normal numbers for each picture costs more than everything
-else in augmentation, a window costs an addition. Within a picture the numbers are independent; two
-pictures whose windows overlap share numbers at different pixels, which training does not notice.
+They do not depend on the batch, the number of GPUs, or earlier draws. Gaussian noise is a window
+into one fixed table: drawing 150,528 normal numbers per image costs more than all other
+augmentation, a window costs an addition. Within an image the numbers are independent; two images
+with overlapping windows share numbers at different pixels, which does not affect training.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def uniform(seed: int, epoch: int, uids: NDArray[np.uint64], passes: NDArray[np.
         seed: the run's seed.
         epoch: from 0.
         uids: uint64 (N,), the samples' `Pack.uids`.
-        passes: int64 (N,), which time in this epoch the sample comes.
-        stream: what the number is for; different names give independent numbers.
+        passes: int64 (N,), the occurrence of the sample in this epoch.
+        stream: name of the quantity; different names give independent numbers.
     """
     words = splitmix_words(uids ^ np.uint64(key(seed, epoch, _stream_word(stream))))
     words = splitmix_words(words ^ passes.astype(np.uint64))
@@ -45,7 +45,7 @@ def _stream_word(stream: str) -> int:
 
 @dataclass(frozen=True)
 class Samples:
-    """Which samples a batch holds, and when: what their augmentation is a function of."""
+    """The keys of a batch's samples, which determine their augmentation."""
 
     seed: int
     epoch: int
@@ -64,17 +64,17 @@ class Samples:
         return self.between(stream, 0, count).astype(np.int64)
 
     def chance(self, stream: str, probability: float) -> NDArray[np.bool_]:
-        """Return for each sample whether something of this probability happens, bool (N,)."""
+        """Return a Bernoulli draw for each sample, bool (N,)."""
         return self.between(stream, 0, 1) < probability
 
     def some(self, rows: Sequence[int] | NDArray | slice) -> "Samples":
-        """Return the samples in some rows: the same numbers will come out for them."""
+        """Return the samples in some rows; their random numbers stay the same."""
         return Samples(self.seed, self.epoch, self.uids[rows], self.passes[rows])
 
 
 @lru_cache(maxsize=8)
 def noise_table(device: torch.device) -> Tensor:
-    """Return normal numbers on a device: float32 (TABLE_LENGTH,), made once, in about 50 ms."""
+    """Return normal numbers on a device: float32 (TABLE_LENGTH,), computed once, in about 50 ms."""
     if device.type != "cpu":
         return noise_table(torch.device("cpu")).to(device)
     generator = np.random.Generator(np.random.Philox(TABLE_SEED))
@@ -82,7 +82,7 @@ def noise_table(device: torch.device) -> Tensor:
 
 
 def noise_offsets(uniforms: NDArray[np.float64], length: int) -> NDArray[np.int64]:
-    """Return where windows of `length` numbers begin, int64 (N,), for uniforms in [0, 1)."""
+    """Return the starts of windows of `length` numbers, int64 (N,), for uniforms in [0, 1)."""
     assert length <= TABLE_LENGTH, length
     return (uniforms * (TABLE_LENGTH - length + 1)).astype(np.int64)
 

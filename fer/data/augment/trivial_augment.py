@@ -1,9 +1,9 @@
-"""TrivialAugment on batches: one random operation a picture (Müller & Hutter, ICCV 2021).
+"""TrivialAugment on batches: one random operation per image (Müller & Hutter, ICCV 2021).
 
-The operations and magnitudes of torchvision's `TrivialAugmentWide` with its defaults, to the bit
-where torchvision works on tensors and as Pillow does where pixels move; pictures that drew the same
-operation go through it together, each at its own magnitude. The 32 pixels of its shifts are meant
-for pictures of about 224.
+The operations and magnitudes of torchvision's `TrivialAugmentWide` with its defaults: bitwise equal
+to torchvision on tensors, and to Pillow for geometric operations. Images with the same operation
+are processed together, each at its own magnitude. Shifts of up to 32 pixels are meant for images of
+about 224.
 """
 
 import numpy as np
@@ -35,11 +35,11 @@ BLENDS = ("Brightness", "Color", "Contrast", "Sharpness")
 
 
 def one_of_many(images: Tensor, samples: Samples) -> Tensor:
-    """Return pictures after one operation each.
+    """Return images after one random operation each.
 
     Args:
         images: uint8 (N, S, S, 3) on any device; not changed.
-        samples: what they are.
+        samples: the keys of their augmentation.
     """
     drawn, bins = samples.below("trivial", len(OPERATIONS)), samples.below("trivial bin", BINS)
     negative = samples.chance("trivial sign", 0.5)
@@ -55,10 +55,10 @@ def one_of_many(images: Tensor, samples: Samples) -> Tensor:
 
 
 def operate(operation: str, images: Tensor, amounts: Floats) -> Tensor:
-    """Return pictures after one operation.
+    """Return images after one operation.
 
     Args:
-        operation: of `OPERATIONS`.
+        operation: one of `OPERATIONS`.
         images: uint8 (n, S, S, 3).
         amounts: (n,), in the units of `MAGNITUDES`.
     """
@@ -85,10 +85,10 @@ def operate(operation: str, images: Tensor, amounts: Floats) -> Tensor:
 
 
 def matrices(operation: str, amounts: Floats, side: int) -> Floats:
-    """Return (n, 2, 3) matrices from a place in the result to the original (Pillow's AFFINE).
+    """Return (n, 2, 3) matrices from output to input coordinates (Pillow's AFFINE).
 
-    Shears are about the upper left corner, rotations counter-clockwise about the middle; shifts
-    are cut to whole pixels.
+    Shears are about the upper left corner, rotations counter-clockwise about the centre; shifts
+    are truncated to whole pixels.
     """
     out = np.tile(np.eye(2, 3), (len(amounts), 1, 1))
     if operation == "Rotate":
@@ -105,7 +105,7 @@ def matrices(operation: str, amounts: Floats, side: int) -> Floats:
 
 
 def _other(operation: str, planes: Tensor) -> Tensor:
-    """Return what a picture is blended with, or away from: (n, 3 or 1, S or 1, S or 1)."""
+    """Return the image to blend with: (n, 3 or 1, S or 1, S or 1)."""
     if operation == "Brightness":
         return torch.zeros_like(planes[:, :1])
     if operation == "Sharpness":
@@ -120,7 +120,7 @@ def _grey(planes: Tensor) -> Tensor:
 
 
 def _smoothed(planes: Tensor) -> Tensor:
-    """Return pictures under a 3 x 3 filter; a border of one pixel stays as it is."""
+    """Return images after a 3 x 3 smoothing filter; a border of one pixel is unchanged."""
     kernel = torch.ones(3, 1, 3, 3, device=planes.device)
     kernel[:, :, 1, 1] = 5
     out = planes.clone()
@@ -129,7 +129,7 @@ def _smoothed(planes: Tensor) -> Tensor:
 
 
 def _stretched(planes: Tensor) -> Tensor:
-    """Return each channel stretched to 0…255; one of a single value stays as it is."""
+    """Return each channel stretched to 0…255; a constant channel is unchanged."""
     low, high = (end(planes, dim=(2, 3), keepdim=True).float() for end in (torch.amin, torch.amax))
     flat = low == high
     scale = torch.where(flat, 1.0, 255 / (high - low))
@@ -137,7 +137,7 @@ def _stretched(planes: Tensor) -> Tensor:
 
 
 def _equalised(planes: Tensor) -> Tensor:
-    """Return each channel with its histogram made flat, as Pillow does it."""
+    """Return each channel with an equalised histogram, as in Pillow."""
     rows = planes.reshape(-1, planes.shape[2] * planes.shape[3]).long()
     number = torch.arange(len(rows), device=planes.device)[:, None]
     counts = torch.bincount((rows + 256 * number).flatten(), minlength=256 * len(rows))

@@ -1,21 +1,21 @@
-"""Fixed views for test-time augmentation: mirrored, slightly turned and shifted."""
+"""Fixed views for test-time augmentation: mirrored, slightly rotated and shifted."""
 
 from collections.abc import Iterator
 
 from torch import Tensor
 
-DEGREES = 6.0  # either way; within what the studied presets turn faces in training
-SHIFT = 0.04  # of the width, either way
+DEGREES = 6.0  # in both directions; within the rotations of the training presets
+SHIFT = 0.04  # of the width, in both directions
 COUNT = 10
 
 
 def tta_views(images: Tensor) -> Iterator[Tensor]:
-    """Yield `COUNT` views of images (N x 3 x H x W, uint8 or float), the first as they are.
+    """Yield `COUNT` views of images (N x 3 x H x W, uint8 or float), the first unchanged.
 
-    Upright, turned left and right, shifted left and right, and the mirror image of each. What comes
-    in from outside is black, as the corners of aligned pictures are.
+    Upright, rotated left and right, shifted left and right, and the mirror image of each. Pixels
+    from outside are black, like the corners of aligned faces.
     """
-    from torchvision.transforms.v2 import functional  # 0.5 s, for those who ask for it
+    from torchvision.transforms.v2 import functional  # slow import (0.5 s), rarely needed
 
     bilinear = functional.InterpolationMode.BILINEAR
     step = round(SHIFT * images.shape[-1])

@@ -1,1 +1,1 @@
-"""Data sets in: zips as downloaded, folders, tables, pixels in a CSV, into the layout."""
+"""Import of data sets (zips, folders, tables, pixels in a CSV) into the project's layout."""

@@ -1,4 +1,4 @@
-"""Add a data set: choose the reader for a source, and say what came in."""
+"""Import of a data set: select the reader for a source, and report what was added."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from fer.errors import CallerError, choices
 
 @dataclass(frozen=True)
 class AddRequest:
-    """What `launch/data.py add` was asked for.
+    """The arguments of `launch/data.py add`.
 
     Attributes:
         source: a zip, a folder or a CSV.
-        name: of the set's folder below the data root; empty takes the published archive's.
-        split: where pictures go whose source names no split.
+        name: of the set's folder below the data root; empty for the published archive's.
+        split: of pictures whose source names no split.
         classes: of the set.
-        labels: a label map; empty for class names as they are.
-        link: links instead of copies.
-        any_hash: take an archive that differs from the published one.
+        labels: a label map; empty if labels are class names.
+        link: create links instead of copies.
+        any_hash: accept an archive that differs from the published one.
     """
 
     source: Path
@@ -38,55 +38,55 @@ class AddRequest:
     any_hash: bool = False
 
 
-def add(wish: AddRequest, root: Path,
+def add(request: AddRequest, root: Path,
         progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Bring a source into the layout below `root` and return lines that say what came.
+    """Import a source below `root` and return lines that summarise it.
 
     Raises:
-        CallerError: what the reader of the source or `write_dataset` refuses.
+        CallerError: as in the source's reader and `write_dataset`.
     """
-    if wish.split and wish.split not in SPLITS:
-        raise CallerError(f"no split '{wish.split}'; there are: {choices(SPLITS)}")
-    incoming = _read(wish)
-    name = wish.name or _published(wish.source)
+    if request.split and request.split not in SPLITS:
+        raise CallerError(f"no split '{request.split}'; there are: {choices(SPLITS)}")
+    incoming = _read(request)
+    name = request.name or _published(request.source)
     if not name:
-        raise CallerError(f"say what {wish.source.name} shall be called: --as NAME")
+        raise CallerError(f"{request.source.name} needs a name: --as NAME")
     target = set_folder(name, root)
     if not incoming.items:
-        raise CallerError(f"{wish.source}: no pictures left; every label is dropped")
-    new = write_dataset(incoming, target, wish.link, progress)
+        raise CallerError(f"{request.source}: no pictures left; every label is dropped")
+    new = write_dataset(incoming, target, request.link, progress)
     lines = [*incoming.notes]
     for split, counts in sorted(_counts(incoming).items()):
-        verb = "added" if split in new else "was there already"
-        said = ", ".join(f"{counts[cls]} {cls}" for cls in wish.classes)
-        lines.append(f"{name}/{split}: {sum(counts.values())} pictures ({said}) {verb}")
+        verb = "added" if split in new else "already present"
+        classes = ", ".join(f"{counts[cls]} {cls}" for cls in request.classes)
+        lines.append(f"{name}/{split}: {sum(counts.values())} pictures ({classes}) {verb}")
     return lines
 
 
 def set_folder(name: str, root: Path) -> Path:
-    """Return the folder of a set that is to be made.
+    """Return the folder of a new set.
 
     Raises:
-        CallerError: it would not lie below the data root.
+        CallerError: it would be outside the data root.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path("."):
-        raise CallerError(f"--as {name}: a name below FER_DATA, which is {root}")
+        raise CallerError(f"--as {name}: must be a name below FER_DATA, which is {root}")
     return root / name
 
 
-def _read(wish: AddRequest) -> Incoming:
-    labels = read_labels(wish.labels, wish.classes)
-    source = wish.source
+def _read(request: AddRequest) -> Incoming:
+    labels = read_labels(request.labels, request.classes)
+    source = request.source
     if source.is_dir():
-        return read_folder(source, labels, wish.split)
+        return read_folder(source, labels, request.split)
     if not source.is_file():
         raise CallerError(f"no file or folder {source}")
     if source.suffix.lower() == ".csv":
         read = read_pixels if holds_pixels(source) else read_table
-        return read(source, labels, wish.split)
+        return read(source, labels, request.split)
     if source.suffix.lower() == ".zip":
-        return read_archive(source, labels, wish.split, wish.any_hash)
-    raise CallerError(f"{source}: a .zip, a .csv or a folder is needed")
+        return read_archive(source, labels, request.split, request.any_hash)
+    raise CallerError(f"{source}: must be a .zip, a .csv or a folder")
 
 
 def _published(source: Path) -> str:

@@ -1,9 +1,10 @@
-"""Read a zip of pictures: which members are pictures of which split and class.
+"""Reader for zips of pictures: the split and class of each member.
 
-Looks at names and sizes only; members are copied when the set is written. Refuses what could write
-outside the target or fill the disk: absolute paths, `..`, links, bombs. The published archives of
-KDDI's LFW emotion data set are known by digest (github.com/KDDI-AI-Center/LFW-emotion-dataset);
-their counts were inferred from publications, so a difference is reported and refuses nothing.
+Only names and sizes are read; members are copied when the set is written. Refuses archives that
+could write outside the target or fill the disk: absolute paths, `..`, links, zip bombs. The
+published archives of KDDI's LFW emotion data set are known by digest
+(github.com/KDDI-AI-Center/LFW-emotion-dataset); their counts were inferred from publications, so a
+difference is only reported.
 """
 
 import lzma
@@ -25,8 +26,8 @@ from fer.data.layout import SUFFIXES
 from fer.errors import CallerError
 
 MOST_BYTES = 200_000_000  # of one picture
-MOST_RATIO = 200  # of a member that is larger than a picture compresses to
-SUSPICIOUS = 10_000_000  # bytes; below it any ratio is harmless
+MOST_RATIO = 200  # maximum compression ratio of a large member
+SUSPICIOUS = 10_000_000  # bytes; any ratio is harmless in smaller members
 MOST_MEMBERS = 5_000_000
 MOST_TOTAL = 500_000_000_000
 JUNK = ("__macosx", "thumbs.db", "desktop.ini")
@@ -59,35 +60,35 @@ _LFW_TRAIN = {"negative": 768, "neutral": 3359, "positive": 5203}
 EXPECTED: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
     name: {"train": _LFW_TRAIN, "eval": 1157} for name in ARCHIVES
 }
-"""Set folder -> split -> pictures a class, or pictures in all."""
+"""Set folder -> split -> pictures per class, or total."""
 
 
 def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = False) -> Incoming:
-    """Return what a zip brings.
+    """Return the content of a zip.
 
     Args:
         file: the zip.
         labels: of its class folders.
-        split: where its pictures go if it has class folders only.
-        any_hash: take an archive that is named as a published one and differs from it.
+        split: of its pictures if it has class folders only.
+        any_hash: accept an archive with the name but not the digest of a published one.
 
     Raises:
-        CallerError: no zip, damaged, dangerous, another digest than the published one, no pictures
-            in class folders, or an unknown class.
+        CallerError: not a zip, damaged, dangerous, a digest other than the published one, no
+            pictures in class folders, or an unknown class.
     """
     digest = sha256_of(file)
     try:
         with zipfile.ZipFile(file) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-        raise CallerError(f"{file}: not a whole zip file ({error}); download it again") from None
+        raise CallerError(f"{file}: not a complete zip file ({error}); download it again") from None
     _refuse_danger(file, members)
     pictures = [(info, _parts(info)) for info in members if _is_picture(info)]
     folders = {part for _, parts in pictures for part in parts[:-1]}
     notes = [_compare(file, digest, folders, any_hash)]
     placed, stray = place_all([parts for _, parts in pictures], split, str(file))
     if stray:
-        notes.append(f"{file.name}: {len(stray)} pictures in no class folder left out, such as "
+        notes.append(f"{file.name}: {len(stray)} pictures outside class folders left out, such as "
                      f"{'/'.join(stray[0])}")
     reader, items = _Reader(file), []
     for info, parts in pictures:
@@ -119,15 +120,15 @@ def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
 def _refuse_danger(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     if len(members) > MOST_MEMBERS or sum(info.file_size for info in members) > MOST_TOTAL:
         raise CallerError(f"{file}: {len(members)} files of "
-                          f"{sum(info.file_size for info in members) / 1e9:.0f} GB: too much for "
+                          f"{sum(info.file_size for info in members) / 1e9:.0f} GB: too large for "
                           "a set of pictures; unzip it yourself and add the folder")
     for info in members:
         parts, place = _parts(info), f"{file}: {info.filename!r}"
         absolute = parts and (parts[0].startswith("/") or re.match("^[A-Za-z]:", parts[0]))
         if not parts or absolute or ".." in parts:
-            raise CallerError(f"{place} leads out of the folder; such an archive is not opened")
+            raise CallerError(f"{place} points outside the folder; the archive is not opened")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise CallerError(f"{place} is a link; such an archive is not opened")
+            raise CallerError(f"{place} is a link; the archive is not opened")
         if info.flag_bits & 1:
             raise CallerError(f"{place} is encrypted; unzip it yourself and add the folder")
         ratio = info.file_size / max(info.compress_size, 1)
@@ -143,7 +144,7 @@ def _is_picture(info: zipfile.ZipInfo) -> bool:
 
 
 def _compare(file: Path, digest: str, folders: set[str], any_hash: bool) -> str:
-    """Return a line on the archive's digest; refuses one that only claims to be published."""
+    """Return a line on the archive's digest; refuse one that differs from the published one."""
     published = next((one for one in ARCHIVES.values() if one.sha256 == digest), None)
     if published:
         return f"{file.name} is the published {published.name}: SHA-256 {digest}"
@@ -151,16 +152,16 @@ def _compare(file: Path, digest: str, folders: set[str], any_hash: bool) -> str:
     if not claims:
         return f"{file.name}: SHA-256 {digest}"
     expected = ARCHIVES[claims[0]]
-    said = (f"{file.name} is not the published {expected.name}: its SHA-256 is {digest} instead of "
+    line = (f"{file.name} is not the published {expected.name}: its SHA-256 is {digest} instead of "
             f"{expected.sha256}, its size {file.stat().st_size:,} instead of "
             f"{expected.size:,} bytes")
     if not any_hash:
-        raise CallerError(f"{said}; --any-hash takes it nevertheless")
-    return said
+        raise CallerError(f"{line}; --any-hash accepts it anyway")
+    return line
 
 
 class _Reader:
-    """Copies members of one zip, opened when the first is asked for."""
+    """Copies members of one zip, which is opened at the first copy."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,8 +1,8 @@
-"""Write a data set below the data root: whole or not at all.
+"""Atomic writing of a data set below the data root.
 
 Every kind of source (`archive`, `folders`, `picture_table`, `pixel_csv`) is read into an
-`Incoming`; `write_dataset` writes it split by split. A split's folder appears by one rename, with
-the record of its origin inside, so an interrupted call leaves nothing half there and a second one
+`Incoming`; `write_dataset` writes it split by split. A split's folder appears by one rename and
+contains a record of its origin. An interrupted call leaves nothing incomplete, and a repeated call
 changes nothing.
 """
 
@@ -21,23 +21,23 @@ from fer.data.metadata import Facts, read_facts, write_facts
 from fer.data.pack import only_builder
 from fer.errors import CallerError
 
-RECORD = ".added.json"  # hidden: the layout does not look at it
-ROOM = 1.05  # of the pictures' size that has to be free
+RECORD = ".added.json"  # hidden, so the layout ignores it
+ROOM = 1.05  # required free space, relative to the pictures' size
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture that comes in.
+    """One picture to import.
 
     Attributes:
-        split, cls, name: where it goes: split folder, class folder, file name.
+        split, cls, name: target split folder, class folder and file name.
         size: bytes.
-        said: how its source calls it, for messages.
+        said: its name in the source, for messages.
         copy: writes it to a path.
-        facts: what is known beside its label.
-        path: where it lies now, where that is a file that can be linked to.
+        facts: what is known besides its label.
+        path: its current location, if it is a file that can be linked to.
     """
 
     split: str
@@ -57,13 +57,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Incoming:
-    """A source that was read.
+    """The content of a source.
 
     Attributes:
         source: its name, for the record.
         items: the pictures.
         notes: lines for the user.
-        digest: of an archive or a table, where the source is one file.
+        digest: of an archive or a table, if the source is one file.
     """
 
     source: str
@@ -74,16 +74,16 @@ class Incoming:
 
 def write_dataset(incoming: Incoming, target: Path, link: bool = False,
                   progress: Progress | None = None) -> list[str]:
-    """Write what comes in below `target` and return the splits that are new.
+    """Write the incoming pictures below `target` and return the new splits.
 
     Args:
-        target: the folder of the data set; other splits may be there already.
-        link: make symbolic links to the pictures instead of copies.
-        progress: called with (pictures done, all).
+        target: the folder of the data set; other splits may exist already.
+        link: create symbolic links instead of copies.
+        progress: called with (pictures done, total).
 
     Raises:
-        CallerError: two pictures in one place, one name in two classes, no room, or a split that
-            is there and came from elsewhere.
+        CallerError: two pictures with one target, one name in two classes, not enough disk space,
+            or an existing split from another source.
     """
     refuse_collisions(incoming.items)
     if link and any(item.path is None for item in incoming.items):
@@ -109,7 +109,7 @@ def write_dataset(incoming: Incoming, target: Path, link: bool = False,
                 for split in new:
                     write.split(folder / split, by_split[split], records[split])
             return new
-        with ExitStack() as staged:  # all are written before the first one appears
+        with ExitStack() as staged:  # all splits are written before the first appears
             for split in new:
                 folder = staged.enter_context(building_folder(target / split))
                 write.split(folder, by_split[split], records[split])
@@ -120,16 +120,16 @@ def write_dataset(incoming: Incoming, target: Path, link: bool = False,
 
 
 def _remove_orphans(target: Path) -> None:
-    """Remove what killed calls left in a set that is there already."""
+    """Remove temporary folders that killed calls left in an existing set."""
     for orphan in target.glob(".*.tmp-*") if target.is_dir() else ():
         shutil.rmtree(orphan, ignore_errors=True)
 
 
 def _refuse_other_layout(target: Path, splits: Iterable[str]) -> None:
-    """Refuse to add to a set whose split folders are elsewhere or are called otherwise.
+    """Refuse to add to a set whose split folders have another location or other names.
 
     Raises:
-        CallerError: pictures would stand beside those of the same split under another name.
+        CallerError: a split would exist twice under different names.
     """
     if not target.is_dir() or not any(target.iterdir()):
         return
@@ -137,24 +137,24 @@ def _refuse_other_layout(target: Path, splits: Iterable[str]) -> None:
     there = {split: place.name for split, place in split_folders(top)}
     others = [there[split] for split in splits if there.get(split, split) != split]
     if top != target or others:
-        raise CallerError(f"{target} was not made by this command: its splits are "
+        raise CallerError(f"{target} was not created by this command: its splits are "
                           f"{', '.join(str(top / name) for name in there.values())}; name another "
                           "set with --as, or rename them")
 
 
 def refuse_collisions(items: Iterable[Item]) -> None:
-    """Refuse two pictures that would be one file, and one picture in two classes of a split.
+    """Refuse two pictures with the same target, and one picture in two classes of a split.
 
     Raises:
-        CallerError: names both.
+        CallerError: names both pictures.
     """
     places: dict[str, Item] = {}
     classes: dict[tuple[str, str], Item] = {}
     for item in items:
         twin = places.setdefault(item.place.lower(), item)
         if twin is not item:
-            raise CallerError(f"two pictures with one name: {twin.said} and {item.said} would both "
-                              f"be {item.place}; rename one")
+            raise CallerError(f"two pictures with the same name: {twin.said} and {item.said} would "
+                              f"both be {item.place}; rename one")
         other = classes.setdefault((item.split, item.name.lower()), item)
         if other.cls != item.cls:
             raise CallerError(f"a picture in two classes of {item.split}: {other.said} and "
@@ -162,14 +162,14 @@ def refuse_collisions(items: Iterable[Item]) -> None:
 
 
 class _Writer:
-    """Writes splits and counts pictures for the progress display."""
+    """Writes splits and reports progress."""
 
     def __init__(self, link: bool, total: int, progress: Progress | None) -> None:
         self.link, self.total, self.progress = link, total, progress
         self.done = 0
 
     def split(self, folder: Path, items: Sequence[Item], record: Mapping) -> None:
-        """Fill the folder of one split, its record last."""
+        """Write the folder of one split, its record last."""
         for cls in sorted({item.cls for item in items}):
             (folder / cls).mkdir(parents=True)
         for item in items:
@@ -199,7 +199,7 @@ def _record(incoming: Incoming, items: Sequence[Item], link: bool) -> dict:
 
 
 def read_record(split_folder: Path) -> dict:
-    """Return where a split came from; empty where it was not added by this project."""
+    """Return the record of a split's origin; empty if it was not added by this project."""
     with suppress(OSError, ValueError):
         found = read_json(split_folder / RECORD)
         return found if isinstance(found, dict) else {}
@@ -213,8 +213,8 @@ def _is_there(target: Path, split: str, record: Mapping) -> bool:
     found = read_record(folder)
     if found.get("listing") == record["listing"]:
         return True
-    said = f"came from {found['source']}" if found else "was not added by this command"
-    raise CallerError(f"{folder} is there already and {said}; name another set with --as, or "
+    origin = f"came from {found['source']}" if found else "was not added by this command"
+    raise CallerError(f"{folder} exists already and {origin}; name another set with --as, or "
                       "remove it")
 
 
@@ -224,5 +224,5 @@ def _require_room(target: Path, size: int) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if size * ROOM > free:
-        raise CallerError(f"no room for {target}: {size / 1e6:.0f} MB are needed and "
+        raise CallerError(f"not enough disk space for {target}: {size / 1e6:.0f} MB are needed and "
                           f"{free / 1e6:.0f} MB are free; FER_DATA can be on another disk")

@@ -1,6 +1,6 @@
-"""Read a folder of pictures: split folders with class folders, or class folders only.
+"""Reader for folders of pictures: split folders with class folders, or class folders only.
 
-The same rules place the members of a zip: they work on paths and open nothing.
+The same rules apply to the members of a zip: they use paths only and open no files.
 """
 
 import os
@@ -19,21 +19,21 @@ Place = tuple[str, str, str]  # split, label (the class folder's name), file nam
 
 
 def read_folder(folder: Path, labels: Labels, split: str = "") -> Incoming:
-    """Return what a folder brings; its own `pictures.csv` is not looked at (use `read_table`).
+    """Return the content of a folder; its own `pictures.csv` is ignored (use `read_table`).
 
     Args:
-        folder: split folders with class folders in them, possibly some levels down.
+        folder: contains split folders with class folders, possibly some levels down.
         labels: of the class folders.
-        split: where pictures go if there are class folders only.
+        split: of the pictures if there are class folders only.
 
     Raises:
-        CallerError: no pictures in class folders (says what was found), or an unknown class.
+        CallerError: no pictures in class folders (lists what was found), or an unknown class.
     """
     files = {path.relative_to(folder).parts: path for path in _pictures(folder)}
     placed, stray = place_all(list(files), split, str(folder))
     notes = []
     if stray:
-        notes.append(f"{folder}: {len(stray)} pictures in no class folder left out, such as "
+        notes.append(f"{folder}: {len(stray)} pictures outside class folders left out, such as "
                      f"{'/'.join(stray[0])}")
     items = []
     for parts, (where, label, name) in placed.items():
@@ -60,16 +60,16 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 def place_all(paths: Sequence[Parts], split: str, source: str
               ) -> tuple[dict[Parts, Place], list[Parts]]:
-    """Return (path -> its place, the paths that lie in no class folder).
+    """Return (path -> its place, the paths outside class folders).
 
     Args:
-        paths: of pictures, below the source.
-        split: where they go if there are class folders only; empty: the folder above the class
+        paths: of pictures, relative to the source.
+        split: of the pictures if there are class folders only; empty: the folder above the class
             folder is the split.
         source: for messages.
 
     Raises:
-        CallerError: no picture lies in a class folder, or more than one data set is there.
+        CallerError: no picture is in a class folder, or there is more than one data set.
     """
     placed = {parts: place for parts in paths if (place := _place(parts, split)) is not None}
     if not placed:
@@ -93,7 +93,7 @@ def _expected(split: str) -> str:
     if split:
         return "expected a folder for each class with pictures in it"
     return (f"expected SPLIT/CLASS/picture with a split of {', '.join(SPLITS)}; for class folders "
-            "only, say --split")
+            "only, use --split")
 
 
 def _found(paths: Iterable[Parts]) -> str:

@@ -1,7 +1,7 @@
-"""From the labels of a source to the project's classes: by name, or by a map in YAML.
+"""Mapping of a source's labels to the project's classes: by name, or by a YAML file.
 
 A map file: `classes: {happy: positive, angry: negative, …}`; the value `drop` leaves pictures out.
-`configs/labels/` holds the usual ones.
+`configs/labels/` contains the usual ones.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ FOLDER = REPOSITORY / "configs" / "labels"
 
 @dataclass(frozen=True)
 class Labels:
-    """Which class a source's label is.
+    """A mapping of labels to classes.
 
     Attributes:
         classes: the project's classes, in order.
         known: lower-case label -> class or `drop`.
-        said: where the map is from, for messages.
+        said: origin of the map, for messages.
     """
 
     classes: tuple[str, ...]
@@ -31,27 +31,27 @@ class Labels:
     said: str
 
     def of(self, label: str, place: str) -> str | None:
-        """Return the class of a label, None for one that is dropped.
+        """Return the class of a label; None if it is dropped.
 
         Raises:
-            CallerError: a label that the map does not have; `place` says where it stands.
+            CallerError: a label that is not in the map; `place` is its location.
         """
         cls = self.known.get(label.strip().lower())
         if cls is None:
-            raise CallerError(f"{place}: label '{label}' is not known to {self.said}; there are: "
+            raise CallerError(f"{place}: label '{label}' is not in {self.said}; there are: "
                               f"{choices(self.known)}")
         return None if cls == DROP else cls
 
 
 def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
-    """Return the labels of a map; without a name every class stands for itself.
+    """Return a label map; without a name every class maps to itself.
 
     Args:
         name: a file, or the name of one in `configs/labels`; empty for none.
-        classes: the classes that the data set shall have.
+        classes: of the data set.
 
     Raises:
-        CallerError: no such map, or one that leads to an unknown class.
+        CallerError: no such map, or one with an unknown class.
     """
     if not name:
         return Labels(classes, {cls.lower(): cls for cls in classes}, "the classes (--classes; "

@@ -1,7 +1,7 @@
-"""Read a table of pictures: a CSV of file and label, and what else is known of each picture.
+"""Reader for tables of pictures: a CSV of file, label and further facts per picture.
 
-Files are named relative to the table's folder. A CSV that holds the pixels themselves, as
-FER2013's, is for `fer.data.ingest.pixel_csv`.
+Files are relative to the table's folder. A CSV that contains the pixels, like FER2013's, is read by
+`fer.data.ingest.pixel_csv`.
 """
 
 import csv
@@ -47,7 +47,7 @@ def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
 
 
 def read_table(file: Path, labels: Labels, split: str = "") -> Incoming:
-    """Return what a table brings.
+    """Return the content of a table.
 
     Args:
         file: the CSV.
@@ -55,15 +55,15 @@ def read_table(file: Path, labels: Labels, split: str = "") -> Incoming:
         split: of rows that name none.
 
     Raises:
-        CallerError: a missing or unknown column, a label that is not known, a file that is not
-            there or no picture, a file twice, or a row without a split. Names the line.
+        CallerError: a missing or unknown column, an unknown label, a file that is missing, listed
+            twice or not a picture, or a row without a split. Names the line.
     """
     rows, columns = read_rows(file)
     missing = [name for name in ("file", "label") if name not in columns]
     unknown = [name for name in columns if name not in COLUMNS]
     if missing or unknown:
-        said = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
-        raise CallerError(f"{file}: {said}; columns are: {', '.join(COLUMNS)}")
+        problem = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
+        raise CallerError(f"{file}: {problem}; columns are: {', '.join(COLUMNS)}")
     items: list[Item] = []
     seen: dict[Path, int] = {}
     for line, row in enumerate(rows, 2):
@@ -80,14 +80,14 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
     if not name or not path.is_file():
         raise CallerError(f"{place}: no file {path}")
     if path.suffix.lower() not in SUFFIXES:
-        raise CallerError(f"{place}: {name} is no picture ({', '.join(SUFFIXES)})")
+        raise CallerError(f"{place}: {name} is not a picture ({', '.join(SUFFIXES)})")
     if path in seen:
-        raise CallerError(f"{place}: {name} stands in line {seen[path]} too; remove one")
+        raise CallerError(f"{place}: {name} is in line {seen[path]} too; remove one")
     seen[path] = line
     where = (row.get("split") or split).strip().lower()
     if where not in SPLITS:
-        said = f"split '{where}' is not one of" if where else "no split; --split says it; one of"
-        raise CallerError(f"{place}: {said}: {choices(SPLITS)}")
+        problem = f"split '{where}' is not one of" if where else "no split; set --split to one of"
+        raise CallerError(f"{place}: {problem}: {choices(SPLITS)}")
     cls = labels.of(row["label"], place)
     if cls is None:
         return None

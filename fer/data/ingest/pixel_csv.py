@@ -1,7 +1,7 @@
-"""Read a CSV of pixels as FER2013's: `emotion, pixels, Usage`, a square grey picture a row.
+"""Reader for a CSV of pixels like FER2013's: `emotion, pixels, Usage`, one grey picture per row.
 
 The challenge's parts become splits: Training = train, PublicTest = val, PrivateTest = eval.
-Pictures are written as PNG, grey as they are.
+Pictures are written as greyscale PNG.
 """
 
 import csv
@@ -30,10 +30,10 @@ def holds_pixels(file: Path) -> bool:
 
 
 def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
-    """Return what a CSV of pixels brings; `split` is for rows without a `Usage`.
+    """Return the content of a CSV of pixels; `split` is for rows without a `Usage`.
 
     Raises:
-        CallerError: a missing column, an unknown label or usage, or pixels that are no square of
+        CallerError: a missing column, an unknown label or usage, or pixels that are not a square of
             numbers in 0...255. Names the line.
     """
     rows, columns = read_rows(file)
@@ -49,7 +49,7 @@ def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
         where = USAGES.get(usage, "") if usage else split
         if not where:
             raise CallerError(f"{place}: usage '{usage}' is not one of {choices(USAGES)}, and "
-                              "--split is not given")
+                              "--split is not set")
         if cls is None:
             continue
         picture = _picture(row[names["pixels"]], place)
@@ -65,7 +65,7 @@ def _picture(text: str, place: str) -> NDArray[np.uint8]:
         raise CallerError(f"{place}: pixels are not whole numbers") from None
     side = isqrt(len(values))
     if side * side != len(values) or not len(values):
-        raise CallerError(f"{place}: {len(values)} pixels are no square picture")
+        raise CallerError(f"{place}: {len(values)} pixels do not form a square picture")
     if values.min() < 0 or values.max() > 255:
         raise CallerError(f"{place}: a pixel is not in 0...255")
     return values.astype(np.uint8).reshape(side, side)

@@ -1,1 +1,1 @@
-"""Synthetic masks for any aligned face: drawn by geometry, to disk or onto batches in training."""
+"""Synthetic masks for aligned faces, drawn geometrically, on disk or on training batches."""

@@ -1,9 +1,9 @@
-"""Masks as augmentation: an atlas of drawn masks, laid over batches where the batch lies.
+"""Mask augmentation: an atlas of drawn masks that is composited onto batches on their device.
 
-The atlas is drawn once for a picture size, with some masks of each style in slightly different
-poses over a template's face. Which mask a sample gets, whether mirrored and how far moved is a
-function of (seed, epoch, uid, pass), as all augmentation is. For faces whose landmarks differ
-from picture to picture write a masked twin instead (`fer.data.masks.masked_copy`).
+The atlas is drawn once per image size, with several masks of each style in slightly different
+poses over a template's face. The mask of a sample, its mirroring and its shift are a function of
+(seed, epoch, uid, pass), like all augmentation. For faces with individual landmarks, write a masked
+copy instead (`fer.data.masks.masked_copy`).
 """
 
 from dataclasses import dataclass, fields
@@ -32,10 +32,10 @@ from fer.data.masks.render import (
 from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
 
-ATLAS_VERSION = 1  # raised when any mask looks different, with `Masks.drawing`
+ATLAS_VERSION = 1  # raised together with `Masks.drawing` when any mask looks different
 PER_STYLE = 12
-SHIFT = 0.02  # of the side: how far landmarks usually are from the template's
-COARSE = 4  # every so many pixels are looked at to see how light a face is
+SHIFT = 0.02  # of the side: typical distance of landmarks from the template's
+COARSE = 4  # stride in pixels for estimating the brightness of a face
 GAIN = 0.08  # a mask's brightness varies by this factor around 1
 
 Bytes = NDArray[np.uint8]
@@ -43,15 +43,15 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Atlas:
-    """K drawn masks over one template's face, cut to the h x w pixels that any of them covers.
+    """K drawn masks over one template's face, cropped to the h x w pixels covered by any of them.
 
     Attributes:
         colour: uint8 (K, h, w, 3).
         alpha: uint8 (K, h, w), opacity.
         shade: uint8 (K, h, w), shadow on the skin, 255 = black.
-        lit: bool (K,), whether a mask takes on the light of the picture.
-        corner: int64 (2,), row and column of the cut-out in the picture.
-        side: int64 (1,), the pictures' side in pixels.
+        lit: bool (K,), whether a mask adapts to the light of the image.
+        corner: int64 (2,), row and column of the crop in the image.
+        side: int64 (1,), the image side in pixels.
     """
 
     colour: Bytes
@@ -66,7 +66,7 @@ class Atlas:
 
     @cached_property
     def boxes(self) -> NDArray[np.int64]:
-        """First and last row and column of each mask in the cut-out, last ones excluded: (K, 4)."""
+        """Start and stop row, start and stop column of each mask in the crop: (K, 4)."""
         there = np.asarray((self.alpha | self.shade) > 0)
         rows, columns = np.any(there, axis=2), np.any(there, axis=1)
         return np.stack([_first(rows), rows.shape[1] - _first(rows[:, ::-1]),
@@ -78,7 +78,7 @@ def _first(lines: NDArray) -> NDArray[np.int64]:
 
 
 def make_atlas(styles: tuple[str, ...], face: str, side: int) -> Atlas:
-    """Draw the atlas of some styles over a template's face; about 25 ms a mask."""
+    """Draw the atlas of some styles over a template's face; about 25 ms per mask."""
     layers = [_drawn(name, number, face, side) for name in styles for number in range(PER_STYLE)]
     top, left = (min(getattr(layer, name) for layer in layers) for name in ("top", "left"))
     top, left = max(top, 0), max(left, 0)
@@ -98,7 +98,7 @@ def _drawn(name: str, number: int, face: str, side: int) -> Layer:
 
 
 def _posed(points: Points, rng: np.random.Generator) -> Points:
-    """Return landmarks of a head that is turned, rolled and sized a little differently."""
+    """Return landmarks of a head with small random yaw, pitch, roll and scale."""
     middle = points.mean(0)
     roll, size = np.radians(rng.normal(0, 2)), rng.normal(1, 0.03)
     turn = size * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
@@ -108,7 +108,7 @@ def _posed(points: Points, rng: np.random.Generator) -> Points:
 
 
 def _cut(layer: Layer, values: Bytes, window: tuple[int, int, int, int]) -> Bytes:
-    """Return the part of a layer in a window (top, left, height, width), 0 where it has nothing."""
+    """Return the part of a layer in a window (top, left, height, width), padded with 0."""
     top, left, height, width = window
     out = np.zeros((height, width, *values.shape[2:]), np.uint8)
     y, x = layer.top - top, layer.left - left
@@ -119,7 +119,7 @@ def _cut(layer: Layer, values: Bytes, window: tuple[int, int, int, int]) -> Byte
 
 
 def ensure_atlas(masks: Masks, side: int, cache: Path) -> Atlas:
-    """Return the atlas for a configuration, drawn where `cache` has none."""
+    """Return the atlas for a configuration; draw it if it is not in `cache`."""
     styles = named(masks.styles)
     word = key(*map(text_word, styles), PER_STYLE) & 0xFFFFFFFF
     file = cache / "masks" / f"{masks.template}-{side}-{word:08x}-v{ATLAS_VERSION}.npz"
@@ -135,7 +135,7 @@ def ensure_atlas(masks: Masks, side: int, cache: Path) -> Atlas:
 
 @dataclass(frozen=True)
 class Choice:
-    """What each of n samples wears: which masks, mirrored or not, moved how far, how bright."""
+    """The masks of n samples: atlas entry, mirroring, shift and brightness."""
 
     entry: NDArray[np.int64]
     flip: NDArray[np.bool_]
@@ -145,20 +145,20 @@ class Choice:
 
 
 class MaskAugmentation:
-    """Lays a mask of the atlas over some of the pictures of each batch."""
+    """Composites masks of the atlas onto some of the images of each batch."""
 
     def __init__(self, atlas: Atlas, probability: float, device: torch.device | str = "cpu"
                  ) -> None:
         """Args:
-        atlas: of the pictures' size.
-        probability: that a picture gets a mask.
-        device: where the batches are.
+        atlas: for the image size.
+        probability: of a mask per image.
+        device: of the batches.
         """
         self.atlas, self.probability = atlas, probability
         self.device = torch.device(device)
 
     def choose(self, samples: Samples) -> tuple[NDArray[np.int64], Choice]:
-        """Return which samples of a batch get a mask (int64, ascending), and what they wear."""
+        """Return the samples of a batch that get a mask (int64, ascending), and their masks."""
         wearers = np.flatnonzero(samples.between("mask", 0, 1) < self.probability)
         most = SHIFT * float(self.atlas.side[0])
         dx, dy = (np.rint(samples.between(name, -most, most)).astype(np.int64)[wearers]
@@ -169,11 +169,11 @@ class MaskAugmentation:
                                dx, dy, gain[wearers])
 
     def apply(self, images: Tensor, samples: Samples) -> Tensor:
-        """Lay masks over a batch in place and return it.
+        """Composite masks onto a batch in place and return it.
 
         Args:
-            images: uint8 (N, S, S, 3) that belong to the caller alone.
-            samples: what they are.
+            images: uint8 (N, S, S, 3), owned by the caller.
+            samples: the keys of their augmentation.
         """
         wearers, choice = self.choose(samples)
         if not len(wearers):
@@ -195,10 +195,10 @@ class MaskAugmentation:
 
 
 def _wear(picture: Bytes, atlas: Atlas, choice: Choice, row: int) -> None:
-    """Lay one mask over one picture, uint8 (S, S, 3), in place: the fast way on a CPU."""
+    """Composite one mask onto one image, uint8 (S, S, 3), in place: the fast path on a CPU."""
     k, flip, side = choice.entry[row], choice.flip[row], len(picture)
     (top, left), (height, width) = atlas.corner.tolist(), atlas.alpha.shape[1:]
-    first_row, last_row, first, last = atlas.boxes[k].tolist()  # the rest of the cut-out is empty
+    first_row, last_row, first, last = atlas.boxes[k].tolist()  # the rest of the crop is empty
     y0 = top + first_row + int(choice.dy[row])
     x0 = (side - left - last if flip else left + first) + int(choice.dx[row])
     y, x = max(-y0, 0), max(-x0, 0)
@@ -228,12 +228,12 @@ def _brightness(part: Bytes) -> float:
 
 
 def wear_all(images: Tensor, atlas: Atlas, layers: Tensor, choice: Choice) -> Tensor:
-    """Return pictures with one mask over each, all at once: the fast way on a GPU.
+    """Return images with one mask each, as one batch: the fast path on a GPU.
 
     Args:
         images: uint8 (n, S, S, 3).
         layers: uint8 (K, h, w, 5), of the atlas, on the same device.
-        choice: for these n pictures.
+        choice: for these n images.
     """
     device, side = images.device, images.shape[1]
     top, left = (int(corner) for corner in atlas.corner)
@@ -258,7 +258,7 @@ def wear_all(images: Tensor, atlas: Atlas, layers: Tensor, choice: Choice) -> Te
 
 
 def _light_of_all(faces: Tensor, atlas: Atlas, choice: Choice) -> Tensor:
-    """Return the light on each mask from left to right, float32 (n, w); 1 on what is not lit."""
+    """Return the light on each mask from left to right, float32 (n, w); 1 for masks not lit."""
     width = faces.shape[2]
     coarse = faces[:, ::COARSE, ::COARSE].float()
     half = coarse.shape[2] // 2

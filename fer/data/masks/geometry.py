@@ -1,10 +1,9 @@
-"""A mean head in three dimensions, how it lies in a picture, and the surface of a mask worn on it.
+"""A 3-D mean head, its pose in an image, and the surface of a mask worn on it.
 
-Head units: half a face's width is 1; the origin lies between the eyes; x grows to the viewer's
+Head units: half the width of a face is 1; the origin is between the eyes; x points to the viewer's
 right, y down, z towards the viewer, and z is 0 in the plane of the eyes and the mouth's corners.
 A mask is a sheet with coordinates u from -1 (the viewer's left) to 1 and v from 0 (its upper edge)
-to 1 (its lower edge). Not for colours (`fer.data.masks.styles`), nor for pixels
-(`fer.data.masks.render`).
+to 1 (its lower edge). Colours are in `fer.data.masks.styles`, rendering in `fer.data.masks.render`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ MOUTH_X, MOUTH_Y = 0.33, 0.92
 CHIN_Y = 1.46
 EAR = (0.97, 0.24, -0.78)  # where the loop of a mask goes behind the ear
 FLAT = np.array([[-EYE_X, 0.0], [EYE_X, 0.0], [-MOUTH_X, MOUTH_Y], [MOUTH_X, MOUTH_Y]])
-STEEPEST = 0.75  # of a unit's length: a face that is turned further shows no second eye
+STEEPEST = 0.75  # of a unit's length: beyond it the second eye is not visible
 OFF_THE_SKIN = 0.03
 NOSE_BRIDGE_WIDTH, CLOTH_WIDTH = 0.17, 0.52
 
@@ -31,7 +30,7 @@ class Camera:
     """A scaled orthographic view: pixels = head units @ `axes` + `origin`.
 
     Attributes:
-        axes: (3, 2) pixels for a unit along x, y and z.
+        axes: (3, 2) pixels per unit along x, y and z.
         origin: (2,) pixels, the point between the eyes.
     """
 
@@ -44,25 +43,25 @@ class Camera:
 
     @property
     def unit(self) -> float:
-        """Pixels a head unit, the geometric mean of both directions."""
+        """Pixels per head unit, the geometric mean of both directions."""
         return float(np.sqrt(abs(np.linalg.det(self.axes[:2]))))
 
     @property
     def towards(self) -> Array:
-        """The direction in head units from the head to the viewer, of length 1."""
+        """The unit vector from the head to the viewer, in head coordinates."""
         out = np.cross(self.axes[:, 0], self.axes[:, 1])
         return out / np.linalg.norm(out)
 
     def scaled(self, factor: float) -> "Camera":
-        """Return the camera of the same picture at `factor` times its size."""
+        """Return the camera of the same image at `factor` times its size."""
         return Camera(self.axes * factor, self.origin * factor)
 
 
 def camera_of(points: Points) -> Camera:
-    """Return the view in which the mean head's landmarks lie at `points`, (5, 2) pixels.
+    """Return the camera that projects the mean head's landmarks to `points`, (5, 2) pixels.
 
-    Eyes and mouth are four points of one plane: they give its image by least squares; how far
-    the nose's tip lies from where it would be in that plane gives the turn of the head.
+    Eyes and mouth are four points in one plane, whose image is fitted by least squares. The offset
+    of the nose tip from its position in that plane gives the rotation of the head.
     """
     flat = np.column_stack([FLAT, np.ones(4)])
     solution, *_ = np.linalg.lstsq(flat, points[[0, 1, 3, 4]], rcond=None)
@@ -75,7 +74,7 @@ def camera_of(points: Points) -> Camera:
 
 
 def face_depth(x: Array, y: Array) -> Array:
-    """Return z of the bare face without its nose at (x, y), any shape."""
+    """Return z of the face without its nose at (x, y), any shape."""
     half = half_width(y)
     round_ = np.sqrt(np.clip(1 - (x / (1.04 * half)) ** 2, 0, None))
     chin = np.clip((y - 0.95) / 0.5, 0, None)
@@ -89,18 +88,18 @@ def half_width(y: Array) -> Array:
 
 @dataclass(frozen=True)
 class Cut:
-    """The outline and the volume of a mask, before it is worn badly.
+    """The outline and volume of a mask, before slip, tilt and looseness.
 
     Attributes:
         nose: y of the upper edge on the nose.
         side_top: y of the upper corners.
         chin: y of the lower edge in the middle.
         side_low: y of the lower corners.
-        reach: how far it goes towards the ears, upper and lower corner; 1 = the face's outline.
-        bulge: how far it stands off in front of the mouth.
+        reach: extent towards the ears, upper and lower corner; 1 = the face's outline.
+        bulge: distance from the face in front of the mouth.
         ridge: 0 a round front, 1 a sharp fold from nose to chin.
-        wave: how much the upper edge dips between nose and cheek, as cups do.
-        curve: of the edges: 1 straight from middle to side, above it rounder.
+        wave: dip of the upper edge between nose and cheek, as in cup masks.
+        curve: of the edges: 1 straight from centre to side, larger is rounder.
     """
 
     nose: float = 0.24
@@ -119,9 +118,9 @@ class Fit:
     """How a mask is worn.
 
     Attributes:
-        slip: how far it slid down, in head units: 0.3 bares the nose, 0.8 the mouth too.
-        tilt: degrees, clockwise as the viewer sees it.
-        loose: 0 tight; 1 stands off at the cheeks and wrinkles.
+        slip: downward shift in head units: 0.3 exposes the nose, 0.8 the mouth too.
+        tilt: degrees, clockwise from the viewer's perspective.
+        loose: 0 tight; 1 loose at the cheeks, with wrinkles.
     """
 
     slip: float = 0.0
@@ -134,7 +133,7 @@ def surface(cut: Cut, fit: Fit, u: Array, v: Array) -> Array:
     side = np.abs(u) ** cut.curve
     top = cut.nose + (cut.side_top - cut.nose) * side + cut.wave * np.sin(np.pi * np.abs(u)) ** 2
     bottom = cut.chin + (cut.side_low - cut.chin) * side
-    # what slid down hangs on the chin: its lower edge moves less
+    # a mask that slips hangs on the chin, so its lower edge moves less
     y = top + (bottom - top) * v + fit.slip * (1 - 0.75 * v)
     reach = cut.reach[0] + (cut.reach[1] - cut.reach[0]) * v
     x = u * half_width(y) * reach
@@ -145,7 +144,7 @@ def surface(cut: Cut, fit: Fit, u: Array, v: Array) -> Array:
 
 
 def _lift(cut: Cut, u: Array, v: Array, x: Array, y: Array) -> Array:
-    """Return how far the sheet stands off the bare face: over the nose, and by its own shape."""
+    """Return the distance of the sheet from the face, due to the nose and to its own shape."""
     tent = np.interp(y, [-0.15, 0.47, 0.60, 0.95, 1.35, 1.6], [0.06, 0.33, 0.32, 0.20, 0.08, 0.02])
     width = NOSE_BRIDGE_WIDTH + (CLOTH_WIDTH - NOSE_BRIDGE_WIDTH) * np.clip(2.2 * v, 0, 1)
     round_ = np.exp(-((x / width) ** 2))
@@ -156,14 +155,14 @@ def _lift(cut: Cut, u: Array, v: Array, x: Array, y: Array) -> Array:
 
 
 def normals(points: Array) -> Array:
-    """Return the directions away from the head of a grid of points: (V, U, 3), of length 1."""
+    """Return the outward unit normals of a grid of points: (V, U, 3)."""
     along_v, along_u = np.gradient(points, axis=0), np.gradient(points, axis=1)
     out = np.cross(along_u, along_v)
     return out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-9)
 
 
 def brightness(normal: Array, light: Array, ambient: float = 0.55) -> Array:
-    """Return how bright white cloth looks, about 1 where it faces the light: (...,).
+    """Return the brightness of white cloth, about 1 if it faces the light: (...,).
 
     Args:
         normal: (..., 3) of length 1.

@@ -1,9 +1,9 @@
-"""Facial landmarks of the pictures of a set: a template's, those of a CSV file, or detected ones.
+"""Facial landmarks of a set's pictures: from a template, from a CSV file, or detected.
 
-Five points a face, in the order that detectors give them (MTCNN, RetinaFace): the eye, the nose's
-tip and the corner of the mouth, as the viewer sees them from the left. Detection is MediaPipe's
-Face Landmarker (`pip install .[landmarks]`), which brings no model: Google's `face_landmarker.task`
-is put into `$FER_CACHE/weights` once, on a machine with a network.
+Five points per face, in the order of common detectors (MTCNN, RetinaFace): eyes, tip of the nose
+and corners of the mouth, from the viewer's left. Detection uses MediaPipe's Face Landmarker (`pip
+install .[landmarks]`), which includes no model: Google's `face_landmarker.task` must be copied to
+`$FER_CACHE/weights` once, on a machine with network access.
 """
 
 import csv
@@ -27,21 +27,21 @@ COLUMNS = ("file", *(f"{name}_{axis}" for name in NAMES for axis in "xy"))
 
 TEMPLATES: dict[str, Points] = {
     # LFW funnelled: usual proportions within rows 70-195 and columns 78-172 of 250 x 250 pixels,
-    # the crop that scikit-learn's fetch_lfw_people takes for the face
+    # the face crop of scikit-learn's fetch_lfw_people
     "funnelled": np.array([[0.418, 0.452], [0.582, 0.452], [0.500, 0.548],
                            [0.436, 0.640], [0.564, 0.640]]),
-    # a square from ear to ear and from brow to chin, as detectors cut faces out
+    # a square from ear to ear and from brow to chin, like the crops of detectors
     "cropped": np.array([[0.300, 0.330], [0.700, 0.330], [0.500, 0.560],
                          [0.345, 0.765], [0.655, 0.765]]),
     # the project's drawn faces
     "drawn": np.array([[0.377, 0.497], [0.623, 0.497], [0.500, 0.625],
                        [0.392, 0.725], [0.608, 0.725]]),
 }
-"""Template name -> the points of a frontal face, as fractions of the picture's sides."""
+"""Template name -> the points of a frontal face, as fractions of the image sides."""
 MODEL = "face_landmarker.task"
 SOURCE = ("https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
           "float16/1/face_landmarker.task")
-# vertices of MediaPipe's face mesh: both corners of an eye, the nose's tip, a corner of the mouth
+# vertices of MediaPipe's face mesh: both corners of each eye, tip of the nose, corners of the mouth
 MESH = ((33, 133), (362, 263), (1,), (61,), (291,))
 DETECT = "detect"
 
@@ -58,13 +58,13 @@ def template(name: str, width: int, height: int) -> Points:
 
 
 def read_landmarks(file: Path) -> dict[str, Points]:
-    """Return the points by file name of a CSV with the columns `COLUMNS`, in pixels.
+    """Return the points in pixels, by file name, of a CSV with the columns `COLUMNS`.
 
-    `file` is a picture's path below the data set (`train/neutral/A_B_0001.jpg`) or its name alone.
+    `file` is a picture's path below the data set (`train/neutral/A_B_0001.jpg`) or only its name.
 
     Raises:
-        CallerError: no such file, a missing column, a value that is no number, a picture twice, or
-            points that are no face: the eyes or the mouth's corners in one place.
+        CallerError: no such file, a missing column, a value that is not a number, a duplicate
+            picture, or invalid points: a left eye or mouth corner not left of the right one.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -81,7 +81,7 @@ def read_landmarks(file: Path) -> dict[str, Points]:
     for row in rows:
         place = f"{file}:{rows.line_num}"
         if row["file"] in found:
-            raise CallerError(f"{place}: {row['file']} stands here a second time")
+            raise CallerError(f"{place}: duplicate file {row['file']}")
         found[row["file"]] = _points(row, place)
     return found
 
@@ -96,8 +96,8 @@ def _points(row: dict[str, str], place: str) -> Points:
         raise CallerError(f"{place}: a coordinate is not finite")
     points = np.array(values).reshape(5, 2)
     if points[0, 0] >= points[1, 0] or points[3, 0] >= points[4, 0]:
-        raise CallerError(f"{place}: the left eye and corner of the mouth, as the viewer sees "
-                          "them, must lie left of the right ones")
+        raise CallerError(f"{place}: the left eye and mouth corner, from the viewer's perspective, "
+                          "must be left of the right ones")
     return points
 
 
@@ -110,33 +110,33 @@ def _is_number(text: str | None) -> bool:
 
 
 def require_inside(points: Points, width: int, height: int, place: str) -> None:
-    """Refuse landmarks of another picture, or of one that was resized since.
+    """Refuse landmarks of another picture, or of a picture that was resized later.
 
     Raises:
-        CallerError: a point lies outside the picture.
+        CallerError: a point is outside the picture.
     """
     outside = ((points < 0) | (points > [width, height])).any(axis=1)
     if outside.any():
         index = int(np.argmax(outside))
         x, y = points[index]
-        raise CallerError(f"{place}: {NAMES[index]} at ({x:g}, {y:g}) lies outside the picture of "
+        raise CallerError(f"{place}: {NAMES[index]} at ({x:g}, {y:g}) is outside the picture of "
                           f"{width} x {height} pixels")
 
 
 def require_detector(cache: Path) -> None:
-    """Refuse to begin without the library or its model.
+    """Raise if MediaPipe or its model is missing.
 
     Raises:
-        CallerError: says which, and how to get it.
+        CallerError: names what is missing, and how to get it.
     """
     try:
         import mediapipe  # noqa: F401
     except ImportError:
-        raise CallerError("landmarks by detection need MediaPipe: pip install '.[landmarks]'; or "
-                          "name a template or a CSV file") from None
+        raise CallerError("landmark detection needs MediaPipe: pip install '.[landmarks]'; or "
+                          "use a template or a CSV file") from None
     model = cache / "weights" / MODEL
     if not model.is_file():
-        raise CallerError(f"MediaPipe's model is missing: put {SOURCE} at {model}")
+        raise CallerError(f"MediaPipe's model is missing: download {SOURCE} to {model}")
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +147,7 @@ def _landmarker(model: str) -> Any:
 
 
 def detect(picture: NDArray[np.uint8], cache: Path) -> Points | None:
-    """Return the landmarks of the largest face, (5, 2) pixels, or None where none is found.
+    """Return the landmarks of the largest face, (5, 2) pixels, or None if none is found.
 
     Args:
         picture: uint8 RGB (H, W, 3).
@@ -168,12 +168,12 @@ def detect(picture: NDArray[np.uint8], cache: Path) -> Points | None:
 
 @dataclass(frozen=True)
 class Faces:
-    """Where the landmarks of pictures come from: one of a template, a table, or detection.
+    """Source of landmarks: exactly one of a template, a table, or detection.
 
     Attributes:
         template: name of a template.
         table: file -> (5, 2) pixels; the file is a path below the set or a name.
-        cache: `$FER_CACHE`, where the detector's model is.
+        cache: `$FER_CACHE`, which contains the detector's model.
     """
 
     template: str = ""
@@ -187,10 +187,10 @@ class Faces:
         return self.table.get(os.path.basename(file)) if found is None else found
 
     def of(self, file: str, picture: NDArray[np.uint8]) -> Points | None:
-        """Return the points of a face, None where a detector finds none.
+        """Return the points of a face; None if the detector finds none.
 
         Raises:
-            CallerError: they lie outside the picture.
+            CallerError: a point is outside the picture.
         """
         height, width = picture.shape[:2]
         if self.cache is not None:
@@ -203,18 +203,18 @@ class Faces:
         return points
 
 
-def find_faces(said: str, cache: Path) -> Faces:
-    """Return the landmarks that a name stands for: a template, a CSV file, or `detect`.
+def find_faces(name: str, cache: Path) -> Faces:
+    """Return the source of landmarks: a template, a CSV file, or `detect`.
 
     Raises:
-        CallerError: it is none of them, the file is no table of landmarks, or there is no detector.
+        CallerError: no such source, an invalid table of landmarks, or no detector.
     """
-    if said in TEMPLATES:
-        return Faces(template=said)
-    if said == DETECT:
+    if name in TEMPLATES:
+        return Faces(template=name)
+    if name == DETECT:
         require_detector(cache)
         return Faces(cache=cache)
-    if said.lower().endswith(".csv"):
-        return Faces(table=read_landmarks(Path(said)))
-    raise CallerError(f"no landmarks '{said}'; a CSV file, or one of: "
+    if name.lower().endswith(".csv"):
+        return Faces(table=read_landmarks(Path(name)))
+    raise CallerError(f"no landmarks '{name}'; a CSV file, or one of: "
                       f"{choices([*TEMPLATES, DETECT])}")

@@ -1,7 +1,7 @@
-"""Write a masked twin of a data set: the same file names, a synthetic mask in every picture.
+"""Masked copies of data sets: the same file names, with a synthetic mask in every picture.
 
-A picture's mask is a function of (seed, its path below the set), so a second set with other
-styles differs in the masks only. Not for masks as augmentation (`fer.data.masks.atlas`).
+A picture's mask is a function of (seed, its path below the set), so a second copy with other styles
+differs only in the masks. Masks as augmentation are in `fer.data.masks.atlas`.
 """
 
 import os
@@ -30,22 +30,22 @@ from fer.errors import CallerError
 RECORD = "masks.json"
 QUALITY = 95  # of JPEGs
 JOB_PICTURES = 16
-MANY = 64  # pictures; below it, starting processes takes longer than drawing
+MANY = 64  # pictures; for fewer, starting processes takes longer than drawing
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Twin:
-    """What a masked twin is made from.
+    """The specification of a masked copy.
 
     Attributes:
         source: folder of the data set whose pictures are masked.
         styles: of the masks.
-        seed: of what mask a picture gets.
-        faces: where the landmarks are from.
-        said: what names them in the record.
-        splits: which of the source's splits; None takes all.
+        seed: of the choice of masks.
+        faces: source of the landmarks.
+        said: name of that source in the record.
+        splits: of the source; None for all.
     """
 
     source: Path
@@ -56,7 +56,7 @@ class Twin:
     splits: tuple[str, ...] | None = None
 
     def record(self, files: Mapping[str, Path]) -> dict:
-        """Return what the twin's `masks.json` says, for a second call to compare."""
+        """Return the content of the copy's `masks.json`, by which a second call recognises it."""
         state = sha256()
         for file, path in files.items():
             state.update(f"{file}\0{path.stat().st_size}\n".encode())
@@ -68,14 +68,14 @@ class Twin:
 
 @dataclass(frozen=True)
 class Written:
-    """What came out: pictures a style, and the pictures that were left out with the reason."""
+    """The result: pictures per style, and the pictures left out with the reason."""
 
     styles: Mapping[str, int]
     left_out: Mapping[str, str]
 
     def __str__(self) -> str:
-        said = ", ".join(f"{count} {style}" for style, count in sorted(self.styles.items()))
-        lines = [f"{sum(self.styles.values())} pictures masked ({said})"]
+        styles = ", ".join(f"{count} {style}" for style, count in sorted(self.styles.items()))
+        lines = [f"{sum(self.styles.values())} pictures masked ({styles})"]
         if self.left_out:
             file, reason = next(iter(self.left_out.items()))
             lines.append(f"{len(self.left_out)} left out, such as {file}: {reason}")
@@ -84,15 +84,15 @@ class Written:
 
 def write_twin(twin: Twin, target: Path, workers: int | None = None,
                progress: Progress | None = None) -> Written | None:
-    """Make `target` the masked twin; None where an equal one is there already.
+    """Write the masked copy at `target`; return None if an equal one exists already.
 
     Args:
-        target: appears whole or not at all.
-        workers: processes; by default one a core, and only for many pictures.
-        progress: called with (pictures done, all).
+        target: written atomically.
+        workers: number of processes; default: one per core for many pictures, else 1.
+        progress: called with (pictures done, total).
 
     Raises:
-        CallerError: no data set at the source, an unknown style, `target` holds something else,
+        CallerError: no data set at the source, an unknown style, other content at `target`,
             pictures without landmarks, or landmarks outside their picture.
     """
     twin = replace(twin, styles=named(twin.styles))
@@ -117,7 +117,7 @@ def write_twin(twin: Twin, target: Path, workers: int | None = None,
 
 def _draw(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int,
           made: dict[str, str], left_out: dict[str, str], progress: Progress | None) -> None:
-    """Fill the folder of the twin, and note what each picture wears or why it is left out."""
+    """Write the pictures of the copy; record each one's style, or why it is left out."""
     for place in {os.path.dirname(file) for file in files}:
         (folder / place).mkdir(parents=True)
     with closing(_results(twin, files, folder, workers)) as results:
@@ -131,10 +131,10 @@ def _draw(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int,
 
 
 def _holds(target: Path, record: Mapping) -> bool:
-    """Whether the twin is there already.
+    """Return whether the masked copy exists already.
 
     Raises:
-        CallerError: something else is.
+        CallerError: `target` has other content.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
@@ -142,17 +142,17 @@ def _holds(target: Path, record: Mapping) -> bool:
         found = read_json(target / RECORD)
         found.pop("left_out")
     except (OSError, ValueError, AttributeError, KeyError):
-        raise CallerError(f"{target} is there and was not made by this command; name another "
+        raise CallerError(f"{target} exists and was not created by this command; name another "
                           "set") from None
     other = [f"{name} {found.get(name)!r}" for name in record if found.get(name) != record[name]]
     if other:
-        raise CallerError(f"{target} holds other masks or masks of other pictures "
+        raise CallerError(f"{target} contains other masks or masks of other pictures "
                           f"({', '.join(other)}); name another set, or remove it")
     return True
 
 
 def _files(top: Path, twin: Twin) -> dict[str, Path]:
-    """Return path below the set, the split in lower case -> file, sorted."""
+    """Return path below the set, with the split in lower case -> file, sorted."""
     splits = dict(split_folders(top))
     wanted = twin.splits or tuple(sorted(splits))
     unknown = [name for name in wanted if name not in splits]
@@ -172,7 +172,7 @@ def _require_landmarks(files: Mapping[str, Path], twin: Twin) -> None:
         return
     missing = [file for file in files if twin.faces.known(file) is None]
     if missing:
-        raise CallerError(f"{twin.said} has no landmarks of {len(missing)} of {len(files)} "
+        raise CallerError(f"{twin.said} has no landmarks for {len(missing)} of {len(files)} "
                           f"pictures, such as {missing[0]}")
 
 
@@ -181,7 +181,7 @@ def _workers_for(pictures: int) -> int:
 
 
 _Job = tuple[Twin, Sequence[tuple[str, Path]], Path]
-_Result = tuple[str, str, str]  # file, style, reason why it was left out
+_Result = tuple[str, str, str]  # file, style, reason for leaving it out
 
 
 def _results(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int
@@ -194,7 +194,7 @@ def _results(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int
 
 
 def _for_chunk(twin: Twin, chunk: Sequence[tuple[str, Path]]) -> Twin:
-    """Return the twin with the landmarks of a chunk only: the table may be large."""
+    """Return the specification with only the landmarks of a chunk: the table may be large."""
     if twin.faces.table is None:
         return twin
     part = {file: points for file, _ in chunk if (points := twin.faces.known(file)) is not None}
@@ -219,6 +219,6 @@ def _mask_pictures(job: _Job) -> list[_Result]:
 
 
 def _options(path: Path) -> dict:
-    """Return how to save under a picture's own name: JPEGs hardly smaller than before."""
+    """Return the options for saving a picture in its own format: JPEGs at high quality."""
     is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     return {"quality": QUALITY, "subsampling": 0} if is_jpeg else {}

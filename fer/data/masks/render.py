@@ -1,7 +1,7 @@
-"""Draw a mask for a face whose landmarks are known, and lay it over the picture.
+"""Rendering of a mask for given landmarks, and compositing onto the image.
 
-Drawn as small quadrilaterals from back to front at twice the size, then halved. Not for whole
-sets (`fer.data.masks.masked_copy`) and not for batches (`fer.data.masks.atlas`).
+Drawn as small quadrilaterals from back to front at twice the size, then downsampled. Whole sets are
+in `fer.data.masks.masked_copy`, batches in `fer.data.masks.atlas`.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from fer.data.masks.landmarks import Points
 from fer.data.masks.styles import Mask
 
 ACROSS, DOWN = 72, 96  # quadrilaterals of the sheet: about a pixel at LFW's size
-FINER = 2  # times the picture's size while drawing: anti-aliasing; `_block_sums` relies on 2
+FINER = 2  # supersampling factor for anti-aliasing; `_block_sums` relies on 2
 STRAP = 0.04  # head units
-GREY = 128.0  # the level of skin under which a mask keeps its own brightness
-OWN, DIMMEST, BRIGHTEST = 0.72, 0.6, 1.1  # how much of its brightness, and between what
+GREY = 128.0  # skin level at which a mask keeps its own brightness
+OWN, DIMMEST, BRIGHTEST = 0.72, 0.6, 1.1  # share of the mask's own brightness, and its limits
 LIGHT = np.array([0.0, -0.55, 1.0])  # from above the viewer
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A drawn mask: what to lay over a picture, and where.
+    """A rendered mask and its position in the image.
 
     Attributes:
-        left, top: pixels, of the layer's corner in the picture; may lie outside it.
-        colour: uint8 (h, w, 3), lit by an even light; not multiplied by `alpha`.
-        alpha: uint8 (h, w), how opaque it is.
-        shade: uint8 (h, w), how much darker it makes the skin, 255 = black.
-        lit: whether it takes on the light of the picture.
+        left, top: pixels, of the layer's corner in the image; may be outside it.
+        colour: uint8 (h, w, 3), under even light; not multiplied by `alpha`.
+        alpha: uint8 (h, w), opacity.
+        shade: uint8 (h, w), shadow on the skin, 255 = black.
+        lit: whether it adapts to the light of the image.
     """
 
     left: int
@@ -43,7 +43,7 @@ class Layer:
 
 
 def render(mask: Mask, points: Points) -> Layer:
-    """Return the mask as it lies over a face with these landmarks, (5, 2) pixels."""
+    """Return the mask rendered for a face with these landmarks, (5, 2) pixels."""
     camera = camera_of(points)
     u, v = np.meshgrid(np.linspace(-1, 1, ACROSS + 1), np.linspace(0, 1, DOWN + 1))
     sheet = surface(mask.cut, mask.fit, u, v) + _wrinkled(mask, u, v)
@@ -76,7 +76,7 @@ def _wrinkled(mask: Mask, u: Array, v: Array) -> Array:
 
 def _colours(mask: Mask, camera: Camera, sheet: Array, u: Array, v: Array
              ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-    """Return of every quadrilateral colour (n, 3), alpha (n,), depth (n,) and whether it shows."""
+    """Return each quadrilateral's colour (n, 3), alpha (n,), depth (n,) and visibility (n,)."""
     middle = (sheet[:-1, :-1] + sheet[1:, 1:]) / 2
     normal = normals(middle)
     colour, alpha = mask.texture((u[:-1, :-1] + u[1:, 1:]) / 2, (v[:-1, :-1] + v[1:, 1:]) / 2)
@@ -89,7 +89,7 @@ def _colours(mask: Mask, camera: Camera, sheet: Array, u: Array, v: Array
 
 def _fill(canvas: Image.Image, flat: Array, colour: Array, alpha: Array, depth: Array,
           shows: NDArray[np.bool_]) -> None:
-    """Draw the quadrilaterals that show; each replaces what lies behind it."""
+    """Draw the visible quadrilaterals from back to front."""
     corners = np.stack([flat[:-1, :-1], flat[:-1, 1:], flat[1:, 1:], flat[1:, :-1]], axis=2)
     order = np.argsort(depth, kind="stable")
     order = order[shows[order]]
@@ -101,7 +101,7 @@ def _fill(canvas: Image.Image, flat: Array, colour: Array, alpha: Array, depth: 
 
 
 def _straps(mask: Mask, sheet: Array, camera: Camera) -> list[Array]:
-    """Return the outlines of the straps that show, in pixels: (4, 2) each."""
+    """Return the outlines of the visible straps in pixels: (4, 2) each."""
     if mask.straps == "none":
         return []
     found = []
@@ -122,10 +122,10 @@ def _straps(mask: Mask, sheet: Array, camera: Camera) -> list[Array]:
 
 
 def _halved(canvas: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return colour and alpha at the picture's size; at edges the colour is the mask's alone."""
+    """Return colour and alpha at image size; colours at edges do not include the background."""
     inked = np.asarray(canvas, np.float32)
     there = (inked[..., 3] > 0).astype(np.float32)
-    total = _block_sums(inked[..., :3])  # where nothing was drawn the canvas is 0
+    total = _block_sums(inked[..., :3])  # the empty canvas is 0
     count = _block_sums(there[..., None])
     colour = np.rint(total / np.maximum(count, 1)).astype(np.uint8)
     return colour, np.asarray(canvas.getchannel("A").reduce(FINER))
@@ -137,7 +137,7 @@ def _block_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shade(mask: Mask, alpha: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    """Return the shadow that falls past the mask's edge on the skin, mostly below it."""
+    """Return the shadow that the mask casts on the skin, mostly below its edge."""
     if not mask.shadow:
         return np.zeros_like(alpha)
     blurred = Image.fromarray(alpha).filter(ImageFilter.GaussianBlur(0.07 * camera.unit))
@@ -147,7 +147,7 @@ def _shade(mask: Mask, alpha: NDArray[np.uint8], camera: Camera) -> NDArray[np.u
 
 
 def lay_over(picture: NDArray[np.uint8], layer: Layer) -> NDArray[np.uint8]:
-    """Return the picture (H, W, 3) with the mask over it; uint8, the picture is not changed."""
+    """Return a copy of the image, uint8 (H, W, 3), with the mask composited onto it."""
     out = picture.copy()
     height, width = picture.shape[:2]
     x0, y0 = max(layer.left, 0), max(layer.top, 0)
@@ -168,9 +168,10 @@ def lay_over(picture: NDArray[np.uint8], layer: Layer) -> NDArray[np.uint8]:
 
 
 def light_of(skin: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how bright cloth looks from left to right of what it covers: (1, w, 1), about 1.
+    """Return the brightness of cloth over `skin` from left to right: (1, w, 1), about 1.
 
-    From the skin's own brightness, softened: dark skin in bright light must not dim a mask much.
+    Estimated from the skin's brightness, attenuated: dark skin in bright light must not dim a mask
+    much.
     """
     halves = skin.mean(axis=(0, 2))
     left, right = halves[: len(halves) // 2].mean(), halves[len(halves) // 2 :].mean()
@@ -181,7 +182,7 @@ def light_across(left: float, right: float, width: int) -> NDArray[np.float32]:
     """Return the light on `width` columns of cloth: (width,).
 
     Args:
-        left, right: how bright the halves of the skin are, 0...255.
+        left, right: brightness of the halves of the skin, 0...255.
     """
     ends = np.clip(OWN + (1 - OWN) * np.array([left, right]) / GREY, DIMMEST, BRIGHTEST)
     return np.interp(np.linspace(-0.5, 1.5, width), [0, 1], ends).astype(np.float32)

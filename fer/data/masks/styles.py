@@ -1,7 +1,7 @@
-"""Kinds of masks: how each is cut, coloured and textured, and what varies between two of a kind.
+"""Mask styles: shape, colour, texture, and their variation within a style.
 
-A style is a function from a random generator to a `Mask`; `@style` puts it into the registry.
-Colours are albedos in 0...255. Not for geometry (`fer.data.masks.geometry`).
+A style is a function from a random generator to a `Mask`; `@style` registers it. Colours are
+albedos in 0...255. Geometry is in `fer.data.masks.geometry`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from fer.errors import CallerError, choices
 
 Rng = np.random.Generator
 Texture = Callable[[Array, Array], tuple[Array, Array]]
-"""From u and v to colour (..., 3) in 0...255 and opacity (...,) in 0...1."""
+"""Maps u and v to colour (..., 3) in 0...255 and opacity (...,) in 0...1."""
 
 
 WELL_WORN = Fit()
@@ -30,10 +30,10 @@ class Mask:
         cut, fit: its shape and how it is worn.
         texture: its colours.
         straps: `ears`, `head` or `none`.
-        strap_colour: of them.
-        lit: whether it takes the light and the shadows of the scene; KDDI's does not.
+        strap_colour: of the straps.
+        lit: whether it adapts to the light of the scene; KDDI's does not.
         wrinkles: depth of random folds, 0...1.
-        shadow: how dark the shadow is that it casts on the skin, 0...1.
+        shadow: strength of its shadow on the skin, 0...1.
         seed: of its wrinkles.
     """
 
@@ -50,35 +50,35 @@ class Mask:
 
 
 STYLES: dict[str, Callable[[Rng], Mask]] = {}
-"""Style name -> a function that makes one mask of it."""
+"""Style name -> a function that returns one mask of it."""
 
-BADLY_WORN = 0.12  # how often a sampled mask lies below the nose or the mouth
+BADLY_WORN = 0.12  # share of sampled masks worn below the nose or the mouth
 
 
 def style(make: Callable[[Rng], Mask]) -> Callable[[Rng], Mask]:
-    """Register a style under its function's name, `_` written `-`."""
+    """Register a style under its function's name, with `_` replaced by `-`."""
     STYLES[make.__name__.strip("_").replace("_", "-")] = make
     return make
 
 
 def named(names: Iterable[str]) -> tuple[str, ...]:
-    """Return style names in the registry's order; `all` stands for every one but `flat`.
+    """Return style names in the registry's order; `all` means all except `flat`.
 
     Raises:
-        CallerError: a style that does not exist, or none at all.
+        CallerError: an unknown style, or none.
     """
     wanted = set(names)
     if "all" in wanted:
         wanted = wanted - {"all"} | (STYLES.keys() - {"flat"})
     unknown = sorted(wanted - STYLES.keys())
     if unknown or not wanted:
-        said = f"no mask style '{unknown[0]}'" if unknown else "no mask style is named"
-        raise CallerError(f"{said}; there are: all, {choices(STYLES)}")
+        problem = f"no mask style '{unknown[0]}'" if unknown else "no mask style given"
+        raise CallerError(f"{problem}; there are: all, {choices(STYLES)}")
     return tuple(name for name in STYLES if name in wanted)
 
 
 def sample(name: str, rng: Rng, fit: Fit | None = None) -> Mask:
-    """Return one mask of a style; `fit` fixes how it is worn, else that varies too."""
+    """Return one mask of a style; how it is worn is sampled too unless `fit` is given."""
     mask = STYLES[name](rng)
     worn = _worn(rng)
     seed = int(rng.integers(1 << 31))
@@ -120,7 +120,7 @@ _CLOTH: tuple[RGB, ...] = ((28, 29, 34), (28, 29, 34), (44, 48, 62), (24, 38, 78
 
 @style
 def flat(rng: Rng) -> Mask:
-    """Return KDDI's: one white sheet, neither lit nor folded."""
+    """Return KDDI's mask: a white sheet without shading or folds."""
     return Mask("flat", Cut(nose=0.22, side_top=0.36, chin=1.5, side_low=1.05),
                 lambda u, v: opaque(plain((244, 246, 247), u)), lit=False, wrinkles=0, shadow=0)
 
@@ -165,7 +165,7 @@ def kn95(rng: Rng) -> Mask:
 
 @style
 def n95_valve(rng: Rng) -> Mask:
-    """Return a cup with a valve and two bands round the head."""
+    """Return a cup respirator with a valve and two head bands."""
     colour = _pick(rng, (*_WHITES, *_WHITES, (206, 214, 220), (228, 222, 206)))
     valve_u, valve = rng.choice([0.0, 0.36]), _pick(rng, ((120, 124, 130), (216, 218, 220),
                                                           (60, 96, 150), (40, 42, 46)))
@@ -190,7 +190,7 @@ def n95_valve(rng: Rng) -> Mask:
 
 @style
 def cloth(rng: Rng) -> Mask:
-    """Return a mask of plain cloth with a seam in the middle."""
+    """Return a plain cloth mask with a centre seam."""
     colour = _pick(rng, _CLOTH) if rng.random() < 0.75 else _any_colour(rng)
     weave = rng.uniform(0.02, 0.06)
 
@@ -210,7 +210,7 @@ _CLOTH_CUT = Cut(nose=0.16, side_top=0.46, chin=1.5, side_low=1.0, reach=(0.88, 
 
 @style
 def patterned(rng: Rng) -> Mask:
-    """Return cloth with stripes, dots, checks or flowers."""
+    """Return a cloth mask with stripes, dots, checks or flowers."""
     base, second, third = _any_colour(rng), _any_colour(rng), _any_colour(rng)
     kind = str(rng.choice(["stripes", "dots", "checks", "flowers"]))
     scale, angle = rng.uniform(5, 10), rng.uniform(-0.6, 0.6)
@@ -235,7 +235,7 @@ def patterned(rng: Rng) -> Mask:
 
 @style
 def bandana(rng: Rng) -> Mask:
-    """Return a kerchief that hangs to a point below the chin, tied behind the head."""
+    """Return a triangular bandana, tied behind the head."""
     base = _pick(rng, ((150, 24, 32), (24, 34, 84), (26, 26, 30), (60, 88, 58), (196, 120, 40)))
     light = (232, 226, 214)
 
@@ -252,7 +252,7 @@ def bandana(rng: Rng) -> Mask:
 
 @style
 def window(rng: Rng) -> Mask:
-    """Return cloth with a clear window before the mouth, as lip-readers wear it."""
+    """Return a cloth mask with a transparent window over the mouth, made for lip-reading."""
     colour = _pick(rng, (*_WHITES, *_CLOTH, *_BLUES))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -269,7 +269,7 @@ def window(rng: Rng) -> Mask:
 
 @style
 def sponge(rng: Rng) -> Mask:
-    """Return a seamless mask of black or grey foam, cut in one with its loops."""
+    """Return a seamless mask of black or grey foam, in one piece with its loops."""
     colour = _pick(rng, ((26, 27, 30), (26, 27, 30), (26, 27, 30), (92, 94, 98), (208, 176, 176)))
     grain = int(rng.integers(1 << 31))
 
@@ -285,7 +285,7 @@ def sponge(rng: Rng) -> Mask:
 
 @style
 def printed(rng: Rng) -> Mask:
-    """Return cloth with a printed mouth, or with letters and a logo."""
+    """Return a cloth mask with a printed mouth, or with letters and a logo."""
     colour = _pick(rng, (*_WHITES, *_CLOTH, *_CLOTH))
     ink = (200, 44, 60) if rng.random() < 0.5 else _any_colour(rng)
     mouth = rng.random() < 0.6

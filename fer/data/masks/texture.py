@@ -1,6 +1,6 @@
-"""Lines, steps and spots on a sheet: what the colours of masks are made of.
+"""Building blocks of mask textures: lines, steps and spots on a sheet.
 
-All work on arrays of points (...,) with colours (..., 3) in 0...255.
+All functions work on arrays of points (...,) with colours (..., 3) in 0...255.
 """
 
 import numpy as np
@@ -11,17 +11,17 @@ RGB = tuple[int, int, int]
 
 
 def plain(colour: RGB, u: Array) -> Array:
-    """Return one colour on every point of `u`: (..., 3)."""
+    """Return one colour at every point of `u`: (..., 3)."""
     return np.broadcast_to(np.array(colour, float), (*u.shape, 3)).copy()
 
 
 def line(at: Array, centre: float, width: float) -> Array:
-    """Return 1 on a line, falling to 0 beside it."""
+    """Return 1 on a line, with Gaussian falloff to 0."""
     return np.exp(-(((at - centre) / width) ** 2))
 
 
 def mix(colour: Array, other: RGB | Array, share: Array) -> Array:
-    """Return `colour` with a `share` (...,) of another one."""
+    """Return `colour` blended with a `share` (...,) of another colour."""
     return colour + (np.asarray(other, float) - colour) * share[..., None]
 
 
@@ -36,7 +36,7 @@ def step(wave: Array) -> Array:
 
 
 def spots(out: Array, a: Array, b: Array, second: RGB, third: RGB, petals: bool) -> Array:
-    """Return `out` with a dot or a flower in every cell of the grid (a, b), rows staggered."""
+    """Return `out` with a dot or a flower in every cell of the grid (a, b), with staggered rows."""
     row = np.floor(b)
     x, y = np.mod(a + 0.5 * np.mod(row, 2), 1) - 0.5, b - row - 0.5
     away = np.hypot(x, y)

@@ -1,1 +1,1 @@
-"""Drawn faces: the data that the project ships with, drawings that say nothing about people."""
+"""Drawn faces, the project's default data; they are no evidence about people."""

@@ -1,13 +1,12 @@
-"""One drawn face: its parameters and the code that draws them.
+"""One drawn face: its parameters and the code that draws it.
 
-For the default data of the project, which are drawings and say nothing about people. Not for
-sampling parameters, naming or writing sets (`fer.data.synthetic.sets`), and not for masking
-pictures of users. Everything here is a pure function of its arguments; randomness that is only
-texture (background, hair strands, sensor noise) comes from `Look.grain`.
+For the project's default data, which are drawings and no evidence about people. Parameters are
+sampled and sets are written in `fer.data.synthetic.sets`. Everything here is a pure function of its
+arguments; random texture (background, hair strands, sensor noise) is seeded by `Look.grain`.
 
-Face units: half a head's width is 1, the origin lies between eyes and nose, x grows to the
-viewer's right, y downwards, z towards the viewer. Features lie on an ellipsoid that is turned and
-projected, so that all of them, and masks, follow the head's orientation by themselves.
+Face units: half the width of a head is 1, the origin is between eyes and nose, x points to the
+viewer's right, y down, z towards the viewer. Features are points on an ellipsoid that is rotated
+and projected, so they and the masks follow the head's orientation.
 """
 
 from dataclasses import dataclass
@@ -20,17 +19,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 RGB = tuple[int, int, int]
 Points = NDArray[np.float64]  # (n, 2) or (n, 3)
 
-SIZE = 250  # pixels a side, as in LFW
-CANVAS = 2 * SIZE  # drawn at twice the size and halved: anti-aliasing
+SIZE = 250  # side in pixels, as in LFW
+CANVAS = 2 * SIZE  # drawn at twice the size and downsampled, for anti-aliasing
 SOFT = SIZE // 2  # skin and shadows have no fine detail: drawn at half the size, and blurred
-UNIT = 146.0  # canvas pixels a face unit
+UNIT = 146.0  # canvas pixels per face unit
 EYE_Y, BROW_Y, MOUTH_Y = -0.08, -0.4, 0.72
 WHITE_MASK = (244, 246, 247)
 
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same over a person's pictures; lengths in face units, 1 = average factor."""
+    """Constant features of a person; lengths in face units, factors relative to the average 1."""
 
     skin: RGB
     hair: RGB
@@ -57,7 +56,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Expression:
-    """How far each part of the face is moved, 0 = relaxed, about 1 = as far as it goes."""
+    """Displacement of each part of the face, from 0 = relaxed to about 1 = maximum."""
 
     inner: float = 0.0  # inner brows up
     outer: float = 0.0  # outer brows up
@@ -73,19 +72,19 @@ class Expression:
 
 @dataclass(frozen=True)
 class Look:
-    """What changes from picture to picture; angles in degrees, light factors around 1."""
+    """Features that vary between pictures; angles in degrees, light factors around 1."""
 
     orientation: str
     yaw: float
     pitch: float
     roll: float
-    frame: float  # how far funnelling turned the photo: tilts its black corners
+    frame: float  # rotation of the photo by funnelling, which tilts its black corners
     gaze: float
     shift: tuple[float, float]  # canvas pixels
     zoom: float
     backdrop: tuple[RGB, RGB]
     cloth: RGB
-    light: float  # where the light comes from, -1 left ... 1 right
+    light: float  # direction of the light, -1 left ... 1 right
     gain: float
     cast: tuple[float, float, float]
     contrast: float
@@ -103,7 +102,7 @@ class Mask:
     colour: RGB
     second: RGB
     pattern: str = "plain"  # plain, stripes, dots or checks
-    top: float = 0.06  # y of the upper edge at the nose; above 0.4 the nose is out
+    top: float = 0.06  # y of the upper edge at the nose; above 0.4 the nose is exposed
     folds: float = 0.0
     strap: RGB = (235, 235, 235)
     behind_head: bool = False
@@ -111,7 +110,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Face:
-    """All that `draw` needs."""
+    """The parameters of one picture."""
 
     person: Person
     expression: Expression
@@ -122,7 +121,7 @@ class Face:
 def draw(face: Face) -> Image.Image:
     """Return the 250x250 RGB picture of `face`, with its mask drawn into the scene if it has one.
 
-    A `flat` mask is laid over the finished picture, untouched by its light, as KDDI's is.
+    A `flat` mask is pasted onto the finished picture without its light, like KDDI's.
     """
     if face.mask is not None and face.mask.kind == "flat":
         return draw_twins(face)[1]
@@ -130,7 +129,7 @@ def draw(face: Face) -> Image.Image:
 
 
 def draw_twins(face: Face) -> tuple[Image.Image, Image.Image]:
-    """Return (plain, with the one flat white mask laid over); `face.mask` is not looked at."""
+    """Return (unmasked, with a flat white mask); `face.mask` is ignored."""
     plain = _finish(_scene(Face(face.person, face.expression, face.look)), face.look)
     cover = Image.new("L", (CANVAS, CANVAS))
     head = _Head(face)
@@ -145,7 +144,7 @@ def draw_twins(face: Face) -> tuple[Image.Image, Image.Image]:
 
 
 def landmarks(face: Face) -> Points:
-    """Return where eyes, nose and mouth lie, (5, 2) picture pixels, the viewer's left first."""
+    """Return the landmarks (eyes, nose, mouth), (5, 2) picture pixels, from the viewer's left."""
     head, person = _Head(face), face.person
     corner, gap = 0.41 * person.mouth, person.eye_gap
     flat = head.on([(-gap, EYE_Y), (gap, EYE_Y), (-corner, MOUTH_Y), (corner, MOUTH_Y)], 0.05)
@@ -154,7 +153,7 @@ def landmarks(face: Face) -> Points:
 
 
 class _Head:
-    """The turned head: maps face units to canvas pixels."""
+    """The rotated head, which maps face units to canvas pixels."""
 
     def __init__(self, face: Face) -> None:
         look = face.look
@@ -176,14 +175,14 @@ class _Head:
         return (scaled @ self.turn.T)[:, :2] * self.scale + self.centre
 
     def on(self, xy: Points | list, lift: float | Points = 0.0) -> Points:
-        """Project points on the face's surface, lifted off it by `lift`."""
+        """Project points on the face's surface, raised by `lift`."""
         xy = np.asarray(xy, dtype=float)
         inside = 1 - (xy[:, 0] / 1.12) ** 2 - (xy[:, 1] / 1.4) ** 2
         z = 0.85 * np.sqrt(np.clip(inside, 0, None)) + lift
         return self.at(np.column_stack([xy, z]))
 
     def flat(self, xy: Points | list, z: float = 0.0) -> Points:
-        """Project points of the plane at depth `z`: outlines, hair, ears, neck."""
+        """Project points in the plane at depth `z`: outlines, hair, ears, neck."""
         xy = np.asarray(xy, dtype=float)
         return self.at(np.column_stack([xy, np.full(len(xy), z)]))
 
@@ -202,7 +201,7 @@ def _closed(points: Points | list) -> Points:
 
 
 def _mirror(right: list) -> Points:
-    """Return the outline whose right half goes from top to bottom through `right`."""
+    """Return the symmetric outline whose right half passes through `right`, top to bottom."""
     points = np.asarray(right, dtype=float)
     return _closed(np.concatenate([points, (points * [-1, 1])[::-1]]))
 
@@ -260,7 +259,7 @@ def _stencil(outline: Points) -> Image.Image:
 
 
 def _enlarged(layer: Image.Image) -> Image.Image:
-    """Return a soft layer at canvas size; halving undoes the doubling, so nearest is exact."""
+    """Return a soft layer at canvas size; downsampling inverts the nearest-neighbour doubling."""
     smooth = layer.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     return smooth.resize((CANVAS, CANVAS), Image.Resampling.NEAREST)
 
@@ -319,7 +318,7 @@ def _face_outline(head: _Head, person: Person) -> Points:
 
 
 def _draw_behind(pen: _Pen, head: _Head, face: Face) -> None:
-    """Hair behind the head, neck, clothes and ears."""
+    """Draw hair behind the head, neck, clothes and ears."""
     person, look = face.person, face.look
     skin, dark = person.skin, _tint(person.skin, 0.62)
     back = _HAIR_BACK.get(person.style)
@@ -345,7 +344,7 @@ _GRID = np.mgrid[0:SOFT, 0:SOFT].astype(np.float32) * (CANVAS / SOFT)
 
 
 def _skin(head: _Head, face: Face) -> Image.Image:
-    """Soft colour of the whole face, to be cut out by its outline."""
+    """Return the soft colours of the whole face, to be cropped by its outline."""
     person, look = face.person, face.look
     layer = Image.new("RGB", (SOFT, SOFT), person.skin)
     pen = _Pen(layer, SOFT / CANVAS)
@@ -383,7 +382,7 @@ def _dabs(person: Person, move: Expression, light: float) -> list:
 
 
 def _draw_lines(pen: _Pen, head: _Head, face: Face) -> None:
-    """Wrinkles: those of age and those of the expression."""
+    """Draw wrinkles of age and of the expression."""
     move, age = face.expression, face.person.age
     ink = _tint(face.person.skin, 0.5, (60, 20, 15))
     frown = 60 * age + 190 * max(0.0, move.furrow)
@@ -394,8 +393,8 @@ def _draw_lines(pen: _Pen, head: _Head, face: Face) -> None:
         ([(-0.38, -0.86), (0, -0.84), (0.38, -0.86)], 4, brow - 20),
     ]
     for side in (-1, 1):
-        out_of_sight = side * head.turn[0, 2] > 0.2
-        crow = 0.0 if out_of_sight else 60 * age + 190 * max(0.0, move.cheek - 0.25)
+        hidden = side * head.turn[0, 2] > 0.2
+        crow = 0.0 if hidden else 60 * age + 190 * max(0.0, move.cheek - 0.25)
         sheet += [
             ([(side * 0.07, -0.5), (side * 0.055, -0.4), (side * 0.08, -0.28)], 5, frown),
             ([(side * 0.72, -0.12), (side * 0.8, -0.17), (side * 0.86, -0.24)], 4, crow),
@@ -427,7 +426,7 @@ def _draw_nose(pen: _Pen, head: _Head, face: Face) -> None:
 
 
 def _lids(face: Face, side: int) -> tuple[Points, Points]:
-    """Return the upper and the lower lid's line of one eye, inner or left corner first."""
+    """Return the lines of the upper and lower lid of one eye, inner or left corner first."""
     person, move = face.person, face.expression
     half = 0.26 * person.eye
     inward = -side * _T  # 1 at the inner corner
@@ -517,7 +516,7 @@ def _draw_mouth(pen: _Pen, head: _Head, face: Face) -> None:
 
 
 def _draw_beard(pen: _Pen, head: _Head, face: Face, stencil: Image.Image) -> None:
-    """Draw stubble or a beard round the mouth, no further than the face's `stencil`."""
+    """Draw stubble or a beard around the mouth, clipped to the face's `stencil`."""
     beard = face.person.beard
     if beard < 0.05:
         return
@@ -636,7 +635,7 @@ def _straps(head: _Head, mask: Mask) -> list[Points]:
     straps = []
     for side in (-1.0, 1.0):
         if side * head.turn[0, 2] > 0.15:
-            continue  # the far ear is out of sight
+            continue  # the far ear is hidden
         for v, y in ((0.06, -0.12), (0.85, 0.22)):
             start = _sheet(head, mask, np.array([side * 0.97]), np.array([v]))
             goal = [(side * 1.02, y - 0.6 * mask.behind_head)]
@@ -703,11 +702,11 @@ def _draw_pattern(pen: _Pen, head: _Head, mask: Mask) -> None:
         line(0 * one, down, _tint(mask.colour, 0.55), 4, 110)
 
 
-_MID_GREY = 118  # stays as it is when the contrast changes
+_MID_GREY = 118  # fixed point of contrast changes
 
 
 def _finish(scene: Image.Image, look: Look) -> Image.Image:
-    """Halve the scene and apply what a camera and LFW's funnelling do."""
+    """Downsample the scene and apply the effects of a camera and of LFW's funnelling."""
     small = scene.reduce(2)
     if look.blur > 0:
         small = small.filter(ImageFilter.GaussianBlur(look.blur))

@@ -1,7 +1,7 @@
-"""A training set of many masks on drawn faces: a twin of the drawn LFW-FER, `drawn/MANY-FER`.
+"""A training set of many masks on drawn faces: `drawn/MANY-FER`, a masked copy of drawn LFW-FER.
 
-Drawn only where something asks for it. The masks are those of `launch/data.py mask`, laid where the
-drawn faces' features are.
+Drawn only on demand. The masks are those of `launch/data.py mask`, placed at the landmarks of the
+drawn faces.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ SEED = 1
 
 def write_many_masks(root: Path, spec: DrawnFaces,
                      progress: Callable[[int, int], None] | None = None) -> bool:
-    """Make `root`/drawn/MANY-FER hold its training split; return whether this call drew it.
+    """Ensure the training split of `root`/drawn/MANY-FER; return whether this call drew it.
 
     Args:
-        root: holds the drawn sets of `spec` already.
-        progress: called with (pictures done, all).
+        root: contains the drawn sets of `spec` already.
+        progress: called with (pictures done, total).
 
     Raises:
-        CallerError: other masks, or masks of other drawings, are there.
+        CallerError: it contains other masks, or masks of other drawings.
     """
     faces = Faces(table=landmarks_of(spec, "lfw_train"))
     twin = Twin(root / ORIGINAL, ("all",), SEED, faces, "the drawing's own", ("train",))

@@ -1,8 +1,7 @@
-"""Whole sets of drawn faces, in the on-disk layout of the real ones: the project's default data.
+"""Data sets of drawn faces in the on-disk layout of the real ones: the project's default data.
 
-Says who is drawn, how, how often and under which name, and writes it. Not for the drawing itself
-(`fer.data.synthetic.face`), nor for packing or splitting. No result on these pictures is evidence
-about people.
+Samples people, names and pictures, and writes the sets. Drawing is in `fer.data.synthetic.face`. No
+result on these pictures is evidence about people.
 """
 
 import json
@@ -33,13 +32,13 @@ from fer.data.synthetic.face import (
 )
 from fer.errors import CallerError
 
-GENERATOR_VERSION = 1  # raise it when any picture changes
+GENERATOR_VERSION = 1  # increase when any picture changes
 CLASSES = ("negative", "neutral", "positive")
 ORIENTATIONS = ("frontal", "left", "right", "up", "down")
 MARKER = "drawn.json"
 README = "DRAWINGS.txt"
 REAL = "real_test"
-BELOW_NOSE = 0.3  # of a mask's place on the face, from which on the nose is bare
+BELOW_NOSE = 0.3  # position of a mask's upper edge beyond which the nose is exposed
 
 
 Rng = np.random.Generator
@@ -47,12 +46,12 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class _Set:
-    """One split: its number in the random key, its field in `DrawnFaces` and its class mix."""
+    """One split: its field in `DrawnFaces`, its number in the random key and its class mix."""
 
     name: str
     key: int
     folder: str
-    mix: tuple[int, int, int]  # pictures a class in each block of sum(mix)
+    mix: tuple[int, int, int]  # pictures per class in each block of sum(mix)
 
 
 SETS = (
@@ -66,7 +65,7 @@ _BY_NAME = {entry.name: entry for entry in SETS}
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to draw: the set, the person's and the picture's number (from 0), the class."""
+    """One picture to draw: set, number of the person and of the picture (from 0), class."""
 
     set_name: str
     person: int
@@ -75,7 +74,7 @@ class Shot:
 
 
 def plan_shots(seed: int, set_name: str, count: int) -> list[Shot]:
-    """Return the first `count` shots of a set; a longer plan starts with every shorter one."""
+    """Return the first `count` shots of a set; a shorter plan is a prefix of a longer one."""
     entry = _BY_NAME[set_name]
     block = np.repeat(np.arange(3), entry.mix)
     shots: list[Shot] = []
@@ -109,9 +108,9 @@ _SURNAMES = len(_ONSET) * 5 * len(_MIDDLE) * 5 * len(_END)
 
 
 def person_name(set_name: str, person: int) -> str:
-    """Return the invented First_Last of a person; no two people of any set share a surname."""
+    """Return the generated First_Last of a person; surnames are unique over all sets."""
     number = (4 * person + _BY_NAME[set_name].key) * 7919 % _SURNAMES
-    first = _FIRST[(number * 2_654_435_761 >> 16) % len(_FIRST)]  # mixed: no tie to the surname
+    first = _FIRST[(number * 2_654_435_761 >> 16) % len(_FIRST)]  # hashed: independent of surname
     parts = []
     for table in (_END, "aeiou", _MIDDLE, "aeiou", _ONSET):
         number, index = divmod(number, len(table))
@@ -133,14 +132,14 @@ def _blend(a: RGB, b: RGB, t: float) -> RGB:
 
 
 def _any_colour(rng: Rng, vivid: float = 0.35) -> RGB:
-    """Return any hue at any brightness; `vivid` 0 is grey, 1 as colourful as brightness allows."""
+    """Return a random hue and brightness; `vivid` is the saturation, 0 grey, 1 the maximum."""
     value, depth = rng.uniform(40, 225), rng.uniform(0.2, 1) * vivid
     r, g, b = np.rint(value * (1 - depth * rng.dirichlet((0.6, 0.6, 0.6)))).astype(int).tolist()
     return r, g, b
 
 
 def sample_person(seed: int, set_name: str, person: int) -> Person:
-    """Return the lasting features of a person."""
+    """Return the constant features of a person."""
     rng = _rng(seed, _BY_NAME[set_name].key, person, 1)
     tone = rng.uniform(0, len(_SKINS) - 1.001)
     skin = _blend(_SKINS[int(tone)], _SKINS[int(tone) + 1], tone % 1)
@@ -165,7 +164,7 @@ def sample_person(seed: int, set_name: str, person: int) -> Person:
     )  # fmt: skip
 
 
-# One row a way of showing a class, in the order of Expression's fields:
+# One row per variant of a class, in the order of Expression's fields:
 # inner, outer, furrow, lid, squint, cheek, corner, wide, gap, square
 _WAYS: tuple[tuple[tuple[float, ...], ...], ...] = (
     (
@@ -189,7 +188,7 @@ _NEVER_BELOW_0 = (2, 4, 5, 8, 9)
 
 
 def _sample_expression(rng: Rng, label: int, weakest: tuple[float, float]) -> Expression:
-    """Return a class's expression at a strength of `weakest` (upper, lower face) to 1."""
+    """Return an expression of a class with a strength from `weakest` (upper, lower face) to 1."""
     ways = _WAYS[label]
     way = np.array(ways[int(rng.integers(len(ways)))])
     upper, lower = np.array(weakest) + rng.beta(2.0, 1.6, 2) * (1 - np.array(weakest))
@@ -204,7 +203,7 @@ _TURNS = {"frontal": (0, 0), "left": (-24, 0), "right": (24, 0), "up": (0, 15), 
 
 
 def _sample_look(rng: Rng, wild: float) -> Look:
-    """Return one picture's camera, light and place; `wild` 0 is a press photo, 1 a phone's."""
+    """Return camera, light and scene of one picture; `wild` 0 is a press photo, 1 a phone photo."""
     name = ORIENTATIONS[int(rng.choice(5, p=(0.4, 0.18, 0.18, 0.12, 0.12)))]
     yaw, pitch = np.array(_TURNS[name]) * rng.uniform(0.75, 1.15) + rng.normal(0, 2.5, 2)
     first = _any_colour(rng)
@@ -229,7 +228,7 @@ _DARK = ((24, 24, 28), (40, 42, 52), (20, 30, 60), (70, 24, 34))
 
 
 def _sample_mask(rng: Rng) -> Mask:
-    """Return one real-looking mask."""
+    """Return one realistic mask."""
     kind = str(rng.choice(["surgical", "cloth", "patterned", "cone", "bandana"],
                           p=(0.42, 0.18, 0.16, 0.16, 0.08)))  # fmt: skip
     top = rng.uniform(0.4, 0.5) if rng.random() < 0.12 else rng.uniform(0.0, 0.14)
@@ -251,7 +250,7 @@ def _sample_mask(rng: Rng) -> Mask:
 
 
 def sample_face(seed: int, shot: Shot) -> Face:
-    """Return the parameters of one picture; `real_test` wears masks, the others none."""
+    """Return the parameters of one picture; only faces of `real_test` wear masks."""
     real = shot.set_name == REAL
     rng = _rng(seed, _BY_NAME[shot.set_name].key, shot.person, 2, shot.picture)
     return Face(
@@ -263,19 +262,19 @@ def sample_face(seed: int, shot: Shot) -> Face:
 
 
 def landmarks_of(spec: DrawnFaces, set_name: str) -> dict[str, Points]:
-    """Return where the features of every drawn face of a set lie: file -> (5, 2) pixels."""
+    """Return the landmarks of every drawn face of a set: file -> (5, 2) pixels."""
     split = _BY_NAME[set_name].folder.split("/")[1]
     return {f"{split}/{_place(shot)}": landmarks(sample_face(spec.seed, shot))
             for shot in plan_shots(spec.seed, set_name, getattr(spec, set_name))}
 
 
-_SAID = """These pictures are DRAWINGS, made by fer/data/synthetic/sets.py from random numbers.
+_README_TEXT = """These pictures are DRAWINGS, generated by fer/data/synthetic/sets.py at random.
 
-Nobody is shown here: faces, names, expressions and masks are invented. They exist so that the
-project can be tried and tested without a data set. A result on them says how the code works;
-it is never evidence about people, about real masks or about a method's worth.
+They do not show people: faces, names, expressions and masks are invented. They exist so that the
+project can be tried and tested without a data set. A result on them shows how the code works;
+it is never evidence about people, about real masks or about the quality of a method.
 
-drawn.json holds what they were drawn from. Change nothing here: delete the folder and draw again.
+drawn.json contains the parameters. Do not change anything here: delete the folder and draw again.
 """
 
 
@@ -285,26 +284,26 @@ def write_drawn_sets(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Make `root` hold the sets of `spec`; return whether this call drew them.
+    """Ensure that `root` contains the sets of `spec`; return whether this call drew them.
 
     Args:
-        root: folder to appear whole or not at all; it may be an empty folder before.
-        spec: what to draw.
-        workers: processes; 1 draws in this one, None takes one a usable core. No influence on
-            the pictures.
-        progress: called with (pictures drawn so far, all pictures to draw).
+        root: written atomically; may be an empty folder before.
+        spec: the sets to draw.
+        workers: number of processes; 1 draws in this process, None uses one per available core.
+            Does not affect the pictures.
+        progress: called with (pictures drawn, total).
 
     Raises:
-        CallerError: `root` holds other drawings, or something that is not drawings.
+        CallerError: `root` contains other drawings or other files.
     """
     if _holds(root, spec):
         return False
     with building_folder(root) as folder:
         _draw_all(folder, spec, workers or _usable_cores(), progress)
         _write_mask_types(folder, spec)
-        (folder / README).write_text(_SAID, encoding="utf-8")
+        (folder / README).write_text(_README_TEXT, encoding="utf-8")
         (folder / MARKER).write_text(_marker(spec), encoding="utf-8")
-    if not _holds(root, spec):  # another process published first: its marker must be ours
+    if not _holds(root, spec):  # if another process published first, its marker must match
         raise CallerError(f"{root}: removed while it was being drawn; draw again")
     return True
 
@@ -327,11 +326,11 @@ def _holds(root: Path, spec: DrawnFaces) -> bool:
         if found == _marker(spec):
             return True
         raise CallerError(
-            f"{root}: {MARKER} says {' '.join(found.split())}, wanted is "
-            f"{' '.join(_marker(spec).split())}; ask for what is there, or remove the folder"
+            f"{root}: {MARKER} contains {' '.join(found.split())}, but the configuration needs "
+            f"{' '.join(_marker(spec).split())}; change the configuration, or remove the folder"
         )
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise CallerError(f"{root}: is there and holds no {MARKER}; name a new or empty folder")
+        raise CallerError(f"{root}: exists and has no {MARKER}; name a new or empty folder")
     return False
 
 
@@ -340,7 +339,7 @@ def _draw_all(
 ) -> None:
     jobs = list(_jobs(folder, spec))
     total, done = sum(len(shots) for _, _, shots in jobs), 0
-    # closing: workers stop before the caller's folder goes when `progress` raises
+    # closing: if `progress` raises, workers stop before the caller's folder is removed
     with closing(map_in_processes(_write_shots, jobs, min(workers, len(jobs)))) as counts:
         for count in counts:
             done += count
@@ -349,7 +348,7 @@ def _draw_all(
 
 
 _Job = tuple[Path, int, list[Shot]]
-_JOB_SHOTS = 25  # pictures a job: well above the cost of handing it over
+_JOB_SHOTS = 25  # pictures per job, enough to amortise its overhead
 
 
 def _jobs(folder: Path, spec: DrawnFaces) -> Iterator[_Job]:
@@ -363,7 +362,7 @@ def _jobs(folder: Path, spec: DrawnFaces) -> Iterator[_Job]:
 
 
 def _write_mask_types(folder: Path, spec: DrawnFaces) -> None:
-    """Write which masks the "real" faces wear, as somebody who collects pictures would."""
+    """Write the mask types of the "real" faces, as annotators of a real data set would."""
     top, _, split = _BY_NAME[REAL].folder.partition("/")
     facts = {}
     for shot in plan_shots(spec.seed, REAL, getattr(spec, REAL)):

@@ -1,1 +1,1 @@
-"""Whether data sets are what they should be: counts, damage, duplicates, people, pairs."""
+"""Verification of data sets: counts, damage, duplicates, people, pairs."""

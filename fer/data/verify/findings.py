@@ -1,4 +1,4 @@
-"""What may be wrong with data sets, from what is on disk and what was seen. Pure."""
+"""Possible problems of data sets, as pure functions of their listing and inspection."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from fer.data.layout import Picture
 from fer.data.verify.inspection import Inspection
 
-NEAR_BITS = 24  # of 256 by which the prints of two copies of a picture may differ
-NEAR_CORRELATION = 0.98  # of their grey thumbnails
-FEATURELESS = 60.0  # of a grey thumbnail's deviations from its mean: a blank picture
+NEAR_BITS = 24  # maximum distance of the hashes (256 bits) of two copies of a picture
+NEAR_CORRELATION = 0.98  # minimum correlation of their grey thumbnails
+FEATURELESS = 60.0  # norm of a centred grey thumbnail below which the picture is blank
 BLOCK = 1024  # pictures compared with all others at once
 EXAMPLES = 12
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One possible problem.
 
     Attributes:
-        kind: such as `damaged` or `person in two splits`.
+        kind: such as `damaged` or `people in two splits`.
         where: the set or split, or two of them.
-        count: how many pictures or people.
+        count: number of pictures or people.
         text: a sentence.
         examples: some of them.
-        grave: whether numbers measured on these sets would mislead; else it is good to know.
+        grave: whether it would bias results on these sets; otherwise it is for information.
     """
 
     kind: str
@@ -40,12 +40,12 @@ class Finding:
 
 Expected = Mapping[str, Mapping[str, int] | int]
 Splits = Mapping[str, Sequence[Picture]]
-"""`lfw/train` -> its pictures, `val` still in it."""
+"""`lfw/train` -> its pictures, including those of `val`."""
 
 
 def counts(splits: Splits, classes: tuple[str, ...], expected: Mapping[str, Expected]
            ) -> list[Finding]:
-    """Compare pictures a class with what is known of published sets; `expected` is by set name."""
+    """Compare pictures per class with published sets; `expected` maps set names to counts."""
     found = []
     for split, pictures in splits.items():
         name, _, part = split.partition("/")
@@ -57,32 +57,32 @@ def counts(splits: Splits, classes: tuple[str, ...], expected: Mapping[str, Expe
         if differs:
             found.append(Finding(
                 "other counts", split, len(pictures),
-                f"has {_said(dict(have))}, expected {_said(wanted)} (inferred from publications)",
+                f"has {_text(dict(have))}, expected {_text(wanted)} (inferred from publications)",
                 grave=False))
     return found
 
 
-def _said(wanted: Mapping[str, int] | int) -> str:
+def _text(wanted: Mapping[str, int] | int) -> str:
     if isinstance(wanted, int):
         return f"{wanted} pictures"
     return ", ".join(f"{count} {cls}" for cls, count in sorted(wanted.items()))
 
 
 def damaged(looks: Inspection) -> list[Finding]:
-    """Find pictures that cannot be used, and files that are not what their name says."""
+    """Find unusable pictures, and files whose format differs from their suffix."""
     bad = [(picture, reason) for picture, reason in zip(looks.pictures, looks.reasons, strict=True)
            if reason]
     other = [(picture, f"is {kind}") for picture, kind in
              zip(looks.pictures, looks.formats, strict=True) if kind]
-    return [*_by_split("damaged", bad, "cannot be used and are left out of packs", False),
-            *_by_split("other format", other, "are not what their name says", False)]
+    return [*_by_split("damaged", bad, "unusable and left out of packs", False),
+            *_by_split("other format", other, "with a format other than the suffix", False)]
 
 
 def _by_split(kind: str, found: Iterable[tuple[Picture, str]], text: str, grave: bool
               ) -> list[Finding]:
     groups: dict[str, list[str]] = defaultdict(list)
-    for picture, said in found:
-        groups[f"{picture.set}/{picture.split}"].append(f"{picture.id}: {said}")
+    for picture, problem in found:
+        groups[f"{picture.set}/{picture.split}"].append(f"{picture.id}: {problem}")
     return [Finding(kind, split, len(lines), f"{_pictures(len(lines))} {text}",
                     tuple(lines[:EXAMPLES]), grave) for split, lines in groups.items()]
 
@@ -92,23 +92,24 @@ def _pictures(count: int) -> str:
 
 
 def exact_duplicates(looks: Inspection) -> list[Finding]:
-    """Find files with equal bytes: in two splits, or twice in one, with one label or two."""
+    """Find files with equal bytes, in two splits or within one, with equal or different labels."""
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture, digest, reason in zip(looks.pictures, looks.digests, looks.reasons, strict=True):
-        if not reason:  # damaged ones are left out of packs, and said
+        if not reason:  # damaged pictures are reported separately
             groups[digest].append(picture)
     pairs = [(group[0], other) for group in groups.values() for other in group[1:]]
     return _pairs("equal", pairs)
 
 
-def near_duplicates(looks: Inspection, kin: Callable[[str], str]) -> list[Finding]:
-    """Find pictures that look alike: copied, saved again, resized; one without features is none.
+def near_duplicates(looks: Inspection, original_of: Callable[[str], str]) -> list[Finding]:
+    """Find near-duplicates: copies that were saved again or resized; blank pictures are skipped.
 
-    Twins that differ by a mask are meant to look alike, and equal files are found already. Within
-    a split, where a person may well be there several times, only other labels count.
+    A picture and its masked copy are expected to be similar, and equal files are found already.
+    Within a split, which may contain several pictures of a person, only pairs with different labels
+    are reported.
 
     Args:
-        kin: set name -> the set that it and its twins descend from.
+        original_of: set name -> the original of its family.
     """
     pairs = []
     flat = looks.thumbs.reshape(len(looks.thumbs), -1).astype(np.float32)
@@ -128,20 +129,20 @@ def near_duplicates(looks: Inspection, kin: Callable[[str], str]) -> list[Findin
         for one, two in zip(*np.nonzero(near), strict=True):
             left, right = int(rows[one]), int(later[two])
             pair = looks.pictures[left], looks.pictures[right]
-            if (looks.digests[left] != looks.digests[right] and not _twins(*pair, kin)
+            if (looks.digests[left] != looks.digests[right] and not _twins(*pair, original_of)
                     and flat[left] @ flat[right] >= NEAR_CORRELATION):
                 pairs.append(pair)
     return _pairs("alike", pairs)
 
 
-def _twins(one: Picture, two: Picture, kin: Callable[[str], str]) -> bool:
-    """Whether two pictures are one with and without a mask."""
+def _twins(one: Picture, two: Picture, original_of: Callable[[str], str]) -> bool:
+    """Return whether two pictures are the same one with and without a mask."""
     return (one.set != two.set and one.split == two.split and one.pair_key == two.pair_key
-            and kin(one.set) == kin(two.set))
+            and original_of(one.set) == original_of(two.set))
 
 
 def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Return how many bits differ between the prints of one and two: (n, 4), (m, 4) to (n, m)."""
+    """Return the Hamming distances of two sets of hashes: (n, 4), (m, 4) to (n, m)."""
     total = np.zeros((len(one), len(two)), np.uint16)
     for word in range(one.shape[1]):
         total += np.bitwise_count(one[:, word][:, None] ^ two[:, word])
@@ -157,20 +158,20 @@ def _pairs(kind: str, pairs: Iterable[tuple[Picture, Picture]]) -> list[Finding]
         contradict[where] += one.label != two.label
     found = []
     for where, lines in sorted(groups.items()):
-        other = "in another split" if len(where) > 1 else "beside it"
-        text = f"{_pictures(len(lines))} {kind} to one {other}"
+        other = "another split" if len(where) > 1 else "the same split"
+        text = f"{_pictures(len(lines))} {kind} to one in {other}"
         if contradict[where]:
-            text += f", {contradict[where]} of them with another label"
+            text += f", {contradict[where]} of them with a different label"
         found.append(Finding(f"{kind} pictures", " and ".join(where), len(lines), text,
                              tuple(lines[:EXAMPLES]), len(where) > 1 or contradict[where] > 0))
     return found
 
 
-def shared_people(splits: Splits, kin: Callable[[str], str]) -> list[Finding]:
-    """Find people in the training folder of a set and in a test split of it or of a twin.
+def shared_people(splits: Splits, original_of: Callable[[str], str]) -> list[Finding]:
+    """Find people in the training folder of a set and in a test split of its family.
 
     Args:
-        kin: set name -> the set that it and its twins descend from.
+        original_of: set name -> the original of its family.
     """
     found = []
     for train, pictures in splits.items():
@@ -178,7 +179,7 @@ def shared_people(splits: Splits, kin: Callable[[str], str]) -> list[Finding]:
             continue
         people = {picture.identity for picture in pictures}
         for other, tested in splits.items():
-            family = kin(train.split("/")[0]) == kin(other.split("/")[0])
+            family = original_of(train.split("/")[0]) == original_of(other.split("/")[0])
             if not family or other.endswith("/train"):
                 continue
             known = [picture for picture in tested if picture.identity in people]
@@ -187,15 +188,15 @@ def shared_people(splits: Splits, kin: Callable[[str], str]) -> list[Finding]:
                 found.append(Finding(
                     "people in two splits", f"{train} and {other}", len(names),
                     f"{len(names)} people of {other} ({_pictures(len(known))} of {len(tested)}) "
-                    f"are in {train} too", tuple(names[:EXAMPLES])))
+                    f"are also in {train}", tuple(names[:EXAMPLES])))
     return found
 
 
 def unpaired(splits: Splits, twin_of: Mapping[str, str]) -> list[Finding]:
-    """Find pictures of a twin without an original, originals without a twin, and other labels.
+    """Find masked pictures without an original, originals without a masked copy, and other labels.
 
     Args:
-        twin_of: set name -> the set whose twin it is.
+        twin_of: set name -> the set of which it is a masked copy.
     """
     found = []
     for split, pictures in splits.items():
@@ -208,9 +209,9 @@ def unpaired(splits: Splits, twin_of: Mapping[str, str]) -> list[Finding]:
         where = f"{split} and {original}"
         for lines, kind, text in (
             ([mine[k].id for k in sorted(mine.keys() - theirs.keys())], "no original",
-             f"of {split} have no picture of that name in {original}"),
+             f"of {split} without a picture of that name in {original}"),
             ([theirs[k].id for k in sorted(theirs.keys() - mine.keys())], "no twin",
-             f"of {original} have no twin in {split}"),
+             f"of {original} without a masked copy in {split}"),
         ):
             if lines:
                 found.append(Finding(kind, where, len(lines), f"{_pictures(len(lines))} {text}",
@@ -219,6 +220,6 @@ def unpaired(splits: Splits, twin_of: Mapping[str, str]) -> list[Finding]:
                  if mine[k].label != theirs[k].label]
         if other:
             found.append(Finding("other label", where, len(other),
-                                 f"{_pictures(len(other))} and their twins have different labels",
+                                 f"{_pictures(len(other))} with another label than the masked copy",
                                  tuple(other[:EXAMPLES])))
     return found

@@ -1,6 +1,6 @@
-"""Look at every picture once: does it decode, is it what its name says, what does it look like.
+"""Inspection of every picture: whether it decodes, its format, and a perceptual hash.
 
-What it looks like is kept small, so that a hundred thousand pictures can be compared in memory.
+Hashes and thumbnails are small, so a hundred thousand pictures can be compared in memory.
 """
 
 import os
@@ -18,11 +18,11 @@ from fer.data.decode import decode
 from fer.data.layout import Picture
 from fer.data.process_map import map_in_processes
 
-SIDE = 16  # a print has SIDE x SIDE bits: whether the picture gets lighter to the right
-THUMB = 24  # pixels a side of the grey copy by which a print's verdict is checked
+SIDE = 16  # a difference hash has SIDE x SIDE bits: whether brightness increases to the right
+THUMB = 24  # side in pixels of the grey thumbnails that confirm matching hashes
 JOB_PICTURES = 64
 MISSING = "missing: a link to nothing"
-MANY = 256  # pictures; below it, starting processes takes longer than looking
+MANY = 256  # pictures; for fewer, starting processes takes longer than the inspection
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
 
 Progress = Callable[[int, int], None]
@@ -30,14 +30,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen of N pictures.
+    """The result of inspecting N pictures.
 
     Attributes:
-        pictures: which they are.
+        pictures: the pictures.
         digests: of the files' bytes.
-        reasons: why a picture cannot be used; empty where it can.
-        formats: what each file is, as Pillow calls it, where its name says otherwise; else empty.
-        prints: uint64 (N, 4), difference hashes; 0 where there is no picture.
+        reasons: why a picture is unusable; empty if usable.
+        formats: Pillow's name of a file's format if it differs from the suffix; else empty.
+        prints: uint64 (N, 4), difference hashes; 0 for unusable pictures.
         thumbs: uint8 (N, THUMB, THUMB), grey.
     """
 
@@ -50,12 +50,12 @@ class Inspection:
 
 
 def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = None) -> Inspection:
-    """Look at pictures, in several processes where there are many."""
+    """Inspect pictures, in several processes if there are many."""
     paths = [picture.path for picture in pictures]
     jobs = [paths[start : start + JOB_PICTURES] for start in range(0, len(paths), JOB_PICTURES)]
     rows: list[_Row] = []
     workers = len(os.sched_getaffinity(0)) if len(paths) >= MANY else 1
-    with closing(map_in_processes(_look, jobs, workers)) as results:
+    with closing(map_in_processes(_inspect_all, jobs, workers)) as results:
         for found in results:
             rows += found
             if progress:
@@ -70,11 +70,11 @@ def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = No
 _Row = tuple[str, str, str, NDArray[np.uint64], NDArray[np.uint8]]
 
 
-def _look(paths: list[Path]) -> list[_Row]:
-    return [_look_at_one(path) for path in paths]
+def _inspect_all(paths: list[Path]) -> list[_Row]:
+    return [_inspect_one(path) for path in paths]
 
 
-def _look_at_one(path: Path) -> _Row:
+def _inspect_one(path: Path) -> _Row:
     try:
         digest = xxh3_128_hexdigest(path.read_bytes())
     except FileNotFoundError:  # a link to a picture that was moved

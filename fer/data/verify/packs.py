@@ -1,6 +1,6 @@
-"""Packs in the cache, and which of them are of pictures that have changed or gone since.
+"""Packs in the cache, and which of them are outdated because pictures were changed or removed.
 
-Only says so: another configuration, or a study that goes on elsewhere, may still use them.
+Nothing is deleted: another configuration, or a study running elsewhere, may still use them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fer.data.pack import DamagedPack, Pack
 
 @dataclass(frozen=True)
 class Stored:
-    """One pack: its folder, its bytes on disk, and whether its pictures are as they were."""
+    """One pack: its folder, its bytes on disk, and whether its pictures are unchanged."""
 
     folder: Path
     size: int
@@ -20,14 +20,14 @@ class Stored:
 
 
 def stored_packs(cache: Path) -> list[Stored]:
-    """Return the packs below `cache`, sorted by name; what is being built is left out."""
+    """Return the packs below `cache`, sorted by name, without unfinished ones."""
     folders = sorted(place for place in (cache / "packs").glob("[!.]*") if place.is_dir())
     return [Stored(folder, sum(file.stat().st_size for file in folder.iterdir()), _current(folder))
             for folder in folders]
 
 
 def _current(folder: Path) -> bool:
-    """Return whether all pictures are there and none is newer than the pack."""
+    """Return whether all pictures exist and none is newer than the pack."""
     try:
         files = Pack.open(folder).index().column("file").to_pylist()
         made = (folder / "meta.json").stat().st_mtime_ns
@@ -37,16 +37,16 @@ def _current(folder: Path) -> bool:
 
 
 def lines_about(packs: Sequence[Stored]) -> list[str]:
-    """Return what there is in a line, and one more where some are of other pictures than now."""
+    """Return a summary line, and a second line if some packs are outdated."""
     if not packs:
         return []
     old = [pack for pack in packs if not pack.current]
-    said = [f"packs: {len(packs)} of {_gigabytes(packs)} in {packs[0].folder.parent}"]
+    found = [f"packs: {len(packs)} of {_gigabytes(packs)} in {packs[0].folder.parent}"]
     if old:
-        said.append(f"packs of pictures that have changed or gone since: {len(old)} of "
-                    f"{_gigabytes(old)}, to be removed if no study on other data uses them: "
-                    + " ".join(str(pack.folder) for pack in old))
-    return said
+        found.append(f"packs whose pictures were changed or removed: {len(old)} of "
+                     f"{_gigabytes(old)}, can be removed if no study on other data uses them: "
+                     + " ".join(str(pack.folder) for pack in old))
+    return found
 
 
 def _gigabytes(packs: Sequence[Stored]) -> str:

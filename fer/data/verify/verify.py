@@ -1,4 +1,4 @@
-"""Verify data sets: inspect every picture, list the problems, write them as one HTML page."""
+"""Verification of data sets: inspect every picture, list the problems, render an HTML page."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +27,12 @@ SAMPLES = 12  # pictures of each class and split
 
 @dataclass(frozen=True)
 class Verdict:
-    """What there is and what was found.
+    """The verified splits and the findings.
 
     Attributes:
         classes: class names.
         splits: `lfw/train` -> its pictures, sorted.
-        findings: the grave ones first.
+        findings: grave ones first.
     """
 
     classes: tuple[str, ...]
@@ -41,19 +41,19 @@ class Verdict:
 
     @property
     def grave(self) -> list[Finding]:
-        """Findings that would mislead who measures on these sets."""
+        """Problems that would bias results on these sets."""
         return [finding for finding in self.findings if finding.grave]
 
 
 def data_of(config: str, names: Sequence[str], root: Path) -> Data:
-    """Return the data sets to look at: named ones, or all that are on disk but the drawn ones.
+    """Return the data sets to verify: the named ones, or all on disk except drawn ones.
 
     Args:
-        config: gives sets their names, and says which are twins.
+        config: defines the names of sets, and which are masked copies.
         names: of sets in the configuration, or of folders below `root`.
 
     Raises:
-        CallerError: a name that is neither, or no set at all.
+        CallerError: an unknown name, or no set at all.
     """
     path = locate(config)
     data = validate(Data, read_based(path).get("data") or {}, str(path))
@@ -66,31 +66,31 @@ def data_of(config: str, names: Sequence[str], root: Path) -> Data:
     by_folder = {Path(one.folder).name: name for name, one in there.items()}
     chosen = {} if names else everything
     for name in names:
-        called = name if name in everything else by_folder.get(name, "")
-        if called not in everything:
+        known_as = name if name in everything else by_folder.get(name, "")
+        if known_as not in everything:
             raise CallerError(f"no data set '{name}' below {root}; there are: "
                               f"{choices(everything) or 'none'}")
-        chosen[called] = everything[called]
+        chosen[known_as] = everything[known_as]
     if not chosen:
-        raise CallerError(f"no data set is below {root} (FER_DATA); python launch/data.py add "
-                          "brings one in")
+        raise CallerError(f"no data set below {root} (FER_DATA); import one with "
+                          "python launch/data.py add")
     sets = {name: one if one.twin_of in chosen else one.model_copy(update={"twin_of": None})
             for name, one in chosen.items()}
     return data.model_copy(update={"sets": sets})
 
 
 def pictures_on_disk(data: Data, root: Path) -> dict[str, list[Picture]]:
-    """Return every split folder of the sets with its pictures; `val` is not carved out."""
+    """Return the pictures of every split folder of the sets; `val` is not split off."""
     return {f"{name}/{split}": pictures for name in data.sets
             for split, pictures in sorted(
                 scan(name, folder_of(name, data, root), data.classes).items())}
 
 
 def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
-    """Return what there is of the sets and what was found.
+    """Return the splits of the sets and the findings.
 
     Raises:
-        CallerError: a folder that is no data set, an unknown, missing or empty class folder.
+        CallerError: a folder that is not a data set, an unknown, missing or empty class folder.
     """
     splits = pictures_on_disk(data, root)
     looks = inspect_pictures([picture for pictures in splits.values() for picture in pictures],
@@ -98,34 +98,34 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
     twin_of = {name: one.twin_of for name, one in data.sets.items()
                if one.twin_of is not None and one.twin_of in data.sets}
 
-    def kin(name: str) -> str:
+    def origin(name: str) -> str:
         return original_of(name, data)
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
-    found = [*check.shared_people(splits, kin), *check.exact_duplicates(looks),
-             *check.near_duplicates(looks, kin), *check.unpaired(splits, twin_of),
+    found = [*check.shared_people(splits, origin), *check.exact_duplicates(looks),
+             *check.near_duplicates(looks, origin), *check.unpaired(splits, twin_of),
              *check.damaged(looks), *check.counts(splits, data.classes, expected)]
     return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
 
 
 def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Return a line a split: pictures a class, people, and where it came from."""
-    said = []
+    """Return one line per split: pictures per class, people, and the source."""
+    found = []
     for split, pictures in splits.items():
         name, _, part = split.partition("/")
         have = Counter(data.classes[picture.label] for picture in pictures)
         place = dict(split_folders(discover(folder_of(name, data, root))))[part]
         source = read_record(place).get("source", "")
         people = len({picture.identity for picture in pictures})
-        said.append(f"{split}: {len(pictures)} pictures ("
-                    + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
-                    + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
-    return said
+        found.append(f"{split}: {len(pictures)} pictures ("
+                     + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
+                     + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
+    return found
 
 
 def page(verdict: Verdict) -> str:
-    """Return the page."""
+    """Return the HTML page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True,
@@ -136,7 +136,7 @@ def page(verdict: Verdict) -> str:
 
 
 def _samples(verdict: Verdict, split: str, label: int) -> tuple[int, list[tuple[str, str]]]:
-    """Return how many pictures a class has, and some of them, chosen by their names' hashes."""
+    """Return the number of pictures of a class, and some of them, chosen by a hash of the name."""
     pictures = [picture for picture in verdict.splits[split] if picture.label == label]
     chosen = sorted(pictures, key=lambda picture: text_word(picture.id))[:SAMPLES]
     shown = [(picture.id, data) for picture in chosen if (data := thumbnail(picture.path))]

@@ -91,7 +91,7 @@ class SmallCbam(nn.Module):
             for _ in range(count):
                 layer.append(AttentionBlock(inputs, width, reduction, kernel))
                 inputs = width
-            layer.append(nn.MaxPool2d(2))  # strided convolutions lose a 48-pixel face's detail
+            layer.append(nn.MaxPool2d(2))  # strided convolutions lose details of 48-pixel faces
             self.stages.add_module(f"stage{number}", layer)
         self.fc = nn.Linear(inputs, num_classes)
 
@@ -103,7 +103,7 @@ class SmallCbam(nn.Module):
 
 
 def stages(net: nn.Module) -> StageMap:
-    """Name the stages of a `SmallCbam`."""
+    """Return the stages of a `SmallCbam`."""
     assert isinstance(net, SmallCbam)
     layers = {name: (f"stages.{name}",) for name, _ in net.stages.named_children()}
     return {"stem": ("conv1", "bn1"), **layers, "head": ("fc",)}
@@ -118,7 +118,7 @@ def cbam_tiny(
     reduction: int = 4,
     kernel: int = 5,
 ) -> nn.Module:
-    """Make a small sibling of `cbam_resnet50` for images of 48 pixels."""
+    """Return a small variant of `cbam_resnet50` for images of 48 pixels."""
     if len(widths) != len(blocks):
         raise CallerError(f"cbam_tiny: {len(widths)} widths for {len(blocks)} blocks")
     return SmallCbam(num_classes, stem, widths, blocks, reduction, kernel)

@@ -2,7 +2,7 @@
 
 Pham, Vu and Tran, "Facial Expression Recognition Using Residual Masking Network", ICPR 2020.
 State-dict keys are those of the original implementation (github.com/phamquiluan/
-ResidualMaskingNetwork) without its aliases, so that checkpoints move both ways:
+ResidualMaskingNetwork) without its aliases, so that checkpoints can be converted both ways:
 see `alias_of` and `fer.models.checkpoint_import`.
 """
 
@@ -52,7 +52,7 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """Return the activation; `shortcut` stands in for the block's own one where given."""
+        """Return the activation; `shortcut` replaces the block's own if given."""
         if shortcut is None:
             shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -62,7 +62,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015), N x C x H x W.
 
-    As in torchvision, the 3x3 convolution has the stride.
+    As in torchvision, the stride is in the 3x3 convolution.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class Bottleneck(nn.Module):
 
 
 class MaskingBlock(nn.Module):
-    """A small U-Net that gives each position a distribution over its channels.
+    """A small U-Net that outputs a distribution over the channels at each position.
 
-    `depth` blocks down, each after the first behind a 2x2 max pooling, and as many up. Submodules
-    are numbered over both ways, as in the original: `convI` with its shortcut `downsampleI`,
-    I = 1 … 2·depth, and `up_poolI` where the way up doubles the resolution.
+    The encoder has `depth` blocks, with a 2x2 max pooling before each but the first; the decoder
+    has as many. Submodules are numbered consecutively, as in the original: `convI` with its
+    shortcut `downsampleI`, I = 1 … 2·depth, and `up_poolI` where the decoder upsamples.
 
     Args:
-        channels: of the input, and of the mask that comes out.
-        depth: blocks on the way down; height and width must be multiples of 2^(depth-1).
-        growth: factor on the channels from one block down to the next.
+        channels: of the input and of the output mask.
+        depth: blocks of the encoder; height and width must be multiples of 2^(depth-1).
+        growth: factor on the channels per encoder block.
     """
 
     def __init__(self, channels: int, depth: int, growth: int = 2):
@@ -118,7 +118,7 @@ class MaskingBlock(nn.Module):
                 self.add_module(f"conv{index}", BasicBlock(inputs, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the mask, of the input's shape; it sums to one over the channels."""
+        """Return the mask, of the input's shape; it sums to 1 over the channels."""
         passed: list[Tensor] = []
         for index in range(1, self.depth + 1):
             x = self._block(index, F.max_pool2d(x, 2) if passed else x)
@@ -146,18 +146,18 @@ def _up_pool(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ResMasking(nn.Module):
-    """A ResNet; the features of stage i become x * (1 + mask_i(x)).
+    """A ResNet in which the features of stage i become x * (1 + mask_i(x)).
 
     Args:
-        head: from the pooled features, N x widths[-1], to logits.
-        widths: channels that each stage gives.
-        blocks: blocks of each stage.
+        head: maps the pooled features, N x widths[-1], to logits.
+        widths: output channels of each stage.
+        blocks: number of blocks of each stage.
         mask_depths: depth of each stage's masking block; 0 for none.
         growth: channel growth in the masking blocks.
         small: for small images: a 3x3 stem without pooling, max pooling after each stage in
-            place of strided convolutions (which lose the detail of a 48-pixel face), and torch's
-            own initial weights, which learn faster here than He's by the output width.
-        bottleneck: of Bottlenecks, as ResNet-50, in place of BasicBlocks.
+            place of strided convolutions (which lose details of 48-pixel faces), and torch's
+            default initialisation, which learns faster here than He's with fan-out.
+        bottleneck: use Bottlenecks, as in ResNet-50, in place of BasicBlocks.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class ResMasking(nn.Module):
             self.add_module(f"layer{number}", _layer(block, inputs, width, count, stride))
             inputs = width
         if not small:
-            _initialise(self)  # before the masking blocks: upstream leaves those as torch does
+            _initialise(self)  # not the masking blocks: as upstream, they keep torch's defaults
         self.fc = head
         for number, (width, depth) in enumerate(zip(widths, mask_depths, strict=True), start=1):
             if depth:
@@ -218,7 +218,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def stages(net: nn.Module) -> StageMap:
-    """Name the stages of a ResMasking network: a masking block goes with its features."""
+    """Return the stages of a ResMasking network; a masking block belongs to its features."""
     assert isinstance(net, ResMasking)
     found: dict[str, tuple[str, ...]] = {"stem": ("conv1", "bn1")}
     for number, depth in enumerate(net.mask_depths, start=1):
@@ -233,7 +233,7 @@ def stages(net: nn.Module) -> StageMap:
 
 def _full_size(head: nn.Module, input_size: int, bottleneck: bool = False) -> ResMasking:
     if input_size % 32:
-        raise CallerError(f"input_size {input_size}: ResMasking takes multiples of 32, as its "
+        raise CallerError(f"input_size {input_size}: ResMasking takes multiples of 32, because its "
                           "masking blocks halve and double the resolution")
     widths = [64, 128, 256, 512]
     if bottleneck:
@@ -243,19 +243,19 @@ def _full_size(head: nn.Module, input_size: int, bottleneck: bool = False) -> Re
 
 @architecture("resmasking", stages)
 def resmasking(num_classes: int, input_size: int = 224) -> nn.Module:
-    """Make the network of the paper: ResNet-34 with masking blocks, about 138 M parameters."""
+    """Return the network of the paper: ResNet-34 with masking blocks, about 138 M parameters."""
     return _full_size(nn.Linear(512, num_classes), input_size)
 
 
 @architecture("resmasking_dropout1", stages)
 def resmasking_dropout1(num_classes: int, input_size: int = 224) -> nn.Module:
-    """Make the variant of the 2021 study, with dropout in front of the class layer."""
+    """Return the variant of the 2021 study, with dropout before the class layer."""
     return _full_size(nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(512, num_classes)), input_size)
 
 
 @architecture("resmasking_dropout2", stages)
 def resmasking_dropout2(num_classes: int, input_size: int = 224) -> nn.Module:
-    """Make the variant with a hidden layer in front of the class layer."""
+    """Return the variant with a hidden layer before the class layer."""
     head = nn.Sequential(nn.Linear(512, HIDDEN), nn.ReLU(), nn.Dropout(HIDDEN_DROPOUT),
                          nn.Linear(HIDDEN, num_classes))
     return _full_size(head, input_size)
@@ -263,7 +263,7 @@ def resmasking_dropout2(num_classes: int, input_size: int = 224) -> nn.Module:
 
 @architecture("resmasking50_dropout1", stages)
 def resmasking50_dropout1(num_classes: int, input_size: int = 224) -> nn.Module:
-    """Make the variant on ResNet-50; its masking blocks are four times as wide."""
+    """Return the variant on ResNet-50; its masking blocks are four times as wide."""
     head = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(2048, num_classes))
     return _full_size(head, input_size, bottleneck=True)
 
@@ -277,7 +277,7 @@ def resmasking_tiny(
     mask_depths: Sequence[int] = (0, 1, 1),
     growth: int = 1,
 ) -> nn.Module:
-    """Make a sibling for laptops and tests: the same blocks, fewer and narrower."""
+    """Return a variant for laptops and tests, with fewer and narrower blocks."""
     if not len(widths) == len(blocks) == len(mask_depths):
         raise CallerError("resmasking_tiny: widths, blocks and mask_depths differ in length: "
                           f"{len(widths)}, {len(blocks)}, {len(mask_depths)}")

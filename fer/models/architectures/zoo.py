@@ -1,6 +1,6 @@
-"""Backbones of pytorchcv, at any input size, with their stages read off the structure.
+"""Backbones of pytorchcv, at any input size, with stages derived from the module structure.
 
-Nothing is downloaded here or anywhere: pytorchcv is asked for random weights only.
+Nothing is downloaded: pytorchcv only provides randomly initialised networks.
 """
 
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from fer.errors import CallerError
 from fer.models.classifier import StageMap
 from fer.models.registry import architecture
 
-NATIVE_SIZE = 224  # what pytorchcv's fixed poolings and fully connected layers are made for
+NATIVE_SIZE = 224  # for which pytorchcv's fixed poolings and fully connected layers are made
 SMALLEST_SIZE = 32  # the networks halve the resolution five times
-VGG_GRID = 7  # side of the feature map that vgg's first fully connected layer takes
+VGG_GRID = 7  # side of the input feature map of vgg's first fully connected layer
 
 
 def stages(net: nn.Module) -> StageMap:
-    """Name the stages of a pytorchcv network: `stem`, `stage1` …, perhaps `neck`, and `head`.
+    """Return the stages of a pytorchcv network: `stem`, `stage1` …, optional `neck`, and `head`.
 
-    The head is the last class layer (Linear or Conv2d) of `output`. Layers with weights before it
-    are the neck; without weights (dropout, pooling) they go with the head.
+    The head is the class layer, the last Linear or Conv2d of `output`. If other layers before it
+    have weights, they are the neck; layers without weights (dropout, pooling) belong to the head.
     """
     features = net.get_submodule("features")
     found: dict[str, list[str]] = {"stem": []}
@@ -32,7 +32,7 @@ def stages(net: nn.Module) -> StageMap:
             found[list(found)[-1]].append(path)
         elif found["stem"]:
             found[name] = [path]
-        else:  # no stem of its own, as in vgg: its first unit serves as one
+        else:  # without a stem, as in vgg, the first unit is the stem
             first, *rest = [f"{path}.{unit}" for unit, _ in child.named_children()]
             found["stem"], found[name] = [first], rest
     return {**found, **_output_stages(net.get_submodule("output"))}
@@ -53,10 +53,10 @@ def _output_stages(output: nn.Module) -> dict[str, list[str]]:
 
 
 def at_size(net: nn.Module, input_size: int) -> nn.Module:
-    """Replace the fixed final pooling by an adaptive one; equal at the size it is made for.
+    """Replace the fixed final pooling by an adaptive one, unless the size is the native one.
 
     Raises:
-        CallerError: a size that the network cannot take.
+        CallerError: a size that the network does not support.
     """
     if input_size < SMALLEST_SIZE:
         raise CallerError(f"input_size {input_size}: this backbone takes at least {SMALLEST_SIZE}")
@@ -74,12 +74,12 @@ def _make(factory: Callable[..., nn.Module], num_classes: int, input_size: int) 
     return at_size(factory(num_classes=num_classes, pretrained=False), input_size)
 
 
-# pytorchcv takes a second to import, so each function imports its own module when called.
+# importing pytorchcv takes a second, so each function imports its module when called
 
 
 @architecture("cbam_resnet50", stages)
 def cbam_resnet50(num_classes: int, input_size: int = NATIVE_SIZE) -> nn.Module:
-    """Make ResNet-50 with channel and spatial attention (Woo et al. 2018)."""
+    """Return ResNet-50 with channel and spatial attention (Woo et al. 2018)."""
     from pytorchcv.models.cbamresnet import cbam_resnet50 as factory
 
     return _make(factory, num_classes, input_size)
@@ -87,7 +87,7 @@ def cbam_resnet50(num_classes: int, input_size: int = NATIVE_SIZE) -> nn.Module:
 
 @architecture("vgg19", stages)
 def vgg19(num_classes: int, input_size: int = NATIVE_SIZE) -> nn.Module:
-    """Make VGG-19 without batch-norm (Simonyan and Zisserman 2014)."""
+    """Return VGG-19 without batch-norm (Simonyan and Zisserman 2014)."""
     from pytorchcv.models.vgg import vgg19 as factory
 
     return _make(factory, num_classes, input_size)
@@ -95,7 +95,7 @@ def vgg19(num_classes: int, input_size: int = NATIVE_SIZE) -> nn.Module:
 
 @architecture("mobilenet_w1", stages)
 def mobilenet_w1(num_classes: int, input_size: int = NATIVE_SIZE) -> nn.Module:
-    """Make MobileNet of width 1 (Howard et al. 2017)."""
+    """Return MobileNet of width 1 (Howard et al. 2017)."""
     from pytorchcv.models.mobilenet import mobilenet_w1 as factory
 
     return _make(factory, num_classes, input_size)

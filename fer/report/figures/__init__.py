@@ -1,1 +1,1 @@
-"""The figures of a report, and how they get into files and into the page."""
+"""The figures of a report, saved as files and embedded in the page."""

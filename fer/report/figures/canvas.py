@@ -1,9 +1,8 @@
-"""What all figures share: colours, markers, rows of dots with intervals, and how they are saved.
+"""Shared parts of all figures: colours, markers, rows of dots with intervals, and saving.
 
-Every figure says n and seeds. Colours are Okabe and Ito's, told apart by marker shapes too: seven
-of the one and six of the other, so that a pair comes again after 42 only. Neutral ink is drawn in
-the constants below, which `svg` replaces by the page's own colours so that the figures follow its
-light and dark theme.
+Every figure states n and seeds. Seven colours (Okabe and Ito's) and six marker shapes give 42
+distinct pairs. `inline` replaces the neutral colours below by variables of the page, so that
+figures follow its light and dark theme.
 """
 
 import io
@@ -17,7 +16,7 @@ from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.formatting import count
 
-if TYPE_CHECKING:  # matplotlib takes half a second: only those who draw pay for it
+if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -27,9 +26,9 @@ MARKERS = "osDv^P"
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)",
          OKABE_ITO[0].lower(): "var(--blue)"}  # too dark on a dark page
 DPI = 150
-PIXELS_A_POINT = 1.5  # at most, so that letters of all figures are of one size
-ROW = 0.46  # inches a configuration
-MOST_SHOWN = 40  # configurations in a figure with a row for each
+PIXELS_A_POINT = 1.5  # maximum scale, so that all figures have one font size
+ROW = 0.46  # inches per configuration
+MOST_SHOWN = 40  # configurations in a figure with one row for each
 
 
 def blank(width: float, height: float) -> "Figure":
@@ -41,7 +40,7 @@ def blank(width: float, height: float) -> "Figure":
 
 def panels(rows: int, narrow: bool, panels: int,
             ratios: tuple[int, ...]) -> tuple["Figure", list["Axes"]]:
-    """Return a figure with panels side by side, or below each other where it is narrow."""
+    """Return a figure with panels side by side, or stacked if narrow."""
     if narrow:
         figure = blank(4.3, 0.9 + (1.35 * ROW * rows + 0.6) * max(1, panels))
         return figure, list(figure.subplots(max(1, panels), 1, squeeze=False).ravel())
@@ -51,27 +50,27 @@ def panels(rows: int, narrow: bool, panels: int,
 
 
 def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
-    """Return the configurations that a figure has a row for, and what to say of the others.
+    """Return the configurations that a figure shows, and a note on the others.
 
-    Above `MOST_SHOWN` these are the best on the real set, or on the last test set.
+    Above `MOST_SHOWN`, the best ones on the main test set are shown.
     """
-    there = [config for config in analysis.configs
+    measured = [config for config in analysis.configs
              if any((config.config_id, split) in analysis.cells for split in analysis.splits)]
-    if len(there) <= MOST_SHOWN:
-        return there, ""
-    best = sorted(there, key=analysis.main_score, reverse=True)[:MOST_SHOWN]
-    return best, (f"the {MOST_SHOWN} of {len(there):,} configurations with the highest UAR on "
+    if len(measured) <= MOST_SHOWN:
+        return measured, ""
+    best = sorted(measured, key=analysis.main_score, reverse=True)[:MOST_SHOWN]
+    return best, (f"the {MOST_SHOWN} of {len(measured):,} configurations with the highest UAR on "
                   f"{analysis.main_split()}; all are in summary.csv")
 
 
 def say_left_out(figure: "Figure", note: str) -> None:
-    """Say below a figure which configurations it shows, where it does not show all."""
+    """Note below a figure which configurations it shows, if not all."""
     if note:
         figure.supxlabel(note, fontsize=8, color=MUTED)
 
 
 def fitted(label: str, width: int, lines: int) -> str:
-    """Return a label in at most so many lines of so many letters, divided between its parts."""
+    """Return a label wrapped between its parts into at most `lines` lines of `width` characters."""
     found = [""]
     for part in label.split(" · "):
         joined = f"{found[-1]} · {part}" if found[-1] else part
@@ -85,7 +84,7 @@ def fitted(label: str, width: int, lines: int) -> str:
 
 
 def _cut(line: str, width: int) -> str:
-    """Leave out the middle of a long line: names differ at their ends."""
+    """Shorten the middle of a long line, because names differ at their ends."""
     if len(line) <= width:
         return line
     head = width // 2 - 1
@@ -94,7 +93,7 @@ def _cut(line: str, width: int) -> str:
 
 def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: str,
           label: str, shift: float = 0.0) -> None:
-    """Draw one value a row, from the top, with its interval."""
+    """Draw one value per row, from the top, with its interval."""
     drawn = False
     for index, one in enumerate(values):
         if one is None or one.value is None:
@@ -110,7 +109,7 @@ def dots(axis: "Axes", values: Sequence[Interval | None], color: str, marker: st
 
 
 def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool = True) -> None:
-    """Label the rows with their configurations; above the marks where it is narrow."""
+    """Label the rows with their configurations; above the marks if narrow."""
     axis.set_ylim(len(configs) - 0.4, -0.8 if narrow else -0.6)
     labels = [fitted(config.label, 46, 3) if names else "" for config in configs]
     axis.set_yticks(range(len(configs)), labels)
@@ -126,7 +125,7 @@ def name_rows(axis: "Axes", configs: Sequence[Config], narrow: bool, names: bool
 
 
 def plain(axis: "Axes") -> None:
-    """Leave of an axis what is needed: a grid and muted labels."""
+    """Reduce an axis to a grid and muted labels."""
     axis.grid(True, axis="both", color=LINE, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.set_facecolor("none")
@@ -137,7 +136,7 @@ def plain(axis: "Axes") -> None:
 
 
 def mark_chance(axis: "Axes", analysis: Analysis) -> None:
-    """Mark the UAR of a constant answer."""
+    """Mark the UAR of a constant prediction."""
     if analysis.classes:
         chance = 1 / len(analysis.classes)
         axis.axvline(chance, color=MUTED, linewidth=0.9, linestyle=":")
@@ -154,7 +153,7 @@ def key_above(figure: "Figure", axis: "Axes", narrow: bool) -> None:
 
 
 def legend_of(analysis: Analysis, split: str) -> str:
-    """Return the test set with its role, n and seeds."""
+    """Return the legend entry of a test set: its role, n and seeds."""
     cells = [cell for (_, name), cell in analysis.cells.items() if name == split]
     seeds = sorted({len(cell.seeds) for cell in cells})
     text = count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]}–{seeds[-1]} seeds"
@@ -162,7 +161,7 @@ def legend_of(analysis: Analysis, split: str) -> str:
 
 
 def paired(analysis: Analysis) -> list[str]:
-    """Return synthetic and real where the study has a gap, else every test set."""
+    """Return the synthetic and real sets if the study has a gap, else every test set."""
     splits = analysis.measured_splits()
     if analysis.gap is None:
         return splits
@@ -170,16 +169,16 @@ def paired(analysis: Analysis) -> list[str]:
 
 
 def cycle(values: Sequence[str]) -> Sequence[str]:
-    """Return the values again and again: for more rows than there are colours."""
+    """Return the values repeated, for more series than colours."""
     return [*values] * 20
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """Return `figure` as SVG text, the same each time; `name` keeps its inner names its own."""
+    """Return `figure` as deterministic SVG text; `name` makes its ids unique."""
     from matplotlib import rc_context
 
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for every file
+    figure.set_layout_engine("none")  # avoid another layout for every file
     stream = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):  # text stays text
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -196,10 +195,10 @@ def save(figure: "Figure", folder: Path, name: str) -> str:
 
 
 def inline(text: str, title: str) -> str:
-    """Return SVG text as an element of the page: its colours, no fixed size, no stray ids."""
+    """Return SVG text as a page element: theme colours, no fixed size, no stray ids."""
     text = text[text.index("<svg"):]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # only the ids in <defs> are referred to
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # only the ids in <defs> are referenced
     width = re.search(r'<svg[^>]*? width="([\d.]+)pt"', text)
     assert width is not None, "matplotlib gives sizes in points"
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', rf'\1 style="max-width: '

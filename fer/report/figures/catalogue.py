@@ -1,4 +1,4 @@
-"""Which figures a report has: name -> title, and what draws it wide or narrow."""
+"""The figures of a report: name -> title and drawing function."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,23 +15,24 @@ from fer.report.view_model import Findings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Draw = Callable[[bool], "Figure"]  # whether it is for a narrow screen
+Draw = Callable[[bool], "Figure"]  # argument: whether it is for a narrow screen
 
 
 def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Draw]]:
-    """Return the figures that there is something to draw in."""
+    """Return the figures for which there are data."""
     analysis, over = found.analysis, found.across
     plans: dict[str, tuple[str, Draw]] = {}
     if analysis.cells:
-        plans["gap"] = ("UAR and gap of each configuration, with intervals",
+        plans["gap"] = ("Unweighted average recall (UAR) and gap of each configuration, "
+                        "with intervals",
                         partial(gap_figure, analysis))
         plans["recall"] = ("Recall per class of each configuration, with intervals",
                            partial(recall_figure, analysis))
     if any(one.predictions is not None for one in found.gathered.measured.values()):
-        plans["reliability"] = ("Confidence against accuracy, one line a training set",
+        plans["reliability"] = ("Accuracy against confidence, one line per training set",
                                 partial(reliability_figure, found.gathered, analysis))
     if over and over.robustness:
-        plans["robustness"] = ("Real against synthetic UAR on probit axes, with the line over all",
+        plans["robustness"] = ("Real against synthetic UAR on probit axes, with a fitted line",
                                partial(robustness_figure, analysis, over))
     if over and over.agreement and len(over.agreement.labels) > 1:
         plans["agreement"] = ("Agreement of configurations, mean Cohen's kappa",

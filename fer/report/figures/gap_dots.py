@@ -31,7 +31,7 @@ CLASS_COLORS, CLASS_MARKERS = (*OKABE_ITO[3:], *OKABE_ITO[:3]), "v^Pos"  # not t
 SPREAD = 0.19  # rows between two test sets or classes of one configuration
 
 def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
-    """Return UAR of each configuration on each test set, and its gap, with intervals."""
+    """Return a figure of each configuration's UAR on each test set and its gap."""
     configs, note = shown_rows(analysis)
     splits = analysis.measured_splits()
     figure, axes = panels(len(configs), narrow, 2 if analysis.gaps else 1, (3, 2))
@@ -42,7 +42,7 @@ def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
               legend_of(analysis, split))
     _connect(axes[0], analysis, configs)
     name_rows(axes[0], configs, narrow)
-    axes[0].set_xlabel("UAR (mean over seeds, 95 % interval)")
+    axes[0].set_xlabel("unweighted average recall (UAR)\nmean over seeds, 95 % interval")
     mark_chance(axes[0], analysis)
     key_above(figure, axes[0], narrow)
     if analysis.gaps:
@@ -55,7 +55,7 @@ def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
 
 
 def recall_figure(analysis: Analysis, narrow: bool) -> "Figure":
-    """Return recall per class of each configuration, one panel a test set."""
+    """Return a figure of each configuration's recall per class, one panel per test set."""
     configs, note = shown_rows(analysis)
     splits = paired(analysis)
     figure, axes = panels(len(configs), narrow, len(splits), (1,) * len(splits))
@@ -77,7 +77,7 @@ def recall_figure(analysis: Analysis, narrow: bool) -> "Figure":
 
 
 def _connect(axis: "Axes", analysis: Analysis, configs: Sequence[Config]) -> None:
-    """Draw a thin line between synthetic and real of one configuration: the gap."""
+    """Draw the gap as a thin line between synthetic and real scores of each configuration."""
     if analysis.gap is None:
         return
     for row, config in enumerate(configs):

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 24
-STYLES = ("solid", "dashed", "dashdot", "dotted")  # of training sets, beside their colours
+STYLES = ("solid", "dashed", "dashdot", "dotted")  # by training set, in addition to colour
 
 
 def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Mapping[str, int],
                   narrow: bool) -> "Figure":
-    """Return validation UAR by epoch: one panel a backbone and recipe, one line a run.
+    """Return a figure of validation UAR by epoch.
+
+    There is one panel per backbone and recipe, and one line per run.
 
     Args:
-        sizes: training set -> validation pictures, where that is known.
+        sizes: training set -> number of validation images, where known.
     """
     found = list(dict.fromkeys((c.run.backbone, c.run.recipe) for c in curves))
     families = found[:MOST_PANELS]
@@ -54,5 +56,5 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
                   labelcolor=INK, fontsize=8.5)
     left_out = f" (the first {len(families)} of {len(found)} panels)" if families != found else ""
     figure.supxlabel(f"epoch{left_out}", fontsize=8, color=MUTED)
-    figure.supylabel("validation UAR", fontsize=8, color=MUTED)
+    figure.supylabel("unweighted average recall (UAR)\non validation", fontsize=8, color=MUTED)
     return figure

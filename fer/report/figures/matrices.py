@@ -1,4 +1,4 @@
-"""Confusion matrices (rows true, columns predicted), and agreement of models as Cohen's kappas."""
+"""Confusion matrices (rows true, columns predicted) and pairwise agreement (Cohen's kappa)."""
 
 from typing import TYPE_CHECKING
 
@@ -10,38 +10,34 @@ from fer.report.formatting import count
 from fer.report.overall import Agreement
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-MOST_SHOWN = 24
-CELL_INCHES = 0.38  # inches a configuration
-
-if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_SHOWN = 24
+CELL_INCHES = 0.38  # per configuration
 CONFUSIONS_SHOWN = 12
-INCHES = 0.52  # of a cell
-SIDE, HEAD = 2.4, 0.95  # cells beside a matrix for names of classes, and above its title
-LINE = 0.27  # cells that a line of the title takes
-LETTERS, LINES = 40, 3  # of a configuration's name
+INCHES = 0.52  # per cell
+SIDE, HEAD = 2.4, 0.95  # space for class names beside a matrix and above its title, in cells
+LINE = 0.27  # height of a title line, in cells
+LETTERS, LINES = 40, 3  # maximum size of a configuration's name
 
 
 def confusion_figure(analysis: Analysis) -> "Figure":
-    """Return confusion matrices, one row a configuration, one column a test set.
+    """Return the confusion matrices, one row per configuration and one column per test set.
 
-    All are drawn in one pair of axes: two dozen axes take seconds.
+    All share one pair of axes, because two dozen axes take seconds to draw.
     """
     splits = paired(analysis)
-    there = [c for c in analysis.configs
+    measured = [c for c in analysis.configs
              if any((c.config_id, s) in analysis.cells for s in splits)]
-    configs = there[:CONFUSIONS_SHOWN]
+    configs = measured[:CONFUSIONS_SHOWN]
     width = max(2, len(analysis.classes))
     head = HEAD + LINE * max((fitted(config.label, LETTERS, LINES).count("\n") + 2
                               for config in configs), default=1)
     figure = blank(INCHES * (width + SIDE) * max(1, len(splits)),
                    INCHES * (width + head) * max(1, len(configs)) + 0.3)
-    if len(there) > len(configs):
-        figure.suptitle(f"the first {len(configs)} of {len(there)} configurations; all are in "
+    if len(measured) > len(configs):
+        figure.suptitle(f"the first {len(configs)} of {len(measured)} configurations; all are in "
                         "confusion.csv", fontsize=7, color=INK)
     axis = figure.subplots()
     axis.set_axis_off()
@@ -58,7 +54,7 @@ def confusion_figure(analysis: Analysis) -> "Figure":
 
 
 def _matrix(axis: "Axes", cell: Cell, analysis: Analysis, left: float, top: float) -> None:
-    """Draw one matrix with its corner at (left, top): shares of the true class, and counts."""
+    """Draw one matrix at (left, top): percentages of the true class, and counts."""
     counts = cell.confusion.astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = counts / counts.sum(1, keepdims=True)
@@ -79,11 +75,11 @@ def _matrix(axis: "Axes", cell: Cell, analysis: Analysis, left: float, top: floa
 
 
 def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
-    """Return the matrix, best configuration first; numbers where they are legible."""
+    """Return a figure of the agreement matrix, best configuration first."""
     shown = min(MOST_SHOWN, len(found.labels))
     side = 4.3 if narrow else max(4.0, CELL_INCHES * shown + 4.0)
     figure = blank(side, side + 0.3 if narrow else max(2.6, CELL_INCHES * shown + 1.0))
-    figure.set_layout_engine("constrained", w_pad=0.12)  # long names reach the edge
+    figure.set_layout_engine("constrained", w_pad=0.12)  # room for long names
     axis = figure.subplots()
     kappa = found.kappa[:shown, :shown]
     axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
@@ -98,7 +94,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
         side_.set_visible(False)
     for row, column in np.ndindex(shown, shown):
         value = kappa[row, column]
-        axis.text(column, row, _said(value),
+        axis.text(column, row, _short(value),
                   ha="center", va="center", fontsize=5.5 if shown > 16 else 6.5,
                   color="#fefefe" if value > 0.55 else "#1b1f25")
     more = "" if shown == len(found.labels) else f", the first {shown} of {len(found.labels)}"
@@ -108,7 +104,7 @@ def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
     return figure
 
 
-def _said(kappa: float) -> str:
-    """Return `.66`; without a sign where it rounds to nothing."""
+def _short(kappa: float) -> str:
+    """Return `.66`; without a sign if it rounds to zero."""
     return "–" if np.isnan(kappa) else f"{kappa:.2f}".replace("-0.00", "0.00").replace(
         "-", "−").replace("0.", ".", 1)

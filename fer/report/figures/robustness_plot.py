@@ -1,4 +1,4 @@
-"""Effective robustness: real against synthetic masks on probit axes, with the line over all."""
+"""Effective robustness: real against synthetic masks on probit axes, with a fitted line."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-ROOM = 0.35  # around the points, in probits
+ROOM = 0.35  # margin around the points, in probits
 
 
 def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figure":
-    """Return the scatter: a point a configuration with its intervals, coloured by training set."""
+    """Return a scatter plot: one point per configuration, coloured by training set."""
     gap = analysis.gap
     assert over.robustness is not None and gap is not None
     line = over.robustness.line
@@ -56,7 +56,7 @@ def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figur
     axis.set_xlabel(f"UAR on {analysis.role(gap.synthetic)}, n = {sizes[0][0]:,}")
     axis.set_ylabel(f"UAR on {analysis.role(gap.real)}, n = {sizes[0][1]:,}", color=MUTED,
                     fontsize=8)
-    axis.set_title(f"probit axes, mean over {seeds[0]}" + (
+    axis.set_title(f"unweighted average recall (UAR), probit axes,\nmean over {seeds[0]}" + (
         f"–{seeds[-1]}" if len(seeds) > 1 else "") + (" seed" if seeds[-1] == 1 else " seeds"),
         color=MUTED, fontsize=8, loc="left")
     handles, labels = axis.get_legend_handles_labels()
@@ -67,13 +67,13 @@ def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figur
 
 
 def _limits(axis: "Axes", values: list[tuple[float, float]]) -> None:
-    """Set limits around the points and ticks at round scores."""
+    """Set axis limits around the points and ticks at round scores."""
     plain(axis)
     points = probit(np.array(values))
     for place, line in enumerate((axis.xaxis, axis.yaxis)):
         low, high = (float(end) for end in (points[:, place].min() - ROOM,
                                             points[:, place].max() + ROOM))
-        there = [tick for tick in TICKS if low < float(probit(np.array(tick))) < high]
-        line.set_ticks([float(probit(np.array(tick))) for tick in there],
-                       labels=[f"{tick:g}" for tick in there])
+        ticks = [tick for tick in TICKS if low < float(probit(np.array(tick))) < high]
+        line.set_ticks([float(probit(np.array(tick))) for tick in ticks],
+                       labels=[f"{tick:g}" for tick in ticks])
         (axis.set_ylim if place else axis.set_xlim)(low, high)

@@ -1,1 +1,1 @@
-"""The report as one HTML file, with its pictures."""
+"""The report as one HTML file, with embedded images."""

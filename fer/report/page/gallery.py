@@ -1,6 +1,6 @@
-"""Pictures in the page: what all models get wrong or disagree on, and where the best models look.
+"""Images of the page: common errors, disagreements, and attention maps of the best models.
 
-Grad-CAM maps were drawn by `fer.train.grad_cam`; here they are embedded, never computed.
+Grad-CAM maps are drawn by `fer.train.grad_cam`; here they are only embedded.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy as np
 
 from fer.data.decode import thumbnail
 from fer.evaluate.predictions import Predictions
-from fer.report.read.load import Measured
+from fer.report.read.load_results import Measured
 from fer.report.read.run_files import ReportRun
 from fer.study.grad_cam_runs import FOLDER, SCHEMA
 
@@ -25,7 +25,7 @@ Pictures = Callable[[str], Path | None]
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: `votes` of the `models` said `predicted`, more than said anything else."""
+    """One image: `votes` of the `models` predict the class `predicted`, the most frequent one."""
 
     sample_id: str
     label: str
@@ -35,9 +35,9 @@ class Shown:
 
 
 def wrong_for_all(measured: Sequence[Measured]) -> tuple[list[Shown], int]:
-    """Return the pictures that all of `measured` (one test set) get wrong, and how many models.
+    """Return the images that all of `measured` (one test set) misclassify, and how many models.
 
-    The most agreed-upon mistakes come first. Models without predictions are left out.
+    The most frequent errors come first. Models without predictions are left out.
     """
     first, votes = _votes(measured)
     if first is None:
@@ -48,9 +48,9 @@ def wrong_for_all(measured: Sequence[Measured]) -> tuple[list[Shown], int]:
 
 
 def disputed(measured: Sequence[Measured]) -> list[Shown]:
-    """Return the pictures over which models quarrel, most evenly divided first.
+    """Return the images on which models disagree, in descending order of vote entropy.
 
-    How divided they are is the entropy of their votes; a picture with one answer is not there.
+    Images on which all models agree are left out.
     """
     first, votes = _votes(measured)
     if first is None:
@@ -64,7 +64,7 @@ def disputed(measured: Sequence[Measured]) -> list[Shown]:
 
 
 def _votes(measured: Sequence[Measured]) -> tuple[Predictions | None, np.ndarray]:
-    """Return the first table and what each model says of its pictures: int64, M x N."""
+    """Return the first table and each model's predictions on its images, int64, M x N."""
     tables = [one.predictions for one in measured if one.predictions is not None]
     if not tables:
         return None, np.empty((0, 0), np.int64)
@@ -86,7 +86,7 @@ def _shown(first: Predictions, votes: np.ndarray, index: int) -> Shown:
 
 
 def embed(found: Sequence[Shown], pictures: Pictures) -> tuple[list[tuple[Shown, str]], list[str]]:
-    """Return up to `SHOWN` pictures with their data URIs, and the ids that have no picture."""
+    """Return up to `SHOWN` images with their data URIs, and the ids without an image file."""
     shown: list[tuple[Shown, str]] = []
     lost: list[str] = []
     for one in found:
@@ -103,7 +103,7 @@ def embed(found: Sequence[Shown], pictures: Pictures) -> tuple[list[tuple[Shown,
 
 @dataclass(frozen=True)
 class Look:
-    """One face without and with a mask, and where the model looks: four pictures side by side."""
+    """One face without and with a mask, each with its attention map: four images side by side."""
 
     sample_id: str
     label: str
@@ -114,7 +114,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Attention:
-    """The looks of one run; `splits` names the unmasked and the masked set."""
+    """The attention maps of one run; `splits` names the unmasked and the masked set."""
 
     run: str
     why: str
@@ -123,7 +123,7 @@ class Attention:
 
 
 def attentions(runs: Sequence[ReportRun]) -> list[Attention]:
-    """Return what was drawn for `runs`; a folder that cannot be read is left out."""
+    """Return the attention maps of `runs`; unreadable folders are left out."""
     return [found for run in runs if (found := _read(run.run, run.folder / FOLDER)) is not None]
 
 

@@ -1,4 +1,4 @@
-// Sorting, filtering and the theme: the page works without it, and loads nothing.
+// Sorting, filtering and the theme. The page works without it; it loads nothing.
 "use strict";
 
 const key = (cell) => cell.dataset.key === undefined ? cell.textContent.trim() : Number(cell.dataset.key);
@@ -13,7 +13,7 @@ function sortBy(head) {
   const place = [...head.parentElement.children].indexOf(head);
   const numeric = head.classList.contains("number");
   const before = head.getAttribute("aria-sort");
-  // numbers begin with the largest, words with the first
+  // numbers sort in descending order first, text in ascending order
   const rising = before ? before !== "ascending" : !numeric;
   for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
@@ -46,7 +46,7 @@ for (const box of document.querySelectorAll("input.filter")) {
   box.addEventListener("input", () => filter(box));
 }
 
-// on paper nothing can be opened
+// expand everything for printing
 let closed = null;
 addEventListener("beforeprint", () => {
   if (closed) return;
@@ -69,5 +69,5 @@ theme.addEventListener("click", () => {
   const dark = root.dataset.theme ? root.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
-  try { localStorage.setItem("fer-theme", root.dataset.theme); } catch { /* a page from a mail */ }
+  try { localStorage.setItem("fer-theme", root.dataset.theme); } catch { /* no storage, as in a mailed page */ }
 });

@@ -1,6 +1,6 @@
-"""Pages as one HTML file each: everything inside, so that they work offline and can be mailed.
+"""Pages as single, self-contained HTML files that work offline and can be mailed.
 
-The looks are in the templates and in `page.css`; the sentences are in `fer.report.view_model` and
+The layout is in the templates and in `page.css`, the text in `fer.report.view_model` and
 `fer.search.report.search_page`.
 """
 
@@ -11,18 +11,18 @@ from typing import Any
 from fer.report.summary import DRAWINGS
 from fer.report.view_model import ViewModel
 
-MOST_NOTES, MOST_ERRORS = 200, 40  # that are read on a page; report.md has all
+MOST_NOTES, MOST_ERRORS = 200, 40  # shown on a page; report.md lists all
 HERE = Path(__file__).parent
 
 
-def page(said: ViewModel, drawings: Mapping[str, tuple[str, str]]) -> str:
+def page(view: ViewModel, drawings: Mapping[str, tuple[str, str]]) -> str:
     """Return a study's page; `drawings` maps a figure's name to its wide and narrow inline SVG."""
-    return render("page.html", said=said, drawings=drawings, most_notes=MOST_NOTES,
+    return render("page.html", view=view, drawings=drawings, most_notes=MOST_NOTES,
                   most_errors=MOST_ERRORS)
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page from a template of this folder."""
+    """Return a page rendered from a template in this folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,

@@ -1,1 +1,1 @@
-"""What a study has on disk: results, predictions, learning curves."""
+"""Reading a study from disk: results, predictions, learning curves."""

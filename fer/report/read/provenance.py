@@ -1,4 +1,4 @@
-"""What runs ran on and with, and how they were trained: for a methods section.
+"""Software, hardware and settings of the runs, for the methods section.
 
 Packages, commits, hardware and digests come from `env.json`, settings from `config.yaml`.
 """
@@ -19,22 +19,22 @@ DIRTY = " with uncommitted changes"
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")
 SECTIONS = ("optim", "schedule", "loss", "train", "compute", "data")
 LEFT_OUT = ("data.classes", "data.sets", "data.drawn", "data.shared_people", "compute.device",
-            "compute.threads", "compute.determinism")  # said elsewhere, or of no effect on numbers
+            "compute.threads", "compute.determinism")  # reported elsewhere, or no effect on numbers
 IDLE = {"constant": ("factor", "patience", "min_lr"), "cosine": ("factor", "patience"),
-        "radam": ("momentum",), "adamw": ("momentum",), "sgd": ("betas",)}  # by what has them
-MOST_READ = 200  # configurations: three milliseconds each
-MOST_VALUES = 4  # of one setting; more are counted
+        "radam": ("momentum",), "adamw": ("momentum",), "sgd": ("betas",)}  # no effect
+MOST_READ = 200  # configurations, at three milliseconds each
+MOST_VALUES = 4  # values listed per setting; more are only counted
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a reader needs to repeat the numbers; each line says how many runs it holds for.
+    """What a reader needs to reproduce the numbers; each line gives the number of runs.
 
     Attributes:
-        digests: split, or starting weights -> digests of its content, as runs had it.
-        validation: training set -> pictures of the validation split of a run on it.
-        settings: a sentence; empty where no run says any.
-        mixed: what keeps the runs from being of one known state of the code; empty if nothing.
+        digests: split or initial weights -> content digests recorded by the runs.
+        validation: training set -> number of validation images.
+        settings: a sentence; empty if no run recorded any.
+        mixed: why the runs do not share one clean state of the code; empty if they do.
     """
 
     versions: tuple[str, ...]
@@ -47,7 +47,7 @@ class Provenance:
 
 
 def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
-    """Return what `env.json` and `config.yaml` of `runs` say; unreadable ones are left out."""
+    """Return the provenance in `env.json` and `config.yaml` of `runs`, skipping unreadable ones."""
     versions: Counter[str] = Counter()
     commits: Counter[str] = Counter()
     machines: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             validation[run.train_on] = pictures
         for split, digest in mapping(facts.get("digests")).items():
             if split == "weights":
-                split = f"starting weights of {run.backbone}"
+                split = f"initial weights of {run.backbone}"
             elif "/" not in split:  # mask types
                 continue
             digests.setdefault(split, set()).add(str(digest)[:16])
@@ -83,12 +83,12 @@ def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
     dirty = sum(number for line, number in commits.items() if line.endswith(DIRTY))
     parts = []
     if len({line.removesuffix(DIRTY) for line in commits}) > 1:
-        parts.append(f"runs are of {len(commits)} states of the code")
+        parts.append(f"runs use {len(commits)} code versions")
     if dirty:
         parts.append(f"{count(dirty, 'run')} had uncommitted changes")
     if len(versions) > 1:
-        parts.append(f"runs are of {len(versions)} sets of package versions")
-    return f"{'; '.join(parts)}: the methods say how many of each" if parts else ""
+        parts.append(f"runs use {len(versions)} sets of package versions")
+    return f"{'; '.join(parts)}; see the methods section" if parts else ""
 
 
 def _read(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
@@ -101,13 +101,13 @@ def _read(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
 def _lines(found: Counter[str]) -> tuple[str, ...]:
     if len(found) == 1:
         return tuple(found)
-    return tuple(f"{line} ({number} runs)" for line, number in found.most_common())
+    return tuple(f"{line} ({count(number, 'run')})" for line, number in found.most_common())
 
 
 def settings(runs: Sequence[ReportRun], memory: ReportCache) -> str:
-    """Return a sentence with each setting and its values; empty where no run says any.
+    """Return a sentence with each setting and its values; empty if no run recorded any.
 
-    A run of each configuration is looked at. A value that not all have is followed by how many do.
+    One run of each configuration is read. A value that not all share is followed by its count.
     """
     found: dict[str, Counter[str]] = {}
     recipes: dict[str, str] = {}
@@ -123,13 +123,13 @@ def settings(runs: Sequence[ReportRun], memory: ReportCache) -> str:
             found.setdefault(key, Counter())[value] += 1
     if not read:
         return ""
-    said = "; ".join(f"{key} {_said(counts, read)}" for key, counts in found.items())
+    listed = "; ".join(f"{key} {_values(counts, read)}" for key, counts in found.items())
     of = f" of {len(first)}" if len(first) > read else ""
-    return (f"Settings of {read}{of} configurations (how many, where they differ; the rest is in "
-            f"each run's config.yaml): {said}.{_recipes(recipes)}")
+    return (f"Settings of {read}{of} configurations (with counts where they differ; the rest is in "
+            f"each run's config.yaml): {listed}.{_recipes(recipes)}")
 
 
-def _said(counts: Counter[str], read: int) -> str:
+def _values(counts: Counter[str], read: int) -> str:
     if counts.total() == read and len(counts) == 1:
         return next(iter(counts))
     if len(counts) > MOST_VALUES:
@@ -138,14 +138,14 @@ def _said(counts: Counter[str], read: int) -> str:
 
 
 def _recipes(found: dict[str, str]) -> str:
-    """Return what each recipe does, from {what it does: its name}."""
+    """Return a description of each recipe, from {description: name}."""
     if not found:
         return ""
     return " Recipes: " + "; ".join(f"{name}: {text}" for text, name in found.items()) + "."
 
 
 def _recipe(tree: dict[str, Any]) -> str:
-    """Return how a run starts and its phases; what they leave open is in the settings."""
+    """Return a run's initialization and phases; unset values are in the settings."""
     recipe = mapping(tree.get("recipe"))
     phases = recipe.get("phases")
     parts = [f"{key} {_text(value)}" for key, value in _given(recipe).items()
@@ -156,7 +156,7 @@ def _recipe(tree: dict[str, Any]) -> str:
 
 
 def _given(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return what is set in a part of a recipe, in its parts too."""
+    """Return the values that are set in a part of a recipe, recursively."""
     found = {key: _given(value) if isinstance(value, dict) else value
              for key, value in tree.items() if key not in IDLE.get(str(tree.get("name")), ())}
     return {key: value for key, value in found.items() if _set(value)}
@@ -167,7 +167,7 @@ def _set(value: Any) -> bool:
 
 
 def _tree(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
-    """Return the configuration of a run; empty where its file cannot be read."""
+    """Return the configuration of a run; empty if its file cannot be read."""
     try:
         return mapping(parse_yaml(memory.text(f"{run.folder}/config.yaml") or "{}",
                                   str(run.folder)))
@@ -189,7 +189,7 @@ def _settings_of(tree: dict[str, Any]) -> dict[str, str]:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a mapping as it is; nothing where a damaged file has something else there."""
+    """Return `value` if it is a mapping, else an empty one (the file is damaged)."""
     return value if isinstance(value, dict) else {}
 
 

@@ -1,8 +1,8 @@
-"""What a report has read before: results, learning curves and predictions of thousands of runs.
+"""A cache of the results, learning curves and predictions that a report has read.
 
-A file is read again only where its stamp (inode, time, size) has changed. The memory is two Parquet
-files beside the report, which anybody may delete; what cannot be read of them is read anew. Two
-reports at once each write a whole memory, and the last one stays.
+A file is read again only if its stamp (inode, time, size) has changed. The cache is two Parquet
+files beside the report, which may be deleted at any time; unreadable parts are rebuilt. Two
+concurrent reports each write a whole cache, and the last one remains.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
 from fer.study.disk_space import disk_refusal
 from fer.study.file_cache import Stamp, Texts
 
-PICTURES = b"pictures"  # key of the Parquet file's metadata: what the tables' pictures are
+PICTURES = b"pictures"  # Parquet metadata key of the tables' images
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """The pictures of a predictions table, which the tables of many runs share."""
+    """The images of a predictions table, shared by the tables of many runs."""
 
     sample_ids: list[str]
     identities: list[str]
@@ -32,7 +32,7 @@ class Crowd:
 
     @property
     def key(self) -> str:
-        """A digest of all of it, in this order."""
+        """An order-dependent digest of all fields."""
         text = "\x1e".join("\x1f".join(map(str, column)) for column in (
             self.sample_ids, self.identities, self.labels.tolist()))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -40,7 +40,7 @@ class Crowd:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is remembered of one file; `fault` where it was damaged, in this process only."""
+    """The cached content of one file; `fault` if it was damaged, in this process only."""
 
     stamp: Stamp
     fault: str
@@ -50,10 +50,10 @@ class _Entry:
 
 
 class ReportCache:
-    """Reads through what was read before; call `save` when all has been read.
+    """A read-through cache; call `save` when all has been read.
 
     Args:
-        folder: where the memory lies; it need not exist.
+        folder: the cache folder; it need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,7 @@ class ReportCache:
         self._changed = False
 
     def text(self, path: Path | str) -> str | None:
-        """Return the text of a small file; None where there is none."""
+        """Return the text of a small file; None if it does not exist."""
         self._texts_used[str(path)] = None
         return self.texts.read(str(path))
 
@@ -88,7 +88,7 @@ class ReportCache:
         return Predictions(crowd.sample_ids, crowd.identities, crowd.labels, logits, classes)
 
     def save(self) -> None:
-        """Write what was used, if anything in it is new. A full disk can wait."""
+        """Write the entries that were used, if any are new; a full disk is ignored."""
         self.texts.save(self._texts_used)
         if not self._changed:
             return
@@ -113,7 +113,7 @@ class ReportCache:
         import pyarrow.parquet as pq
 
         used = {name: entry for name in self._tables_used
-                if not (entry := self._known[name]).fault}  # a sick disk may heal
+                if not (entry := self._known[name]).fault}  # the disk may recover
         entries = used.values()
         crowds = {key: [crowd.sample_ids, crowd.identities, crowd.labels.tolist()]
                   for key, crowd in self._crowds.items() if key in {e.crowd for e in entries}}
@@ -128,7 +128,7 @@ class ReportCache:
             pq.write_table(table, temporary, compression="zstd", compression_level=1)
 
     def _load(self) -> None:
-        """Fill the memory from its file; an absent or unreadable one leaves it empty."""
+        """Fill the cache from its file; an absent or unreadable one leaves it empty."""
         if not self.file.is_file():
             return
         import pyarrow as pa

@@ -1,7 +1,7 @@
-"""What a report reads of a run: its result files and its learning curve (`metrics.jsonl`)."""
+"""The files of a run that a report reads: its results and its learning curve (`metrics.jsonl`)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,16 +14,17 @@ from fer.evaluate.metrics import RESULT_SCHEMA
 from fer.report.read.report_cache import ReportCache
 
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
-ROUNDED = 1e-4  # of a share
+ROUNDED = 1e-4  # tolerance for rounded fractions
 NEEDED = {*NUMBERS, "digest", "recall", "precision", "support", "confusion", "classes"}
+MOST_NAMED = 12  # runs per error
 
 
 @dataclass(frozen=True)
 class ReportRun:
-    """One run of a study, as the report needs to know it.
+    """One run of a study, with what the report needs.
 
     Attributes:
-        run: folder name. folder: where it is.
+        run: folder name. folder: its path.
         run_id, config_id: with and without the seed.
         state: as in `status.json`; error: message and traceback of a failure.
         axes: the other grid keys and their values.
@@ -42,14 +43,17 @@ class ReportRun:
     axes: dict[str, str] = field(default_factory=dict)
 
     def value(self, key: str) -> str | None:
-        """Return the value of grid key `key`, if it is one."""
+        """Return the value of grid key `key`; None if there is no such key."""
         if key in ("backbone", "recipe", "train_on", "seed"):
             return str(getattr(self, key))
         return self.axes.get(key)
 
 
+Linked = tuple[ReportRun, str]  # a run and the link to its folder
+
+
 def read_result(folder: Path, split: str, memory: ReportCache) -> tuple[dict[str, Any] | None, str]:
-    """Return the metrics of a run on a split, or else what is wrong; both empty if not there."""
+    """Return the metrics of a run on a split and an error message; both empty if there is none."""
     try:
         text = memory.text(f"{folder}/results/{split}.json")
         if text is None:
@@ -62,9 +66,9 @@ def read_result(folder: Path, split: str, memory: ReportCache) -> tuple[dict[str
 
 
 def _fault(content: Any) -> str | None:
-    """Return why `content` is no result of ours, if so.
+    """Return why `content` is not a valid result; None if it is.
 
-    Asked of tens of thousands of files: what can be is one operation on sets.
+    Checks use set operations because there may be tens of thousands of files.
     """
     if not isinstance(content, dict) or content.get("schema") != RESULT_SCHEMA:
         return f"not a result of schema {RESULT_SCHEMA}"
@@ -76,23 +80,23 @@ def _fault(content: Any) -> str | None:
         return "a metric is not a number"
     classes, counts = content["classes"], content["confusion"]
     if type(classes) is not list or not _types(classes) <= {str}:
-        return "classes are no names"
+        return "classes are not strings"
     if (type(counts) is not list or len(counts) != len(classes) or not _types(counts) <= {list}
             or not {*map(len, counts)} <= {len(classes)}):
-        return "confusion counts are not of its classes"
+        return "confusion counts do not match its classes"
     if not _types(chain.from_iterable(counts)) <= {int}:
-        return "confusion counts are no whole numbers"
+        return "confusion counts are not integers"
     total = sum(chain.from_iterable(counts))
     right = sum(row[place] for place, row in enumerate(counts))
     if content["n"] != total or abs(content["accuracy"] * total - right) > ROUNDED * total:
-        return "n or accuracy is not that of its confusion counts"
+        return "n or accuracy does not match its confusion counts"
     names = {*classes}
     for key in ("recall", "precision", "support"):
         column = content[key]
         if type(column) is not dict or column.keys() != names:
-            return "recall, precision or support is not of its classes"
+            return "recall, precision or support does not match its classes"
         if not _types(column.values()) <= {int, float, NoneType}:
-            return "recall, precision or support is no number"
+            return "recall, precision or support is not a number"
     return None
 
 
@@ -102,7 +106,7 @@ def _types(values: Iterable[Any]) -> set[type]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Validation UAR by epoch of one run; `phases` is the phase of each point."""
+    """Validation UAR by epoch of one run; `phases` names the recipe phase of each point."""
 
     run: ReportRun
     epochs: tuple[float, ...]
@@ -111,9 +115,9 @@ class Curve:
 
 
 def read_curve(run: ReportRun, memory: ReportCache) -> Curve | None:
-    """Return the learning curve of `run`; None where there is none.
+    """Return the learning curve of `run`; None if there is none.
 
-    The file is append-only and may be cut in a line by a kill: such a line is left out.
+    The file is append-only; a line truncated by a kill is skipped.
     """
     try:
         text = memory.text(f"{run.folder}/metrics.jsonl")
@@ -132,3 +136,22 @@ def read_curve(run: ReportRun, memory: ReportCache) -> Curve | None:
     epochs = sorted(points)
     return Curve(run, tuple(map(float, epochs)), tuple(points[epoch][0] for epoch in epochs),
                  tuple(points[epoch][1] for epoch in epochs))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One error, its first runs, and the number of further ones."""
+
+    error: str
+    runs: tuple[Linked, ...]
+    more: int
+
+
+def failures(runs: Sequence[Linked]) -> tuple[Failure, ...]:
+    """Return the errors of `runs`, most frequent first."""
+    found: dict[str, list[Linked]] = {}
+    for run, link in runs:
+        if run.error:
+            found.setdefault(run.error, []).append((run, link))
+    return tuple(Failure(error, tuple(having[:MOST_NAMED]), max(0, len(having) - MOST_NAMED))
+                 for error, having in sorted(found.items(), key=lambda one: -len(one[1])))

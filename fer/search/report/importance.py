@@ -1,6 +1,6 @@
-"""What the trials of a search say: order, neighbours of the best, importance, what stopping saved.
+"""Analysis of a search's trials: neighbours of the best, importance, savings of early stopping.
 
-Reads the record only; numbers in, numbers out.
+Reads only the trial record.
 """
 
 import math
@@ -12,15 +12,15 @@ import numpy as np
 from fer.config.search import Domain, Search
 from fer.search.trial_record import Entry, best_first
 
-FEWEST = 10  # trials with a score, below which a forest says nothing of parameters
+FEWEST = 10  # scored trials needed to fit a forest
 TREES, REPEATS = 200, 30
 NEIGHBOURS = 5
-ABSENT = -0.25  # where a key that is not there stands beside the places from 0 to 1
+ABSENT = -0.25  # position of an absent key, outside the range from 0 to 1
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much worse a forest predicts scores when one key's values are shuffled among trials.
+    """The permutation importance of one key: loss of a forest when its values are shuffled.
 
     Attributes:
         mean, deviation: of the loss in R² over repeats.
@@ -36,8 +36,7 @@ class Importances:
     """Importance of each key, highest first.
 
     Attributes:
-        r2: of the forest out of its own bags: what the importances are worth. At or below zero
-            they are worth nothing.
+        r2: out-of-bag R² of the forest. At or below zero, the importances are meaningless.
     """
 
     keys: list[Importance]
@@ -47,7 +46,7 @@ class Importances:
 
 @dataclass(frozen=True)
 class Saved:
-    """What stopping early saved: epochs trained, and those of all trials trained to their ends."""
+    """Savings of early stopping: epochs trained, and epochs if no trial had been stopped."""
 
     trained: int
     whole: int
@@ -55,7 +54,7 @@ class Saved:
 
 
 def place(domain: Domain, value: object) -> float:
-    """Return where a value lies in its domain, from 0 to 1."""
+    """Return the position of a value in its domain, from 0 to 1."""
     if domain.choice is not None:
         return domain.choice.index(value) / max(1, len(domain.choice) - 1)
     assert domain.range is not None and isinstance(value, int | float)
@@ -66,15 +65,16 @@ def place(domain: Domain, value: object) -> float:
 
 
 def places(search: Search, entries: Sequence[Entry]) -> np.ndarray:
-    """Return the trials' places in the space (float, trials x keys); `ABSENT` without a value."""
+    """Return the trials' positions in the space (float, trials x keys); `ABSENT` if no value."""
     return np.array([[place(domain, entry.params[key]) if key in entry.params else ABSENT
                       for key, domain in search.space.items()] for entry in entries])
 
 
 def neighbours(search: Search, entries: Sequence[Entry], best: Entry) -> list[tuple[Entry, float]]:
-    """Return the trials nearest to the best one, with their distance in units of the space.
+    """Return the trials nearest to the best one, with their distances.
 
-    Places are compared key by key; another choice, or a key that only one has, counts 1.
+    The distance is Euclidean over the keys' positions. A different choice, or a key that only one
+    of the two has, counts as 1.
     """
     others = [entry for entry in entries if entry.number != best.number]
     if not others:
@@ -91,9 +91,9 @@ def neighbours(search: Search, entries: Sequence[Entry], best: Entry) -> list[tu
 
 
 def importances(search: Search, entries: Sequence[Entry]) -> Importances | None:
-    """Return what a random forest says of the keys; None with fewer than ten scored trials.
+    """Return the importance of the keys in a random forest; None with fewer than ten scored trials.
 
-    Permutation importance (Breiman 2001) of scikit-learn, on the trials that it was fitted to.
+    This is scikit-learn's permutation importance (Breiman 2001) on the training data of the forest.
     """
     scored = best_first(list(entries), search.higher_is_better)
     if len(scored) < FEWEST:
@@ -113,7 +113,7 @@ def importances(search: Search, entries: Sequence[Entry]) -> Importances | None:
 
 
 def saved(entries: Sequence[Entry]) -> Saved:
-    """Return what stopping early saved."""
+    """Return the savings of early stopping."""
     ended = [entry for entry in entries if entry.state in ("done", "stopped")]
     return Saved(sum(len(entry.curve) for entry in ended), sum(entry.epochs for entry in ended),
                  sum(entry.state == "stopped" for entry in ended))

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEST = OKABE_ITO[4]
-SPREAD = 0.03  # by which lines through one choice are set apart
+SPREAD = 0.03  # offset between lines through the same choice
 
 
 def coordinates_figure(search: Search, entries: Sequence[Entry], best: int, narrow: bool
                        ) -> "Figure":
-    """Return one line a trial through its values, darker where its score is better."""
+    """Return parallel coordinates: one line per trial, darker for better scores."""
     order = best_first(list(entries), search.higher_is_better)[::-1]
     values = places(search, order)
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def coordinates_figure(search: Search, entries: Sequence[Entry], best: int, narr
 
 
 def _marks(domain: Domain) -> list[tuple[float, str]]:
-    """Return what is written along an axis: places and values."""
+    """Return the tick positions and labels of an axis."""
     if domain.choice is not None:
         return [(index / max(1, len(domain.choice) - 1), shown(value))
                 for index, value in enumerate(domain.choice)]
@@ -64,7 +64,7 @@ def _marks(domain: Domain) -> list[tuple[float, str]]:
 
 
 def curves_figure(search: Search, entries: Sequence[Entry], best: int, narrow: bool) -> "Figure":
-    """Return each trial's score by epoch, a dot where it was stopped."""
+    """Return each trial's score by epoch, with a dot where it was stopped."""
     from matplotlib.ticker import MaxNLocator
 
     figure = blank(4.3 if narrow else 7.0, 3.2)
@@ -89,7 +89,7 @@ def curves_figure(search: Search, entries: Sequence[Entry], best: int, narrow: b
 
 
 def importance_figure(found: Importances, narrow: bool) -> "Figure":
-    """Return a bar a key with its deviation over repeats."""
+    """Return a bar chart of the importance of each key, with its standard deviation."""
     figure = blank(4.3 if narrow else 7.0, 0.34 * len(found.keys) + 0.7)
     axis = figure.subplots()
     rows = range(len(found.keys))

@@ -1,4 +1,4 @@
-"""The page of a search, its table and figures, from what is on disk: no Ray, no torch.
+"""The page of a search with its table and figures, built from disk without Ray or torch.
 
     studies/<search>/report/index.html, trials.csv, figures/
 """
@@ -30,7 +30,7 @@ Draw = Callable[[bool], "Figure"]
 
 @dataclass(frozen=True)
 class Said:
-    """What the page says."""
+    """The content of the page."""
 
     search: str
     answer: str
@@ -48,30 +48,30 @@ def report_search(folder: Path, search: Search, record: Record, drawn: bool) -> 
     """Write the report of a search and return its page.
 
     Args:
-        drawn: the pictures are drawings, not people: the page says so.
+        drawn: whether the images are drawings, not people, which the page then states.
     """
     entries = record.searched
     best = best_of(record, search)
     weights = importances(search, entries)
-    said = _said(search, record, entries, best, weights, drawn)
+    view = _view(search, record, entries, best, weights, drawn)
     out = folder / "report"
     out.mkdir(exist_ok=True)
     drawings = _figures(search, entries, best.trial, weights, out / "figures") if best else {}
     _write_csv(search, list(record), out / "trials.csv")
-    write_text(out / "index.html", render("search.html", said=said, drawings=drawings))
+    write_text(out / "index.html", render("search.html", view=view, drawings=drawings))
     return out / "index.html"
 
 
-def _said(search: Search, record: Record, entries: list[Entry], best: Best | None,
+def _view(search: Search, record: Record, entries: list[Entry], best: Best | None,
           weights: Importances | None, drawn: bool) -> Said:
     kept = saved(entries)
     ranked = best_first(entries, search.higher_is_better)
     of_best = next((entry for entry in entries if best and entry.number == best.trial), None)
     return Said(
         search.search, _answer(search, best), _sizes(entries, kept), _caveats(search, best),
-        _table(search, "The best trials, as they scored in the search", ranked[:10]),
+        _table(search, "Best trials by their score in the search", ranked[:10]),
         _nearest(search, ranked, of_best),
-        _table(search, "All trials; finalists have a seed", list(record)),
+        _table(search, "All trials (finalists have a seed)", list(record)),
         _importance(weights), [entry for entry in record if entry.state == "failed"], drawn)
 
 
@@ -92,14 +92,14 @@ def _sizes(entries: list[Entry], kept: Saved) -> str:
 def _caveats(search: Search, best: Best | None) -> list[str]:
     if best is None:
         return []
-    found = ["Chosen by synthetic validation only; no test picture was looked at."]
+    found = ["Selected on synthetic validation only; no test images were used."]
     if len(best.scores) == 1:
-        found.append("The best of many noisy numbers is better than it will be again: repeat it "
-                     "with more seeds (finalists) before believing the number.")
+        found.append("The best of many noisy scores is optimistically biased: repeat it with "
+                     "more seeds (finalists) before relying on it.")
     else:
         spread = max(best.scores) - min(best.scores)
-        found.append(f"Its seeds lie {spread:.3f} apart; a difference to the next configuration "
-                     "that is smaller is none.")
+        found.append(f"The scores of its seeds span {spread:.3f}; a smaller difference to the "
+                     "next configuration means nothing.")
     return found
 
 
@@ -132,22 +132,22 @@ def _nearest(search: Search, ranked: list[Entry], best: Entry | None) -> Listing
             *(_value(best, key) for key in search.space)]] if best else []
     rows = [[number(entry.number), number(far), number(entry.score, 4),
              *(_value(entry, key) for key in search.space)] for entry, far in found]
-    return listing("Trials nearest to the best one; 1 is a whole axis of the space", columns,
+    return listing("Trials nearest to the best one; 1 is the full range of one parameter", columns,
                    own + rows)
 
 
 def _importance(weights: Importances | None) -> str:
     if weights is None:
-        return "Fewer than ten trials have a score: too few to say which parameter matters."
-    worth = ("so nothing can be said of single parameters" if weights.r2 <= 0 else
-             "so take the order, not the lengths" if weights.r2 < 0.5 else "which is fair")
-    return (f"Permutation importance on a random forest of {count(weights.n, 'trial')}. Out of its "
-            f"bags the forest explains R² = {signed(weights.r2)} of the scores, {worth}. Trials "
-            "that were stopped early count with the score they had.")
+        return "Fewer than ten trials have a score: too few to estimate parameter importance."
+    worth = ("so the importances are meaningless" if weights.r2 <= 0 else
+             "so only the order is meaningful" if weights.r2 < 0.5 else "a fair fit")
+    return (f"Permutation importance in a random forest fitted to {count(weights.n, 'trial')}. "
+            f"The out-of-bag R² is {signed(weights.r2)}, {worth}. Trials that were stopped early "
+            "count with their score at that point.")
 
 
 def signed(value: float) -> str:
-    """Return a number with a real minus."""
+    """Return a number with a true minus sign."""
     return f"{value:.2f}".replace("-", "−")
 
 

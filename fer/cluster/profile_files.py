@@ -1,6 +1,6 @@
-"""The profiles of clusters: where their files are, which one is meant, and the places it names.
+"""Cluster profiles: their files, which one to use, and the folders they set.
 
-Not for what is in them (`fer.config.profile`), nor for a script's text (`fer.cluster.sbatch`).
+Not for their content (`fer.config.profile`), nor for a script's text (`fer.cluster.sbatch`).
 """
 
 import os
@@ -13,7 +13,7 @@ from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices
 
-DEFAULT = "default"  # names another profile; this user's own, not in the repository
+DEFAULT = "default"  # names another profile; local to this user, not in the repository
 LOCAL = "local"
 PLACES = ("FER_DATA", "FER_HOME", "FER_CACHE")
 
@@ -29,7 +29,7 @@ def profile_file(name: str) -> Path:
 
 
 def profile_names() -> list[str]:
-    """Return the names of the profiles that are there."""
+    """Return the names of the existing profiles."""
     return sorted(path.stem for path in folder().glob("*.yaml") if path.stem != DEFAULT)
 
 
@@ -37,7 +37,7 @@ def load_profile(name: str) -> Profile:
     """Return the profile of that name.
 
     Raises:
-        CallerError: there is none, or a key or a value in it is wrong.
+        CallerError: it does not exist, or has a wrong key or value.
     """
     path = profile_file(name)
     if name == DEFAULT or not path.is_file():
@@ -47,10 +47,10 @@ def load_profile(name: str) -> Profile:
 
 
 def default_cluster() -> str:
-    """Return where to run when nobody said so: this machine, or what `default.yaml` names.
+    """Return where to run by default: this machine, or the profile that `default.yaml` names.
 
-    A machine that has `sbatch` but no `default.yaml` is used alone, since which partition and
-    account to use cannot be guessed.
+    Without `default.yaml`, this machine is used even if it has `sbatch`, because partition and
+    account cannot be guessed.
     """
     path = profile_file(DEFAULT)
     if shutil.which("sbatch") is None or not path.is_file():
@@ -63,14 +63,14 @@ def default_cluster() -> str:
 
 
 def use_places(profile: Profile) -> None:
-    """Let FER_DATA, FER_HOME and FER_CACHE be those of a profile, where the shell says nothing."""
+    """Set FER_DATA, FER_HOME and FER_CACHE from a profile, unless set in the shell."""
     for name in PLACES:
         if name in profile.environment:
             os.environ.setdefault(name, os.path.expandvars(profile.environment[name]))
 
 
 def use_places_of(cluster: str) -> None:
-    """Do the same for a cluster by name; empty for the default, `local` for no profile."""
+    """Apply `use_places` for a cluster by name; empty for the default, `local` for no profile."""
     name = cluster or default_cluster()
     if name != LOCAL:
         use_places(load_profile(name))

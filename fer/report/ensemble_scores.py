@@ -1,4 +1,4 @@
-"""Ensembles of a study's trained runs, from their saved predictions, beside the single models."""
+"""Ensembles of a study's trained runs, computed from their saved predictions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,11 @@ from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.predictions import Predictions
 from fer.report.analysis import Analysis, Config, gap_draws
-from fer.report.read.load import LoadedResults
+from fer.report.formatting import count
+from fer.report.read.load_results import LoadedResults
 from fer.report.read.run_files import ReportRun
 
-MOST_NAMED = 6  # runs, in a note
+MOST_NAMED = 6  # runs named in a note
 SEEDS, ALL, GREEDY = "its seeds", "all runs", "greedy on validation"
 
 
@@ -22,12 +23,12 @@ class Ensemble:
     """Several runs whose probabilities are averaged.
 
     Attributes:
-        name: what it is made of; how: `its seeds`, `all runs` or `greedy on validation`.
-        config: whose seeds it is of; None where it is of several configurations.
-        train_on: what its members were trained on.
-        members: run names, a name as often as it counts.
+        name: what it combines; how: `its seeds`, `all runs` or `greedy on validation`.
+        config: the configuration whose seeds it combines; None for several configurations.
+        train_on: training set of its members.
+        members: run names, repeated according to their weight.
         plain: split -> nll, brier, ece, auroc.
-        metrics: split -> uar, accuracy, … with intervals of test sampling.
+        metrics: split -> uar, accuracy, … with test-sampling intervals.
         gap: in UAR.
     """
 
@@ -42,11 +43,11 @@ class Ensemble:
 
 
 def ensembles(gathered: LoadedResults, analysis: Analysis) -> tuple[list[Ensemble], list[str]]:
-    """Return the ensembles of a study, and what could not be made."""
+    """Return the ensembles of a study, and notes on excluded runs."""
     found, notes = [], []
     if left := [run.run for run in gathered.runs if _lacks_predictions(run, gathered)]:
-        notes.append(f"ensembles are without {len(left)} of {len(gathered.runs)} runs, which lack "
-                     f"predictions on a test set: {', '.join(left[:MOST_NAMED])}"
+        notes.append(f"ensembles exclude {len(left)} of {count(len(gathered.runs), 'run')} for "
+                     f"lack of predictions on a test set: {', '.join(left[:MOST_NAMED])}"
                      + (" and more" if len(left) > MOST_NAMED else ""))
     for config in analysis.configs:
         runs = [run for run in config.runs if _was_measured(run, gathered)]
@@ -70,47 +71,50 @@ def ensembles(gathered: LoadedResults, analysis: Analysis) -> tuple[list[Ensembl
 
 
 def _was_measured(run: ReportRun, gathered: LoadedResults) -> bool:
-    """Whether a run has predictions on every test set that it was measured on."""
-    there = [one for split in gathered.splits if (one := gathered.measured.get((run.run, split)))]
-    return bool(there) and all(one.predictions is not None for one in there)
+    """Return whether a run has predictions on every test set that it has results on."""
+    found = [one for split in gathered.splits if (one := gathered.measured.get((run.run, split)))]
+    return bool(found) and all(one.predictions is not None for one in found)
 
 
 def _lacks_predictions(run: ReportRun, gathered: LoadedResults) -> bool:
-    there = any((run.run, split) in gathered.measured for split in gathered.splits)
-    return there and not _was_measured(run, gathered)
+    has_results = any((run.run, split) in gathered.measured for split in gathered.splits)
+    return has_results and not _was_measured(run, gathered)
 
 
 def _greedy(name: str, runs: Sequence[ReportRun], gathered: LoadedResults) -> tuple[list[str], str]:
-    """Return the names that greedy selection takes, and what stands in its way."""
+    """Return the run names that greedy selection chooses, and a note on excluded runs."""
     tables = {run.run: gathered.validation[run.run] for run in runs
               if run.run in gathered.validation}
     if len(runs) < 2:
         return [], ""
     if len(tables) < 2:
-        return [], (f"trained on {name}: fewer than two runs have predictions on validation, so "
-                    "there is no greedy ensemble")
+        return [], (f"trained on {name}: no greedy ensemble, because fewer than two runs have "
+                    "validation predictions")
     kinds = Counter(map(_kind, tables.values()))
     most = max(kinds, key=lambda kind: kinds[kind])
-    alike = {run: table for run, table in tables.items() if _kind(table) == most}
-    left, without = len(tables) - len(alike), len(runs) - len(tables)
-    chosen = greedy(alike)
-    notes = [f"{left} of {len(tables)} runs have predictions on other validation pictures; the "
-             "greedy ensemble is without them"] if left else []
-    notes += [f"{without} of {len(runs)} runs have no predictions on validation; the greedy "
-              "ensemble is without them"] if without else []
-    notes += [f"greedy selection takes one run only, {chosen[0]}, which is no ensemble"
+    usable = {run: table for run, table in tables.items() if _kind(table) == most}
+    left, without = len(tables) - len(usable), len(runs) - len(tables)
+    chosen = greedy(usable)
+    notes = [f"the greedy ensemble excludes {left} of {len(tables)} runs for having other "
+             "validation pictures"] if left else []
+    notes += [f"the greedy ensemble excludes {without} of {len(runs)} runs for lack of validation "
+              "predictions"] if without else []
+    notes += [f"greedy selection chose a single run, {chosen[0]}, so there is no ensemble"
               ] if len(set(chosen)) == 1 else []
     return chosen, f"trained on {name}: {'; '.join(notes)}" if notes else ""
 
 
 def _kind(table: Predictions) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return what tables must have in common to be averaged: pictures and classes."""
+    """Return what tables must share to be averaged: images and classes."""
     return frozenset(table.sample_ids), table.classes
 
 
 def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedResults,
               analysis: Analysis) -> Ensemble | None:
-    """Return an ensemble on the test sets that all members have predictions on; None if of one."""
+    """Return an ensemble on the test sets that all members have predictions on.
+
+    None if there is no such test set or only one member.
+    """
     drawn: dict[str, Draws] = {}
     plain: dict[str, dict[str, float | None]] = {}
     for split in gathered.splits:

@@ -1,7 +1,7 @@
-"""What is on disk of a study's runs, and what is wrong with it.
+"""The results of a study's runs on disk, and problems with them.
 
-Reads `results/*.json` and `predictions/*.parquet` through a memory. What is missing is left out,
-what is damaged or not comparable is left out and said. Not for statistics (`fer.report.analysis`).
+Reads `results/*.json` and `predictions/*.parquet` through a cache. Missing files are left out;
+damaged or incomparable ones are left out and reported. Statistics are in `fer.report.analysis`.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
 
 @dataclass(frozen=True)
 class Measured:
-    """One run on one test set: its metrics, and its predictions where they can be read."""
+    """One run on one test set: its metrics, and its predictions if they are readable."""
 
     run: ReportRun
     split: str
@@ -37,13 +37,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class LoadedResults:
-    """Everything comparable that a study's runs have on disk.
+    """All comparable results of a study's runs on disk.
 
     Attributes:
-        runs: all runs of the study, sorted by what they are.
+        runs: all runs of the study, sorted by configuration and seed.
         splits: test sets in the order of the study.
-        measured: run name, split -> what was measured.
-        validation: run name -> predictions on its validation split, where there are any.
+        measured: run name, split -> results.
+        validation: run name -> predictions on its validation split, if any.
         problems: one line each, sorted by run.
     """
 
@@ -54,13 +54,13 @@ class LoadedResults:
     problems: tuple[str, ...]
 
     def on(self, split: str) -> list[Measured]:
-        """Return what was measured on `split`, in the order of the runs."""
+        """Return the results on `split`, in the order of the runs."""
         return [self.measured[run.run, split] for run in self.runs
                 if (run.run, split) in self.measured]
 
 
 def load_results(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -> LoadedResults:
-    """Return what `runs` have on disk for the test sets of `study`."""
+    """Return the results and predictions of `runs` on the test sets of `study`."""
     found = load_metrics(study, runs, memory)
     problems, measured = list(found.problems), dict(found.measured)
     for split in found.splits:
@@ -72,7 +72,7 @@ def load_results(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -
 
 
 def load_metrics(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -> LoadedResults:
-    """Return the same without predictions: the metrics of thousands of runs in a second or two."""
+    """Return the results without predictions, a second or two for thousands of runs."""
     ordered = tuple(sorted(runs, key=_order))
     splits = tuple(dict.fromkeys(study.evaluate_on))
     problems: list[str] = []
@@ -88,7 +88,7 @@ def load_metrics(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -
 
 def _of_one_kind(measured: dict[tuple[str, str], Measured], splits: Sequence[str],
                  problems: list[str]) -> dict[tuple[str, str], Measured]:
-    """Return what was measured with the classes of most test sets; the rest is said."""
+    """Return the results with the classes that most test sets have; report the others."""
     classes = {split: tuple(one.metrics["classes"]) for (_, split), one in measured.items()}
     if len(set(classes.values())) < 2:
         return measured
@@ -106,7 +106,7 @@ def _order(run: ReportRun) -> tuple[Any, ...]:
 
 
 def _read(run: ReportRun, split: str, memory: ReportCache, problems: list[str]) -> Measured | None:
-    """Return what `run` says about `split`; a damaged file is a line in `problems`."""
+    """Return the result of `run` on `split`; a damaged file adds a line to `problems`."""
     content, fault = read_result(run.folder, split, memory)
     if content is None and not fault:
         if run.state == "done":
@@ -119,9 +119,9 @@ def _read(run: ReportRun, split: str, memory: ReportCache, problems: list[str]) 
 
 
 def _validation(run: ReportRun, memory: ReportCache, problems: list[str]) -> Predictions | None:
-    """Return the predictions that the best checkpoint made on validation, if they are there.
+    """Return the best checkpoint's predictions on validation, if they exist.
 
-    What is there and cannot be used is a line in `problems`.
+    Unusable predictions add a line to `problems`.
     """
     name = f"predictions/{run.train_on}/val.parquet"
     try:
@@ -129,10 +129,10 @@ def _validation(run: ReportRun, memory: ReportCache, problems: list[str]) -> Pre
     except FileNotFoundError:
         return None
     except (OSError, DamagedFile):
-        problems.append(f"{run.run}: {name}: cannot be read; no part of a greedy ensemble")
+        problems.append(f"{run.run}: {name}: cannot be read; not in a greedy ensemble")
         return None
     if hold_probabilities(table):
-        problems.append(f"{run.run}: {name} holds probabilities, not logits; no part of a greedy "
+        problems.append(f"{run.run}: {name} holds probabilities, not logits; not in a greedy "
                         "ensemble")
         return None
     return table
@@ -140,7 +140,7 @@ def _validation(run: ReportRun, memory: ReportCache, problems: list[str]) -> Pre
 
 def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory: ReportCache,
                       problems: list[str]) -> Predictions | None:
-    """Return the predictions behind `result`, if they are there and agree with it."""
+    """Return the predictions behind `result`, if they exist and agree with it."""
     try:
         table = memory.table(predictions_path(run.folder, split))
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory
         return None
     if hold_probabilities(table):
         problems.append(f"{run.run}: predictions on {split} hold probabilities, not logits; "
-                        f"{LEFT_OUT}; no part of ensembles")
+                        f"{LEFT_OUT}; not in ensembles")
         return None
     counts = confusion(table.labels, table.predicted, len(table.classes))
     if list(table.classes) != result["classes"] or counts.tolist() != result["confusion"]:
@@ -163,7 +163,7 @@ def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory
 
 
 def _comparable(found: Sequence[Measured], split: str, problems: list[str]) -> Iterable[Measured]:
-    """Yield those of `found` that were measured on the test set that most were measured on."""
+    """Yield those of `found` whose test set is the one that most of them share."""
     if not found:
         return
     keys = Counter((one.digest, tuple(one.metrics["classes"])) for one in found)
@@ -176,15 +176,15 @@ def _comparable(found: Sequence[Measured], split: str, problems: list[str]) -> I
                             f"{split}, most runs have {', '.join(chosen[1])}; not compared")
         else:
             problems.append(
-                f"{one.run.run}: {split} was another test set then (digest {one.digest[:12]}, "
+                f"{one.run.run}: {split} had different content then (digest {one.digest[:12]}, "
                 f"most runs have {chosen[0][:12]}); not compared")
 
 
 def _with_predictions(found: Sequence[Measured], split: str, memory: ReportCache,
                       problems: list[str]) -> Iterable[Measured]:
-    """Yield `found` with their predictions where these are of the pictures that all have."""
+    """Yield `found` with their predictions, if these cover the same images as the first's."""
     pictures: list[str] | None = None
-    known: dict[int, list[str]] = {}  # tables of one memory share their list of pictures
+    known: dict[int, list[str]] = {}  # tables of one cache share their list of images
     for one in found:
         table = _read_predictions(one.run, split, one.metrics, memory, problems)
         if table is None:
@@ -195,7 +195,7 @@ def _with_predictions(found: Sequence[Measured], split: str, memory: ReportCache
         if ids == pictures:
             yield replace(one, predictions=table)
         else:
-            problems.append(f"{one.run.run}: predictions on {split} are of other pictures "
+            problems.append(f"{one.run.run}: predictions on {split} cover other pictures "
                             f"than those of the other runs; {LEFT_OUT}")
 
 
