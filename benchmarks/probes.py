@@ -1,8 +1,8 @@
 """Twelve learning rates of a linear probe: one problem on cached features against one by one.
 
-Both sides are runs with folders, checkpoints and metrics, trained by `fer.train.worker.work` on the
-same images and from the same weights; equal validation scores are asserted. One by one, each run
-computes the features again in every epoch, as without a cache.
+Both sides are runs with folders, checkpoints and metrics, trained by `fer.train.run_tasks.work` on
+the same images and from the same weights; equal validation scores are asserted. One by one, each
+run computes the features again in every epoch, as without a cache.
 """
 
 import json
@@ -26,7 +26,7 @@ from fer.study.expand import identify
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train.features import Body
-from fer.train.worker import Task, work
+from fer.train.run_tasks import Task, work
 
 RATES = [round(10 ** (-4.5 + number * 2 / 11), 7) for number in range(12)]
 EPOCHS = 10

@@ -28,7 +28,7 @@ OURS = """
 import sys, time
 from pathlib import Path
 from fer.train.callbacks import Callbacks
-from fer.train.worker import Task, work
+from fer.train.run_tasks import Task, work
 def stop():
     print(time.time(), flush=True)
     return True

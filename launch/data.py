@@ -105,8 +105,7 @@ def list_sets(
     Also lists the packs of them in FER_CACHE, and names those of images that have changed since.
     """
     from fer.config.paths import cache, data_root
-    from fer.data.verify.packs import lines_about, stored_packs
-    from fer.data.verify.verify import data_of, lines, pictures_on_disk
+    from fer.data.verify.verify import data_of, lines, lines_about, pictures_on_disk, stored_packs
 
     data = data_of(config, names or [], data_root())
     sets = lines(data, data_root(), pictures_on_disk(data, data_root()))

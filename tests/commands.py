@@ -117,7 +117,7 @@ def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks:
     if ranks > 1:
         return local_job.start_job(folder, tasks, ranks, gpus, port)
     from fer.config.run import Data
-    from fer.train.worker import Task, work
+    from fer.train.run_tasks import Task, work
 
     number = next(_numbers)
     local_job.make_private(folder)

@@ -32,7 +32,7 @@ from fer.train.losses import (
     backward,
     class_weights,
 )
-from fer.train.worker import Task, run_task
+from fer.train.run_tasks import Task, run_task
 
 
 def lag() -> None:

@@ -19,7 +19,7 @@ from fer.models.weights import load_model, save_weights
 from fer.study.expand import Run, identify
 from fer.study.inputs import InputDigests, files_of
 from fer.study.run_folder import Store
-from fer.train.worker import Task, work
+from fer.train.run_tasks import Task, work
 from fer.transfer import model_inspection as anatomy
 
 Write = Callable[..., Path]

@@ -20,9 +20,8 @@ from fer.train import trainer as engine
 from fer.train.callbacks import Callbacks
 from fer.train.context import new_model
 from fer.train.distributed import open_session
-from fer.train.ema import AveragedModel, copy_state, set_state
-from fer.train.update_batch_norm import update_batch_norm
-from fer.train.worker import Task, work
+from fer.train.ema import AveragedModel, copy_state, set_state, update_batch_norm
+from fer.train.run_tasks import Task, work
 
 FULL: dict[str, Any] = {"name": "full", "train": "all"}
 

@@ -15,18 +15,10 @@ from fer.config.run import MOST_DRAWINGS, Data, DataSet
 from fer.data.layout import scan
 from fer.data.metadata import read_facts
 from fer.data.synthetic import sets as drawn_sets
-from fer.data.synthetic.face import SIZE, draw, draw_twins
-from fer.data.synthetic.sets import (
-    MARKER,
-    ORIENTATIONS,
-    README,
-    SETS,
-    DrawnFaces,
-    person_name,
-    plan_shots,
-    sample_face,
-    write_drawn_sets,
-)
+from fer.data.synthetic.face import draw, draw_twins
+from fer.data.synthetic.parameters import SIZE
+from fer.data.synthetic.sampling import ORIENTATIONS, SETS, person_name, plan_shots, sample_face
+from fer.data.synthetic.sets import MARKER, README, DrawnFaces, write_drawn_sets
 from fer.errors import CallerError
 from fer.study.inputs import draw_missing_faces
 

@@ -23,7 +23,7 @@ from test_mistakes import said_in_one_line
 
 from fer.atomic_io import read_json
 from fer.config.load import load_run
-from fer.data.augment.turns import COUNT, tta_views
+from fer.data.test_time_views import COUNT, tta_views
 from fer.errors import CallerError
 from fer.evaluate.metrics import log_probabilities, reliability
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions

@@ -30,7 +30,7 @@ from fer.train.checkpoint import Checkpoints
 from fer.train.context import sample_weights
 from fer.train.distributed import open_session
 from fer.train.losses import Objective, WeightedCrossEntropy, backward
-from fer.train.worker import Task, work
+from fer.train.run_tasks import Task, work
 
 BALANCED = {"loss__mask_type_weights": "balanced", "train_on": "lfw+mlfw"}
 

@@ -33,7 +33,7 @@ from fer.data.masks.landmarks import (
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, named, sample
 from fer.data.synthetic.face import draw, landmarks
-from fer.data.synthetic.sets import plan_shots, sample_face
+from fer.data.synthetic.sampling import plan_shots, sample_face
 from fer.errors import CallerError
 
 SIDE = 112

@@ -24,8 +24,8 @@ from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 from fer.train import probe_runs as together
 from fer.train.callbacks import Callbacks
+from fer.train.run_tasks import Task, work
 from fer.train.stacked_probes import class_layer
-from fer.train.worker import Task, work
 
 SLOW = pytest.mark.slow
 

@@ -28,8 +28,8 @@ from fer.train.checkpoint import Checkpoints
 from fer.train.distributed import seed_torch
 from fer.train.losses import class_weights
 from fer.train.optim import learning_rate
+from fer.train.run_tasks import Task, work
 from fer.train.train_state import Best, Plateau, Progress
-from fer.train.worker import Task, work
 
 
 def trained(evaluate: tuple[str, ...] = (), expect: str = "done",

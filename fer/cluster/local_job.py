@@ -133,7 +133,7 @@ def make_private(folder: Path) -> None:
 
 
 def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
-    """Process run folders in sequence; return their outcomes (see `fer.train.worker.work`).
+    """Process run folders in sequence; return their outcomes (see `fer.train.run_tasks.work`).
 
     On SIGTERM it saves and exits.
 
@@ -157,7 +157,7 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"
     from fer.train.callbacks import Callbacks
-    from fer.train.worker import Task, work
+    from fer.train.run_tasks import Task, work
 
     return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
                  for task in tasks], Callbacks(stop_requested=stop))

@@ -69,8 +69,8 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     print(_greeting(), flush=True)
     # imported here, so that the handlers are installed before the slow imports
     from fer.train.callbacks import Callbacks
-    from fer.train.worker import Task
-    from fer.train.worker import work as work_on
+    from fer.train.run_tasks import Task
+    from fer.train.run_tasks import work as work_on
 
     tasks = [Task(folder.path, {split: work.splits[split] for split in splits}, work.data,
                   MAX_STALLS)

@@ -35,8 +35,8 @@ from fer.train.evaluate_run import (
     write_evaluation,
 )
 from fer.train.rank_failure import rank_and_world
+from fer.train.run_tasks import Task, run_task
 from fer.train.setup import source
-from fer.train.worker import Task, run_task
 
 console = Console()
 MOST_NAMED = 20

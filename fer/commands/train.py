@@ -27,7 +27,7 @@ from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Status, Store
 from fer.train.callbacks import Callbacks, OnStatus
 from fer.train.distributed import Session, leave_group, open_session
-from fer.train.worker import Task, run_task
+from fer.train.run_tasks import Task, run_task
 from fer.transfer.model_inspection import refuse_misfits
 
 DEBUG_BATCHES = 3

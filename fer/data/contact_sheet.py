@@ -21,7 +21,7 @@ from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, sample
 from fer.data.pack_rows import fit
 from fer.data.synthetic.face import draw, landmarks
-from fer.data.synthetic.sets import plan_shots, sample_face
+from fer.data.synthetic.sampling import plan_shots, sample_face
 from fer.errors import CallerError, choices
 
 Picture = NDArray[np.uint8]

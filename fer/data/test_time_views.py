@@ -4,6 +4,8 @@ Features of a frozen network on them can be computed once and cached. The first 
 picture; the others are augmented.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from fer.data.batches import Batch, TrainBatches
 from fer.data.pixels import Indices
 
 SEED = 0x5EED  # of all views, so that runs of different seeds share them
+DEGREES = 6.0  # in both directions; within the rotations of the training presets
+SHIFT = 0.04  # of the width, in both directions
+COUNT = 10
 
 
 class FixedViews:
@@ -57,3 +62,22 @@ class FixedViews:
         back = torch.from_numpy(np.argsort(order, kind="stable"))
         images = torch.cat(parts)
         return self.batches.labelled(images[back.to(images.device)], indices, first)
+
+
+def tta_views(images: Tensor) -> Iterator[Tensor]:
+    """Yield `COUNT` views of images (N x 3 x H x W, uint8 or float), the first unchanged.
+
+    Upright, rotated left and right, shifted left and right, and the mirror image of each. Pixels
+    from outside are black, like the corners of aligned faces.
+    """
+    from torchvision.transforms.v2 import functional  # slow import (0.5 s), rarely needed
+
+    bilinear = functional.InterpolationMode.BILINEAR
+    step = round(SHIFT * images.shape[-1])
+    for seen in (images, images.flip(-1)):
+        yield seen
+        for angle in (-DEGREES, DEGREES):
+            yield functional.rotate(seen, angle, interpolation=bilinear)
+        for shift in (-step, step):
+            yield functional.affine(seen, angle=0.0, translate=[shift, 0], scale=1.0,
+                                    shear=[0.0, 0.0])

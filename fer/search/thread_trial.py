@@ -1,6 +1,6 @@
 """One trial's run, trained in a thread of this process and returned one epoch at a time.
 
-The training function is that of every run (`fer.train.worker.work`), with the same run folder,
+The training function is that of every run (`fer.train.run_tasks.work`), with the same run folder,
 lease and checkpoints, so a trial that is stopped, paused or killed resumes from there.
 """
 
@@ -15,7 +15,7 @@ from fer.search.messages import End, Epoch, mark_stopped
 from fer.search.scores import lines_of
 from fer.study.run_folder import RunFolder
 from fer.train.callbacks import Callbacks, never_stop_early
-from fer.train.worker import Task, work
+from fer.train.run_tasks import Task, work
 
 POLL_SECONDS = 1.0
 Verdict = Literal["go on", "stop", "leave"]

@@ -160,12 +160,11 @@ def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
     """
     if data.drawn is None:
         return False
-    from fer.data.synthetic import many_masks as drawn_twin
-    from fer.data.synthetic import sets as drawn_sets
+    from fer.data.synthetic.sets import MANY_FOLDER, write_drawn_sets, write_many_masks
 
-    drawn = drawn_sets.write_drawn_sets(root / "drawn", data.drawn, progress=progress)
-    if any(name in data.sets and data.sets[name].folder == drawn_twin.FOLDER for name in names):
-        drawn |= drawn_twin.write_many_masks(root, data.drawn, progress)
+    drawn = write_drawn_sets(root / "drawn", data.drawn, progress=progress)
+    if any(name in data.sets and data.sets[name].folder == MANY_FOLDER for name in names):
+        drawn |= write_many_masks(root, data.drawn, progress)
     return drawn
 
 

@@ -1,7 +1,7 @@
 """Evaluation of a trained run on test sets: predictions, metrics and TensorBoard events.
 
 The validation split is predicted once too, because ensembles are selected on it. Scheduling of
-evaluations is in `fer.train.worker`.
+evaluations is in `fer.train.run_tasks`.
 """
 
 from collections.abc import Callable, Mapping

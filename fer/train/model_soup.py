@@ -16,11 +16,10 @@ from fer.models.classifier import Classifier
 from fer.train.callbacks import Callbacks
 from fer.train.context import TrainContext
 from fer.train.early_stopping import selection_score
-from fer.train.ema import State, copy_state, set_state
+from fer.train.ema import State, copy_state, set_state, update_batch_norm
 from fer.train.predict import predict_logits
 from fer.train.run_logger import Cancelled, Preempted
 from fer.train.train_state import Progress
-from fer.train.update_batch_norm import update_batch_norm
 
 TEMPERATURES = (0.05, 20.0)
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fer.data.augment.turns import COUNT, tta_views
 from fer.data.batches import EvalBatches
 from fer.data.pixels import Source
 from fer.data.sampler import batch_bounds, batch_count, share
+from fer.data.test_time_views import COUNT, tta_views
 from fer.evaluate.predictions import Predictions
 from fer.models.classifier import Classifier
 from fer.train.distributed import Session

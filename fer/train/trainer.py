@@ -18,13 +18,12 @@ from fer.train.checkpoint import load_optimizer, load_training, load_weights, ne
 from fer.train.context import TrainContext
 from fer.train.distributed import average_batch_norm, seed_torch
 from fer.train.early_stopping import end_epoch, epoch_facts, selection_score
-from fer.train.ema import AveragedModel, State, copy_state, set_state
+from fer.train.ema import AveragedModel, State, copy_state, set_state, update_batch_norm
 from fer.train.losses import backward
 from fer.train.optim import lr_at, make_optimizer
 from fer.train.phase_data import PhaseData, make_phase_data
 from fer.train.run_logger import Cancelled, Preempted, Stopped
 from fer.train.train_state import Progress, TrainState
-from fer.train.update_batch_norm import update_batch_norm
 from fer.transfer.l2sp import Anchor
 from fer.transfer.phases import freeze, param_groups
 

@@ -10,13 +10,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fer.data.masks.geometry import Array, Cut, Fit
-from fer.data.masks.texture import RGB, line, mix, opaque, plain, spots, step
+from fer.data.masks.texture import (
+    BLUES,
+    CLOTH_COLOURS,
+    RGB,
+    SURGICAL_COLOURS,
+    WHITES,
+    Rng,
+    any_colour,
+    line,
+    mix,
+    opaque,
+    pick,
+    plain,
+    spots,
+    step,
+)
 from fer.errors import CallerError, choices
 
-Rng = np.random.Generator
 Texture = Callable[[Array, Array], tuple[Array, Array]]
 """Maps u and v to colour (..., 3) in 0...255 and opacity (...,) in 0...1."""
-
 
 WELL_WORN = Fit()
 
@@ -100,22 +113,10 @@ def _varied(cut: Cut, rng: Rng, spread: float = 0.04) -> Cut:
                    chin=cut.chin + chin, side_low=cut.side_low + side_low)
 
 
-def _pick(rng: Rng, colours: tuple[RGB, ...]) -> RGB:
-    return colours[int(rng.integers(len(colours)))]
 
 
-def _any_colour(rng: Rng) -> RGB:
-    value, depth = rng.uniform(45, 230), rng.uniform(0.2, 0.9)
-    r, g, b = (int(c) for c in value * (1 - depth * rng.dirichlet((0.6, 0.6, 0.6))))
-    return r, g, b
 
 
-_WHITES: tuple[RGB, ...] = ((242, 244, 245), (236, 238, 236))
-_BLUES: tuple[RGB, ...] = ((150, 196, 224), (172, 210, 228), (118, 176, 214))
-_SURGICAL: tuple[RGB, ...] = (*_BLUES, *_BLUES, *_WHITES, *_WHITES, (140, 200, 180),
-                              (242, 190, 206), (38, 40, 44), (190, 176, 216))
-_CLOTH: tuple[RGB, ...] = ((28, 29, 34), (28, 29, 34), (44, 48, 62), (24, 38, 78), (108, 28, 40),
-                           (92, 98, 104), (206, 198, 184), (62, 84, 66), (236, 234, 228))
 
 
 @style
@@ -128,7 +129,7 @@ def flat(rng: Rng) -> Mask:
 @style
 def surgical(rng: Rng) -> Mask:
     """Return a pleated surgical mask."""
-    colour = _pick(rng, _SURGICAL)
+    colour = pick(rng, SURGICAL_COLOURS)
     pleats = np.array([0.30, 0.50, 0.70]) + rng.normal(0, 0.015, 3)
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -148,7 +149,7 @@ def surgical(rng: Rng) -> Mask:
 @style
 def kn95(rng: Rng) -> Mask:
     """Return a folded respirator with a seam from nose to chin."""
-    colour = _pick(rng, (*_WHITES, *_WHITES, *_WHITES, (34, 35, 38), (150, 154, 160)))
+    colour = pick(rng, (*WHITES, *WHITES, *WHITES, (34, 35, 38), (150, 154, 160)))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
         out = mix(plain(colour, u), (60, 62, 66), 0.38 * line(u, 0, 0.014))
@@ -166,8 +167,8 @@ def kn95(rng: Rng) -> Mask:
 @style
 def n95_valve(rng: Rng) -> Mask:
     """Return a cup respirator with a valve and two head bands."""
-    colour = _pick(rng, (*_WHITES, *_WHITES, (206, 214, 220), (228, 222, 206)))
-    valve_u, valve = rng.choice([0.0, 0.36]), _pick(rng, ((120, 124, 130), (216, 218, 220),
+    colour = pick(rng, (*WHITES, *WHITES, (206, 214, 220), (228, 222, 206)))
+    valve_u, valve = rng.choice([0.0, 0.36]), pick(rng, ((120, 124, 130), (216, 218, 220),
                                                           (60, 96, 150), (40, 42, 46)))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -184,14 +185,14 @@ def n95_valve(rng: Rng) -> Mask:
     cut = Cut(nose=0.12, side_top=0.52, chin=1.46, side_low=0.92, reach=(0.74, 0.74), bulge=0.30,
               ridge=0.1, wave=0.05, curve=1.5)
     return Mask("n95-valve", _varied(cut, rng, 0.025), texture, straps="head",
-                strap_colour=_pick(rng, ((222, 186, 92), (236, 236, 232), (70, 90, 140))),
+                strap_colour=pick(rng, ((222, 186, 92), (236, 236, 232), (70, 90, 140))),
                 wrinkles=0.05)
 
 
 @style
 def cloth(rng: Rng) -> Mask:
     """Return a plain cloth mask with a centre seam."""
-    colour = _pick(rng, _CLOTH) if rng.random() < 0.75 else _any_colour(rng)
+    colour = pick(rng, CLOTH_COLOURS) if rng.random() < 0.75 else any_colour(rng)
     weave = rng.uniform(0.02, 0.06)
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -211,7 +212,7 @@ _CLOTH_CUT = Cut(nose=0.16, side_top=0.46, chin=1.5, side_low=1.0, reach=(0.88, 
 @style
 def patterned(rng: Rng) -> Mask:
     """Return a cloth mask with stripes, dots, checks or flowers."""
-    base, second, third = _any_colour(rng), _any_colour(rng), _any_colour(rng)
+    base, second, third = any_colour(rng), any_colour(rng), any_colour(rng)
     kind = str(rng.choice(["stripes", "dots", "checks", "flowers"]))
     scale, angle = rng.uniform(5, 10), rng.uniform(-0.6, 0.6)
 
@@ -229,14 +230,14 @@ def patterned(rng: Rng) -> Mask:
         return opaque(mix(out, (10, 10, 14), 0.25 * line(u, 0, 0.012)))
 
     return Mask("patterned", _varied(_CLOTH_CUT, rng), texture,
-                strap_colour=_pick(rng, (base, (238, 238, 238), (30, 30, 34))),
+                strap_colour=pick(rng, (base, (238, 238, 238), (30, 30, 34))),
                 wrinkles=rng.uniform(0.25, 0.7))
 
 
 @style
 def bandana(rng: Rng) -> Mask:
     """Return a triangular bandana, tied behind the head."""
-    base = _pick(rng, ((150, 24, 32), (24, 34, 84), (26, 26, 30), (60, 88, 58), (196, 120, 40)))
+    base = pick(rng, ((150, 24, 32), (24, 34, 84), (26, 26, 30), (60, 88, 58), (196, 120, 40)))
     light = (232, 226, 214)
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -253,7 +254,7 @@ def bandana(rng: Rng) -> Mask:
 @style
 def window(rng: Rng) -> Mask:
     """Return a cloth mask with a transparent window over the mouth, made for lip-reading."""
-    colour = _pick(rng, (*_WHITES, *_CLOTH, *_BLUES))
+    colour = pick(rng, (*WHITES, *CLOTH_COLOURS, *BLUES))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
         away = np.hypot(u / 0.50, (v - 0.58) / 0.24)
@@ -270,7 +271,7 @@ def window(rng: Rng) -> Mask:
 @style
 def sponge(rng: Rng) -> Mask:
     """Return a seamless mask of black or grey foam, in one piece with its loops."""
-    colour = _pick(rng, ((26, 27, 30), (26, 27, 30), (26, 27, 30), (92, 94, 98), (208, 176, 176)))
+    colour = pick(rng, ((26, 27, 30), (26, 27, 30), (26, 27, 30), (92, 94, 98), (208, 176, 176)))
     grain = int(rng.integers(1 << 31))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
@@ -286,8 +287,8 @@ def sponge(rng: Rng) -> Mask:
 @style
 def printed(rng: Rng) -> Mask:
     """Return a cloth mask with a printed mouth, or with letters and a logo."""
-    colour = _pick(rng, (*_WHITES, *_CLOTH, *_CLOTH))
-    ink = (200, 44, 60) if rng.random() < 0.5 else _any_colour(rng)
+    colour = pick(rng, (*WHITES, *CLOTH_COLOURS, *CLOTH_COLOURS))
+    ink = (200, 44, 60) if rng.random() < 0.5 else any_colour(rng)
     mouth = rng.random() < 0.6
     lift = rng.choice([-0.16, 0.0, 0.2, 0.26])
 

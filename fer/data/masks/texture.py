@@ -8,6 +8,15 @@ import numpy as np
 from fer.data.masks.geometry import Array
 
 RGB = tuple[int, int, int]
+Rng = np.random.Generator
+WHITES: tuple[RGB, ...] = ((242, 244, 245), (236, 238, 236))
+BLUES: tuple[RGB, ...] = ((150, 196, 224), (172, 210, 228), (118, 176, 214))
+SURGICAL_COLOURS: tuple[RGB, ...] = (
+    *BLUES, *BLUES, *WHITES, *WHITES, (140, 200, 180), (242, 190, 206), (38, 40, 44),
+    (190, 176, 216))
+CLOTH_COLOURS: tuple[RGB, ...] = (
+    (28, 29, 34), (28, 29, 34), (44, 48, 62), (24, 38, 78), (108, 28, 40), (92, 98, 104),
+    (206, 198, 184), (62, 84, 66), (236, 234, 228))
 
 
 def plain(colour: RGB, u: Array) -> Array:
@@ -43,3 +52,15 @@ def spots(out: Array, a: Array, b: Array, second: RGB, third: RGB, petals: bool)
     edge = 0.27 + (0.12 * np.cos(5 * np.arctan2(y, x)) if petals else 0)
     out = mix(out, second, np.clip((edge - away) * 14, 0, 1))
     return mix(out, third, np.clip((0.1 - away) * 14, 0, 1)) if petals else out
+
+
+def pick(rng: Rng, colours: tuple[RGB, ...]) -> RGB:
+    """Return a random colour of several."""
+    return colours[int(rng.integers(len(colours)))]
+
+
+def any_colour(rng: Rng) -> RGB:
+    """Return a random hue, saturation and brightness."""
+    value, depth = rng.uniform(45, 230), rng.uniform(0.2, 0.9)
+    r, g, b = (int(c) for c in value * (1 - depth * rng.dirichlet((0.6, 0.6, 0.6))))
+    return r, g, b
