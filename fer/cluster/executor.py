@@ -49,7 +49,7 @@ class SlurmExecutor(submitit.SlurmExecutor):
 
     def map_array(self, *work: Any) -> NoReturn:
         """Raise: arrays here have chosen indices and dependencies."""
-        raise NotImplementedError("arrays are scripts of fer.cluster.sbatch")
+        raise TypeError("arrays are scripts of fer.cluster.sbatch")
 
     @classmethod
     def affinity(cls) -> int:

@@ -6,7 +6,7 @@ A mask is a sheet with coordinates u from -1 (the viewer's left) to 1 and v from
 to 1 (its lower edge). Colours are in `fer.data.masks.styles`, rendering in `fer.data.masks.render`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,3 +170,10 @@ def brightness(normal: Array, light: Array, ambient: float = 0.55) -> Array:
     """
     facing = np.clip(normal @ (light / np.linalg.norm(light)), 0, None)
     return ambient + (1.04 - ambient) * facing
+
+
+def varied(cut: Cut, rng: np.random.Generator, spread: float = 0.04) -> Cut:
+    """Return a cut with normally distributed changes of its lengths."""
+    nose, side_top, chin, side_low = rng.normal(0, spread, 4)
+    return replace(cut, nose=cut.nose + nose, side_top=cut.side_top + side_top,
+                   chin=cut.chin + chin, side_low=cut.side_low + side_low)

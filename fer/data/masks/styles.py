@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.data.masks.geometry import Array, Cut, Fit
+from fer.data.masks.geometry import Array, Cut, Fit, varied
 from fer.data.masks.texture import (
     BLUES,
     CLOTH_COLOURS,
@@ -107,18 +107,6 @@ def _worn(rng: Rng) -> Fit:
     return Fit(slip, rng.normal(0, 1.5), rng.beta(1, 3))
 
 
-def _varied(cut: Cut, rng: Rng, spread: float = 0.04) -> Cut:
-    nose, side_top, chin, side_low = rng.normal(0, spread, 4)
-    return replace(cut, nose=cut.nose + nose, side_top=cut.side_top + side_top,
-                   chin=cut.chin + chin, side_low=cut.side_low + side_low)
-
-
-
-
-
-
-
-
 @style
 def flat(rng: Rng) -> Mask:
     """Return KDDI's mask: a white sheet without shading or folds."""
@@ -143,7 +131,7 @@ def surgical(rng: Rng) -> Mask:
         wire = line(v, 0.03, 0.012) * (np.abs(u) < 0.32)
         return opaque(mix(out, (255, 255, 255), 0.35 * wire))
 
-    return Mask("surgical", _varied(Cut(), rng), texture, wrinkles=rng.uniform(0.2, 0.6))
+    return Mask("surgical", varied(Cut(), rng), texture, wrinkles=rng.uniform(0.2, 0.6))
 
 
 @style
@@ -161,7 +149,7 @@ def kn95(rng: Rng) -> Mask:
 
     cut = Cut(nose=0.14, side_top=0.5, chin=1.52, side_low=0.98, reach=(0.88, 0.86), bulge=0.20,
               ridge=0.85, wave=0.03, curve=1.25)
-    return Mask("kn95", _varied(cut, rng, 0.025), texture, strap_colour=colour, wrinkles=0.12)
+    return Mask("kn95", varied(cut, rng, 0.025), texture, strap_colour=colour, wrinkles=0.12)
 
 
 @style
@@ -184,7 +172,7 @@ def n95_valve(rng: Rng) -> Mask:
 
     cut = Cut(nose=0.12, side_top=0.52, chin=1.46, side_low=0.92, reach=(0.74, 0.74), bulge=0.30,
               ridge=0.1, wave=0.05, curve=1.5)
-    return Mask("n95-valve", _varied(cut, rng, 0.025), texture, straps="head",
+    return Mask("n95-valve", varied(cut, rng, 0.025), texture, straps="head",
                 strap_colour=pick(rng, ((222, 186, 92), (236, 236, 232), (70, 90, 140))),
                 wrinkles=0.05)
 
@@ -201,7 +189,7 @@ def cloth(rng: Rng) -> Mask:
         hem = line(v, 0.06, 0.01) + line(v, 0.94, 0.01) + line(np.abs(u), 0.94, 0.01)
         return opaque(mix(out, (10, 10, 14), 0.22 * np.clip(hem, 0, 1)))
 
-    return Mask("cloth", _varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
+    return Mask("cloth", varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
                 wrinkles=rng.uniform(0.3, 0.8))
 
 
@@ -229,7 +217,7 @@ def patterned(rng: Rng) -> Mask:
             out = spots(out, a, b, second, third, kind == "flowers")
         return opaque(mix(out, (10, 10, 14), 0.25 * line(u, 0, 0.012)))
 
-    return Mask("patterned", _varied(_CLOTH_CUT, rng), texture,
+    return Mask("patterned", varied(_CLOTH_CUT, rng), texture,
                 strap_colour=pick(rng, (base, (238, 238, 238), (30, 30, 34))),
                 wrinkles=rng.uniform(0.25, 0.7))
 
@@ -247,7 +235,7 @@ def bandana(rng: Rng) -> Mask:
 
     cut = Cut(nose=0.20, side_top=0.30, chin=2.05, side_low=0.82, reach=(1.0, 1.0), bulge=0.06,
               ridge=0.2, curve=0.95)
-    return Mask("bandana", _varied(cut, rng), texture, straps="none",
+    return Mask("bandana", varied(cut, rng), texture, straps="none",
                 wrinkles=rng.uniform(0.6, 1.0))
 
 
@@ -264,7 +252,7 @@ def window(rng: Rng) -> Mask:
         out = mix(out, (250, 252, 255), clear)
         return out, 1 - clear * (0.90 - 0.32 * np.clip(glare, 0, 1))
 
-    return Mask("window", _varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
+    return Mask("window", varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
                 wrinkles=rng.uniform(0.1, 0.3))
 
 
@@ -281,7 +269,7 @@ def sponge(rng: Rng) -> Mask:
 
     cut = Cut(nose=0.12, side_top=0.38, chin=1.5, side_low=0.86, reach=(0.98, 0.96), bulge=0.06,
               ridge=0.55, wave=0.07, curve=1.2)
-    return Mask("sponge", _varied(cut, rng, 0.03), texture, strap_colour=colour, wrinkles=0.08)
+    return Mask("sponge", varied(cut, rng, 0.03), texture, strap_colour=colour, wrinkles=0.08)
 
 
 @style
@@ -307,5 +295,5 @@ def printed(rng: Rng) -> Mask:
         bars = step(np.sin(46 * u)) * (np.abs(v - 0.82) < 0.03) * (np.abs(u) < 0.5)
         return opaque(mix(out, ink, bars))
 
-    return Mask("printed", _varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
+    return Mask("printed", varied(_CLOTH_CUT, rng), texture, strap_colour=colour,
                 wrinkles=rng.uniform(0.15, 0.5))

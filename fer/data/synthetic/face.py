@@ -8,7 +8,7 @@ by `Look.grain`.
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fer.data.synthetic.features import (
+from fer.data.synthetic.face_features import (
     draw_behind,
     draw_brow,
     draw_eye,

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from fer.data.synthetic.features import _mouth_lines
+from fer.data.synthetic.face_features import _mouth_lines
 from fer.data.synthetic.parameters import (
     CANVAS,
     CIRCLE,
