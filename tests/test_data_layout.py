@@ -79,7 +79,7 @@ def test_a_folder_with_two_sets_error_names_both(tmp_path: Path) -> None:
 
 def test_an_unknown_class_error_lists_the_classes(folder: Path) -> None:
     (folder / "eval" / "surprised").mkdir()
-    with pytest.raises(CallerError, match=r"surprised is no class.*negative, neutral, positive"):
+    with pytest.raises(CallerError, match=r"surprised is not a class.*negative, neutral, positive"):
         scan("lfw", folder, CLASSES)
 
 
