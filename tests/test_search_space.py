@@ -143,7 +143,7 @@ def test_a_mistake_in_a_search_file_is_said_in_one_line(
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--resume"], "no search 'toy-search' has begun"),
+    (["--resume"], "no search 'toy-search' has been started"),
     *(pytest.param(*one, marks=pytest.mark.slow) for one in [
         (["compute.threads=512"], "needs 512 cores"),
         (["resources.gpus=2"], "needs its own SLURM job"),
