@@ -93,7 +93,7 @@ def test_data_that_nobody_ignored_are_refused_with_the_largest_file(
 ) -> None:
     (code / "pixels.bin").write_bytes(b"x" * 5000)
     monkeypatch.setattr(module, "MOST_BYTES", 4000)
-    with pytest.raises(CallerError, match=r"pixels\.bin; name data in \.gitignore"):
+    with pytest.raises(CallerError, match=r"pixels\.bin; add data to \.gitignore"):
         snapshot(code, tmp_path / "place")
 
 
