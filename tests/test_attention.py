@@ -48,6 +48,7 @@ def test_the_best_run_of_each_training_set_is_drawn_and_embedded(drawn: dict[str
     assert page.count('width="448"') == 12 and "Attention maps" in page
 
 
+@pytest.mark.slow
 def test_faces_are_chosen_by_name_so_every_model_is_shown_on_the_same(
     drawn: dict[str, str]
 ) -> None:

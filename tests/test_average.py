@@ -113,6 +113,7 @@ def test_the_checkpoint_is_the_model_that_was_validated_and_what_is_frozen_stays
             assert torch.equal(tensor, start.net.state_dict()[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ema", "swa"])
 def test_asked_to_leave_while_the_mean_is_measured_it_goes_on_exactly(
     how: str, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -107,6 +107,7 @@ def test_the_same_combination_twice_has_the_same_bytes(
     assert all(torch.equal(tensor, weights(second)[key]) for key, tensor in weights(first).items())
 
 
+@pytest.mark.slow
 def test_a_study_of_combined_runs_trains_each_parent_once(places: Path, toy_study: Any) -> None:
     study = toy_study({"recipe": ["linear_probe", "probe_then_full", "wise_ft", "greedy_soup",
                                   "temperature"], "train_on": ["mlfw"], "seed": [0]})

@@ -190,6 +190,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         write_drawn_sets(tmp_path, TINY, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path: Path, workers: int) -> None:
     def interrupt(done: int, total: int) -> None:
@@ -228,6 +229,7 @@ def test_an_unknown_field_of_the_spec_is_refused() -> None:
         DrawnFaces.model_validate({"lfw_test": 3})
 
 
+@pytest.mark.slow
 def test_the_set_of_many_masks_is_a_twin_and_is_drawn_when_asked_for(tmp_path: Path) -> None:
     spec = DrawnFaces(lfw_train=25, lfw_eval=25, real_test=3, people_train=3)
     data = Data(sets={"lfw": DataSet(folder="drawn/LFW-FER"),

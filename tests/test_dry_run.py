@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import TOY, launch, toy_arguments
 
 Write = Callable[..., Path]
@@ -26,6 +27,7 @@ def size(text: str) -> tuple[float, int]:
     return float(found[1]) * unit, int(found[3].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_space_and_files_are_bounded_and_time_is_unknown_until_measured(
     places: Path, toy_study: Write
 ) -> None:

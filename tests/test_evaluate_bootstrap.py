@@ -287,6 +287,7 @@ def test_a_failed_run_hardly_moves_the_middle_of_nine() -> None:
     assert whole.low > less.low > whole.value - 0.25  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [0.0, 0.7])
 def test_equal_values_whose_models_differ_on_some_pictures_improve_on_each_other_by_half(
     own: float,

@@ -73,6 +73,7 @@ def test_views_are_averaged_as_probabilities_and_kept_beside_the_plain_answers(
     assert (folder / "test@turned.parquet").read_bytes() == again
 
 
+@pytest.mark.slow
 def test_another_checkpoint_than_the_best_is_measured_under_its_own_name(
     study: dict[str, str]
 ) -> None:

@@ -86,6 +86,7 @@ def test_every_picture_goes_through_the_body_once_whatever_the_number_of_runs(
     assert once > 0 and sum(shown) == 0
 
 
+@pytest.mark.slow
 def test_a_head_that_is_shown_other_pictures_in_each_epoch_keeps_no_features(
     places: Path, shown: list[int]
 ) -> None:
@@ -106,7 +107,8 @@ def test_an_epoch_of_the_first_view_shows_pictures_as_they_are(places: Path) -> 
     assert np.array_equal(one[0], views[0]) and plain.run_id != folder.run_id
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])
+@pytest.mark.parametrize("damage", [
+    "cut", *(pytest.param(one, marks=SLOW) for one in ("gone", "garbage"))])
 def test_a_damaged_file_of_features_is_made_anew(damage: str, places: Path) -> None:
     trained(**PROBE)
     before = {path: path.read_bytes() for path in feature_files(places)}
@@ -185,6 +187,7 @@ def test_the_same_pictures_under_another_name_have_augmented_features_of_their_o
     assert all(torch.equal(tensor, weights(alone)[key]) for key, tensor in weights(other).items())
 
 
+@pytest.mark.slow
 def test_features_of_plain_pictures_keep_the_names_that_they_had(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,9 @@ def test_a_job_that_cannot_load_torch_is_said_with_its_traceback(
     assert "1 of 1 run is missing" in done.stdout
 
 
-@pytest.mark.parametrize("where", ["train", "sweep", "sweep --cluster gpu_partition"])
+@pytest.mark.parametrize("where", [
+    "sweep", *(pytest.param(one, marks=pytest.mark.slow)
+               for one in ("train", "sweep --cluster gpu_partition"))])
 def test_a_disk_without_locks_is_one_line(where: str, places: Path, toy_study: Write) -> None:
     script, *options = where.split()
     arguments = ("configs/drawn.yaml", *toy_arguments()) if script == "train" else (

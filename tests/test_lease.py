@@ -110,6 +110,7 @@ def _race(path: Path, gate: "multiprocessing.synchronize.Barrier", won: "multipr
     gate.wait()  # winners stay alive until all have tried
 
 
+@pytest.mark.slow
 def test_of_many_processes_that_find_a_dead_owner_one_takes_over(tmp_path: Path) -> None:
     dead = holder(tmp_path / "lease")
     dead.kill()

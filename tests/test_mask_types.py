@@ -146,6 +146,7 @@ def test_it_changes_what_is_learnt_from_the_first_epoch_on(
     assert lines[0]["train_loss"] != lines[1]["train_loss"]
 
 
+@pytest.mark.slow
 def test_a_run_that_left_in_the_middle_goes_on_with_the_same_weights_of_types(
     masked: Path, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ def test_together_they_end_as_each_would_alone(
         assert found[0]["confusion"] == found[1]["confusion"]
 
 
+@pytest.mark.slow
 def test_a_head_with_dropout_drops_what_it_would_alone(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together_seen: list[list[str]]
 ) -> None:
@@ -148,6 +149,7 @@ def test_one_that_diverges_fails_alone_with_its_own_words(places: Path) -> None:
     assert "the loss is" in folders[1].status().error
 
 
+@pytest.mark.slow
 def test_asked_to_leave_it_keeps_nothing_and_they_are_done_later(places: Path) -> None:
     tasks, folders = probes(GRID)
     calls = iter(range(1000))
@@ -197,6 +199,7 @@ def test_cancelled_while_it_trains_it_is_dropped_and_the_others_go_on(
     assert not folders[1].trained
 
 
+@pytest.mark.slow
 def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> None:
     """Weights of the best epoch alone are nothing to go on from."""
     tasks, folders = probes(GRID[:2])
@@ -219,6 +222,7 @@ def test_killed_between_its_two_checkpoints_it_is_trained_anew(places: Path) -> 
     assert again["best_epoch"] == json.loads(facts)["best_epoch"]
 
 
+@pytest.mark.slow
 def test_probes_that_average_their_weights_train_alone(places: Path) -> None:
     _, folders = probes([{"seed": 1}, {"seed": 2}], recipe__phases=[
         {"name": "probe", "train": ["head"], "views": 2, "average": {"how": "ema"}}])

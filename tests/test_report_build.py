@@ -108,6 +108,7 @@ def test_training_sets_are_compared_over_what_all_of_them_have(tmp_path: Path) -
     assert "that all training sets share" not in expected.sizes
 
 
+@pytest.mark.slow
 def test_training_sets_with_nothing_in_common_are_called_so(tmp_path: Path) -> None:
     whole = simulate(tmp_path)
     pairs = {("scratch", "mlfw"), ("lp_ft", "lfw")}
@@ -178,6 +179,7 @@ def test_a_clearly_better_recipe_is_ranked_with_its_interval(tmp_path: Path) -> 
     assert all(pair.adjusted is not None and pair.adjusted < 0.05 for pair in pairs)
 
 
+@pytest.mark.slow
 def test_with_five_seeds_their_variation_is_in_the_intervals(tmp_path: Path) -> None:
     study = simulate(tmp_path, 5, sizes=SMALL)
     said = build(study).said

@@ -203,6 +203,7 @@ def test_the_table_for_a_paper_compiles(report: Simulated, tmp_path: Path) -> No
     assert "Overfull" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX: apt-get install "
                     "texlive-latex-base texlive-latex-recommended")
 def test_many_rows_and_names_with_signs_and_without_end_fit_on_pages_of_a_paper(

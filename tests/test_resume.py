@@ -91,7 +91,8 @@ def _kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> 
     process.wait()
 
 
-@pytest.mark.parametrize("damage", ["flip", pytest.param("truncate", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_serves(
     damage: str, places: Path, start: Start, uninterrupted: dict[str, bytes]
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_key_that_decides_is_the_important_one(tmp_path: Path) -> None:
     assert found.keys[0].mean > 5 * found.keys[1].mean
 
 
+@pytest.mark.slow
 def test_of_scores_by_chance_no_importance_is_drawn(tmp_path: Path) -> None:
     record, rng = surface(search(), tmp_path), np.random.default_rng(1)
     for entry in list(record):
@@ -107,6 +108,7 @@ def test_the_mean_over_seeds_decides_and_not_the_luckiest_trial(tmp_path: Path) 
     assert best is not None and best.trial == first.number
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_a_trial(tmp_path: Path) -> None:
     record = surface(search(), tmp_path)
     report_search(tmp_path, search(), record, drawn=False)

@@ -67,6 +67,7 @@ def test_the_2021_study_takes_the_published_split_as_it_is() -> None:
     assert load_study("sweeps/paper.yaml").set["data.shared_people"] == ["lfw/eval", "mlfw/eval"]
 
 
+@pytest.mark.slow
 def test_dealt_out_anew_nobody_is_trained_and_tested_on(
         both: Path, places: Path, toy_study: Write) -> None:
     study = toy_study({"seed": [0]}, evaluate_on=["lfw/eval", "mlfw/eval", "real/test"],

@@ -104,7 +104,8 @@ def test_after_numbers_began_anew_no_foreign_job_is_believed_cancelled_or_rememb
             (run / "cancel").unlink(missing_ok=True)
         said = cluster.submit(study)
         if old:  # it may be on another cluster: somebody has to say
-            assert "its job 1_0 and its cluster are unknown here" in said and len(pending(cluster)) == 2
+            assert "its job 1_0 and its cluster are unknown here" in said
+            assert len(pending(cluster)) == 2
         else:
             assert "submitted 2 runs" in said and len(pending(cluster)) == 4
         cluster.command("scancel", "1")

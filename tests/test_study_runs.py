@@ -88,6 +88,7 @@ def toy_set() -> dict[str, object]:
     return {key: value for key, value in TOY.items() if key != "train_on"}
 
 
+@pytest.mark.slow
 def test_two_studies_that_share_runs_do_not_train_them_twice(
     places: Path, toy_study: Write, start: Start
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_launcher_killed_alone_finds_its_jobs_again(
         assert json.loads((run / "status.json").read_text())["restarts"] == 0
 
 
+@pytest.mark.slow
 def test_runs_that_share_a_process_have_the_numbers_of_runs_alone(
     places: Path, toy_study: Write, tmp_path: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_a_run_of_two_ranks_works_on_one_machine_as_on_a_cluster(
     assert not list(places.glob("studies/toy/jobs/**/*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_rank_that_raises_fails_its_run_once_with_its_own_error(
     places: Path, toy_study: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,13 +26,15 @@ def trained(arch="resmasking_tiny", classes=CLASSES):
     return model.eval()
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(("arch", "suffix"), [
+    pytest.param(arch, suffix, marks=pytest.mark.slow if arch != ARCHS[0] else ())
+    for arch in ARCHS for suffix in FORMATS])
 def test_every_format_gives_the_models_outputs(arch, suffix, tmp_path):
     assert export(trained(arch), tmp_path / f"model{suffix}") < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == [f"model{suffix}"]
 
 
+@pytest.mark.slow
 def test_onnx_takes_any_number_of_pictures_and_says_what_it_is(tmp_path):
     model = trained()
     export(model, tmp_path / "m.onnx")

@@ -86,7 +86,7 @@ def test_a_file_comes_with_its_checksum_and_is_not_asked_for_twice(
 
 def test_a_download_goes_on_where_it_was_cut_off(server: Server, tmp_path: Path) -> None:
     server.most = 100_000
-    with pytest.raises(CallerError, match="interrupted after|IncompleteRead"):
+    with pytest.raises(CallerError, match=r"interrupted after|IncompleteRead"):
         fetch(source(server), tmp_path / "w.pth")
     assert not (tmp_path / "w.pth").exists()
     server.most = 1 << 30
