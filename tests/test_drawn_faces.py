@@ -258,3 +258,16 @@ def test_the_real_set_says_which_masks_its_people_wear(tmp_path: Path) -> None:
              for path in (tmp_path / "drawn/REAL-FER").rglob("*.jpg")}
     assert set(facts) == files and len(files) == 60
     assert {"surgical", "below-nose"} <= {one.mask_type for one in facts.values()}
+
+
+def test_the_faces_of_a_seed_never_change() -> None:
+    """What was drawn once stays comparable; a change here needs another GENERATOR_VERSION."""
+    shots = [shot for name in ("lfw_eval", "real_test") for shot in plan_shots(1, name, 8)]
+    faces = [sample_face(1, shot) for shot in shots]
+    assert [face.person.style for face in faces] == [
+        "bald", "bald", "bald", "bald", "buzz", "afro", "bun", "long",
+        "side", "bald", "bald", "bald", "bob", "receding", "receding", "receding"]
+    assert [face.mask.kind for face in faces if face.mask] == [
+        "cloth", "surgical", "surgical", "cone", "bandana", "cone", "surgical", "bandana"]
+    assert [face.expression.corner for face in faces[:4]] == pytest.approx(
+        [-0.0803, 0.0001, 0.9517, 0.9344], abs=1e-4)

@@ -8,7 +8,6 @@ from fer.data.synthetic.parameters import (
     CANVAS,
     CIRCLE,
     EYE_Y,
-    HAIRLINE,
     MOUTH_Y,
     SOFT,
     UNIT,
@@ -265,7 +264,5 @@ _HAIR_BACK: dict[str, list] = {
     "curly": [(0.5, -1.72), (1.15, -1.3), (1.5, -0.5), (1.4, 0.3), (1.1, 0.7), (0.5, 0.6)],
     "afro": [(0.6, -1.85), (1.3, -1.4), (1.62, -0.6), (1.45, 0.1), (1.0, 0.4), (0.4, 0.3)],
 }
-HAIRLINE |= {"long": HAIRLINE["bob"], "bun": HAIRLINE["short"], "curly": HAIRLINE["short"],
-              "afro": HAIRLINE["short"], "buzz": HAIRLINE["short"]}  # fmt: skip
 
 

@@ -122,4 +122,6 @@ HAIRLINE: dict[str, list] = {
     "receding": [(0.98, -0.06), (0.92, -0.42), (0.84, -0.8), (0.56, -1.1), (0, -1.0),
                  (-0.56, -1.1), (-0.84, -0.8), (-0.92, -0.42), (-0.98, -0.06)],
 }  # fmt: skip
+HAIRLINE |= {"long": HAIRLINE["bob"], "bun": HAIRLINE["short"], "curly": HAIRLINE["short"],
+              "afro": HAIRLINE["short"], "buzz": HAIRLINE["short"]}  # fmt: skip
 STYLES = (*HAIRLINE, "bald")
