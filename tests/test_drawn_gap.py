@@ -21,7 +21,9 @@ def test_unmasked_is_easier_than_synthetic_masks_and_those_easier_than_real_mask
         "schema": 1, "study": "gap", "base": str(REPOSITORY / "configs/drawn.yaml"),
         "grid": {"backbone": ["cbam_tiny"], "train_on": ["lfw", "mlfw"],
                  "seed": [0, 1, 2, 3, 4]},
-        "set": {"keep.tensorboard": False, "train.epochs": 9}, "resources": {"runs_per_job": 5},
+        # from scratch, one seed of five may not learn in so few epochs, on some processors
+        "set": {"keep.tensorboard": False, "train.epochs": 5, "recipe": "lp_ft"},
+        "resources": {"runs_per_job": 5},
         "evaluate_on": ["lfw/eval", "mlfw/eval", "real/test"],
         "gap": {"synthetic": "mlfw/eval", "real": "real/test"}}))
     done = launch("sweep", study, FER_DATA=str(tmp_path / "data"), FER_HOME=str(tmp_path / "home"),
