@@ -55,6 +55,13 @@ def test_memory_of_the_ranks_adds_up() -> None:
     assert "#SBATCH --mem=120G" in text
 
 
+def test_what_a_profile_passes_to_sbatch_wins_over_its_other_keys() -> None:
+    profile = Profile(memory="30G", partition="a", sbatch={"mem": "0", "partition": "b"})
+    text = array_script(ARRAY, FOLDER, "c", profile, SITE, {1: "1"})
+    assert "#SBATCH --mem=0\n" in text and "#SBATCH --partition=b\n" in text
+    assert text.count("--mem") == text.count("--partition") == 1
+
+
 def test_a_single_rank_looks_for_no_port() -> None:
     alone = JobArray(1, Shape(1, 1, True, 1, 60), {0: ()})
     assert "FER_PORT" not in array_script(alone, FOLDER, "c", Profile(), SITE, {})

@@ -104,17 +104,15 @@ def _text(
         **_gpus(shape, profile), **profile.sbatch, **parameters}
     if profile.reservation:
         more["reservation"] = profile.reservation
-    if memory := _memory(shape, profile):
-        more["mem"] = memory
     srun = shlex.join(["srun", "--unbuffered", f"--output={log}", *_srun(shape, profile)])
     executor = SlurmExecutor(site.code)
     executor.update_parameters(
         job_name=name, comment=comment, wckey=None, time=shape.minutes, nodes=shape.nodes,
         ntasks_per_node=shape.ranks, cpus_per_task=_cores(shape, profile),
         partition=profile.partition, account=profile.account, qos=profile.qos,
-        constraint=profile.constraint, exclude=profile.exclude, stderr_to_stdout=True,
-        additional_parameters=more, use_srun=False, setup=_setup(shape, profile, site),
-        teardown=teardown or None)
+        constraint=profile.constraint, exclude=profile.exclude, mem=_memory(shape, profile),
+        stderr_to_stdout=True, additional_parameters=more, use_srun=False,
+        setup=_setup(shape, profile, site), teardown=teardown or None)
     return executor.script(f"{srun} {command}")
 
 
