@@ -27,6 +27,12 @@ def choices(valid: Iterable[object]) -> str:
     return ", ".join(sorted(str(name) for name in valid))
 
 
+def noun_for(count: int, noun: str) -> str:
+    """Return the form of a noun for a count: `run` for 1, else `runs`."""
+    irregular = {"person": "people", "family": "families", "process": "processes"}
+    return noun if count == 1 else irregular.get(noun, noun + "s")
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun_for(count, noun)}"

@@ -5,6 +5,7 @@ Shared by the page, the Markdown, the LaTeX and the terminal.
 
 from collections.abc import Sequence
 
+from fer.errors import noun_for
 from fer.evaluate.bootstrap import SEEDS_NEEDED
 from fer.evaluate.intervals import TEST_SAMPLING, Interval
 
@@ -35,8 +36,7 @@ def signed(value: float) -> str:
 
 def count(number: int, noun: str) -> str:
     """Return `1 seed`, `2 seeds`."""
-    irregular = {"person": "people", "family": "families", "process": "processes"}
-    return f"{number:,} {noun if number == 1 else irregular.get(noun, noun + 's')}"
+    return f"{number:,} {noun_for(number, noun)}"
 
 
 def each(numbers: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ sets are compared over the backbones, recipes and other axes that all of them sh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fer.errors import noun_for
 from fer.evaluate.bootstrap import SEEDS_NEEDED
 from fer.evaluate.intervals import Interval, interval_of
 from fer.report.analysis import NET, Analysis, Config, gap_draws, over_configs
@@ -162,7 +163,7 @@ def _gap_words(apart: Interval) -> str:
     """Return the gap in words, noting where it is not distinguishable from zero."""
     assert apart.value is not None
     points = round(100 * apart.value)  # an int, so never −0
-    noun = "point" if abs(points) == 1 else "points"
+    noun = noun_for(abs(points), "point")
     value = f"{points:d}".replace("-", "−")
     if apart.low is None or apart.high is None:
         return f"a gap of {value} {noun}, without an interval"

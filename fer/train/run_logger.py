@@ -19,6 +19,7 @@ from fer.config.run import RunConfig
 from fer.data.pixels import Source
 from fer.study.job_environment import job_of_process, node_name
 from fer.study.run_folder import RunFolder, Status
+from fer.train.callbacks import OnStatus
 from fer.train.tensorboard import Events
 from fer.train.train_state import Progress
 
@@ -73,7 +74,7 @@ class RunLogger:
         folder: RunFolder,
         config: RunConfig,
         writes: bool,
-        on_status: Callable[[Status], None] | None = None,
+        on_status: OnStatus | None = None,
         max_stalls: int | None = None,
     ) -> None:
         self.folder = folder

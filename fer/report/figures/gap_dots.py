@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CLASS_COLORS, CLASS_MARKERS = (*OKABE_ITO[3:], *OKABE_ITO[:3]), "v^Pos"  # not those of the sets
 SPREAD = 0.19  # rows between two test sets or classes of one configuration
 
+
 def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
     """Return a figure of each configuration's UAR on each test set and its gap."""
     configs, note = shown_rows(analysis)

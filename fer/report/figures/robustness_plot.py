@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.errors import noun_for
 from fer.evaluate.effective_robustness import probit
 from fer.report.analysis import Analysis
 from fer.report.figures.canvas import INK, MARKERS, MUTED, OKABE_ITO, blank, cycle, plain
@@ -57,7 +58,7 @@ def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figur
     axis.set_ylabel(f"UAR on {analysis.role(gap.real)}, n = {sizes[0][1]:,}", color=MUTED,
                     fontsize=8)
     axis.set_title(f"unweighted average recall (UAR), probit axes,\nmean over {seeds[0]}" + (
-        f"–{seeds[-1]}" if len(seeds) > 1 else "") + (" seed" if seeds[-1] == 1 else " seeds"),
+        f"–{seeds[-1]}" if len(seeds) > 1 else "") + f" {noun_for(seeds[-1], 'seed')}",
         color=MUTED, fontsize=8, loc="left")
     handles, labels = axis.get_legend_handles_labels()
     known = dict(zip(labels, handles, strict=True))

@@ -22,8 +22,6 @@ from fer.report.read.run_files import ReportRun, read_result
 LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
 
 
-
-
 @dataclass(frozen=True)
 class Measured:
     """One run on one test set: its metrics, and its predictions if they are readable."""
