@@ -92,4 +92,3 @@ def test_the_ranks_together_have_the_global_batch(size: int, world: int) -> None
     pieces = [range(*share(100, 100 + size, rank, world)) for rank in range(world)]
     assert [item for piece in pieces for item in piece] == list(range(100, 100 + size))
     assert max(map(len, pieces)) - min(map(len, pieces)) <= 1
-

@@ -166,7 +166,6 @@ def test_the_chosen_people_never_change() -> None:
     assert sorted(chosen) == ["Person_11", "Person_3", "Person_7"]
 
 
-
 @given(SOME_PEOPLE, st.integers(2, 5), st.randoms(use_true_random=False))
 def test_everybody_is_dealt_into_one_fold_whatever_the_order(
         labels: dict[str, list[int]], count: int, shuffler: random.Random) -> None:

@@ -226,8 +226,6 @@ def test_a_damaged_results_file_is_made_anew(places: Path, toy_study: Write) -> 
     assert result.read_bytes() == before
 
 
-
-
 def test_missing_weights_are_one_line_before_anything_is_submitted(
         places: Path, toy_study: Write) -> None:
     study = toy_study({"backbone": ["vgg19"], "recipe": ["lp_ft"]})

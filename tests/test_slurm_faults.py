@@ -102,6 +102,7 @@ def test_a_task_of_an_array_that_leaves_by_itself_requeues_no_finished_one(
 ) -> None:
     noticed.submit(two_runs(toy_study))
     done_and_working(noticed)
+
     def running() -> list[str]:
         tasks = noticed.command("squeue", "--noheader", "--array", "--name=fer-toy", "--format=%i")
         return tasks.split()

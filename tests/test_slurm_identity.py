@@ -170,8 +170,6 @@ def test_a_run_that_another_study_wants_is_no_orphan(
     assert [row["state"] for row in shown] == ["queued"]
 
 
-
-
 @dataclass
 class Bob:
     """A second Linux user, with a store that both may write.

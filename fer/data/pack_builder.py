@@ -35,10 +35,6 @@ MOST_WORKERS = 16  # more would wait for the disk
 JOURNAL = "journal.jsonl"
 
 
-
-
-
-
 class Unfinished:
     """The folder of an unfinished pack, with a journal of its finished chunks.
 

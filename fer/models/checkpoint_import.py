@@ -138,7 +138,3 @@ def _without_aliases(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         elif not torch.equal(state[first], tensor):
             raise CallerError(f"{path}: '{key}' and '{first}' differ, but must be the same tensor")
     return kept
-
-
-
-

@@ -52,8 +52,6 @@ def search_folder(store: Store, search: Search) -> Path:
     return store.study(search.search)
 
 
-
-
 def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = None,
                 trial_jobs: TrialJobs | None = None,
                 asked_to_leave: Callable[[], bool] = lambda: False) -> int:

@@ -41,8 +41,6 @@ LOOK_S = 5.0  # between two checks that Ray is alive
 INFRASTRUCTURE_RETRIES = 3  # after the loss of a node or process, not after a failed run
 
 
-
-
 @dataclass
 class SearchRunner:
     """Inputs and state of one pass.

@@ -134,9 +134,3 @@ def best_first(entries: list[Entry], higher_is_better: bool) -> list[Entry]:
     scored = [entry for entry in entries if entry.score is not None and entry.state != "failed"]
     sign = -1 if higher_is_better else 1
     return sorted(scored, key=lambda entry: (sign * (entry.score or 0.0), entry.number))
-
-
-
-
-
-

@@ -1,6 +1,6 @@
 """Conversion of drawn configurations into runs. Reads data, but never imports torch or Ray."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -115,9 +115,3 @@ def shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return str(value.get("name", value)) if isinstance(value, dict) else str(value)
-
-
-def parents_of(trials: Sequence[Trial]) -> list[Run]:
-    """Return the distinct ancestors of trials."""
-    found = {run.id: run for trial in trials for run in trial.runs[:-1]}
-    return list(found.values())

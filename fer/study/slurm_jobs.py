@@ -262,11 +262,3 @@ def ask(command: list[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-
-
-
-
-
-

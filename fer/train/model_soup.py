@@ -183,4 +183,3 @@ def with_temperature(model: Classifier, member: State, temperature: float) -> St
     path = model.head_path + (f".{name}" if name else "")
     keys = {f"{path}.{parameter}" for parameter, _ in layer.named_parameters()}
     return {key: tensor / temperature if key in keys else tensor for key, tensor in member.items()}
-

@@ -176,9 +176,3 @@ def describe_phase(model: Classifier, phase: Phase, lr: float) -> list[StageRow]
 
 def _is_vector(parameter: Any) -> bool:
     return bool(parameter.ndim <= 1)  # biases, and the weights of norm layers
-
-
-
-
-
-

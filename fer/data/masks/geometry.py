@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 
 EYE_X, NOSE_Y, NOSE_Z = 0.42, 0.47, 0.40
 MOUTH_X, MOUTH_Y = 0.33, 0.92
-CHIN_Y = 1.46
 EAR = (0.97, 0.24, -0.78)  # where the loop of a mask goes behind the ear
 FLAT = np.array([[-EYE_X, 0.0], [EYE_X, 0.0], [-MOUTH_X, MOUTH_Y], [MOUTH_X, MOUTH_Y]])
 STEEPEST = 0.75  # of a unit's length: beyond it the second eye is not visible

@@ -241,8 +241,6 @@ def draw_mouth(pen: Pen, head: Head, face: Face) -> None:
         pen.fill(CIRCLE * 4 + end + [side * 2, 0], tint(face.person.skin, 0.5), 130)
 
 
-
-
 def draw_glasses(pen: Pen, head: Head) -> None:
     for side in (-1, 1):
         rim = np.concatenate([ellipse(side * 0.43, EYE_Y + 0.03, 0.31, 0.25)] * 2)[:18]
@@ -264,5 +262,3 @@ _HAIR_BACK: dict[str, list] = {
     "curly": [(0.5, -1.72), (1.15, -1.3), (1.5, -0.5), (1.4, 0.3), (1.1, 0.7), (0.5, 0.6)],
     "afro": [(0.6, -1.85), (1.3, -1.4), (1.62, -0.6), (1.45, 0.1), (1.0, 0.4), (0.4, 0.3)],
 }
-
-
