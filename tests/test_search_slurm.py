@@ -183,7 +183,7 @@ def test_trials_of_two_ranks_are_jobs_of_their_own_and_one_that_is_killed_goes_o
                         scheduler={"name": "asha", "grace": 1, "reduction": 3},
                         resources={"gpus": 2, "slots": 2})
     assert "resources.gpus: 4 on one node" in refusal(cluster, file, "resources.gpus=4")
-    assert "a job of 3 nodes" in refusal(cluster, file, "resources.nodes=3")
+    assert "a job needs 3 nodes" in refusal(cluster, file, "resources.nodes=3")
     search = cluster.start("tune", file, "--cluster", "test")
     wait_until(lambda: any(trial["curve"] for trial in record(cluster)) and ranks(cluster),
                PATIENCE_S, lambda: said(cluster))
