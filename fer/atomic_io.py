@@ -26,12 +26,7 @@ class _Dumper(_SafeDumper):
     """Dumper that quotes strings that look like numbers, such as the run id `44e7700000`."""
 
 
-def know_floats(kind: Any) -> None:
-    """Make a loader or dumper resolve floats as in YAML 1.2, including `1e-4`."""
-    kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-know_floats(_Dumper)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def temporary_name(path: Path) -> Path:

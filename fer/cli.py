@@ -12,7 +12,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than t
 
 import typer
 
-from fer.errors import CallerError, Interrupted
+from fer.errors import CallerError, Interrupted, Unavailable
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
@@ -51,6 +51,9 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
         except CallerError as error:
             _report(str(error))
             raise typer.Exit(MISTAKE) from None
+        except Unavailable as error:
+            _report(f"{error}; the same command continues later")
+            raise typer.Exit(1) from None
         except OSError as error:
             from fer.study.disk_space import disk_refusal
 

@@ -11,6 +11,13 @@ class CallerError(ValueError):
     """
 
 
+class Unavailable(RuntimeError):
+    """A service does not respond: no mistake of the caller, and the same command may succeed later.
+
+    Scripts in `launch/` print the line and end with exit code 1, without a traceback.
+    """
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal ended the command: Ctrl-C, or what a logout or systemd sends.
 

@@ -24,6 +24,7 @@ class Cluster:
         nodes: pretended nodes, n1 ... nN, all on this machine.
         gpus: fake GPUs of a node (character devices that compute nothing).
         accounting: run slurmdbd and MariaDB, so that `sacct` answers.
+        enforce: refuse jobs of unknown accounts and beyond the limits set with `sacctmgr`.
         max_array: SLURM's MaxArraySize.
         pace: `fast` for tests, `real` for SLURM's own waits.
         warn: at preemption, send the user signal and grant `grace` seconds; else the job gets
@@ -45,6 +46,7 @@ class Cluster:
     first_port: int = 26817
     cores: int = 2
     memory_mb: int = 4000
+    enforce: bool = False
 
     @property
     def name(self) -> str:
@@ -138,6 +140,7 @@ def _accounting(cluster: Cluster) -> list[str]:
             f"AccountingStoragePort={cluster.port(1)}",
             f"AccountingStoragePass={cluster.folder}/run/munge.socket",
             "AccountingStoreFlags=job_comment",
+            *(["AccountingStorageEnforce=associations,limits,qos"] if cluster.enforce else []),
             "JobAcctGatherType=jobacct_gather/linux"]
 
 

@@ -172,14 +172,15 @@ def test_a_submission_seen_under_another_path_keeps_its_comment(tmp_path: Path) 
 def test_jobs_of_others_are_not_asked_for_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     others = "".join(f"{number}|bob|x|(null)\n" for number in range(50_000))
-    says = {"scontrol": "ClusterName             = c\nPrivateData             = jobs,nodes\n",
-            slurm.OVERVIEW: f"{others}77|bob|fer-toy|fer:1\n"}
+    config = {"ClusterName": "c", "PrivateData": "jobs,nodes"}
+    says = {slurm.OVERVIEW: f"{others}77|bob|fer-toy|fer:1\n"}
 
     def answer(command: list[str]) -> str:
         asked.append(command)
         return next((text for key, text in says.items() if key in " ".join(command)), "")
 
     monkeypatch.setattr(slurm, "ask", answer)
+    monkeypatch.setattr(slurm, "cluster_config", lambda: config)
     queue = slurm.read_queue()
     assert queue.answered and queue.cluster == "c" and queue.private and not queue.accounting
     assert "--jobs=77,77" in asked[-1]  # twice: asked for one that is gone alone, squeue fails

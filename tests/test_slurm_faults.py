@@ -152,7 +152,7 @@ def test_loader_processes_that_are_alive_at_the_signal_do_not_requeue_too(
     noticed.wait_for_step(8)
     noticed.preempt()
     noticed.wait_for_state("done", patience=180)
-    assert noticed.restarts() == [1] and noticed.logs().count("requeued job") == 1
+    assert noticed.restarts() == [1] and noticed.logs().count("requeueing job") == 1
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from zlib import crc32
 
 from fer.study.job_environment import restart_of_process
 
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR",
+                  "MASTER_PORT", "GROUP_RANK", "ROLE_RANK", "NODE_RANK")  # of torchrun and others
 FIRST_PORT, PORTS = 12_000, 20_000  # below 32768, where the ephemeral ports begin
 
 
@@ -40,14 +42,26 @@ def slurm_ranks(
     }
 
 
+def set_ranks(variables: Mapping[str, str]) -> None:
+    """Set the variables of a rank in this process; those of the launching shell do not apply."""
+    for name in RANK_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+
+
 def outside_job(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment without job variables, for submitting from inside a job."""
-    if "SLURM_JOB_ID" not in environment:
-        return dict(environment)
+    """Return an environment for `sbatch`: without variables of a job or of ranks.
+
+    SBATCH_* variables would override the script (`fer.cluster.profile_files` reads those that a
+    profile leaves open).
+    """
     kept = {name: value for name, value in environment.items()
-            if not re.match(r"(SLURM|SLURMD|SRUN|SBATCH|SUBMITIT|PMI|PMIX|FER)_", name)
-            and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
-                             "MASTER_ADDR", "MASTER_PORT", "CUDA_VISIBLE_DEVICES")}
+            if not name.startswith("SBATCH_") and name not in RANK_VARIABLES}
+    if "SLURM_JOB_ID" not in environment:
+        return kept
+    kept = {name: value for name, value in kept.items()
+            if not re.match(r"(SLURM|SLURMD|SRUN|SUBMITIT|PMI|PMIX|FER)_", name)
+            and name != "CUDA_VISIBLE_DEVICES"}
     if "SLURM_CONF" in environment:  # identifies the SLURM installation, not the job
         kept["SLURM_CONF"] = environment["SLURM_CONF"]
     return kept

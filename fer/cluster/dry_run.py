@@ -8,13 +8,18 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History, makespan, space
-from fer.cluster.request import ExpandedStudy
-from fer.cluster.sbatch import array_script, report_script
-from fer.cluster.slurm_queue import left_lines, refuse_impossible
-from fer.cluster.submit import (
-    SCRIPTS,
+from fer.cluster.limits import (
     check_partitions,
     max_array_size,
+    refuse_impossible,
+    report_minutes,
+    within_limits,
+)
+from fer.cluster.request import ExpandedStudy
+from fer.cluster.sbatch import array_script, report_script
+from fer.cluster.slurm_queue import left_lines
+from fer.cluster.submit import (
+    SCRIPTS,
     queued_arrays,
     site_of,
     submission_folders,
@@ -43,6 +48,10 @@ def print_plan(
     console.print(counts(steps))
     if all(step.action == "done" for step in steps):
         return
+    if profile:
+        refuse_impossible(work.study.resources, place, profile)
+        partitions = check_partitions(place, profile, work.study.resources.nodes)
+        profile = within_limits(profile, partitions)
     limit = max_array_size() if profile else len(steps) + 1
     history = History(store, work.contents, work.study.resources.ranks)
     made = make_arrays(steps, work.study.resources, history.seconds, limit,
@@ -50,9 +59,8 @@ def print_plan(
     for line in left_lines(made):
         _print(console, line)
     if profile:
-        refuse_impossible(work.study.resources, place, profile)
-        check_partitions(place, profile, work.study.resources.nodes)
-        _print_scripts(made, queued_arrays(steps), work, store, profile, console)
+        _print_scripts(made, queued_arrays(steps), work, store, profile,
+                       report_minutes(profile, partitions), console)
     slots = profile.array_parallelism if profile else len(os.sched_getaffinity(0))
     _print(console, _space(steps, work, slots))
     for line in time_lines(steps, made, history, slots, work.study.resources.ranks):
@@ -71,7 +79,7 @@ def _print(console: Console, text: str) -> None:
 
 
 def _print_scripts(made: Dispatch, others: Sequence[str], work: ExpandedStudy, store: Store,
-                   profile: Profile, console: Console) -> None:
+                   profile: Profile, report_time: int, console: Console) -> None:
     scripts = store.study(work.study.study) / SCRIPTS
     site = site_of(work.study.study, snapshot_folder(REPOSITORY, scripts), profile)
     folders = submission_folders(scripts, len(made.arrays))
@@ -84,7 +92,7 @@ def _print_scripts(made: Dispatch, others: Sequence[str], work: ExpandedStudy, s
     report = folders[-1]
     _print(console, f"\n# the report, when all of them have ended: {report.script}")
     _print(console, report_script(report.folder, report.comment, profile, site,
-                                  ":".join([*ids.values(), *others])))
+                                  ":".join([*ids.values(), *others]), report_time))
 
 
 def placeholder(number: int) -> str:

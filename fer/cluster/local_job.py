@@ -148,13 +148,13 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
 
     import submitit
 
-    from fer.cluster.dist_env import local_ranks
+    from fer.cluster.dist_env import local_ranks, set_ranks
     from fer.cluster.worker import StopFlag
     from fer.config.run import Data
 
     stop = StopFlag()  # installed before the slow imports
     job = submitit.JobEnvironment()
-    os.environ.update(local_ranks(job.global_rank, job.num_tasks, port))
+    set_ranks(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"
     from fer.train.callbacks import Callbacks
     from fer.train.run_tasks import Task, work

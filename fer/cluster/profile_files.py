@@ -5,6 +5,7 @@ Not for their content (`fer.config.profile`), nor for a script's text (`fer.clus
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from fer.config.paths import REPOSITORY
@@ -15,6 +16,8 @@ from fer.errors import CallerError, choices
 
 DEFAULT = "default"  # names another profile; local to this user, not in the repository
 LOCAL = "local"
+SHELL = {"partition": "SBATCH_PARTITION", "account": "SBATCH_ACCOUNT", "qos": "SBATCH_QOS",
+         "constraint": "SBATCH_CONSTRAINT", "reservation": "SBATCH_RESERVATION"}
 PLACES = ("FER_DATA", "FER_HOME", "FER_CACHE")
 
 
@@ -43,7 +46,20 @@ def load_profile(name: str) -> Profile:
     if name == DEFAULT or not path.is_file():
         raise CallerError(f"no profile '{name}' in {folder()}; there are: "
                           f"{choices([LOCAL, *profile_names()])}")
-    return validate(Profile, read_tree(path), str(path))
+    return _with_shell(validate(Profile, read_tree(path, as_text=True), str(path)))
+
+
+def _with_shell(profile: Profile, shell: Mapping[str, str] = os.environ) -> Profile:
+    """Return a profile with what it leaves open from the SBATCH_* variables of the shell.
+
+    They are written into the scripts, so that a dry run shows them; `sbatch` itself does not see
+    them.
+    """
+    found = {key: value for key, name in SHELL.items()
+             if getattr(profile, key) is None and (value := shell.get(name))}
+    more = {"sbatch": {**profile.sbatch, "export": shell["SBATCH_EXPORT"]}} if (
+        shell.get("SBATCH_EXPORT") and "export" not in profile.sbatch) else {}
+    return profile.model_copy(update={**found, **more}) if found or more else profile
 
 
 def default_cluster() -> str:

@@ -1,14 +1,15 @@
-"""Restart of unfinished jobs: whether, and by whom.
+"""Whether an unfinished job is to be restarted. Calls no command of SLURM.
 
 SLURM requeues a job that it preempts or whose node is lost; it does not requeue one that reaches
 its time limit, exits early after a warning, or whose rank was killed. A cancelled job must not be
 restarted. The job's state when it exits distinguishes these cases.
+
+The profile's `python` may be a container without SLURM's commands. The batch script, outside it,
+therefore asks for the job's state and requeues the job if this exits with `REQUEUE`.
 """
 
 import os
 import re
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from fer.study.failure import kept_failure, publish_failure
 from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder, Status
 
-PATIENCE_S = 60.0  # the controller may be restarting
+REQUEUE = 75  # exit code: unfinished, to be resumed (EX_TEMPFAIL of sysexits.h)
 MAX_RESTARTS = 20
 TAIL_LINES = 20
 Ending = Literal["nobody", "requeued", "somebody", "time limit"]
@@ -51,22 +52,52 @@ class CurrentJob:
         return "time limit" if over else "somebody"
 
 
-def request_requeue(folders: Sequence[RunFolder], job: CurrentJob | None) -> bool:
-    """Requeue the job unless SLURM does so itself; return whether it will restart.
+def after_tasks(folders: Sequence[RunFolder], code: int, log: Path, job: CurrentJob | None) -> int:
+    """Decide what follows tasks that did not all succeed; return the exit code of the job.
 
-    Called by rank 0 after everything is saved.
+    Called once by the batch script. A run with an error message stays failed; one without, or
+    one that saved and exited, is to be resumed.
+
+    Args:
+        folders: the runs of the job; none for a search.
+        code: exit code of `srun`; `REQUEUE` if the tasks saved and exited.
+        log: output of rank 0.
+        job: None if SLURM does not respond.
+
+    Returns:
+        `REQUEUE` if the batch script is to requeue the job, else `code`.
     """
+    for folder in unfinished(folders):
+        if kept := kept_failure(folder):
+            publish_failure(folder, *kept)
+    left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
+    if folders and not left:
+        return code
     if job is None:
         print("SLURM does not respond: launch/sweep.py will submit what is missing", flush=True)
-        return False
-    by = job.ended_by
-    print(f"exiting job {job.id}: ended by {by}", flush=True)
-    if by == "requeued":
-        return True
-    if by == "somebody":
-        mark_ended(folders, job)
-        return False
-    return requeue(folders, job)
+        return code
+    print(f"exiting job {job.id}: ended by {job.ended_by}", flush=True)
+    if job.ended_by == "requeued":
+        return code
+    if job.ended_by == "somebody":
+        mark_ended(left, job)
+        return code
+    if code != REQUEUE and not _restart_helps(left, code, log):
+        return code
+    return REQUEUE if requeue(left, job) else code
+
+
+def _restart_helps(left: Sequence[RunFolder], code: int, log: Path) -> bool:
+    """Record how the processes of a job died; return whether to start them again."""
+    print(f"tasks ended with {code}, without an error message from: "
+          f"{', '.join(folder.name for folder in left)}", flush=True)
+    last = tail(log)
+    gone = next((line for line in last.splitlines() if line.endswith(CODE_GONE)), "")
+    for folder in left:
+        error = gone or f"its processes ended with code {code} without an error message"
+        folder.write_status(replace(folder.status(), state="lost", error=error,
+                                    traceback="" if gone else last))
+    return not gone  # else the launcher submits it again, with a new copy of the code
 
 
 def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:
@@ -81,14 +112,12 @@ def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:
 
 
 def requeue(folders: Sequence[RunFolder], job: CurrentJob) -> bool:
-    """Requeue the job, unless it was restarted too often; return whether it was requeued."""
-    limit = _max_restarts()
+    """Return whether to requeue the job: not if it was restarted too often."""
     if refuse_restart(folders, job.restarts + 1, first=True):
         return False
-    done = subprocess.run(["scontrol", "requeue", job.id], capture_output=True, text=True)
-    print(f"requeued job {job.id} (restart {job.restarts + 1} of at most {limit})"
-          if done.returncode == 0 else f"scontrol requeue: {done.stderr.strip()}", flush=True)
-    return done.returncode == 0
+    print(f"requeueing job {job.id} (restart {job.restarts + 1} of at most {_max_restarts()})",
+          flush=True)
+    return True
 
 
 def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> bool:
@@ -104,32 +133,6 @@ def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> b
 
 def _max_restarts() -> int:
     return int(os.environ.get("FER_MAX_RESTARTS", MAX_RESTARTS))
-
-
-def requeue_or_fail(folders: Sequence[RunFolder], code: int, log: Path) -> int:
-    """Handle a job whose tasks failed; called by the batch script, returns `code`.
-
-    A run with an error message stays failed; one without is to be resumed.
-    """
-    for folder in unfinished(folders):
-        if kept := kept_failure(folder):
-            publish_failure(folder, *kept)
-    left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
-    job = current_job() if left else None
-    if job is not None and job.ended_by in ("nobody", "time limit"):
-        print(f"tasks ended with {code}, without an error message from: "
-              f"{', '.join(folder.name for folder in left)}", flush=True)
-        last = tail(log)
-        gone = next((line for line in last.splitlines() if line.endswith(CODE_GONE)), "")
-        for folder in left:
-            error = gone or f"its processes ended with code {code} without an error message"
-            folder.write_status(replace(folder.status(), state="lost", error=error,
-                                        traceback="" if gone else last))
-        if not gone:  # the launcher submits it again, with a new copy of the code
-            requeue(left, job)
-    elif job is not None and job.ended_by == "somebody":
-        mark_ended(left, job)
-    return code
 
 
 def _elsewhere(folder: RunFolder) -> bool:
@@ -152,19 +155,10 @@ def _has_ended(status: Status) -> bool:
     return status.state == "done" or (status.state == "stopped" and here)
 
 
-def current_job() -> CurrentJob | None:
-    """Return the job of this process; None if SLURM does not respond for a minute."""
+def job_now(text: str) -> CurrentJob | None:
+    """Return the job of this process from the output of `scontrol show job`; None if empty."""
     # not SLURM_JOB_ID: for the last task of an array that is the id of the whole array
-    number = os.environ["FER_JOB"]
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        done = subprocess.run(["scontrol", "show", "job", "--oneliner", number],
-                              capture_output=True, text=True)
-        if done.returncode == 0:
-            return parse_job(done.stdout, number, restart_of_process())
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(2)
+    return parse_job(text, os.environ["FER_JOB"], restart_of_process()) if text.strip() else None
 
 
 def parse_job(text: str, job_id: str, my_restart: int) -> CurrentJob:

@@ -8,12 +8,18 @@ from typing import Any
 
 from fer import CODE_GONE
 from fer.cluster.arrays import JobArray, Ref, Shape
+from fer.cluster.dist_env import RANK_VARIABLES
 from fer.cluster.executor import SlurmExecutor
+from fer.cluster.requeue import REQUEUE
 from fer.config.profile import Profile
 from fer.study.snapshot import import_folder
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
+REPORT_MINUTES = 60
+REPORT_MEMORY = "4G"
+REPORT_KEYS = ("account", "begin", "clusters", "exclude", "export", "mail-type", "mail-user",
+               "nice", "partition", "priority", "wckey")  # what also applies to a small job
 
 
 @dataclass(frozen=True)
@@ -50,24 +56,36 @@ def array_script(
         "signal": f"USR2@{profile.signal_delay}",  # to the tasks, not to the shell
         **_dependency(array, ids),
     }
-    teardown = [
-        "code=$?",
-        # decides whether to restart a rank that died without an error message
-        f'[ "$code" -eq 0 ] || {command} --ended "$code"',
-        'exit "$code"']
+    teardown = _after_tasks(command, "ne 0", "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")
     return _text(f"fer-{site.study}", _pattern(folder, ARRAY_LOG), comment, array.shape, profile,
                  site, command, parameters, teardown)
 
 
-def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str) -> str:
-    """Return the script of the job that makes the report once all others have ended in any way."""
+def report_script(folder: Path, comment: str, profile: Profile, site: Site, after: str,
+                  minutes: int = REPORT_MINUTES) -> str:
+    """Return the script of the job that makes the report once all others have ended in any way.
+
+    Args:
+        after: ids of the others, separated by colons.
+        minutes: time limit.
+    """
+    profile = _for_report(profile)
     command = f"{_python(site)} launch/report.py {shlex.quote(site.study)} --after-jobs"
     parameters: dict[str, Any] = {"dependency": f"afterany:{after}"} if after else {}
-    if profile.report_partition:
-        parameters["partition"] = profile.report_partition
-    shape = Shape(nodes=1, ranks=1, gpus=False, threads=1, minutes=60)
+    shape = Shape(nodes=1, ranks=1, gpus=False, threads=1, minutes=minutes)
     return _text(f"fer-{site.study}-report", _pattern(folder, JOB_LOG), comment, shape, profile,
                  site, command, parameters, [])
+
+
+def _for_report(profile: Profile) -> Profile:
+    """Return a profile for a job of one core without GPU, which must not wait for a whole node."""
+    asks = profile.memory or profile.memory_per_gpu
+    return profile.model_copy(update={
+        "partition": profile.report_partition or profile.partition, "constraint": None,
+        "qos": None if profile.report_partition else profile.qos,
+        "memory": REPORT_MEMORY if asks else None, "memory_per_gpu": None, "cpus_per_gpu": 1,
+        "srun": [], "sbatch": {key: value for key, value in profile.sbatch.items()
+                               if key.lstrip("-").replace("_", "-") in REPORT_KEYS}})
 
 
 def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
@@ -81,7 +99,24 @@ def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, si
     if shape.nodes > 1:
         parameters["exclusive"] = True  # Ray uses ports and cores of its nodes
     return _text(f"fer-{site.study}", _pattern(folder, JOB_LOG), comment, shape, profile, site,
-                 command, parameters, ["exit $?"])
+                 command, parameters, _after_tasks(command, f"eq {REQUEUE}", "$SLURM_JOB_ID"))
+
+
+def _after_tasks(command: str, condition: str, job: str) -> list[str]:
+    """Return the shell lines that requeue the job if `command --ended` exits with `REQUEUE`.
+
+    `scontrol` is called by the shell, since `command` may run in a container without it, and
+    repeated for a minute, since the controller may be restarting.
+    """
+    return [
+        "code=$?",
+        'try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }',
+        f'if [ "$code" -{condition} ]; then',
+        f'  state=$(try scontrol show job --oneliner "{job}")',
+        f'  {command} --ended "$code" "$state"',
+        f'  [ $? -ne {REQUEUE} ] || {{ try scontrol requeue "{job}" && exit 0; }}',
+        "fi",
+        'exit "$code"']
 
 
 def _pattern(folder: Path, name: str) -> str:
@@ -157,7 +192,10 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
     # the save-and-exit signal is for Python: the shell must survive it
     several = shape.nodes * shape.ranks > 1
     gone = f"{site.code}: {CODE_GONE}"
-    return ["trap : TERM", *profile.setup, *lines,
+    return ["trap : TERM",
+            # of the launching shell: each would mislead srun or a rank
+            "export SLURM_EXPORT_ENV=ALL", f"unset {' '.join(RANK_VARIABLES)}",
+            *profile.setup, *lines,
             f"cd {shlex.quote(str(site.code))} || {{ echo {shlex.quote(gone)} >&2; exit 1; }}",
             *([f"export FER_PORT=$({_python(site)} -m fer.cluster.dist_env)"] if several else [])]
 

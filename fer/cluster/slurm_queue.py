@@ -12,30 +12,38 @@ from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
 from fer.cluster.estimate import History
+from fer.cluster.limits import (
+    check_partitions,
+    max_array_size,
+    refuse_impossible,
+    report_minutes,
+    within_limits,
+)
 from fer.cluster.request import ExpandedStudy
 from fer.cluster.submit import (
     SCRIPTS,
+    Submitted,
     Submitter,
-    check_partitions,
-    max_array_size,
     queued_arrays,
     report_is_queued,
     submitting,
 )
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
-from fer.config.study import Resources, minutes
-from fer.errors import CallerError, plural
+from fer.errors import plural
 from fer.study.lease import LeaseTaken
 from fer.study.live_table import StudyProgress
-from fer.study.plan import UNFINISHED, Step, plan
+from fer.study.plan import UNFINISHED, Action, Step, plan
+from fer.study.queue_poll import QueuePoll
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import Store
-from fer.study.slurm_jobs import Jobs, read_queue
+from fer.study.slurm_client import SlurmUnavailable
+from fer.study.slurm_jobs import read_queue
 from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 5.0
 DISK_SECONDS = 15.0  # delay with which a network disk may show a job's last files
+RESUBMIT_S = 60.0  # between two tries if a limit is reached or SLURM does not respond
 MAX_ATTEMPTS = 3  # submissions of a run whose job ends without an error message
 
 
@@ -55,74 +63,103 @@ class SlurmQueue:
     attempts: Counter[str] = field(default_factory=Counter)
     idle_since: dict[str, float] = field(default_factory=dict)
 
-    def steps(self, jobs: Jobs | None = None) -> list[Step]:
+    def steps(self, queue: Queue | None = None) -> list[Step]:
         """Return the plan for the current state of run folders and queue."""
-        queue = Queue(self.store.home, jobs)
         return plan(self.work.runs, look(self.store, self.work.runs, self.work.splits, queue))
 
-    def dispatch(self, steps: Sequence[Step], max_array: int) -> Dispatch:
+    def dispatch(self, steps: Sequence[Step], max_array: int, profile: Profile) -> Dispatch:
         """Return the array jobs of a plan."""
         history = History(self.store, self.work.contents, self.work.study.resources.ranks)
         return make_arrays(steps, self.work.study.resources, history.seconds, max_array,
-                           self.profile.time)
+                           profile.time)
 
-    def submit(self) -> list[Step]:
-        """Submit what is missing and return the plan afterwards.
+    def submit(self) -> Submitted:
+        """Submit what is missing.
 
         Raises:
-            CallerError: SLURM does not respond, refuses, or lacks the resources of a run.
+            CallerError: SLURM refuses, or lacks the resources of a run.
+            SlurmUnavailable: SLURM does not respond.
         """
-        refuse_impossible(self.work.study.resources, self.place, self.profile)
+        resources = self.work.study.resources
+        refuse_impossible(resources, self.place, self.profile)
         with submitting(self.store) as lock:
             jobs = read_queue()
             if not jobs.answered:
-                raise CallerError(f"profile {self.place}: squeue does not respond, so the queue "
-                                  "is unknown; nothing was submitted")
-            steps = self.steps(jobs)
+                raise SlurmUnavailable(f"profile {self.place}: squeue does not respond, so the "
+                                       "queue is unknown; nothing was submitted")
+            steps = self.steps(Queue(self.store.home, jobs))
             if not any(step.action in ("train", "evaluate", "wait", "queued") for step in steps):
-                return steps
-            made = self.dispatch(steps, max_array_size())
-            self._print_left(made)
+                return Submitted()
             others = queued_arrays(steps)
             scripts = self.store.study(self.work.study.study) / SCRIPTS
+            partitions = check_partitions(self.place, self.profile, resources.nodes)
+            profile = within_limits(self.profile, partitions)
+            made = self.dispatch(steps, max_array_size(), profile)
+            self._print_left(made)
             if not made.arrays and (not others or report_is_queued(scripts, jobs)):
-                return steps
-            check_partitions(self.place, self.profile, self.work.study.resources.nodes)
+                return Submitted()
             code = snapshot(REPOSITORY, scripts)
             work = self.work
             submitter = Submitter(self.store, work.study.study, work.splits, work.data, self.place,
-                                  self.profile, code, lock)
-            ids = submitter.submit(made.arrays, others)
-        if not made.arrays:
-            self.console.print("submitted the report, to run after the queued jobs")
-            return steps
-        self.attempts.update(step.run.id for array in made.arrays
-                             for job in array.jobs.values() for step in job)
-        count = sum(array.runs for array in made.arrays)
-        self.console.print(f"submitted {plural(count, 'run')} in {plural(len(ids), 'array job')} "
-                           f"to {self.place}: {', '.join(ids)}", soft_wrap=True)
-        return self.steps()
+                                  profile, code, lock, jobs, report_minutes(profile, partitions))
+            sent = submitter.submit(made.arrays, others)
+        self.attempts.update(sent.runs)
+        self._print_submitted(sent)
+        return sent
+
+    def _print_submitted(self, sent: Submitted) -> None:
+        if not sent.wanted and not sent.limit:
+            line = "submitted the report, to run after the queued jobs"
+        elif not sent.limit:
+            line = (f"submitted {plural(len(sent.runs), 'run')} in "
+                    f"{plural(len(sent.jobs), 'array job')} to {self.place}: "
+                    f"{', '.join(sent.jobs)}")
+        elif len(sent.runs) < sent.wanted:
+            line = (f"{len(sent.runs)} of {plural(sent.wanted, 'run')} are submitted; the same "
+                    f"command submits the rest: {sent.limit}")
+        else:
+            line = (f"submitted {plural(len(sent.runs), 'run')}, but not the report; when they "
+                    f"have ended: python launch/report.py {self.work.study.study}: {sent.limit}")
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _print_left(self, made: Dispatch) -> None:
         for line in left_lines(made):
             self.console.print(line, markup=False, soft_wrap=True)
 
     def follow(self) -> list[Step]:
-        """Poll until there is nothing to wait for; return the last plan."""
+        """Poll until there is nothing to wait for; return the last plan.
+
+        Run folders are read every few seconds, the queue rarely (`QueuePoll`). What a limit of the
+        cluster or a passing error kept back is submitted as soon as possible.
+        """
+        poll, next_try = QueuePoll(self.store.home), 0.0
+        seen: list[tuple[Action, str]] = []
         with StudyProgress(self.store, self.console) as progress:
             while True:
-                jobs = read_queue()
-                steps = self.steps(jobs)
+                queue = poll.queue()
+                steps = self.steps(queue)
                 progress.show(steps)
                 if not any(step.action in UNFINISHED for step in steps):
                     return steps
-                lost = self._lost(steps)
-                if lost and jobs.answered:
+                changed = seen != (seen := [(step.action, step.job) for step in steps])
+                if changed:
+                    poll.changed()
+                lost = self._lost(steps) if queue.known.answered else []
+                if lost and (changed or time.monotonic() >= next_try):
                     self._give_up_on(lost)
-                    self.submit()
+                    next_try = time.monotonic() + (RESUBMIT_S if self._resubmit() else 0.0)
+                    poll.changed()
                 if all(step.action in ("wait", "done", "failed", "blocked") for step in steps):
                     return steps  # the remaining runs wait for a process that does not exist
                 time.sleep(POLL_SECONDS)
+
+    def _resubmit(self) -> bool:
+        """Submit what is missing; return whether something had to be left for later."""
+        try:
+            return bool(self.submit().limit)
+        except SlurmUnavailable as error:
+            self.console.print(f"{error}; trying again", markup=False, soft_wrap=True)
+            return True
 
     def _lost(self, steps: Sequence[Step]) -> list[Step]:
         """Return the steps that have had no job for some time."""
@@ -152,17 +189,3 @@ def left_lines(made: Dispatch) -> list[str]:
     """Return a line for each run that cannot be submitted yet."""
     return [f"not submitted yet: {step.run.name}: a process outside SLURM works on its parent"
             for step in made.left]
-
-
-def refuse_impossible(resources: Resources, place: str, profile: Profile) -> None:
-    """Raise a `CallerError` for resources that no job of a cluster can get.
-
-    These are more GPUs than a node has, or a time limit shorter than the signal delay.
-    """
-    gpus, most = resources.gpus, profile.gpus_per_node
-    if minutes(resources.time) * 60 <= profile.signal_delay:
-        raise CallerError(f"resources.time: {resources.time} is not longer than signal_delay of "
-                          f"{place}, {profile.signal_delay} s: jobs would exit as they begin")
-    if most is not None and gpus > most:
-        raise CallerError(f"resources.gpus: {gpus} on one node, but a node of {place} has {most} "
-                          f"(gpus_per_node); use more nodes: resources.nodes")

@@ -5,34 +5,25 @@ the job has a comment by which the next launcher finds it, so no run is submitte
 inherited by `sbatch`: while an orphaned call still runs, no other launcher submits.
 """
 
-import re
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from submitit.core.utils import FailedSubmissionError
-
 from fer.cluster.arrays import JobArray
-from fer.cluster.executor import SlurmExecutor
-from fer.cluster.profile_files import profile_file
-from fer.cluster.sbatch import Site, array_script, report_script
+from fer.cluster.sbatch import REPORT_MINUTES, Site, array_script, report_script
+from fer.cluster.submit_script import Refused, sbatch
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.run import Data
-from fer.errors import CallerError, choices
+from fer.errors import plural
 from fer.locks import locked
-from fer.machine import user_name
 from fer.study.plan import Step
 from fer.study.run_folder import Store
-from fer.study.slurm_jobs import Jobs, ask, cluster_name, read_queue
+from fer.study.slurm_jobs import Jobs
 from fer.study.submission import SCRIPTS, Submission, next_number
-
-DEFAULT_MAX_ARRAY = 1001
-MANY = 1000  # nodes, if sinfo prints a rounded number
 
 
 @contextmanager
@@ -41,6 +32,23 @@ def submitting(store: Store) -> Iterator[int]:
     store.home.mkdir(parents=True, exist_ok=True)
     with locked(store.home / ".submitting.lock", content=False) as handle:
         yield handle
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a launcher submitted.
+
+    Attributes:
+        jobs: ids of the array jobs.
+        runs: ids of their runs.
+        wanted: number of runs that were to be submitted.
+        limit: the cluster's reason for not accepting more; empty if everything was accepted.
+    """
+
+    jobs: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    wanted: int = 0
+    limit: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class Submitter:
         place: name of the profile.
         code: the snapshot that jobs run.
         lock: descriptor from `submitting`.
+        jobs: the queue as read under that lock.
+        report_minutes: time limit of the report's job.
     """
 
     store: Store
@@ -63,6 +73,8 @@ class Submitter:
     profile: Profile
     code: Path
     lock: int
+    jobs: Jobs
+    report_minutes: int = REPORT_MINUTES
 
     @property
     def folder(self) -> Path:
@@ -70,71 +82,93 @@ class Submitter:
         return self.store.study(self.name) / SCRIPTS
 
     def submit(self, arrays: Sequence[JobArray], others: Sequence[str] = (),
-               report: bool = True) -> list[str]:
-        """Submit arrays, then the report; return the arrays' job ids.
+               report: bool = True) -> Submitted:
+        """Submit arrays, then the report.
+
+        If a limit on the number of jobs is reached, the rest, including the report, is left for
+        another call.
 
         Args:
             others: ids of earlier jobs that the report also waits for.
             report: whether to submit a report.
 
         Raises:
-            CallerError: SLURM refused a job; those submitted before it stay.
+            Refused: SLURM refused a job for another reason; those submitted before it stay.
+            SlurmUnavailable: SLURM does not respond.
         """
         site = site_of(self.name, self.code, self.profile)
-        folders = submission_folders(self.folder, len(arrays))
         ids: dict[int, str] = {}
-        try:
-            for array, submission in zip(arrays, folders, strict=False):
-                ids[array.number] = self._submit_array(array, submission, site, ids)
-        finally:  # also for the arrays before a refused one
-            if report and (ids or others):
-                self._submit_report(folders[-1], site, [*ids.values(), *others])
-        return list(ids.values())
+        sent: list[str] = []
+        refusal: Refused | None = None
+        for array in arrays:
+            part, refusal = self._submit_most(array, site, ids)
+            sent += [step.run.id for steps in part.values() for step in steps]
+            if refusal is not None:
+                break
+        if report and (ids or others) and not (refusal and refusal.limit):
+            try:  # also if another array was refused
+                self._submit_report(site, [*ids.values(), *others])
+            except Refused as error:
+                refusal = refusal or error
+        total = sum(array.runs for array in arrays)
+        if refusal is not None and not refusal.limit:
+            raise Refused(f"{len(sent)} of {plural(total, 'run')} are submitted; the same command "
+                          f"submits the rest: {refusal}" if total else str(refusal), limit=False)
+        return Submitted(tuple(ids.values()), tuple(sent), total, str(refusal or ""))
 
-    def _submit_array(self, array: JobArray, submission: Submission, site: Site,
-                      ids: Mapping[int, str]) -> str:
+    def _submit_most(self, array: JobArray, site: Site, ids: dict[int, str]
+                     ) -> tuple[Mapping[int, tuple[Step, ...]], Refused | None]:
+        """Submit as many jobs of an array as SLURM accepts; return them and why not more."""
+        indices, refusal = sorted(array.jobs), None
+        while indices:
+            part = replace(array, jobs={index: array.jobs[index] for index in indices})
+            try:
+                ids[array.number] = self._submit_array(part, site, ids)
+                return part.jobs, refusal
+            except Refused as error:
+                refusal = error
+                indices = indices[: len(indices) // 2] if error.limit else []
+        return {}, refusal
+
+    def _submit_array(self, array: JobArray, site: Site, ids: Mapping[int, str]) -> str:
+        submission = next_submission(self.folder)
         script = array_script(array, submission.folder, submission.comment, self.profile, site, ids)
-        names = {step.run.id: self.store.folder(step.run).name
-                 for steps in array.jobs.values() for step in steps}
-        submission.write(array.jobs, names, self.splits, self.data, script)
+        folders = {step.run.id: self.store.folder(step.run)
+                   for steps in array.jobs.values() for step in steps}
+        submission.write(array.jobs, {key: one.name for key, one in folders.items()}, self.splits,
+                         self.data, script)
         where = str(submission.folder.relative_to(self.store.home))
+        before = {key: folder.submitted for key, folder in folders.items()}
         for index, steps in array.jobs.items():
             for step in steps:
-                self.store.folder(step.run).register(
-                    step.run, {"cluster": self.place, "submission": where, "index": index})
-        submission.set_job(sbatch(submission, self.place, self.lock))
+                folder = folders[step.run.id]
+                folder.register(step.run, {"cluster": self.place, "submission": where,
+                                           "index": index})
+                folder.lease.free_if_dead(self.jobs)
+        try:
+            submission.set_job(sbatch(submission, self.place, self.lock))
+        except Refused:
+            for key, folder in folders.items():
+                folder.unregister(before[key])
+            raise
         return submission.job
 
-    def _submit_report(self, submission: Submission, site: Site, after: Sequence[str]) -> None:
+    def _submit_report(self, site: Site, after: Sequence[str]) -> None:
+        submission = next_submission(self.folder, "-report")
         submission.folder.mkdir(parents=True)
         submission.script.write_text(report_script(
-            submission.folder, submission.comment, self.profile, site, ":".join(after)),
-            encoding="utf-8")
+            submission.folder, submission.comment, self.profile, site, ":".join(after),
+            self.report_minutes), encoding="utf-8")
         submission.set_job(sbatch(submission, self.place, self.lock))
 
 
-def sbatch(submission: Submission, place: str, lock: int) -> str:
-    """Submit the script of a submission and return the job id.
-
-    Raises:
-        CallerError: SLURM refused it.
-    """
-    submission.claim(cluster_name(), user_name())
-    try:
-        return SlurmExecutor(submission.folder, lock).start(submission.script).job_id
-    except FailedSubmissionError as error:
-        stderr = str(error)
-    # sbatch failed, but SLURM may have accepted the job
-    taken = [job for job in read_queue().with_comment(submission.comment) if job.live]
-    if taken:
-        return taken[0].id.split("_")[0]
-    reason = "; ".join(line.removeprefix("sbatch: error: ") for line in stderr.splitlines()
-                       if line.startswith("sbatch: error"))
-    raise CallerError(f"profile {place}: sbatch refused {submission.script}: {reason or stderr}")
+def next_submission(scripts: Path, suffix: str = "") -> Submission:
+    """Return the folder of the next submission of a study."""
+    return Submission(scripts / f"{next_number(scripts):03}{suffix}")
 
 
 def submission_folders(scripts: Path, arrays: int) -> list[Submission]:
-    """Return the folders of the next arrays and of the report after them."""
+    """Return the folders that the next arrays, and the report after them, will have."""
     first = next_number(scripts)
     names = [f"{first + number:03}" for number in range(arrays)]
     return [Submission(scripts / name) for name in (*names, f"{first + arrays:03}-report")]
@@ -160,39 +194,3 @@ def site_of(study: str, code: Path, profile: Profile) -> Site:
     places = {"FER_HOME": home(), "FER_DATA": data_root(), "FER_CACHE": cache()}
     return Site(study, code, profile.python or shlex.quote(sys.executable),
                 {name: str(path) for name, path in places.items()})
-
-
-def max_array_size() -> int:
-    """Return the cluster's MaxArraySize; array indices are below it."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]) or "",
-                      re.MULTILINE)
-    return int(found[1]) if found else DEFAULT_MAX_ARRAY
-
-
-def check_partitions(place: str, profile: Profile, nodes: int = 1) -> None:
-    """Raise a `CallerError` if a partition of the profile does not exist or is too small.
-
-    Args:
-        nodes: nodes of one job. SLURM itself may accept a job larger than its partition, which
-            then waits forever.
-    """
-    listing = ask(["sinfo", "--noheader", "--format=%P %D"])
-    if listing is None:
-        raise CallerError(f"profile {place}: SLURM does not respond; for details: "
-                          f"python launch/doctor.py --cluster {place}")
-    sizes: Counter[str] = Counter()  # a partition has one line per state of its nodes
-    default = ""
-    for name, count in (line.split() for line in listing.splitlines()):
-        default = name.rstrip("*") if name.endswith("*") else default
-        sizes[name.rstrip("*")] += int(count) if count.isdigit() else MANY  # such as 1.2K
-    existing = set(sizes)
-    for key in ("partition", "report_partition"):
-        for name in (getattr(profile, key) or "").split(","):
-            if name and name not in existing:
-                raise CallerError(f"{profile_file(place)}: {key}: no partition '{name}' on "
-                                  f"this cluster; there are: {choices(existing)}")
-    wanted = (profile.partition or default).split(",")
-    most = max(sizes[name] for name in wanted)
-    if wanted != [""] and nodes > most:
-        raise CallerError(f"resources: a job needs {nodes} nodes, but partition "
-                          f"{' or '.join(wanted)} of {place} has {most}")

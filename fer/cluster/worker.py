@@ -1,25 +1,27 @@
 """Entry point of a SLURM job: one task (one rank) of one job of an array.
 
     srun ... python -u -m fer.cluster.worker SUBMISSION                   on every rank
-    python -u -m fer.cluster.worker SUBMISSION --ended CODE      once, if srun did not end with 0
+    python -u -m fer.cluster.worker SUBMISSION --ended CODE STATE   once, if srun did not end with 0
 
-A signal sets a flag that the training loop checks; all ranks save and exit together, and rank 0
-requeues the job unless SLURM does so itself.
+A signal sets a flag that the training loop checks; all ranks save and exit together with code
+`REQUEUE`. The second call decides whether the batch script requeues the job.
 """
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
-from fer.cluster.dist_env import slurm_ranks
-from fer.cluster.requeue import current_job, refuse_restart, request_requeue, requeue_or_fail
+from fer.cluster.dist_env import set_ranks, slurm_ranks
+from fer.cluster.requeue import REQUEUE, after_tasks, job_now, refuse_restart
 from fer.config.paths import home
 from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder
 from fer.study.submission import Submission, Work
 
 MAX_STALLS = 3
+EXIT_S = 2.0  # for the other ranks to exit: srun kills them when rank 0 exits with an error
 PREEMPTING = (signal.SIGUSR2, signal.SIGTERM)
 
 
@@ -57,7 +59,8 @@ def main(arguments: list[str]) -> int:
     work = submission.work_of(int(index))
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
     if arguments[1:2] == ["--ended"]:
-        return requeue_or_fail(folders, int(arguments[2]), submission.log(int(index), array))
+        code, state = int(arguments[2]), arguments[3]
+        return after_tasks(folders, code, submission.log(int(index), array), job_now(state))
     if refuse_restart(folders, restart, first=os.environ["SLURM_PROCID"] == "0"):
         return 1
     return _train(folders, work)
@@ -65,7 +68,7 @@ def main(arguments: list[str]) -> int:
 
 def _train(folders: list[RunFolder], work: Work) -> int:
     stop = StopFlag()
-    os.environ.update(slurm_ranks(os.environ))
+    set_ranks(slurm_ranks(os.environ))
     print(_greeting(), flush=True)
     # imported here, so that the handlers are installed before the slow imports
     from fer.train.callbacks import Callbacks
@@ -81,8 +84,9 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0  # rank 0 decides; a network disk may lag behind here
     if "preempted" in outcomes:
-        # a job that will not restart must not release the jobs that depend on it
-        return 0 if request_requeue(folders, current_job()) else 1
+        if "RANK" in os.environ:
+            time.sleep(EXIT_S)
+        return REQUEUE
     return 0 if all(folder.trained and not folder.needs_retry for folder in folders) else 1
 
 

@@ -68,10 +68,10 @@ def sweep(request: Request) -> int:
             steps = _run_here(work, store, folder, request.slots)
     else:
         cluster = SlurmQueue(store, work, request.place, profile, console)
-        cluster.submit()
+        left = cluster.submit().limit
         if not request.follow:
             console.print(f"status: python launch/status.py {work.study.study}", soft_wrap=True)
-            return 0
+            return 1 if left else 0
         with beside(folder, request.tensorboard):
             steps = cluster.follow()
     from fer.report.study_report import (

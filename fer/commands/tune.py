@@ -1,10 +1,7 @@
 """The command behind `launch/tune.py`: search on this machine or on a cluster."""
 
-from typing import TYPE_CHECKING
-
+from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
-from fer.cluster.slurm_queue import refuse_impossible
-from fer.cluster.submit import check_partitions
 from fer.config.paths import home
 from fer.search.options import TuneOptions
 from fer.search.run_search import (
@@ -16,12 +13,9 @@ from fer.search.run_search import (
     search_folder,
     search_here,
 )
-from fer.search.slurm_search import refuse_search, submit_search
+from fer.search.slurm_search import checked_profile, submit_search
 from fer.search.trial_job import TrialJobs, wanted_by
 from fer.study.run_folder import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def tune(asked: TuneOptions, cluster: str = "") -> int:
@@ -42,11 +36,11 @@ def tune(asked: TuneOptions, cluster: str = "") -> int:
     store = Store(home())
     if search.resources.ranks > 1:
         refuse_impossible(wanted_by(search.resources), place, profile)
-        check_partitions(place, profile, search.resources.nodes)
+        profile = within_limits(profile, check_partitions(place, profile, search.resources.nodes))
         jobs = TrialJobs(store, search.search, place, profile, search.resources, maker.contents)
         return search_here(asked, trial_jobs=jobs)
     configs, _ = checked_configs(maker)
-    refuse_search(search, configs, place, profile)
+    profile = checked_profile(search, configs, place, profile)
     refuse_other_search(search_folder(store, search), search, asked.resume)
     prepare_data(configs, maker)
     return submit_search(search, asked, configs, store, place, profile, console)

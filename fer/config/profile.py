@@ -38,7 +38,8 @@ class Profile(Frozen):
         setup: shell lines that run before it: modules, conda.
         environment: variables of the jobs; FER_DATA, FER_HOME and FER_CACHE also apply to the
             launcher.
-        sbatch: additional `#SBATCH` parameters, long names without dashes.
+        sbatch: additional `#SBATCH` parameters, long names without dashes; `true` for options
+            without a value, `false` to leave one out.
         srun: additional arguments of `srun`.
         scratch: node-local folder to which packs are copied; may name a variable of the job, such
             as `$TMPDIR`.
@@ -65,9 +66,20 @@ class Profile(Frozen):
     python: str | None = None
     setup: list[str] = []
     environment: dict[str, str] = {}
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[str, str | bool] = {}
     srun: list[str] = []
     scratch: str | None = None
+
+    @field_validator("sbatch", mode="before")
+    @classmethod
+    def _flags(cls, sbatch: Any) -> Any:
+        """`true` is an option without a value, `false` leaves it out; all else is text."""
+        if not isinstance(sbatch, Mapping):
+            return sbatch
+        plain = {key: str(value).lower() if isinstance(value, bool) else
+                 str(value) if isinstance(value, int) else value for key, value in sbatch.items()}
+        return {key: True if value == "true" else value for key, value in plain.items()
+                if value != "false"}
 
     @field_validator("sbatch")
     @classmethod

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from fer.atomic_io import know_floats
 from fer.errors import CallerError
 
 Tree = dict[str, Any]
@@ -20,8 +19,8 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, i
 class _StrictLoader(_SafeLoader):
     """A safe loader that rejects duplicate keys, of which PyYAML silently keeps the last.
 
-    As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), and `1e-4` is
-    a number.
+    As in YAML 1.2, only `true` and `false` are booleans (`on` is a key of a study), `1e-4` is a
+    number, and `16:30`, `1_000` and dates are text. So is `0123`, where the zero means something.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -35,21 +34,36 @@ class _StrictLoader(_SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_REDEFINED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-_StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REDEFINED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+class _TextLoader(_StrictLoader):
+    """A strict loader whose plain values stay text as typed, but for `null`."""
+
+
+_BOOL, _INT, _FLOAT, _DATE = (f"tag:yaml.org,2002:{name}"
+                              for name in ("bool", "int", "float", "timestamp"))
+for _loader in (_StrictLoader, _TextLoader):
+    _loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers
+                if tag not in (_BOOL, _INT, _FLOAT, _DATE)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 _StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-know_floats(_StrictLoader)
+    _BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_StrictLoader.add_implicit_resolver(
+    _INT, re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(
+    _FLOAT, re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"
+                       r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"), list("-+0123456789."))
 
 
-def parse_yaml(text: str, place: str) -> Any:
-    """Return the value of a YAML text; raise a `CallerError` with `place` and line if invalid."""
+def parse_yaml(text: str, place: str, as_text: bool = False) -> Any:
+    """Return the value of a YAML text; raise a `CallerError` with `place` and line if invalid.
+
+    Args:
+        as_text: whether numbers and booleans stay text as typed.
+    """
     try:
-        # _StrictLoader is a SafeLoader: no tags, no objects
-        return yaml.load(text, Loader=_StrictLoader)
+        # both are SafeLoaders: no tags, no objects
+        return yaml.load(text, Loader=_TextLoader if as_text else _StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -57,11 +71,15 @@ def parse_yaml(text: str, place: str) -> Any:
         raise CallerError(f"{place}{line}: not valid YAML: {problem}") from None
 
 
-def read_tree(path: Path) -> Tree:
-    """Return the mapping in a YAML file; an unchanged file is parsed only once per process."""
+def read_tree(path: Path, as_text: bool = False) -> Tree:
+    """Return the mapping in a YAML file; an unchanged file is parsed only once per process.
+
+    Args:
+        as_text: as for `parse_yaml`.
+    """
     try:
         status = path.stat()
-        tree = _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+        tree = _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size), as_text)
     except FileNotFoundError:
         raise CallerError(f"{path}: no such file{_siblings(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -72,9 +90,9 @@ def read_tree(path: Path) -> Tree:
 
 
 @lru_cache(maxsize=256)
-def _parsed(path: Path, stamp: tuple[int, int, int]) -> Any:
+def _parsed(path: Path, stamp: tuple[int, int, int], as_text: bool) -> Any:
     """Return the content of a file; cached, because thousands of runs share a few files."""
-    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return parse_yaml(path.read_text(encoding="utf-8"), str(path), as_text)
 
 
 def plain_copy(value: Any) -> Any:

@@ -193,7 +193,7 @@ class SearchRunner:
         link(self.folder, folders[-1].path)
         over = entry.state in ENDED
         if self.jobs is not None and not over:
-            self.jobs.submit(trial)
+            self.jobs.submit(trial, self.leave.exists)
         return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
                 "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
                 "select": trial.run.config.train.select, "job": self.jobs is not None,

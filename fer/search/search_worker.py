@@ -1,6 +1,7 @@
 """Entry point of a search's job: one task on each node, the first of which searches.
 
-    srun ... python -u -m fer.search.search_worker SUBMISSION
+    srun ... python -u -m fer.search.search_worker SUBMISSION              on every node
+    python -u -m fer.search.search_worker SUBMISSION --ended CODE STATE    if it was interrupted
 """
 
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.atomic_io import read_json
-from fer.cluster.requeue import current_job, request_requeue
+from fer.cluster.requeue import REQUEUE, after_tasks, job_now
 from fer.search.options import TuneOptions
 from fer.search.ray_local import LEAVING
 from fer.study.job_environment import restart_of_process
@@ -36,10 +37,12 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
     job = os.environ["SLURM_JOB_ID"]
-    print(f"job {job}, start {restart_of_process()}: task {os.environ['SLURM_PROCID']} of {nodes} "
-          f"on {os.environ.get('SLURMD_NODENAME')}", flush=True)
     os.environ |= {"FER_JOB": job, "FER_START": f"{job}.{restart_of_process()}",
                    "FER_COMMENT": Submission(folder).comment}
+    if arguments[1:2] == ["--ended"]:
+        return after_tasks([], int(arguments[2]), folder / f"{job}_0.log", job_now(arguments[3]))
+    print(f"job {job}, start {restart_of_process()}: task {os.environ['SLURM_PROCID']} of {nodes} "
+          f"on {os.environ.get('SLURMD_NODENAME')}", flush=True)
     if os.environ["SLURM_PROCID"] != "0":
         from fer.search.ray_slurm import serve
 
@@ -59,7 +62,7 @@ def main(arguments: list[str]) -> int:
         Rendezvous(folder).close()
     if code != INTERRUPTED:
         return code
-    return 0 if request_requeue([], current_job()) else 1
+    return REQUEUE
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from fer.atomic_io import write_json, write_yaml
 from fer.cluster.arrays import Shape
+from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.sbatch import search_script
-from fer.cluster.slurm_queue import refuse_impossible
-from fer.cluster.submit import SCRIPTS, check_partitions, sbatch, site_of, submitting
+from fer.cluster.submit import SCRIPTS, site_of, submitting
+from fer.cluster.submit_script import sbatch
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
@@ -34,16 +35,22 @@ from fer.study.snapshot import snapshot
 from fer.study.submission import Submission, next_number
 
 
-def refuse_search(search: Search, configs: list[RunConfig], place: str, profile: Profile) -> None:
-    """Raise a `CallerError` for a job that the cluster cannot run."""
+def checked_profile(search: Search, configs: list[RunConfig], place: str, profile: Profile
+                    ) -> Profile:
+    """Return the profile within the limits of its partitions.
+
+    Raises:
+        CallerError: the cluster cannot run the job of the search.
+    """
     refuse_impossible(Resources(time=search.resources.time), place, profile)
-    check_partitions(place, profile, search.resources.job_nodes)
+    profile = within_limits(profile, check_partitions(place, profile, search.resources.job_nodes))
     shape, most = shape_of(search, configs, profile), profile.gpus_per_node
     if shape.gpus and most is not None and shape.gpus_a_rank > most:
         raise CallerError(
             f"resources.slots: trials at a time × GPUs of each = {search.resources.slots} × "
             f"{search.resources.gpus:g} on one node, but a node of {place} has {most} "
             "(gpus_per_node); use more nodes: resources.job_nodes")
+    return profile
 
 
 def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], store: Store,

@@ -4,13 +4,14 @@ The job trains on all its ranks, and continues while the search is interrupted.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.cluster.arrays import make_arrays
 from fer.cluster.estimate import History
-from fer.cluster.submit import SCRIPTS, Submitter, max_array_size, submitting
+from fer.cluster.limits import max_array_size
+from fer.cluster.submit import SCRIPTS, Submitter, submitting
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
 from fer.config.search import TrialResources
@@ -20,8 +21,10 @@ from fer.search.scores import lines_of
 from fer.search.trial_runs import Trial
 from fer.study.inputs import InputDigests
 from fer.study.plan import plan
+from fer.study.queue_poll import LONGEST_S, SHORTEST_S, shared_queue
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import RunFolder, Store
+from fer.study.slurm_client import SlurmUnavailable
 from fer.study.slurm_jobs import read_queue
 from fer.study.snapshot import snapshot
 
@@ -77,9 +80,12 @@ class JobTrial:
         if time.monotonic() - self._looked < QUEUE_SECONDS:
             return False
         self._looked = time.monotonic()
-        queue = Queue(self.folder.path.parents[1])
+        home = self.folder.path.parents[1]
+        queue = Queue(home, shared_queue(self._leave.with_name("queue.json")))
         job = queue.job_of(self.folder)
-        if not queue.known.answered or (job is not None and job.may_live):
+        if not queue.known.answered:
+            return False
+        if job is not None and job.may_live:
             self._gone_since = None
             return False
         self._gone_since = self._gone_since or time.monotonic()
@@ -114,21 +120,46 @@ class TrialJobs:
     _code: Path | None = None
     _most: int = 0
 
-    def submit(self, trial: Trial) -> None:
+    def submit(self, trial: Trial, leaving: Callable[[], bool]) -> None:
         """Submit what is missing of a trial, including its parents, to SLURM.
+
+        Waits while SLURM does not respond or a limit on the number of jobs is reached.
+
+        Args:
+            leaving: returns whether to stop waiting.
 
         Raises:
             CallerError: SLURM refused it.
         """
+        pause = SHORTEST_S
+        while True:
+            try:
+                if not self._submit(trial):
+                    return
+            except SlurmUnavailable:
+                pass
+            until = time.monotonic() + pause
+            pause = min(2 * pause, LONGEST_S)
+            while time.monotonic() < until:
+                if leaving():
+                    return
+                time.sleep(POLL_SECONDS)
+
+    def _submit(self, trial: Trial) -> bool:
+        """Submit what SLURM accepts now; return whether something is left."""
         wanted = wanted_by(self.resources)
         self._most = self._most or max_array_size()
         with submitting(self.store) as lock:
-            queue = Queue(self.store.home, read_queue())
+            jobs = read_queue()
+            if not jobs.answered:
+                return True
+            queue = Queue(self.store.home, jobs)
             steps = plan(trial.runs, look(self.store, trial.runs, {}, queue))
             history = History(self.store, self.contents, wanted.ranks)
             made = make_arrays(steps, wanted, history.seconds, self._most, self.profile.time)
             if not made.arrays:
-                return
+                return False
             self._code = self._code or snapshot(REPOSITORY, self.store.study(self.name) / SCRIPTS)
-            Submitter(self.store, self.name, {}, trial.run.config.data, self.place, self.profile,
-                      self._code, lock).submit(made.arrays, report=False)
+            submitter = Submitter(self.store, self.name, {}, trial.run.config.data, self.place,
+                                  self.profile, self._code, lock, jobs)
+            return bool(submitter.submit(made.arrays, report=False).limit)

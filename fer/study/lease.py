@@ -161,6 +161,19 @@ class Lease:
             if owner is not None and self.of_this_job() and owner.restart <= restart_of_process():
                 _write(handle, "")
 
+    def free_if_dead(self, jobs: Jobs) -> None:
+        """Free the lease of a dead owner, before a job that may be unable to ask SLURM takes it.
+
+        Args:
+            jobs: the queue as just read.
+        """
+        if self.owner() is None:
+            return
+        with locked(self.path) as handle:
+            owner = _read(handle)
+            if owner is not None and not owner.alive(jobs, self.job_of(owner)):
+                _write(handle, "")
+
     def of_this_job(self) -> bool:
         """Return whether the owner, dead or alive, belongs to the job of this process."""
         owner = self.owner()

@@ -28,6 +28,7 @@ class Queue:
     jobs: Jobs | None = None
     _submissions: dict[str, Submission] = field(default_factory=dict)
     _past: Jobs = field(default_factory=Jobs)
+    _recalled: set[str] = field(default_factory=set)
 
     @cached_property
     def known(self) -> Jobs:
@@ -94,8 +95,10 @@ class Queue:
             if (wanted.id and here and (job.unknown or not job.state)
                     and wanted.id not in submission.ends):
                 forgotten.add(wanted.id)
-        if forgotten:
-            self._past = read_accounting(forgotten)
+        if new := forgotten - self._recalled:
+            found = read_accounting(new)
+            self._past = replace(found, by_id={**self._past.by_id, **found.by_id})
+            self._recalled |= new
 
 
 def _unbegun(job_id: str) -> str:

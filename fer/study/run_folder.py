@@ -6,7 +6,7 @@ Each file has one writer: the launcher writes `config.yaml` and `submit.json`, t
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -221,6 +221,17 @@ class RunFolder:
         self.lease.keep_sender()
         submit = {"run_id": run.id, "config_id": run.config_id, "time": time.time(), **submit}
         write_json(self.path / "submit.json", submit)
+
+    def unregister(self, before: Mapping[str, Any]) -> None:
+        """Restore `submit.json`, because the submission was refused.
+
+        Args:
+            before: its content before `register`.
+        """
+        if before:
+            write_json(self.path / "submit.json", dict(before))
+        else:
+            (self.path / "submit.json").unlink(missing_ok=True)
 
 
 class Store:

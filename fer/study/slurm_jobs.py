@@ -8,14 +8,13 @@ over. If too little of a `JobIdentity` is known, the job is `UNKNOWN`: it counts
 nobody may cancel it.
 """
 
-import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from fer.machine import user_name
+from fer.study.slurm_client import ask, cluster_config
 
 FIELDS = {"JobArrayID": 40, "State": 20, "Reason": 60, "RestartCnt": 10, "StartTime": 24,
           "TimeLeft": 20, "NodeList": 120, "Comment": 80, "UserName": 40}
@@ -23,7 +22,6 @@ FORMAT = ",".join(f"{name}:{width}" for name, width in FIELDS.items())
 OVERVIEW = "%F|%u|%j|%k"  # id of the array, user, name, comment: an eighth of the time of FORMAT
 MARKS = ("|fer-", "|fer:")  # prefixes of names and comments of this project's jobs
 MOST_IDS = 5000  # per call of squeue; beyond that it lists all jobs
-PATIENCE_S = 30
 ACCOUNTED = "JobID,State,Reason,NodeList,User,Comment"
 NEVER_SATISFIED = "DependencyNeverSatisfied"  # SLURM cancelled it because a parent failed
 
@@ -183,22 +181,13 @@ def unknown(wanted: JobIdentity, why: str) -> Job:
 
 def read_queue() -> Jobs:
     """Return all users' jobs of this project from `squeue`, including recently ended ones."""
-    config = _config()
+    config = cluster_config()
     text = _listed() if config else None
     if text is None:
         return Jobs({}, answered=False)
     return Jobs(parse_squeue(text), cluster=config.get("ClusterName", ""),
                 private="jobs" in config.get("PrivateData", "").split(","),
                 accounting=config.get("AccountingStorageType", "").endswith("/slurmdbd"))
-
-
-def cluster_name() -> str:
-    """Return the name of the cluster that `sbatch` submits to; empty if unknown."""
-    return _config().get("ClusterName", "")
-
-
-def _config() -> dict[str, str]:
-    return dict(re.findall(r"^(\w+) *= (\S*)", ask(["scontrol", "show", "config"]) or "", re.M))
 
 
 def _listed() -> str | None:
@@ -253,12 +242,3 @@ def parse_sacct(text: str) -> dict[str, Job]:
         name = name.partition("[")[0]
         jobs[name] = Job(name, word, reason, nodes=nodes, user=user, comment=comment)
     return jobs
-
-
-def ask(command: list[str]) -> str | None:
-    """Return the output of a SLURM command; None if it is missing or does not respond."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

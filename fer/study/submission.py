@@ -7,6 +7,8 @@ index, so a thousand runs share one small file. Not for making scripts or callin
 (`fer.cluster`).
 """
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -82,6 +84,13 @@ class Submission:
             "schema": SCHEMA, "data": dump(data), "splits": dict(splits),
             "jobs": {index: [[folder_names[step.run.id], list(step.evaluate)] for step in steps]
                      for index, steps in work.items()}}, durable=True)
+
+    def discard(self) -> Path:
+        """Remove the folder of a refused submission; return its script, kept beside it."""
+        kept = self.folder.parent / "refused.sh"
+        os.replace(self.script, kept)
+        shutil.rmtree(self.folder)
+        return kept
 
     def work_of(self, index: int) -> Work:
         """Return the work of job number `index`."""

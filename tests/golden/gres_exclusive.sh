@@ -22,6 +22,8 @@
 
 # setup
 trap : TERM
+export SLURM_EXPORT_ENV=ALL
+unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT GROUP_RANK ROLE_RANK NODE_RANK
 module load Apptainer
 export NCCL_IB_TIMEOUT="22"
 export FER_HOME=/shared/fer
@@ -43,5 +45,10 @@ srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cp
 
 # teardown
 code=$?
-[ "$code" -eq 0 ] || /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.worker /shared/fer/studies/paper/slurm/002 --ended "$code"
+try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }
+if [ "$code" -ne 0 ]; then
+  state=$(try scontrol show job --oneliner "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")
+  /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.worker /shared/fer/studies/paper/slurm/002 --ended "$code" "$state"
+  [ $? -ne 75 ] || { try scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" && exit 0; }
+fi
 exit "$code"

@@ -4,18 +4,26 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fer.cluster.arrays import JobArray, Shape
 from fer.cluster.dist_env import outside_job
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.cluster.limits import (
+    Partitions,
+    check_partitions,
+    max_array_size,
+    report_minutes,
+    within_limits,
+)
 from fer.cluster.profile_files import profile_file
-from fer.cluster.sbatch import array_script
-from fer.cluster.submit import max_array_size, site_of
+from fer.cluster.sbatch import array_script, report_script
+from fer.cluster.submit import site_of
 from fer.config.profile import Profile
 from fer.config.study import Resources, minutes
-from fer.study.slurm_jobs import ask
+from fer.errors import CallerError
+from fer.study.slurm_client import ask
 
 TOOLS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 SHORT_SIGNAL = 60  # seconds; a large checkpoint on a busy disk takes longer
@@ -34,7 +42,13 @@ def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[
                       "check scontrol ping and SLURM_CONF")
         return
     yield ok("SLURM", (version or "").strip())
-    yield test_submission(place, profile, resources)
+    try:
+        partitions = check_partitions(place, profile, resources.nodes)
+    except CallerError as error:
+        yield failure("partitions", str(error), "sinfo -s lists them")
+        return
+    yield test_submission(place, profile, resources, partitions)
+    yield test_report(place, profile, partitions)
     yield _accounting()
     yield ok("arrays", f"up to {max_array_size()} jobs each (MaxArraySize)")
     yield _names(profile)
@@ -45,24 +59,42 @@ def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[
         yield ok("signal_delay", f"{profile.signal_delay} s to save before the time limit")
 
 
-def test_submission(place: str, profile: Profile, resources: Resources) -> Finding:
+def test_submission(place: str, profile: Profile, resources: Resources, partitions: Partitions
+                    ) -> Finding:
     """Check whether `sbatch --test-only` accepts a job such as the study would submit."""
-    what = "partition, account and time limit"
+    profile = within_limits(profile, partitions)
     limit = min(minutes(resources.time), minutes(profile.time or resources.time))
     shape = Shape(resources.nodes, resources.gpus, profile.gpu_request != "none", 1, limit)
-    with tempfile.TemporaryDirectory() as folder:
-        script = array_script(JobArray(1, shape, {0: ()}), Path(folder), "fer:doctor", profile,
-                              site_of("doctor", Path(folder), profile), {})
-        (Path(folder) / "script.sh").write_text(script)
-        done = subprocess.run(["sbatch", "--test-only", f"{folder}/script.sh"],
-                              capture_output=True, text=True, env=outside_job())
-    message = " ".join(done.stderr.split())
-    if done.returncode:
-        return failure(what, message.replace("sbatch: error: ", "") or "rejected",
-                       f"edit {profile_file(place)}; sinfo -s and sacctmgr show "
-                       "associations user=$USER list the valid values")
+    refusal = _refusal(lambda folder: array_script(
+        JobArray(1, shape, {0: ()}), folder, "fer:doctor", profile,
+        site_of("doctor", folder, profile), {}))
+    what = "partition, account and time limit"
+    if refusal:
+        return failure(what, refusal, f"edit {profile_file(place)}; sinfo -s and sacctmgr show "
+                                      "associations user=$USER list the valid values")
     return ok(what, f"sbatch --test-only accepts {resources.nodes} × {resources.gpus} GPUs for "
                     f"{limit} minutes")
+
+
+def test_report(place: str, profile: Profile, partitions: Partitions) -> Finding:
+    """Check whether `sbatch --test-only` accepts the job that makes the report."""
+    time = report_minutes(profile, partitions)
+    refusal = _refusal(lambda folder: report_script(
+        folder, "fer:doctor", profile, site_of("doctor", folder, profile), "", time))
+    if refusal:
+        return failure("report job", refusal, f"set report_partition in {profile_file(place)} to "
+                                              "one that takes jobs without GPUs")
+    return ok("report job", f"sbatch --test-only accepts one core for {time} minutes")
+
+
+def _refusal(script: Callable[[Path], str]) -> str:
+    """Return why `sbatch --test-only` rejects a script; empty if it accepts it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "script.sh").write_text(script(Path(folder)))
+        done = subprocess.run(["sbatch", "--test-only", f"{folder}/script.sh"],
+                              capture_output=True, text=True, env=outside_job())
+    message = " ".join(done.stderr.split()).replace("sbatch: error: ", "")
+    return (message or "rejected") if done.returncode else ""
 
 
 def _accounting() -> Finding:
