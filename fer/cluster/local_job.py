@@ -24,6 +24,7 @@ from fer.study.expand import Run
 from fer.study.run_folder import Status
 
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
+HANG_S = "600"  # see `fer.train.watchdog`
 TAIL_LINES = 60  # of a log: a traceback through runpy and torch has about forty
 LAUNCHER_ONLY = (signal.SIGINT, signal.SIGHUP)  # a terminal sends these to all its processes
 
@@ -149,15 +150,21 @@ def run_tasks(tasks: Sequence[Mapping[str, Any]], port: int = 0) -> list[str]:
     import submitit
 
     from fer.cluster.dist_env import local_ranks, set_ranks
+    from fer.cluster.local_job import HANG_S
     from fer.cluster.worker import StopFlag
     from fer.config.run import Data
+    from fer.study.run_folder import RunFolder
 
     stop = StopFlag()  # installed before the slow imports
     job = submitit.JobEnvironment()
+    os.environ.setdefault("FER_HANG_S", HANG_S)
     set_ranks(local_ranks(job.global_rank, job.num_tasks, port))
     os.environ["FER_START"] = f"local-{job.job_id}"
     from fer.train.callbacks import Callbacks
     from fer.train.run_tasks import Task, work
+    from fer.train.watchdog import watched
 
-    return work([Task(Path(task["folder"]), task["evaluate"], Data.model_validate(task["data"]))
-                 for task in tasks], Callbacks(stop_requested=stop))
+    folders = [RunFolder(Path(task["folder"])) for task in tasks]
+    return work([Task(folder.path, task["evaluate"], Data.model_validate(task["data"]))
+                 for folder, task in zip(folders, tasks, strict=True)],
+                Callbacks(stop_requested=watched(stop, folders)))

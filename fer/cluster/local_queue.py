@@ -25,6 +25,7 @@ from fer.config.run import Data
 from fer.errors import CallerError, plural
 from fer.machine import cores, visible_gpus
 from fer.study.expand import Run
+from fer.study.failure import MAX_HANGS, hangs
 from fer.study.lease import LeaseTaken
 from fer.study.plan import Step
 from fer.study.run_folder import Store
@@ -186,7 +187,8 @@ class LocalQueue:
         failed = False
         for job in ended:
             for run in [] if job.ended_well else self._suspects(job, again):
-                self.attempts[run.id] += 1
+                hung = len(hangs(self.store.folder(run))) >= MAX_HANGS
+                self.attempts[run.id] += MAX_ATTEMPTS if hung else 1
                 failed |= self.attempts[run.id] >= MAX_ATTEMPTS and self._mark_failed(run, job)
             job.tidy()
         return failed
@@ -210,6 +212,8 @@ class LocalQueue:
         when = ("without an error message" if status != job.before[run.id]
                 else "before the run began")
         error = f"its job ended {when}, {MAX_ATTEMPTS} times; log: {job.log}"
+        if hung := hangs(folder):
+            error = f"hung: {hung[-1]}; the stacks of all ranks are in its log: {job.log}"
         failed = replace(status, state="failed", error=error, traceback=job.tail())
         try:
             folder.lease.take()

@@ -10,13 +10,22 @@ therefore asks for the job's state and requeues the job if this exits with `REQU
 
 import os
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from fer import CODE_GONE
-from fer.study.failure import kept_failure, publish_failure
+from fer.study.failure import (
+    HUNG,
+    MAX_HANGS,
+    hangs,
+    kept_failure,
+    mark_hung,
+    marked_hung,
+    publish_failure,
+)
 from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder, Status
 
@@ -82,22 +91,84 @@ def after_tasks(folders: Sequence[RunFolder], code: int, log: Path, job: Current
     if job.ended_by == "somebody":
         mark_ended(left, job)
         return code
-    if code != REQUEUE and not _restart_helps(left, code, log):
+    if code != REQUEUE and not _restart_helps(left, code, log, job):
         return code
     return REQUEUE if requeue(left, job) else code
 
 
-def _restart_helps(left: Sequence[RunFolder], code: int, log: Path) -> bool:
+def _restart_helps(left: Sequence[RunFolder], code: int, log: Path, job: CurrentJob) -> bool:
     """Record how the processes of a job died; return whether to start them again."""
     print(f"tasks ended with {code}, without an error message from: "
           f"{', '.join(folder.name for folder in left)}", flush=True)
     last = tail(log)
     gone = next((line for line in last.splitlines() if line.endswith(CODE_GONE)), "")
+    worked_on = next((folder for folder in left if folder.status().state == "running"), left[0])
+    if code == HUNG:
+        mark_hung(worked_on, "no step for long")  # unless a rank did
+    hung = hangs(worked_on) if marked_hung(worked_on) else []
+    cause = Cause(gone, 0) if gone else cause_of(code, last, hung, job.ended_by)
+    status = worked_on.status()
+    progressed = status.state == "running" and status.step > status.first_step
     for folder in left:
-        error = gone or f"its processes ended with code {code} without an error message"
-        folder.write_status(replace(folder.status(), state="lost", error=error,
+        folder.write_status(replace(folder.status(), state="lost", error=cause.error,
                                     traceback="" if gone else last))
-    return not gone  # else the launcher submits it again, with a new copy of the code
+    if gone:  # the launcher submits it again, with a new copy of the code
+        return False
+    if job.my_restart >= cause.restarts and not (progressed and cause.may_pass):
+        publish_failure(worked_on, cause.error, last)
+    return bool(unfinished(left))
+
+
+@dataclass(frozen=True)
+class Cause:
+    """How the processes of a job died.
+
+    Attributes:
+        error: one line for the user.
+        restarts: how often it is worth starting them again without progress.
+        may_pass: whether progress since the last start is a reason to go on.
+    """
+
+    error: str
+    restarts: int
+    may_pass: bool = True
+
+
+OUT_OF_MEMORY = ("out of memory: the job reached its memory limit; raise memory_per_gpu or memory "
+                 "of the profile")
+CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+
+
+def cause_of(code: int, log: str, hung: Sequence[str], ended_by: Ending) -> Cause:
+    """Return how processes that left no error message died.
+
+    Args:
+        code: exit code of `srun`: 128 + the signal's number for a killed process.
+        log: end of the log.
+        hung: how earlier starts and this one hung; empty if this one did not.
+        ended_by: cause of the job's end as SLURM knows it.
+    """
+    if re.search(r"oom[-_ ]kill|out of memory", log, re.IGNORECASE):
+        return Cause(OUT_OF_MEMORY, 0, may_pass=False)
+    if hung:
+        again = len(hung) < MAX_HANGS
+        line = f"hung: {hung[-1]}; the stacks of all ranks are in its logs"
+        return Cause(line, MAX_RESTARTS if again else 0, may_pass=again)
+    if ended_by == "time limit":
+        return Cause("it did not save before the time limit; raise signal_delay of the profile",
+                     MAX_RESTARTS)
+    name = _signal_name(code)
+    if name in CRASHES:
+        return Cause(f"its processes crashed ({name})", 1)
+    ended = f"were killed ({name})" if name else f"ended with code {code}"
+    return Cause(f"its processes {ended} without an error message", MAX_RESTARTS if name else 1)
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return signal.Signals(code - 128).name
+    except ValueError:
+        return ""
 
 
 def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:

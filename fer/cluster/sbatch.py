@@ -180,7 +180,8 @@ def _srun(shape: Shape, profile: Profile) -> list[str]:
 def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
     exports = {
         **profile.environment, **site.places, "PYTHONPATH": str(import_folder(site.code)),
-        "OMP_NUM_THREADS": str(shape.threads), "FER_MAX_RESTARTS": str(profile.max_restarts)}
+        "OMP_NUM_THREADS": str(shape.threads), "FER_MAX_RESTARTS": str(profile.max_restarts),
+        "FER_HANG_S": f"{profile.hang_minutes * 60:g}"}
     if profile.network_interface:
         exports |= {name: profile.network_interface
                     for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")}

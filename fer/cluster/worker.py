@@ -74,11 +74,12 @@ def _train(folders: list[RunFolder], work: Work) -> int:
     from fer.train.callbacks import Callbacks
     from fer.train.run_tasks import Task
     from fer.train.run_tasks import work as work_on
+    from fer.train.watchdog import watched
 
     tasks = [Task(folder.path, {split: work.splits[split] for split in splits}, work.data,
                   MAX_STALLS)
              for folder, (_, splits) in zip(folders, work.runs, strict=True)]
-    outcomes = work_on(tasks, Callbacks(stop_requested=stop))
+    outcomes = work_on(tasks, Callbacks(stop_requested=watched(stop, folders)))
     print(", ".join(f"{folder.name}: {outcome}"
                     for folder, outcome in zip(folders, outcomes, strict=False)), flush=True)
     if os.environ.get("RANK", "0") != "0":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from fer.config.base import Count, Frozen
+from fer.config.base import Count, Frozen, NotNegative
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 
@@ -32,6 +32,8 @@ class Profile(Frozen):
         array_parallelism: maximum number of concurrent jobs of an array.
         signal_delay: seconds before the time limit at which save and exit is requested.
         max_restarts: how often a job is requeued.
+        hang_minutes: minutes without a step after which a job is ended as hung and restarted once;
+            more where the run's own pauses are long; 0 for never.
         network_interface: for NCCL and gloo, such as `ib0`.
         python: command that starts Python on a node; default: the interpreter that submits. May be
             a container: `apptainer exec --nv /images/fer.sif python`.
@@ -62,6 +64,7 @@ class Profile(Frozen):
     array_parallelism: Count = 256
     signal_delay: Annotated[int, Field(ge=10, le=3600)] = 120
     max_restarts: Annotated[int, Field(ge=0)] = 20
+    hang_minutes: NotNegative = 10
     network_interface: str | None = None
     python: str | None = None
     setup: list[str] = []

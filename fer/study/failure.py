@@ -14,6 +14,9 @@ from pathlib import Path
 from fer.study.job_environment import identity_of_process
 from fer.study.run_folder import RunFolder
 
+HUNG = 76  # exit code of a process that a watchdog ended
+MAX_HANGS = 2
+
 
 def publish_failure(folder: RunFolder, error: str, trace: str = "") -> None:
     """Write to `status.json` that the run failed, and why."""
@@ -35,6 +38,29 @@ def kept_failure(folder: RunFolder) -> tuple[str, str] | None:
     """Return error and traceback recorded by a rank of this start; None if there are none."""
     kept = _read(_file(folder))
     return None if kept is None or kept["job"] != _job() else (kept["error"], kept["traceback"])
+
+
+def mark_hung(folder: RunFolder, why: str) -> None:
+    """Record that this start of the run hangs, for its other ranks and for who restarts it."""
+    path = _hang_file(folder)
+    path.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError), open(path, "x", encoding="utf-8") as handle:
+        handle.write(f"{why}\n")
+
+
+def marked_hung(folder: RunFolder) -> bool:
+    """Return whether a rank of this start hangs."""
+    return _hang_file(folder).exists()
+
+
+def hangs(folder: RunFolder) -> list[str]:
+    """Return how each start since the last `--retry` hung."""
+    return [path.read_text(encoding="utf-8").strip()
+            for path in sorted(folder.path.glob("logs/hung-*.txt"))]
+
+
+def _hang_file(folder: RunFolder) -> Path:
+    return folder.path / "logs" / f"hung-{os.environ.get('FER_START', 'alone')}.txt"
 
 
 def _read(path: Path) -> dict[str, str] | None:

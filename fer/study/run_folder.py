@@ -200,6 +200,8 @@ class RunFolder:
         """
         self.lease.take()
         (self.path / "cancel").unlink(missing_ok=True)
+        for file in self.path.glob("logs/hung-*.txt"):
+            file.unlink()
         self.forget_stop()
         if not queued:
             (self.path / "submit.json").unlink(missing_ok=True)

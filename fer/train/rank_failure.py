@@ -12,6 +12,8 @@ import time
 import traceback
 from typing import NoReturn
 
+import torch
+
 from fer.errors import CallerError
 from fer.study.failure import keep_failure, kept_failure, publish_failure
 from fer.study.job_environment import node_name, restart_of_process
@@ -31,12 +33,17 @@ def rank_and_world() -> tuple[int, int]:
 
 def publish_run_failure(folder: RunFolder, error: BaseException) -> None:
     """Publish a failure: one line for a `CallerError`, a traceback for any other error."""
-    publish_failure(folder, *_line_and_traceback(error))
+    publish_failure(folder, *_line_and_traceback(error, folder))
 
 
-def _line_and_traceback(error: BaseException) -> tuple[str, str]:
+def _line_and_traceback(error: BaseException, folder: RunFolder) -> tuple[str, str]:
     if isinstance(error, CallerError):
         return str(error), ""
+    if isinstance(error, torch.OutOfMemoryError):
+        train, (_, world) = folder.config.train, rank_and_world()
+        pictures = train.micro_batch or -(-train.batch_size // world)
+        return (f"{node_name()}: GPU out of memory with {pictures} pictures in a forward pass; set "
+                f"train.micro_batch={max(1, pictures // 2)}", "")
     return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
 
 
@@ -47,7 +54,7 @@ def end_failed_rank(folder: RunFolder, error: BaseException) -> NoReturn:
     may be the network: the job is restarted then too, but only a few times.
     """
     rank, _ = rank_and_world()
-    line, trace = _line_and_traceback(error)
+    line, trace = _line_and_traceback(error, folder)
     again = folder.status().begun or restart_of_process() < MOST_NETWORK_RESTARTS
     consequence = bool(PEER_LOST.search(line)) and again
     if not consequence:

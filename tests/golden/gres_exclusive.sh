@@ -32,6 +32,7 @@ export FER_CACHE=/shared/cache
 export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab/.path
 export OMP_NUM_THREADS=1
 export FER_MAX_RESTARTS=20
+export FER_HANG_S=600
 export NCCL_SOCKET_IFNAME=ib0
 export GLOO_SOCKET_IFNAME=ib0
 export FER_SCRATCH="$TMPDIR"

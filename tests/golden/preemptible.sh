@@ -32,6 +32,7 @@ export FER_CACHE=/shared/cache
 export PYTHONPATH=/shared/fer/studies/paper/slurm/code-0123456789ab/.path
 export OMP_NUM_THREADS=1
 export FER_MAX_RESTARTS=100
+export FER_HANG_S=600
 cd /shared/fer/studies/paper/slurm/code-0123456789ab || { echo '/shared/fer/studies/paper/slurm/code-0123456789ab: the code is not there or not whole; the same command makes a new copy' >&2; exit 1; }
 export FER_PORT=$(/home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.dist_env)
 
