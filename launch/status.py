@@ -27,8 +27,8 @@ def status(
 
     For a search: score and parameters of each trial, best first.
 
-    States come from the runs' files, squeue and sacct; accounting is optional. Exit code 0 when
-    every run is done, else 1.
+    States come from the runs' files, squeue and sacct; accounting is optional. Exit code 1 when a
+    run failed, was lost or cancelled, or is blocked by one that was; else 0.
     """
     from fer.commands.status import status_of
 
@@ -46,7 +46,7 @@ def status(
         standing.watch()
     else:
         standing.print()
-    raise typer.Exit(0 if standing.all_done else 1)
+    raise typer.Exit(0 if standing.all_well else 1)
 
 
 if __name__ == "__main__":

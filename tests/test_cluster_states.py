@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from fer.cluster.dist_env import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
-from fer.cluster.requeue import CurrentJob, parse_job
+from fer.cluster.requeue import MAX_RESTARTS, REQUEUE, CurrentJob, after_tasks, cause_of, parse_job
 from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
-from fer.study.run_folder import Status
+from fer.study.run_folder import RunFolder, Status
 from fer.study.run_state import LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
 
@@ -151,6 +151,16 @@ BACK = Job("1_0", "PENDING", "BeginTime", restarts=1, starts="2026-11-24T11:51:5
     (seen(ENDED, Job("1_0", "")), ResolvedState("cancelled")),
                                               # nobody remembers more than the job saw
     (seen(ENDED, Job("1_0", "PREEMPTED")), ResolvedState("lost", "job 1_0 ended PREEMPTED")),
+    (seen(Status(), Job("1_0", "RUNNING"), next_in_job=lambda: True),
+     ResolvedState("starting", "its job has begun")),
+    (seen(WORKED, Job("1_0", "SUSPENDED"), alive=lambda: True),
+     ResolvedState("suspended", "SLURM suspended its job; it resumes by itself")),
+    (seen(Status(), Job("1_0", "PENDING", "(launch failed requeued held)", restarts=1)),
+     ResolvedState("requeued", "(launch failed requeued held): it starts after: scontrol release "
+                               "1_0")),
+    (seen(Status(), Job("1_0", "PENDING", "PartitionTimeLimit")),
+     ResolvedState("queued", "PartitionTimeLimit: it asks for more time than its partition gives "
+                             "and never starts; scancel 1_0, then lower resources.time")),
     (seen(WORKED), ResolvedState("lost")),
     (seen(Status()), ResolvedState("queued")),
     (seen(Status(), sent=False), ResolvedState("pending")),
@@ -224,3 +234,81 @@ def test_a_port_that_somebody_listens_on_is_passed_over() -> None:
         first = free_port_from(FIRST_PORT + 500)
         taken.bind(("", first))
         assert free_port_from(first) > first
+
+
+@pytest.mark.parametrize(("code", "log", "hung", "error", "restarts"), [
+    (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", [], "out of memory", 0),
+    (137, "slurmstepd: error: Detected 1 oom-kill event(s)", [], "out of memory", 0),
+    (137, "srun: error: n1: task 0: Out Of Memory", [], "out of memory", 0),
+    (137, "killed", [], "were killed (SIGKILL)", MAX_RESTARTS),
+    (143, "", [], "were killed (SIGTERM)", MAX_RESTARTS),
+    (139, "", [], "crashed (SIGSEGV)", 1),
+    (135, "", [], "crashed (SIGBUS)", 1),
+    (1, "ModuleNotFoundError: No module named 'torch'", [], "ended with code 1", 1),
+    (76, "", ["no step for 700 s"], "hung: no step for 700 s", MAX_RESTARTS),
+    (76, "", ["one", "no step for 700 s"], "hung: no step for 700 s", 0),
+])
+def test_what_processes_died_of_says_whether_to_start_them_again(
+    code: int, log: str, hung: list[str], error: str, restarts: int
+) -> None:
+    cause = cause_of(code, log, hung, "nobody")
+    assert error in cause.error and cause.restarts == restarts
+
+
+def test_a_job_beyond_its_time_goes_on_with_a_hint() -> None:
+    cause = cause_of(137, "", [], "time limit")
+    assert "signal_delay" in cause.error and cause.restarts == MAX_RESTARTS
+
+
+JOB_LINE = "JobId=9 JobState=RUNNING Restarts={} RunTime=00:01:00 TimeLimit=00:10:00"
+
+
+@pytest.mark.parametrize(("code", "log", "status", "restarts", "answer", "state"), [
+    (REQUEUE, "", Status(state="preempted"), 0, REQUEUE, "preempted"),
+    (REQUEUE, "", Status(state="preempted"), 20, 1, "failed"),  # max_restarts
+    (139, "", Status(state="running", step=5), 0, REQUEUE, "lost"),
+    (139, "", Status(state="running", step=5, first_step=5), 1, 139, "failed"),
+    (139, "", Status(state="running", step=9, first_step=5), 1, REQUEUE, "lost"),
+    (137, "", Status(state="running", step=5, first_step=5), 2, REQUEUE, "lost"),
+    (137, "oom_kill", Status(state="running", step=9), 0, 137, "failed"),
+    (1, "ImportError", Status(), 0, REQUEUE, "lost"),
+    (1, "ImportError", Status(), 1, 1, "failed"),
+    (0, "", Status(state="done"), 0, 0, "done"),
+])
+def test_a_job_is_requeued_only_where_that_may_help(
+    code: int, log: str, status: Status, restarts: int, answer: int, state: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_JOB", "9_0")
+    monkeypatch.setenv("FER_START", f"9_0.{restarts}")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_status(status)
+    (tmp_path / "log").write_text(log)
+    job = parse_job(JOB_LINE.format(restarts), "9_0", my_restart=restarts)
+    assert after_tasks([folder], code, tmp_path / "log", job) == answer
+    assert folder.status().state == state
+    if state == "failed":
+        assert folder.status().error
+
+
+def test_without_an_answer_of_slurm_a_job_is_left_to_the_launcher(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_status(Status(state="preempted"))
+    assert after_tasks([folder], REQUEUE, tmp_path / "log", None) == 1
+
+
+@pytest.mark.parametrize(("line", "state"), [
+    ("JobState=COMPLETING Restarts=1", "preempted"),  # SLURM requeues it: not twice
+    ("JobState=CANCELLED Restarts=0", "preempted")])
+def test_a_job_that_slurm_requeues_or_somebody_ended_is_not_requeued(
+    line: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_JOB", "9_0")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_status(Status(state="preempted"))
+    job = parse_job(f"{line} RunTime=00:01:00 TimeLimit=00:10:00", "9_0", my_restart=0)
+    assert after_tasks([folder], REQUEUE, tmp_path / "log", job) == 1
+    assert folder.status().ended == ("CANCELLED" in line)

@@ -1,5 +1,7 @@
 """Which job is meant, and what cannot be known of it: no daemons."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,3 +223,21 @@ def test_a_launcher_that_gives_a_run_up_leaves_it_to_who_holds_its_lease(
     (folder.path / "lease").write_text("")
     launcher._give_up_on([SimpleNamespace(run=run)])  # type: ignore[list-item]
     assert folder.status().state == "failed" and folder.lease.owner() is None
+
+
+@pytest.mark.parametrize(("state", "asked_for", "ended"), [
+    ("RUNNING", 1000.0, True), ("RUNNING", 10.0, False), ("PENDING", 0.0, True)])
+def test_a_job_that_ignores_a_stop_is_cancelled_by_the_next_request(
+    state: str, asked_for: float, ended: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission, (folder, *_) = sent(tmp_path)
+    submission.set_job("7", cluster="c", user=ME)
+    monkeypatch.setattr("fer.cluster.cancel.read_queue", lambda: Jobs(
+        {"7_0": Job("7_0", state, user=ME, comment=submission.comment)}, cluster="c"))
+    called: list[list[str]] = []
+    monkeypatch.setattr("subprocess.run", lambda command, **_: called.append(command))
+    (folder.path / "cancel").touch()
+    since = time.time() - asked_for
+    os.utime(folder.path / "cancel", (since, since))
+    request_stop(Store(tmp_path), [row(folder)], "toy")
+    assert called == ([["scancel", "7_0"]] if ended else [])

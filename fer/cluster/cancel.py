@@ -1,6 +1,7 @@
 """Stopping and retrying of runs, for `launch/status.py`."""
 
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 
 from fer.errors import CallerError
@@ -13,6 +14,7 @@ from fer.study.status import Row, matching
 from fer.study.study_folder import StudyFolder
 from fer.study.submission import Submission
 
+GRACE_S = 300.0  # for a running job to save and exit
 CONFIRM_ABOVE = 10  # runs; more than that need a confirmation
 MOST_IDS = 500  # per call of scancel
 RETRIED = ("failed", "cancelled", "lost", "blocked")
@@ -33,7 +35,8 @@ def select_rows(rows: Sequence[Row], pattern: str, study: str) -> list[Row]:
 def request_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[str], list[str]]:
     """Request unfinished runs to stop.
 
-    A running run saves and stops within seconds; a waiting job without remaining work is cancelled.
+    A running run saves and stops within seconds; a waiting job without remaining work is cancelled,
+    as is a running one that did not react to an earlier request.
     Runs that are, or may be, another user's are left unchanged.
 
     Returns:
@@ -49,7 +52,8 @@ def request_stop(store: Store, rows: Iterable[Row], study: str) -> tuple[list[st
             others.append(line)
             continue
         folder.path.mkdir(parents=True, exist_ok=True)
-        (folder.path / "cancel").touch()
+        if not folder.cancel_asked:  # its time says since when
+            (folder.path / "cancel").touch()
         folders.append(folder)
     cancel_idle_jobs(store, folders, queue)
     return [folder.name for folder in folders], others
@@ -76,23 +80,34 @@ def _not_mine(queue: Queue, folder: RunFolder, study: str) -> str:
 
 
 def cancel_idle_jobs(store: Store, folders: Iterable[RunFolder], queue: Queue) -> None:
-    """Cancel waiting jobs whose runs are all done or requested to stop.
+    """Cancel jobs whose runs are all done or requested to stop.
 
-    Only jobs that certainly belong to this submission, this user and this cluster.
+    Waiting ones at once, and working ones that have not saved and exited `GRACE_S` after the
+    request. Only jobs that certainly belong to this submission, this user and this cluster.
     """
     idle: set[str] = set()
     for folder in folders:
         found = queue.submission_of(folder)
         job = queue.job(*found) if found else None
-        if found is None or job is None or not (job.waiting and _is_mine(job, *found)):
+        if found is None or job is None or not (job.live and _is_mine(job, *found)):
             continue
         submission, index = found
         others = [RunFolder(store.runs / name) for name, _ in submission.work_of(index).runs]
-        if all(other.cancel_asked or other.status().state == "done" for other in others):
+        left = [other for other in others if other.status().state != "done"]
+        if all(other.cancel_asked for other in left) and (
+                job.waiting or all(_overdue(other) for other in left)):
             idle.add(job.id)
     ids = sorted(idle)
     for start in range(0, len(ids), MOST_IDS):
         subprocess.run(["scancel", *ids[start : start + MOST_IDS]], check=False)
+
+
+def _overdue(folder: RunFolder) -> bool:
+    """Return whether a stop was requested so long ago that the run should have saved."""
+    try:
+        return time.time() - (folder.path / "cancel").stat().st_mtime > GRACE_S
+    except FileNotFoundError:
+        return False
 
 
 def _is_mine(job: Job, submission: Submission, index: int) -> bool:

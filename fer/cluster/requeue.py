@@ -74,26 +74,27 @@ def after_tasks(folders: Sequence[RunFolder], code: int, log: Path, job: Current
         job: None if SLURM does not respond.
 
     Returns:
-        `REQUEUE` if the batch script is to requeue the job, else `code`.
+        `REQUEUE` if the batch script is to requeue the job, else another code than 0.
     """
+    over = 1 if code == REQUEUE else code
     for folder in unfinished(folders):
         if kept := kept_failure(folder):
             publish_failure(folder, *kept)
     left = [folder for folder in unfinished(folders) if not _elsewhere(folder)]
     if folders and not left:
-        return code
+        return over
     if job is None:
         print("SLURM does not respond: launch/sweep.py will submit what is missing", flush=True)
-        return code
+        return over
     print(f"exiting job {job.id}: ended by {job.ended_by}", flush=True)
-    if job.ended_by == "requeued":
-        return code
+    if job.ended_by == "requeued":  # by SLURM
+        return over
     if job.ended_by == "somebody":
         mark_ended(left, job)
-        return code
+        return over
     if code != REQUEUE and not _restart_helps(left, code, log, job):
-        return code
-    return REQUEUE if requeue(left, job) else code
+        return over
+    return REQUEUE if requeue(left, job) else over
 
 
 def _restart_helps(left: Sequence[RunFolder], code: int, log: Path, job: CurrentJob) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 
 from fer.cluster.arrays import Dispatch, make_arrays
+from fer.cluster.cancel import cancel_idle_jobs
 from fer.cluster.estimate import History
 from fer.cluster.limits import (
     check_partitions,
@@ -144,6 +145,7 @@ class SlurmQueue:
                 changed = seen != (seen := [(step.action, step.job) for step in steps])
                 if changed:
                     poll.changed()
+                self._end_cancelled(steps, queue)
                 lost = self._lost(steps) if queue.known.answered else []
                 if lost and (changed or time.monotonic() >= next_try):
                     self._give_up_on(lost)
@@ -152,6 +154,12 @@ class SlurmQueue:
                 if all(step.action in ("wait", "done", "failed", "blocked") for step in steps):
                     return steps  # the remaining runs wait for a process that does not exist
                 time.sleep(POLL_SECONDS)
+
+    def _end_cancelled(self, steps: Sequence[Step], queue: Queue) -> None:
+        """Cancel the jobs of runs that were requested to stop and do not react."""
+        folders = [self.store.folder(step.run) for step in steps if step.action == "running"]
+        if asked := [folder for folder in folders if folder.cancel_asked]:
+            cancel_idle_jobs(self.store, asked, queue)
 
     def _resubmit(self) -> bool:
         """Submit what is missing; return whether something had to be left for later."""

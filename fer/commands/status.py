@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from fer.search.search_status import SearchStatus
 
 WATCH_SECONDS = 5.0
-ORDER: tuple[State, ...] = ("running", "preempted", "requeued", "failed", "lost", "blocked",
-                            "cancelled", "orphaned", "queued", "stopped", "pending", "done")
+ATTENTION: tuple[State, ...] = ("failed", "lost", "blocked", "cancelled")
+ORDER: tuple[State, ...] = ("running", "starting", "suspended", "preempted", "requeued", "failed",
+                            "lost", "blocked", "cancelled", "orphaned", "queued", "stopped",
+                            "pending", "done")
 
 
 @dataclass
@@ -50,6 +52,11 @@ class StudyStatus:
     def all_done(self) -> bool:
         """Whether every run of the study is done."""
         return all(row.state in ("done", "orphaned") for row in self.rows)
+
+    @property
+    def all_well(self) -> bool:
+        """Whether no run needs the user: each is done, running, or will be."""
+        return not any(row.state in ATTENTION for row in self.rows)
 
     def print(self) -> None:
         """Print the table."""

@@ -13,7 +13,10 @@ from fer.errors import CallerError
 from fer.search.best import all_ended
 from fer.search.trial_record import Entry, Record, best_first
 from fer.search.trial_table import add_columns, cells
+from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Store
+from fer.study.run_state import with_hint
+from fer.study.submission import SCRIPTS
 
 WATCH_SECONDS = 2.0
 
@@ -38,9 +41,9 @@ class SearchStatus:
         return page.is_file() and all_ended(self.record, self.search)
 
     @property
-    def all_done(self) -> bool:
-        """Whether every trial has ended without a failure."""
-        return self.ended and all(entry.state != "failed" for entry in self.record)
+    def all_well(self) -> bool:
+        """Whether no trial has failed."""
+        return all(entry.state != "failed" for entry in self.record)
 
     @property
     def rows(self) -> list[Entry]:
@@ -59,7 +62,18 @@ class SearchStatus:
 
     def print(self) -> None:
         """Print the table."""
-        Console().print(self.table())
+        if self.rows:
+            Console().print(self.table())
+            return
+        queue = Queue(self.store.home)
+        jobs = [job for path in sorted((self.folder / SCRIPTS).glob("[0-9]*"))
+                if (job := queue.job(queue.submission(str(path.relative_to(self.store.home)))))
+                and job.may_live]
+        for job in jobs:
+            reason = f" ({with_hint(job)})" if job.waiting else ""
+            print(f"no trial yet: its job {job.id} is {job.state.lower()}{reason}")
+        if not jobs:
+            print(f"no trial yet; log: {self.folder}")
 
     def print_failures(self) -> None:
         """Print the error of each failed trial, with its traceback."""

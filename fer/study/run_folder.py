@@ -24,7 +24,8 @@ from fer.study.slurm_jobs import JobIdentity
 from fer.study.submission import Submission
 
 State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
-                "lost", "done", "failed", "cancelled", "orphaned"]
+                "lost", "done", "failed", "cancelled",
+                "starting", "suspended", "orphaned"]  # these three only in tables
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ class _Table:
         judged = judged or resolve_state(LastSeen(
             status, read.sent, status.state not in FINAL and folder.cancel_asked, parents, job,
             job is not None and job.live,
-            alive=lambda: folder.lease.held(known if job else None)))
+            alive=lambda: folder.lease.held(known if job else None),
+            next_in_job=lambda: sent is not None and self._is_next(folder, *sent)))
         running = judged.state == "running"
         log = str(sent[0].log(read.index, sent[0].job)) if sent and job else ""
         return Row(
@@ -147,6 +148,12 @@ class _Table:
             job.time_left if job else "",
             status.error or (_how_lost(judged.note, log) if judged.state == "lost" else ""),
             status.traceback, log, _owner(folder, job, running))
+
+    def _is_next(self, folder: RunFolder, submission: Submission, index: int) -> bool:
+        """Return whether the runs before this one in its job are over."""
+        before = [name for name, _ in submission.work_of(index).runs]
+        before = before[: before.index(folder.name)] if folder.name in before else []
+        return all(RunFolder(self.store.runs / name).status().state in FINAL for name in before)
 
     def _age(self, said_at: float) -> float | None:
         """Return the age of a status by the disk's clock; None if clocks disagree.

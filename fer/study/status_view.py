@@ -11,13 +11,14 @@ from fer.study.run_folder import State
 from fer.study.status import Row
 
 COLOURS: dict[State, int] = {"done": 32, "failed": 31, "lost": 31, "blocked": 31, "running": 36,
-                             "cancelled": 33, "requeued": 33, "preempted": 33, "orphaned": 33}
+                             "cancelled": 33, "requeued": 33, "preempted": 33, "orphaned": 33,
+                             "starting": 36, "suspended": 33}
 HEADS = ("run", "state", "epoch", "step", "val", "restarts", "heard", "left", "job", "owner",
          "node")
 LEFT = ("run", "state", "job", "owner", "node")  # the others are numbers, right-aligned
 DROPPED = ("node", "job", "step", "restarts")  # on a narrow screen, in this order
 LEAST_NAME = 30
-URGENT: tuple[State, ...] = ("requeued", "lost", "blocked", "preempted")
+URGENT: tuple[State, ...] = ("requeued", "lost", "blocked", "preempted", "suspended")
 LOG_LINES = 20
 
 

@@ -3,7 +3,8 @@
 FER_INJECT names them, separated by spaces, each with arguments after colons:
     slow:SECONDS            every training step takes at least so long
     raise:RANK:STEP         a rank raises at its step
-    hang:RANK:STEP          a rank waits for ever at a step of the first start; with `:always` of each
+    hang:RANK:STEP          a rank waits for ever at a step, but not after a restart
+    hang:RANK:STEP:always   also after a restart
     fork:COUNT              children that inherit the signal handlers, as loader processes do
     weights:FOLDER          each rank writes a digest of its weights after the last step
     exit:STEP               the process vanishes at a step of its own start, without a word
@@ -43,9 +44,9 @@ def patch(train) -> None:
             raise RuntimeError("injected: this rank raises")
         if "exit" in asked and steps[0] > int(asked["exit"][0]):
             os._exit(9)
-        if "hang" in asked and asked["hang"][:2] == [rank, str(steps[0])]:
-            if asked["hang"][2:] or not os.environ.get("SLURM_RESTART_COUNT"):
-                time.sleep(3600)
+        if "hang" in asked and asked["hang"][:2] == [rank, str(steps[0])] and (
+                asked["hang"][2:] or not os.environ.get("SLURM_RESTART_COUNT")):
+            time.sleep(3600)
         if "fork" in asked and steps[0] == 1:
             for _ in range(int(asked["fork"][0])):
                 if os.fork() == 0:
