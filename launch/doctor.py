@@ -1,6 +1,6 @@
 """Preflight checks of this machine, the cluster and the disks."""
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -10,6 +10,9 @@ from fer.cli import run
 def doctor(
     study: Annotated[str, typer.Argument(help="A study file whose needs are checked too.")] = "",
     cluster: Annotated[str, typer.Option(help="A profile of slurm/profiles, or local.")] = "",
+    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
+        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
+    )] = None,
 ) -> None:
     """Print one line per check: ok, warning or failure, with how to fix it.
 
@@ -19,7 +22,7 @@ def doctor(
     from fer.cluster.doctor.finding import print_findings
     from fer.commands.doctor import examine
 
-    raise typer.Exit(0 if print_findings(examine(study, cluster)) else 1)
+    raise typer.Exit(0 if print_findings(examine(study, cluster, tuple(changes or ()))) else 1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ def sweep(
     cluster: Annotated[str, typer.Option(
         help="Where to run: local, or a profile of slurm/profiles. Default: the one named in "
              "slurm/profiles/default.yaml if SLURM is available, else local.")] = "",
+    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
+        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
+    )] = None,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Print runs, plan, scripts, space and time only.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return immediately.")] = False,
@@ -35,7 +38,8 @@ def sweep(
 
     names, overrides = divide(arguments or [])
     request = Request(tuple(names), tuple(overrides), cluster, retry, slots,
-                      follow=not detach, tensorboard=tensorboard)
+                      follow=not detach, tensorboard=tensorboard,
+                      profile_changes=tuple(changes or ()))
     if dry_run:
         study_sweep.dry_run(request)
     else:

@@ -1,6 +1,6 @@
 """Hyper-parameter search with Ray Tune."""
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -15,6 +15,9 @@ def tune(
     cluster: Annotated[str, typer.Option(
         help="Where to run: local, or a profile of slurm/profiles. Default: the one named in "
              "slurm/profiles/default.yaml if SLURM is available, else local.")] = "",
+    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
+        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
+    )] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Only resume a search that has begun.")]
     = False,
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed trials.")] = False,
@@ -32,7 +35,8 @@ def tune(
     names, overrides = divide(arguments)
     if len(names) != 1:
         raise CallerError(f"one search at a time, not {', '.join(names) or 'none'}")
-    raise typer.Exit(search(TuneOptions(names[0], tuple(overrides), resume, retry, slots), cluster))
+    asked = TuneOptions(names[0], tuple(overrides), resume, retry, slots)
+    raise typer.Exit(search(asked, cluster, tuple(changes or ())))
 
 
 if __name__ == "__main__":

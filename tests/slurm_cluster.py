@@ -165,6 +165,14 @@ class TestCluster:
 
         wait_until(reached, patience, self.logs)
 
+    def wait_for_step_of(self, least: int, count: int, patience: float = PATIENCE_S) -> None:
+        """Wait until so many runs have come to a step."""
+        def reached() -> bool:
+            found = [json.loads(file.read_text()) for file in self.home.glob("runs/*/status.json")]
+            return sum(one["state"] == "running" and one["step"] >= least for one in found) >= count
+
+        wait_until(reached, patience, self.logs)
+
     def jobs(self) -> dict[str, dict[str, str]]:
         """Return the fields of `scontrol show job` of every job that SLURM remembers."""
         found = {}

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from fer.cluster import submit, submit_script
-from fer.cluster.arrays import JobArray, Shape
+from fer.cluster.arrays import JobArray
 from fer.cluster.dist_env import outside_job
+from fer.cluster.job_shape import Shape
 from fer.cluster.limits import parse_sinfo, report_minutes, within_limits
 from fer.cluster.profile_files import load_profile
 from fer.cluster.sbatch import Site, array_script, report_script

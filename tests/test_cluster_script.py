@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fer.cluster.arrays import JobArray, Ref, Shape
+from fer.cluster.arrays import JobArray, Ref
+from fer.cluster.job_shape import Shape
 from fer.cluster.profile_files import load_profile, profile_names
 from fer.cluster.sbatch import Site, _of_first_rank, array_script, quoted, report_script
 from fer.config.profile import Profile

@@ -1,7 +1,8 @@
 """Conversion of a plan into array jobs: runs per job, order and dependencies. Pure.
 
 Jobs of one shape form one array, the longest critical path first. A parent has its own job, because
-others wait for it. Not for the text of a script (`fer.cluster.sbatch`).
+others wait for it, or is side by side with other parents. Not for the text of a script
+(`fer.cluster.sbatch`).
 """
 
 import heapq
@@ -9,35 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fer.cluster.job_shape import Shape, shape_of
 from fer.config.compatibility import probe_kind
-from fer.config.study import Resources, minutes
+from fer.config.study import Resources
 from fer.study.expand import Run
 from fer.study.plan import Step
 
 Seconds = Callable[[Run], float | None]
 MOST_ALIKE = 32  # probes of one frozen backbone per job, each with its own checkpoints
 TO_SUBMIT = ("train", "evaluate", "wait")
-
-
-@dataclass(frozen=True, order=True)
-class Shape:
-    """Resources of every job of an array.
-
-    Attributes:
-        nodes: number of nodes.
-        ranks: tasks per node, one per GPU.
-        gpus: whether each rank has a GPU.
-        threads: cores per rank.
-        minutes: requested time limit.
-        gpus_a_rank: GPUs per rank; several if one task uses a whole node.
-    """
-
-    nodes: int
-    ranks: int
-    gpus: bool
-    threads: int
-    minutes: int
-    gpus_a_rank: int = 1
 
 
 @dataclass(frozen=True)
@@ -85,14 +66,6 @@ class Dispatch:
 
     arrays: tuple[JobArray, ...]
     left: tuple[Step, ...] = ()
-
-
-def shape_of(run: Run, resources: Resources, limit: str | None) -> Shape:
-    """Return the resources of a run's job; `limit` is the profile's maximum time."""
-    asked = minutes(resources.time)
-    compute = run.config.compute
-    return Shape(resources.nodes, resources.gpus, compute.device != "cpu", compute.threads,
-                 min(asked, minutes(limit)) if limit else asked)
 
 
 def make_arrays(
@@ -229,8 +202,10 @@ class _Maker:
 
         Probes of one frozen backbone share a job, where they train together in the time of one.
         """
-        most = self.resources.runs_per_job
-        alone = [(step,) for step in steps if self.awaited[step.run.id]]
+        lanes = self.resources.runs_at_once
+        most = self.resources.runs_per_job * lanes
+        parents = self._sorted(step for step in steps if self.awaited[step.run.id])
+        alone = [tuple(parents[start : start + lanes]) for start in range(0, len(parents), lanes)]
         alike, others = gather_alike([step for step in steps if not self.awaited[step.run.id]],
                                      most_alike(most, self.resources.ranks))
         jobs = [*alone, *alike, *pack(self._sorted(others), most,

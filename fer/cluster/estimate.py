@@ -127,8 +127,9 @@ def makespan(arrays: Sequence[JobArray], seconds: Callable[[Run], float], slots:
         for index in sorted(array.jobs):
             ready = max((ended[other] for other in _before(array, index)), default=0.0)
             start = max(ready, heapq.heappop(free))
-            ended[array.number, index] = start + sum(
-                seconds(step.run) for step in array.jobs[index])
+            steps, lanes = array.jobs[index], array.shape.lanes
+            ended[array.number, index] = start + max(
+                sum(seconds(step.run) for step in steps[lane::lanes]) for lane in range(lanes))
             heapq.heappush(free, ended[array.number, index])
     return max(ended.values(), default=0.0)
 

@@ -119,10 +119,12 @@ def refuse_impossible(resources: Resources, place: str, profile: Profile) -> Non
 
     These are more GPUs than a node has, or a time limit shorter than the signal delay.
     """
-    gpus, most = resources.gpus, profile.gpus_per_node
+    gpus, most = resources.gpus * resources.runs_at_once, profile.gpus_per_node
     if minutes(resources.time) * 60 <= profile.signal_delay:
         raise CallerError(f"resources.time: {resources.time} is not longer than signal_delay of "
                           f"{place}, {profile.signal_delay} s: jobs would exit as they begin")
     if most is not None and gpus > most:
         raise CallerError(f"resources.gpus: {gpus} on one node, but a node of {place} has {most} "
-                          f"(gpus_per_node); use more nodes: resources.nodes")
+                          f"(gpus_per_node); use " + (
+                              "fewer: resources.runs_at_once" if resources.runs_at_once > 1 else
+                              "more nodes: resources.nodes"))

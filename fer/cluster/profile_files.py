@@ -5,13 +5,13 @@ Not for their content (`fer.config.profile`), nor for a script's text (`fer.clus
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
 from fer.config.validate import validate
-from fer.config.yaml_io import read_tree
+from fer.config.yaml_io import parse_overrides, read_tree, set_key
 from fer.errors import CallerError, choices
 
 DEFAULT = "default"  # names another profile; local to this user, not in the repository
@@ -36,8 +36,11 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.yaml") if path.stem != DEFAULT)
 
 
-def load_profile(name: str) -> Profile:
+def load_profile(name: str, changes: Sequence[str] = ()) -> Profile:
     """Return the profile of that name.
+
+    Args:
+        changes: `key=value` of the command line, such as `partition=debug`.
 
     Raises:
         CallerError: it does not exist, or has a wrong key or value.
@@ -46,7 +49,11 @@ def load_profile(name: str) -> Profile:
     if name == DEFAULT or not path.is_file():
         raise CallerError(f"no profile '{name}' in {folder()}; there are: "
                           f"{choices([LOCAL, *profile_names()])}")
-    return _with_shell(validate(Profile, read_tree(path, as_text=True), str(path)))
+    tree = read_tree(path, as_text=True)
+    for key, value in parse_overrides(changes, as_text=True).items():
+        set_key(tree, key, value)
+    place = f"{path} with --set {' '.join(changes)}" if changes else str(path)
+    return _with_shell(validate(Profile, tree, place))
 
 
 def _with_shell(profile: Profile, shell: Mapping[str, str] = os.environ) -> Profile:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from fer.cluster.job_shape import idle_rules
 from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
 from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
 from fer.config.paths import cache, data_root, home
@@ -37,6 +38,7 @@ class Request:
         follow: whether to wait until everything is done; otherwise this machine continues in the
             background, and a cluster needs no launcher.
         tensorboard: whether to serve TensorBoard meanwhile.
+        profile_changes: `key=value` of the profile.
     """
 
     names: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Request:
     slots: int = 0
     follow: bool = True
     tensorboard: bool = False
+    profile_changes: tuple[str, ...] = ()
 
     def study(self) -> Study:
         """Return the named study; raise a `CallerError` if it is invalid."""
@@ -62,8 +65,10 @@ class Request:
     def profile(self) -> Profile | None:
         """Return the cluster's profile and apply its folders; None for this machine."""
         if self.place == LOCAL:
+            if self.profile_changes:
+                raise CallerError("--set changes a profile: add --cluster NAME")
             return None
-        profile = load_profile(self.place)
+        profile = load_profile(self.place, self.profile_changes)
         use_places(profile)
         return profile
 
@@ -99,7 +104,7 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
     refuse_misfits([run.config for run in runs], cache())
-    for line in idle_exclusions(study):
+    for line in [*idle_exclusions(study), *idle_rules(runs, study.resources)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = shared_people((run.config for run in runs), splits, data, contents)
     for line in refuse_shared_people(found, data.shared_people):

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fer import CODE_GONE
-from fer.cluster.arrays import JobArray, Ref, Shape
+from fer.cluster.arrays import JobArray, Ref
 from fer.cluster.dist_env import RANK_VARIABLES
 from fer.cluster.executor import SlurmExecutor
+from fer.cluster.job_shape import Shape
 from fer.cluster.requeue import REQUEUE
 from fer.config.profile import Profile
 from fer.study.snapshot import import_folder
@@ -156,6 +157,8 @@ def _cores(shape: Shape, profile: Profile) -> int:
 
 
 def _memory(shape: Shape, profile: Profile) -> str | None:
+    if shape.memory:
+        return shape.memory
     if profile.memory or not profile.memory_per_gpu:
         return profile.memory
     gpus = shape.ranks * shape.gpus_a_rank
@@ -173,8 +176,11 @@ def _gpus(shape: Shape, profile: Profile) -> dict[str, str]:
 
 
 def _srun(shape: Shape, profile: Profile) -> list[str]:
-    # srun does not inherit the cores; the death of one rank must end the others
-    return [f"--cpus-per-task={_cores(shape, profile)}", "--kill-on-bad-exit=1", *profile.srun]
+    # srun does not inherit the cores; the death of one rank must end the others, but not the runs
+    # beside it
+    together = (["--kill-on-bad-exit=1"] if shape.lanes == 1 else
+                ["--kill-on-bad-exit=0", "--wait=0"])
+    return [f"--cpus-per-task={_cores(shape, profile)}", *together, *profile.srun]
 
 
 def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
@@ -185,13 +191,15 @@ def _setup(shape: Shape, profile: Profile, site: Site) -> list[str]:
     if profile.network_interface:
         exports |= {name: profile.network_interface
                     for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME")}
+    if shape.lanes > 1:
+        exports["FER_LANES"] = str(shape.lanes)
     if profile.scratch:
         exports["FER_SCRATCH"] = profile.scratch
     lines = [f"export {name}={quoted(value)}" if name in (*profile.environment, "FER_SCRATCH")
              and name not in site.places else f"export {name}={shlex.quote(value)}"
              for name, value in exports.items()]
     # the save-and-exit signal is for Python: the shell must survive it
-    several = shape.nodes * shape.ranks > 1
+    several = shape.nodes * shape.ranks > 1 and shape.lanes == 1
     gone = f"{site.code}: {CODE_GONE}"
     return ["trap : TERM",
             # of the launching shell: each would mislead srun or a rank

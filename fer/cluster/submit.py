@@ -136,7 +136,7 @@ class Submitter:
         folders = {step.run.id: self.store.folder(step.run)
                    for steps in array.jobs.values() for step in steps}
         submission.write(array.jobs, {key: one.name for key, one in folders.items()}, self.splits,
-                         self.data, script)
+                         self.data, script, array.shape.lanes)
         where = str(submission.folder.relative_to(self.store.home))
         before = {key: folder.submitted for key, folder in folders.items()}
         for index, steps in array.jobs.items():

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from fer.cluster.dist_env import set_ranks, slurm_ranks
@@ -57,13 +58,28 @@ def main(arguments: list[str]) -> int:
     os.environ |= {"FER_JOB": f"{array}_{index}", "FER_START": f"{array}_{index}.{restart}",
                    "FER_COMMENT": submission.comment}
     work = submission.work_of(int(index))
+    lanes = int(os.environ.get("FER_LANES", "1"))
+    side_by_side = lanes > 1 and arguments[1:2] != ["--ended"]
+    if side_by_side:
+        work = take_lane(work, int(os.environ["SLURM_LOCALID"]), lanes)
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
     if arguments[1:2] == ["--ended"]:
         code, state = int(arguments[2]), arguments[3]
         return after_tasks(folders, code, submission.log(int(index), array), job_now(state))
-    if refuse_restart(folders, restart, first=os.environ["SLURM_PROCID"] == "0"):
+    first = side_by_side or os.environ["SLURM_PROCID"] == "0"
+    if refuse_restart(folders, restart, first):
         return 1
     return _train(folders, work)
+
+
+def take_lane(work: Work, lane: int, lanes: int) -> Work:
+    """Return the runs of one of several tasks side by side, and make its GPU the only visible one.
+    """
+    os.environ["SLURM_NTASKS"] = "1"  # it trains alone
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if len(visible) >= lanes:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[lane]
+    return replace(work, runs=work.runs[lane::lanes])
 
 
 def _train(folders: list[RunFolder], work: Work) -> int:

@@ -1,6 +1,6 @@
 """All checks in order: this machine, the cluster, the file systems, the study."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fer.cluster.doctor.file_systems import check_disk, check_study
 from fer.cluster.doctor.finding import Finding, ok
@@ -12,18 +12,19 @@ from fer.config.paths import cache, home
 from fer.config.study import Resources
 
 
-def examine(study_file: str, cluster: str) -> Iterator[Finding]:
+def examine(study_file: str, cluster: str, changes: Sequence[str] = ()) -> Iterator[Finding]:
     """Yield each finding as soon as it is known.
 
     Args:
         study_file: a study to check; empty for none.
         cluster: a profile, `local`, or empty for the default.
+        changes: `key=value` of the profile.
 
     Raises:
         CallerError: the profile or study does not exist.
     """
     place = cluster or default_cluster()
-    profile = None if place == LOCAL else load_profile(place)
+    profile = None if place == LOCAL else load_profile(place, changes)
     study = load_study(study_file) if study_file else None
     if profile is not None:
         use_places(profile)

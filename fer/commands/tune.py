@@ -1,8 +1,11 @@
 """The command behind `launch/tune.py`: search on this machine or on a cluster."""
 
+from collections.abc import Sequence
+
 from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
 from fer.config.paths import home
+from fer.errors import CallerError
 from fer.search.options import TuneOptions
 from fer.search.run_search import (
     checked_configs,
@@ -18,19 +21,22 @@ from fer.search.trial_job import TrialJobs, wanted_by
 from fer.study.run_folder import Store
 
 
-def tune(asked: TuneOptions, cluster: str = "") -> int:
+def tune(asked: TuneOptions, cluster: str = "", changes: Sequence[str] = ()) -> int:
     """Search on this machine or on a cluster; return the exit code.
 
     Args:
         cluster: a profile, `local`, or empty for the default.
+        changes: `key=value` of the profile.
 
     Raises:
         CallerError: a mistake in the search file, the data or the options.
     """
     place = cluster or default_cluster()
+    if place == LOCAL and changes:
+        raise CallerError("--set changes a profile: add --cluster NAME")
     if place == LOCAL:
         return search_here(asked)
-    profile = load_profile(place)
+    profile = load_profile(place, changes)
     use_places(profile)
     search, maker = read_search(asked)
     store = Store(home())

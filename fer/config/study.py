@@ -3,6 +3,7 @@
 Expanding a study into runs is in `fer.study.expand`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from fer.config.base import Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
+MEMORY_PATTERN = r"^\d+[KMGT]$"
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
 
@@ -58,17 +60,56 @@ class Comparison(Frozen):
     on: Annotated[list[Split], Field(min_length=1)]
 
 
+class ResourceRule(Frozen):
+    """Other resources for runs that match: `match` gives values, or lists of them, of labels.
+
+    `memory` is that of a node, `cpus` the cores of a rank.
+    """
+
+    match: Annotated[dict[Literal["backbone", "recipe", "train_on", "seed"], Any],
+                     Field(min_length=1)]
+    memory: Annotated[str | None, Field(pattern=MEMORY_PATTERN)] = None
+    time: Annotated[str | None, Field(pattern=TIME_PATTERN)] = None
+    cpus: Count | None = None
+
+    def matches(self, labels: Mapping[str, Any]) -> bool:
+        """Return whether a run with these labels matches."""
+        return all(labels[key] in (value if isinstance(value, list) else [value])
+                   for key, value in self.match.items())
+
+
 class Resources(Frozen):
-    """Resources of one run, and the number of consecutive runs in one job.
+    """Resources of one run, and the number of runs in one job.
 
     `gpus` is per node; `time` is the maximum time limit of a job, and a longer run continues in the
-    next job.
+    next job. A job has `runs_at_once` runs side by side, each with its own GPU and cores, in as
+    many sequences of at most `runs_per_job`. Of the rules in `for`, the last that sets a value and
+    matches a run counts.
     """
 
     gpus: Count = 1
     nodes: Count = 1
     runs_per_job: Count = 1
+    runs_at_once: Count = 1
     time: Annotated[str, Field(pattern=TIME_PATTERN)] = "4:00:00"
+    rules: Annotated[list[ResourceRule], Field(alias="for")] = []
+
+    @model_validator(mode="after")
+    def _one_gpu_side_by_side(self) -> "Resources":
+        if self.runs_at_once > 1 and self.ranks > 1:
+            raise ValueError("runs_at_once: runs side by side have one GPU each; set gpus and "
+                             "nodes to 1")
+        return self
+
+    def own(self, labels: Mapping[str, Any]) -> ResourceRule:
+        """Return what the rules set for a run with these labels."""
+        found = ResourceRule(match={"seed": labels["seed"]})
+        for rule in self.rules:
+            if rule.matches(labels):
+                found = found.model_copy(update={
+                    key: value for key in ("memory", "time", "cpus")
+                    if (value := getattr(rule, key)) is not None})
+        return found
 
     @property
     def ranks(self) -> int:

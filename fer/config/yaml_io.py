@@ -132,12 +132,16 @@ def merge(below: Tree, above: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def parse_overrides(texts: Iterable[str]) -> Tree:
-    """Return `{dotted key: value}` from command-line arguments `key=value` (values are YAML)."""
+def parse_overrides(texts: Iterable[str], as_text: bool = False) -> Tree:
+    """Return `{dotted key: value}` from command-line arguments `key=value` (values are YAML).
+
+    Args:
+        as_text: as for `parse_yaml`.
+    """
     overrides: Tree = {}
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
             raise CallerError(f"'{text}' is not an override; write key=value, as in optim.lr=0.001")
-        overrides[key] = parse_yaml(value, f"the override '{text}'")
+        overrides[key] = parse_yaml(value, f"the override '{text}'", as_text)
     return overrides

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fer.atomic_io import write_json, write_yaml
-from fer.cluster.arrays import Shape
+from fer.cluster.job_shape import Shape
 from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.sbatch import search_script
 from fer.cluster.submit import SCRIPTS, site_of, submitting

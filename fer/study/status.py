@@ -138,7 +138,8 @@ class _Table:
             alive=lambda: folder.lease.held(known if job else None),
             next_in_job=lambda: sent is not None and self._is_next(folder, *sent)))
         running = judged.state == "running"
-        log = str(sent[0].log(read.index, sent[0].job)) if sent and job else ""
+        log = str(sent[0].log(read.index, sent[0].job, sent[0].rank_of(read.index, folder.name))
+                  ) if sent and job else ""
         return Row(
             folder.name, judged.state, judged.note, status.phase, status.epoch, status.epochs,
             status.step, status.steps, status.metric, status.restarts,
@@ -151,8 +152,10 @@ class _Table:
 
     def _is_next(self, folder: RunFolder, submission: Submission, index: int) -> bool:
         """Return whether the runs before this one in its job are over."""
-        before = [name for name, _ in submission.work_of(index).runs]
-        before = before[: before.index(folder.name)] if folder.name in before else []
+        work = submission.work_of(index)
+        names = [name for name, _ in work.runs]
+        place = names.index(folder.name) if folder.name in names else 0
+        before = names[place % work.lanes : place : work.lanes]
         return all(RunFolder(self.store.runs / name).status().state in FINAL for name in before)
 
     def _age(self, said_at: float) -> float | None:

@@ -37,11 +37,13 @@ class Work:
         runs: (folder name below `runs/`, splits to evaluate on).
         splits: `{split: content digest}` of all of them.
         data: the data sets of the splits.
+        lanes: number of tasks side by side; task i has every so manieth run from the i-th on.
     """
 
     runs: tuple[tuple[str, tuple[str, ...]], ...]
     splits: Mapping[str, str]
     data: Data
+    lanes: int = 1
 
 
 def next_number(scripts: Path) -> int:
@@ -71,17 +73,19 @@ class Submission:
         return self.folder / "script.sh"
 
     def write(self, work: Mapping[int, Sequence[Step]], folder_names: Mapping[str, str],
-              splits: Mapping[str, str], data: Data, script: str) -> None:
+              splits: Mapping[str, str], data: Data, script: str, lanes: int = 1) -> None:
         """Write the jobs' input durably, before submission.
 
         Args:
             work: array index -> steps of that job.
             folder_names: run id -> name of its folder.
+            lanes: tasks of a job side by side.
         """
         self.folder.mkdir(parents=True)
         self.script.write_text(script, encoding="utf-8")
         write_json(self.folder / "jobs.json", {
             "schema": SCHEMA, "data": dump(data), "splits": dict(splits),
+            **({"lanes": lanes} if lanes > 1 else {}),
             "jobs": {index: [[folder_names[step.run.id], list(step.evaluate)] for step in steps]
                      for index, steps in work.items()}}, durable=True)
 
@@ -97,7 +101,7 @@ class Submission:
         content = self._content
         runs = tuple((name, tuple(splits)) for name, splits in content["jobs"][str(index)])
         data = validate(Data, content["data"], str(self.folder / "jobs.json"))
-        return Work(runs, content["splits"], data)
+        return Work(runs, content["splits"], data, int(content.get("lanes", 1)))
 
     @cached_property
     def _content(self) -> Any:
@@ -170,6 +174,12 @@ class Submission:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.set_job(newest, cluster=jobs.cluster, user=found[newest])
         return self.job
+
+    def rank_of(self, index: int, run: str) -> int:
+        """Return the task that works on a run, by the name of its folder; 0 if all do."""
+        names, lanes = self._content["jobs"].get(str(index), []), self._content.get("lanes", 1)
+        place = next((number for number, (name, _) in enumerate(names) if name == run), 0)
+        return int(place % lanes)
 
     def log(self, index: int, job_id: str, rank: int = 0) -> Path:
         """Return the path of a job's output."""

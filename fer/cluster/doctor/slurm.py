@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fer.cluster.arrays import JobArray, Shape
+from fer.cluster.arrays import JobArray
 from fer.cluster.dist_env import outside_job
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.cluster.job_shape import Shape
 from fer.cluster.limits import (
     Partitions,
     check_partitions,
