@@ -83,7 +83,7 @@ class TestCluster:
         return {"SLURM_CONF": str(self.settings.slurm_conf), "FER_HOME": str(self.home),
                 "FER_DATA": str(self.data), "FER_CACHE": str(self.root / "cache"),
                 "FER_PROFILES": str(self.root / "profiles"), "FER_INJECT": self.inject,
-                "SBATCH_LOG": str(self.root / "sbatch.log"),
+                "CALLS_OF_SBATCH": str(self.root / "sbatch.log"),
                 "PATH": f"{self.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
     def write_profile(self, name: str = "test", **more: object) -> None:
@@ -100,7 +100,7 @@ class TestCluster:
         real = shutil.which("sbatch")
         wrapper = self.root / "bin" / "sbatch"
         wrapper.parent.mkdir(exist_ok=True)
-        wrapper.write_text(f'#!/bin/bash\necho "$@" >> "$SBATCH_LOG"\n{before}\n'
+        wrapper.write_text(f'#!/bin/bash\necho "$@" >> "$CALLS_OF_SBATCH"\n{before}\n'
                            f'{real} "$@"\ncode=$?\n{after}\nexit $code\n')
         wrapper.chmod(0o755)
 

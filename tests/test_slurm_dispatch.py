@@ -127,7 +127,7 @@ def test_what_was_submitted_before_a_refusal_has_its_report(
 ) -> None:
     study = toy_study(GRID, set=short(GRID))
     cluster.write_profile(sbatch={"hold": True})
-    cluster.count_sbatch(before='[ "$(wc -l < "$SBATCH_LOG")" != 2 ] || '
+    cluster.count_sbatch(before='[ "$(wc -l < "$CALLS_OF_SBATCH")" != 2 ] || '
                                 '{ echo "sbatch: error: no more today" >&2; exit 1; }')
     done = cluster.launch("sweep", study, "--cluster", "test", "--detach")
     said_in_one_line(done, "no more today")
