@@ -161,3 +161,25 @@ def test_detach_returns_at_once_and_the_study_ends_in_the_background(
     while not page.exists():
         assert time.monotonic() - begun < 400
         time.sleep(0.5)
+
+
+def test_status_without_a_name_lists_every_study_with_the_hours_spent(study: dict[str, str]
+                                                                      ) -> None:
+    done = launch("status", **study)
+    assert done.returncode == 0, done.stderr
+    line, last = done.stdout.splitlines()
+    assert line.startswith("toy ") and line.endswith("h  2 runs: 2 done")
+    found = json.loads(launch("status", "--json", **study).stdout)
+    seconds = sum(row["hours"] for row in found["studies"]) * 3600
+    spent = sum(json.loads(file.read_text())["seconds"]
+                for file in Path(study["FER_HOME"]).glob("runs/*/status.json"))
+    assert seconds == pytest.approx(spent) and f"{spent / 3600:.2f} GPU-hours" in last
+
+
+def test_status_prints_the_log_of_one_run(study: dict[str, str]) -> None:
+    done = launch("status", "toy", "--log", "*-s1-*", **study)
+    assert done.returncode == 0 and "begins at step 0" in done.stdout
+    several = launch("status", "toy", "--log", "*", **study)
+    assert several.returncode == 2 and "selects 2" in several.stderr
+    none = launch("status", "toy", "--log", "nobody", **study)
+    assert none.returncode == 2 and "no run of 'toy'" in none.stderr

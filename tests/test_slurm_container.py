@@ -53,3 +53,16 @@ def without_slurm(cluster: TestCluster) -> None:
     text = profile.read_text()
     assert "python: env PYTHONPATH" in text
     profile.write_text(text.replace("python: env ", f"python: env PATH={empty} "))
+
+
+def test_a_probe_tries_a_node_from_inside_the_container_and_comes_back_once(
+    tmp_path: Path, toy_data: Path
+) -> None:
+    with brought_up(tmp_path, toy_data) as cluster:
+        without_slurm(cluster)
+        done = cluster.launch("doctor", "--cluster", "test", "--probe")
+        assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
+        for words in ("probe: Python", "probe: FER_HOME", "probe: FER_DATA", "no GPU on n",
+                      "no squeue, scontrol inside", "probe: requeue: the job came back after"):
+            assert words in done.stdout, done.stdout
+        assert cluster.restarts("fer-probe") == [1]

@@ -17,6 +17,7 @@ from fer.study.snapshot import import_folder
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
+TRY = 'try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }'
 REPORT_MINUTES = 60
 REPORT_MEMORY = "4G"
 REPORT_KEYS = ("account", "begin", "clusters", "exclude", "export", "mail-type", "mail-user",
@@ -103,6 +104,16 @@ def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, si
                  command, parameters, _after_tasks(command, f"eq {REQUEUE}", "$SLURM_JOB_ID"))
 
 
+def probe_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
+    """Return the script of a job that tries what jobs need, and is requeued once."""
+    command = f"{_python(site)} -m fer.cluster.doctor.probe {shlex.quote(str(folder))}"
+    teardown = ["code=$?", TRY, f'[ "$code" -ne {REQUEUE} ] || '
+                                '{ try scontrol requeue "$SLURM_JOB_ID" && exit 0; }',
+                'exit "$code"']
+    return _text("fer-probe", _pattern(folder, JOB_LOG), comment, shape, profile, site, command, {},
+                 teardown)
+
+
 def _after_tasks(command: str, condition: str, job: str) -> list[str]:
     """Return the shell lines that requeue the job if `command --ended` exits with `REQUEUE`.
 
@@ -111,7 +122,7 @@ def _after_tasks(command: str, condition: str, job: str) -> list[str]:
     """
     return [
         "code=$?",
-        'try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }',
+        TRY,
         f'if [ "$code" -{condition} ]; then',
         f'  state=$(try scontrol show job --oneliner "{job}")',
         f'  {command} --ended "$code" "$state"',

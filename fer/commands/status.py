@@ -1,10 +1,11 @@
 """The command behind `launch/status.py`: show and watch runs, cancel them, retry them."""
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,13 @@ from fer.config.paths import home
 from fer.config.search import Search
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
-from fer.errors import CallerError, plural
+from fer.errors import CallerError, choices, plural
 from fer.study.orphans import orphaned_rows
+from fer.study.overview import overview
 from fer.study.queue_view import Queue
 from fer.study.run_folder import State, Store
 from fer.study.status import Row, rows_of
-from fer.study.status_view import counts, print_failures, print_rows, table_lines
+from fer.study.status_view import counts, log_text, print_failures, print_rows, table_lines
 from fer.study.study_folder import StudyFolder, read_study
 
 if TYPE_CHECKING:
@@ -65,6 +67,20 @@ class StudyStatus:
     def print_failures(self) -> None:
         """Print the error of each run that failed."""
         print_failures(self.rows)
+
+    def print_log(self, pattern: str) -> None:
+        """Print the logs of the one run that a pattern selects."""
+        chosen = select_rows(self.rows, pattern, self.study.study.study)
+        if len(chosen) > 1:
+            raise CallerError(f"--log prints one run, but '{pattern}' selects {len(chosen)}: "
+                              f"{choices(row.run for row in chosen[:5])}")
+        paths = [self.store.runs / chosen[0].run / "logs/train.log",
+                 *([Path(chosen[0].log)] if chosen[0].log else [])]
+        found = [path for path in paths if path.is_file()]
+        if not found:
+            raise CallerError(f"{chosen[0].run} has no log yet; it is {chosen[0].state}")
+        for path in found:
+            print(f"── {path}\n{log_text(path)}")
 
     def watch(self) -> None:
         """Refresh the table until every run is done or the command is interrupted."""
@@ -131,6 +147,21 @@ def status_of(name: str, cluster: str) -> "SearchStatus | StudyStatus":
         return search
     study = read_study(store, name)
     return StudyStatus(study, store, _rows(study, store))
+
+
+def print_overview(cluster: str, as_json: bool) -> None:
+    """Print every study and search of a store.
+
+    Args:
+        cluster: the profile whose paths apply; empty for the default.
+    """
+    use_places_of(cluster)
+    store = Store(home())
+    found = overview(store, Queue(store.home))
+    if as_json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        print("\n".join(found.lines()))
 
 
 def _search(name: str, store: Store) -> "SearchStatus | None":

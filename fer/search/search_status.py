@@ -55,6 +55,10 @@ class SearchStatus:
         raise CallerError(f"search {self.search.search}: stop it with Ctrl-C where it runs, or "
                           "with scancel; it saves, and the same command resumes it")
 
+    def print_log(self, pattern: str) -> None:
+        """Refuse: trials share the log of their search."""
+        raise CallerError(f"search {self.search.search}: logs are below {self.folder / SCRIPTS}")
+
     def retry(self, pattern: str, sure: bool) -> int:
         """Refuse: only the search itself retries trials."""
         raise CallerError(f"search {self.search.search}: to retry failed trials: python "

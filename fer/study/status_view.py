@@ -137,9 +137,13 @@ def print_failures(rows: Iterable[Row]) -> None:
 
 def log_tail(log: Path) -> str:
     """Return the last lines of a job's log, without terminal control sequences."""
+    return "\n".join(f"  {line}" for line in log_text(log).splitlines()[-LOG_LINES:])
+
+
+def log_text(log: Path) -> str:
+    """Return a log without terminal control sequences; empty if it cannot be read."""
     try:
         text = log.read_text(errors="replace")
     except OSError:
         return ""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
-    return "\n".join(f"  {line}" for line in plain.splitlines()[-LOG_LINES:])
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")

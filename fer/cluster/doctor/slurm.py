@@ -10,6 +10,7 @@ from pathlib import Path
 from fer.cluster.arrays import JobArray
 from fer.cluster.dist_env import outside_job
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
+from fer.cluster.doctor.probe import probe
 from fer.cluster.job_shape import Shape
 from fer.cluster.limits import (
     Partitions,
@@ -30,8 +31,13 @@ TOOLS = ("sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 SHORT_SIGNAL = 60  # seconds; a large checkpoint on a busy disk takes longer
 
 
-def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[Finding]:
-    """Yield findings on a profile and its cluster, for the resources of one job of a study."""
+def check_slurm(place: str, profile: Profile, resources: Resources, with_probe: bool = False
+                ) -> Iterator[Finding]:
+    """Yield findings on a profile and its cluster, for the resources of one job of a study.
+
+    Args:
+        with_probe: whether to submit a job that tries a node.
+    """
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         yield failure("SLURM tools", f"{', '.join(absent)} not found",
@@ -58,6 +64,8 @@ def check_slurm(place: str, profile: Profile, resources: Resources) -> Iterator[
                       "give large models more time to save: signal_delay: 120")
     else:
         yield ok("signal_delay", f"{profile.signal_delay} s to save before the time limit")
+    if with_probe:
+        yield from probe(place, profile, partitions)
 
 
 def test_submission(place: str, profile: Profile, resources: Resources, partitions: Partitions
