@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import launch
+import warm_python
+from commands import command_line, launch
 from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
@@ -67,10 +68,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler | 
     return Scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say which Python processes of the test are, those of its fixtures too."""
+    warm_python.use_real(item.get_closest_marker("real_python") is not None)
+
+
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python processes that the tested code starts have imported torch already."""
+    monkeypatch.setattr(sys, "executable", warm_python.interpreter())
+
+
 def pytest_sessionfinish() -> None:
-    """End the SLURM of this worker."""
+    """End the SLURM of this worker, and the server of its Python."""
     if "slurm_cluster" in sys.modules:
         sys.modules["slurm_cluster"].take_down_all()
+    warm_python.leave()
 
 
 def write_toy_set(folder: Path, split: str, people: int, size: int = 64, mask: bool = False,
@@ -223,9 +237,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def begin(script: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
-            env={**os.environ, **env}, start_new_session=True)
+            command_line(script, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=REPOSITORY, env={**os.environ, **env}, start_new_session=True)
         started.append(process)
         return process
 
