@@ -140,7 +140,8 @@ def once(folder: Path) -> Iterator[Path | None]:
 
 
 def warm_cache_beside(data: Path) -> Path:
-    """Return an FER_CACHE with what is known by content: packs, digests, what networks look like.
+    """Return an FER_CACHE with what is known by content: packs, digests, drawn masks, what
+    networks look like.
     """
     from fer.config.load import load_run
     from fer.transfer.model_inspection import anatomies
@@ -156,7 +157,7 @@ def warm_cache_beside(data: Path) -> Path:
     return root
 
 
-CONTENT_ADDRESSED = ("packs", "digests")
+CONTENT_ADDRESSED = ("packs", "digests", "masks")
 """Folders of FER_CACHE whose files are named by content: tests share them."""
 
 
