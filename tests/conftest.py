@@ -134,6 +134,7 @@ def once(folder: Path) -> Iterator[Path | None]:
             yield None
             return
         building = folder.with_name(f".{folder.name}.building")
+        shutil.rmtree(building, ignore_errors=True)  # of one that failed
         building.mkdir()
         yield building
         building.rename(folder)

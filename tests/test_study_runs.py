@@ -183,7 +183,6 @@ def test_dry_run_prints_runs_and_plan_and_changes_nothing(
     assert not places.exists()
 
 
-@pytest.mark.real_python
 def test_a_run_of_two_ranks_works_on_one_machine_as_on_a_cluster(
     places: Path, toy_study: Write
 ) -> None:
