@@ -26,6 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from warm_python import interpreter
 
 from fer.cluster import local_job
 
@@ -44,12 +45,17 @@ def script_path(script: str) -> Path:
     return REPOSITORY / "launch" / f"{script}.py"
 
 
+def command_line(script: str, *arguments: object) -> list[str]:
+    """Return the command that runs a script of `launch/`."""
+    python = sys.executable if script in ALONE else interpreter()
+    return [python, str(script_path(script)), *map(str, arguments)]
+
+
 def launch_process(script: str, *arguments: object, timeout: float = 300, **env: str
                    ) -> subprocess.CompletedProcess[str]:
     """Run a script of `launch/` as a process and return what it printed."""
-    return subprocess.run([sys.executable, str(script_path(script)), *map(str, arguments)],
-                          capture_output=True, text=True, timeout=timeout,
-                          env={**os.environ, **env}, cwd=REPOSITORY)
+    return subprocess.run(command_line(script, *arguments), capture_output=True, text=True,
+                          timeout=timeout, env={**os.environ, **env}, cwd=REPOSITORY)
 
 
 def launch(script: str, *arguments: object, timeout: float = 300, **env: str
@@ -115,7 +121,9 @@ def job_in_this_process(folder: Path, tasks: Sequence[Mapping[str, Any]], ranks:
                         gpus: Sequence[int], port: int) -> Any:
     """Stand for `fer.cluster.local_job.start_job`: a job of one rank is done before it returns."""
     if ranks > 1:
-        return local_job.start_job(folder, tasks, ranks, gpus, port)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", interpreter())
+            return local_job.start_job(folder, tasks, ranks, gpus, port)
     from fer.config.run import Data
     from fer.train.run_tasks import Task, work
 

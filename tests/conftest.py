@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import launch
+import warm_python
+from commands import command_line, launch
 from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
@@ -67,10 +68,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler | 
     return Scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say which Python processes of the test are, those of its fixtures too."""
+    warm_python.use_real(item.get_closest_marker("real_python") is not None)
+
+
+@pytest.fixture
+def warm_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python processes that the tested code starts have imported torch already."""
+    monkeypatch.setattr(sys, "executable", warm_python.interpreter())
+
+
 def pytest_sessionfinish() -> None:
-    """End the SLURM of this worker."""
+    """End the SLURM of this worker, and the server of its Python."""
     if "slurm_cluster" in sys.modules:
         sys.modules["slurm_cluster"].take_down_all()
+    warm_python.leave()
 
 
 def write_toy_set(folder: Path, split: str, people: int, size: int = 64, mask: bool = False,
@@ -120,13 +134,15 @@ def once(folder: Path) -> Iterator[Path | None]:
             yield None
             return
         building = folder.with_name(f".{folder.name}.building")
+        shutil.rmtree(building, ignore_errors=True)  # of one that failed
         building.mkdir()
         yield building
         building.rename(folder)
 
 
 def warm_cache_beside(data: Path) -> Path:
-    """Return an FER_CACHE with what is known by content: packs, digests, what networks look like.
+    """Return an FER_CACHE with what is known by content: packs, digests, drawn masks, what
+    networks look like.
     """
     from fer.config.load import load_run
     from fer.transfer.model_inspection import anatomies
@@ -142,7 +158,7 @@ def warm_cache_beside(data: Path) -> Path:
     return root
 
 
-CONTENT_ADDRESSED = ("packs", "digests")
+CONTENT_ADDRESSED = ("packs", "digests", "masks")
 """Folders of FER_CACHE whose files are named by content: tests share them."""
 
 
@@ -223,9 +239,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def begin(script: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
-            env={**os.environ, **env}, start_new_session=True)
+            command_line(script, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=REPOSITORY, env={**os.environ, **env}, start_new_session=True)
         started.append(process)
         return process
 

@@ -1,9 +1,13 @@
 """A simulated study on disk: numpy draws the logits, nothing is trained. Used by report tests."""
 
+import atexit
 import csv
 import json
+import shutil
+import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +89,20 @@ def write_run(run: ReportRun, tables: dict[str, Predictions]) -> None:
 def simulate(root: Path, seeds: int = 2, equal: bool = False,
              sizes: dict[str, tuple[str, int]] = SETS) -> Simulated:
     """Return a finished study; `equal` gives all configurations one skill."""
-    runs = []
+    written = _written(seeds, equal, tuple(sizes.items()))
+    runs = [replace(run, folder=root / "runs" / run.run) for run in written]
+    for one, run in zip(written, runs, strict=True):
+        shutil.copytree(one.folder, run.folder, dirs_exist_ok=True)
+    study = make_study(grid={"backbone": ["cbam_tiny", "resmasking_tiny"], "seed": [0, 1]})
+    return Simulated(study, runs, root / "studies/simulated/report", root)
+
+
+@cache
+def _written(seeds: int, equal: bool, given: tuple[tuple[str, tuple[str, int]], ...]
+             ) -> list[ReportRun]:
+    """Write the runs of a study once a process; measuring takes as long as a report."""
+    runs, sizes, root = [], dict(given), Path(tempfile.mkdtemp(prefix="fer-simulated-"))
+    atexit.register(shutil.rmtree, root)
     for b, backbone in enumerate(["resmasking_tiny", "cbam_tiny"]):
         for r, recipe in enumerate(["scratch", "lp_ft"]):
             for t, train_on in enumerate(["lfw", "mlfw"]):
@@ -93,15 +110,14 @@ def simulate(root: Path, seeds: int = 2, equal: bool = False,
                     config_id, run_id = f"c{b}{r}{t}00000", f"{b}{r}{t}{seed:05d}"
                     name = f"{backbone}-{recipe}-{train_on}-s{seed}-{run_id}"
                     run = ReportRun(name, run_id, config_id, backbone, recipe, train_on, seed,
-                                    root / "runs" / name, "done")
+                                    root / name, "done")
                     rng = np.random.default_rng([b, r, t, seed])
                     bonus = 0.0 if equal else 0.2 * b + 0.5 * r + 0.1 * rng.normal()
                     write_run(run, {split: predictions(
                         split, SKILL[split] + bonus + (0 if equal else _fit(train_on, split)),
                         [b, r, t, seed, len(split)], sizes) for split in sizes})
                     runs.append(run)
-    study = make_study(grid={"backbone": ["cbam_tiny", "resmasking_tiny"], "seed": [0, 1]})
-    return Simulated(study, runs, root / "studies/simulated/report", root)
+    return runs
 
 
 def _fit(train_on: str, split: str) -> float:

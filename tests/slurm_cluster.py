@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import REPOSITORY, launch
+from commands import REPOSITORY, command_line, launch
 from conftest import new_cache, warm_cache_beside
+from warm_python import interpreter
 
 sys.path.insert(0, str(REPOSITORY / "slurm"))
 
@@ -88,7 +89,7 @@ class TestCluster:
 
     def write_profile(self, name: str = "test", **more: object) -> None:
         """Write the profile of this cluster, with the faults in its Python."""
-        python = f'env PYTHONPATH="{INJECT}:$PYTHONPATH" {sys.executable}'
+        python = f'env PYTHONPATH="{INJECT}:$PYTHONPATH" {interpreter()}'
         content = {"partition": "main", "gpus_per_node": 2, "signal_delay": 20, "python": python,
                    "environment": {"FER_INJECT": f"{self.inject} plain"}, **self.profile, **more}
         (self.root / "profiles").mkdir(exist_ok=True)
@@ -124,9 +125,8 @@ class TestCluster:
     def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
         """Start a script of `launch/` in a session of its own."""
         return subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "launch" / f"{script}.py"), *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
-            env={**os.environ, **self.env}, start_new_session=True)
+            command_line(script, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, cwd=REPOSITORY, env={**os.environ, **self.env}, start_new_session=True)
 
     def submit(self, study: Path, *arguments: object) -> str:
         """Submit a study and come back; returns what was printed."""

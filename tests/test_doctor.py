@@ -17,8 +17,10 @@ from fer.cluster.profile_files import default_cluster
 from fer.errors import CallerError
 
 Write = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("warm_children")
 
 
+@pytest.mark.real_python
 def test_on_a_laptop_everything_is_ok_and_a_study_is_looked_at(
     places: Path, toy_study: Write
 ) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from conftest import REPOSITORY, launch, toy_arguments
 from safetensors.torch import load_file
 from test_mistakes import said_in_one_line
 from test_training import epochs, trained
+from warm_python import interpreter
 
 from fer.config.load import load_backbone
 from fer.evaluate.predictions import read_predictions
@@ -131,7 +131,7 @@ def test_ranks_compute_the_features_that_one_process_does(
     for path in feature_files(places):
         path.unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3",
+        [interpreter(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3",
          "launch/train.py", "configs/drawn.yaml", *arguments],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

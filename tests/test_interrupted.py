@@ -62,6 +62,7 @@ def works_beyond(home: Path, step: int) -> bool:
                for one in statuses(home))
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_a_study_that_is_terminated_and_then_interrupted_gives_the_undisturbed_numbers(
     places: Path, toy_study: Write, start: Start, tmp_path: Path

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from test_mistakes import said_in_one_line
 from test_resume import Start, _kill_when, numbers, only_run
 from test_training import epochs, trained
 from torch import nn
+from warm_python import interpreter
 
 from fer.config.load import load_run
 from fer.config.recipe import Pair
@@ -174,7 +174,7 @@ def test_a_paired_run_goes_on_where_it_was_killed(
 @pytest.mark.parametrize("recipe", ["joint", "consistency", "distill"])
 def test_ranks_train_on_pairs_together(recipe: str, places: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        [interpreter(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
          "launch/train.py", "configs/drawn.yaml",
          *toy_arguments(recipe=recipe, train_on="mlfw", train__epochs=1,
                         evaluate_on="[real/test]")],

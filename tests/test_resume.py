@@ -45,7 +45,9 @@ def uninterrupted(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     return numbers(only_run(home))
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=[pytest.mark.slow,
+                                                            pytest.mark.real_python]),
+                                  pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_ends_with_the_numbers_of_an_uninterrupted_one(
     seed: int, places: Path, start: Start, uninterrupted: dict[str, bytes]
 ) -> None:

@@ -13,7 +13,7 @@ from conftest import TOY
 from slurm_cluster import TestCluster, brought_up, wait_until
 from test_search import facts, trials, write_search
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.real_python]  # for Ray
 SLOW = "slow:0.1"
 PATIENCE_S = 800.0
 

@@ -59,6 +59,7 @@ def code_of(cluster: TestCluster) -> Path:
     return code
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_jobs_of_a_checkout_without_git_run_all_of_its_code_and_nothing_beside_it(
     cluster: TestCluster, tarball: Path, toy_study: Write

@@ -36,6 +36,7 @@ def cluster(tmp_path: Path, toy_data: Path) -> Iterator[TestCluster]:
         yield made
 
 
+@pytest.mark.real_python
 def test_a_study_gives_the_table_of_the_local_run_and_a_finished_one_calls_sbatch_no_more(
     cluster: TestCluster, toy_study: Write, tmp_path: Path
 ) -> None:
@@ -411,6 +412,7 @@ def test_a_study_waits_for_a_parent_that_another_study_has_in_the_queue(
     cluster.wait_for_state("done", study="two")
 
 
+@pytest.mark.real_python
 def test_ctrl_c_leaves_the_jobs_alone(cluster: TestCluster, toy_study: Write) -> None:
     cluster.write_profile(sbatch={"hold": True})
     process = cluster.start("sweep", toy_study({"seed": [0]}, set=short({"seed": []})),

@@ -113,7 +113,8 @@ def test_a_task_of_an_array_that_leaves_by_itself_requeues_no_finished_one(
     assert sorted(noticed.restarts()) == [0, 1]
 
 
-@pytest.mark.parametrize("kind", ["noticed", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [pytest.param("noticed", marks=pytest.mark.real_python),
+                                  pytest.param("plain", marks=pytest.mark.slow)])
 def test_a_preempted_run_is_requeued_once_and_ends_with_the_numbers_of_an_undisturbed_one(
     kind: str, request: pytest.FixtureRequest, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_run_longer_than_the_time_limit_goes_on_in_the_next_job(
     assert "save and exit requested" not in (run / "status.json").read_text()
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_loader_processes_that_are_alive_at_the_signal_do_not_requeue_too(
     noticed: TestCluster, toy_study: Write, calm: dict[str, bytes]
@@ -186,6 +188,7 @@ def processes(pattern: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["rank", "slurmstepd"])
 def test_a_job_killed_without_notice_goes_on_from_its_last_checkpoint(
@@ -217,6 +220,7 @@ def belongs_to(pid: int, cluster: TestCluster) -> bool:
         str(cluster.folder) in " ".join(psutil.Process(pid).environ().values()))
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_a_lost_node_costs_what_came_after_the_last_checkpoint_and_its_process_is_fenced_off(
     plain: TestCluster, toy_study: Write, calm: dict[str, bytes]
@@ -255,6 +259,7 @@ def test_a_restarted_controller_disturbs_no_run_and_a_launcher_waits_for_it(
         process.kill()
 
 
+@pytest.mark.real_python
 def test_two_times_two_ranks_have_equal_weights_and_a_device_each_and_agree_with_one(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
@@ -308,6 +313,7 @@ def test_a_rank_that_raises_ends_the_job_at_once_and_shows_its_traceback(
         assert cluster.restarts() == [0]
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_a_rank_of_several_that_is_killed_is_no_failure(
     tmp_path: Path, toy_data: Path, toy_study: Write

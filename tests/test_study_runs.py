@@ -107,6 +107,7 @@ def test_two_studies_that_share_runs_do_not_train_them_twice(
         assert json.loads((run / "status.json").read_text())["restarts"] == 0
 
 
+@pytest.mark.real_python
 @pytest.mark.slow
 def test_a_study_killed_again_and_again_gives_the_table_of_one_that_was_not(
     places: Path, toy_study: Write, start: Start, tmp_path: Path
@@ -127,6 +128,7 @@ def test_a_study_killed_again_and_again_gives_the_table_of_one_that_was_not(
     assert results(places) == results(tmp_path / "calm")
 
 
+@pytest.mark.real_python
 def test_a_launcher_killed_alone_finds_its_jobs_again(
     places: Path, toy_study: Write, start: Start
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import TOY
 from safetensors.torch import load_file
+from toy_parents import train_parent
 
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
@@ -40,9 +41,7 @@ def trained(evaluate: tuple[str, ...] = (), expect: str = "done",
     contents = InputDigests(data_root(), cache())
     *ancestors, run = identify(config, contents)
     for ancestor in ancestors:
-        folder = Store(home()).folder(ancestor)
-        folder.register(ancestor, {})
-        assert work([Task(folder.path)]) == ["done"], folder.status()
+        train_parent(ancestor)
     folder = Store(home()).folder(run)
     folder.register(run, {})
     splits = {split: contents.split(split, config.data) for split in evaluate}
