@@ -15,7 +15,8 @@ def add(
         "--as", help="Folder of the set in FER_DATA. Default: the published archive's.")] = "",
     split: Annotated[str, typer.Option(help="Split of images whose source names none.")] = "",
     labels: Annotated[str, typer.Option(
-        help="A label map: a YAML file or a name in configs/labels, such as fer7.")] = "",
+        help="A label map: a YAML file or a name in configs/labels: fer7 (names only), "
+             "fer2013, affectnet, rafdb.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas.")]
     = "negative,neutral,positive",
     link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,

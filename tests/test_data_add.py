@@ -252,17 +252,17 @@ def test_the_pixels_of_fer2013_come_in_with_its_splits(root: Path, tmp_path: Pat
         lines.append(f"{emotion},{' '.join(map(str, pictures[-1].ravel()))},{usage}")
     file = tmp_path / "fer2013.csv"
     file.write_text("\n".join(lines) + "\n")
-    done = add(file, "--as", "FER2013", "--labels", "fer7")
+    done = add(file, "--as", "FER2013", "--labels", "fer2013")
     assert done.returncode == 0, done.stderr
     stored = Image.open(root / "FER2013/train/positive/000002.png")
     assert stored.mode == "L" and np.array_equal(np.asarray(stored), pictures[1])
     assert len(list((root / "FER2013/train").rglob("*.png"))) == 3  # surprise is left out
     assert len(list((root / "FER2013/val").rglob("*.png"))) == 1
     file.write_text("emotion,pixels\n0,1 2 300 4\n")
-    said_in_one_line(add(file, "--as", "P", "--labels", "fer7", "--split", "train"),
+    said_in_one_line(add(file, "--as", "P", "--labels", "fer2013", "--split", "train"),
                      "fer2013.csv:2", "0...255")
     file.write_text("emotion,pixels\n0,1 2 3\n")
-    said_in_one_line(add(file, "--as", "P", "--labels", "fer7", "--split", "train"),
+    said_in_one_line(add(file, "--as", "P", "--labels", "fer2013", "--split", "train"),
                      "3 pixels do not form a square")
 
 
@@ -337,7 +337,7 @@ def test_other_content_of_one_size_is_not_taken_for_what_is_there(
     for value, code in ((7, 0), (9, 2)):
         file.write_text('"emotion","pixels"\n' + "".join(
             f'"{label}","{" ".join([str(value)] * 256)}"\n' for label in (0, 3, 6)))
-        done = add(file, "--as", "P", "--labels", "fer7", "--split", "train")
+        done = add(file, "--as", "P", "--labels", "fer2013", "--split", "train")
         assert done.returncode == code, done.stderr
     assert "exists already" in done.stderr
 
@@ -363,7 +363,7 @@ def test_large_pixel_rows_and_names_that_lead_out_of_the_data_are_handled(
     file = tmp_path / "big.csv"
     file.write_text("emotion,pixels\n" + "".join(
         f"{label},{' '.join(['100'] * 224 * 224)}\n" for label in (0, 3, 6)))
-    done = add(file, "--as", "BIG", "--labels", "fer7", "--split", "train")
+    done = add(file, "--as", "BIG", "--labels", "fer2013", "--split", "train")
     assert done.returncode == 0, done.stderr
     for name in ("../out", "/tmp/out", "."):
         said_in_one_line(add(source, "--as", name), "below FER_DATA")
