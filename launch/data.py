@@ -22,6 +22,10 @@ def add(
     link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,
     any_hash: Annotated[bool, typer.Option(
         "--any-hash", help="Accept an archive that differs from the published one.")] = False,
+    people: Annotated[str, typer.Option(
+        help="Who is in the images: names (PERSON_NNNN), folder (one per person), unknown, or a "
+             "regular expression on file names whose first group is the person. Default: LFW's "
+             "names, or the table's column identity, else unknown.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path
@@ -31,7 +35,7 @@ def add(
     from fer.progress import shown
 
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
-                         any_hash)
+                         any_hash, people)
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))

@@ -174,10 +174,10 @@ def test_a_folder_without_class_folders_says_what_was_found_and_expected(
 
 
 def table(folder: Path, *rows: str, header: str = "file,label,identity,mask_type,pose") -> Path:
-    """Write a CSV beside three pictures a.jpg, b.jpg and sub/a.jpg."""
-    for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "sub/a.jpg")):
+    """Write a CSV beside the pictures a.jpg, b.jpg, c.jpg, sub/a.jpg, and copy/a.jpg = a.jpg."""
+    for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "sub/a.jpg", "copy/a.jpg")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((30, 30, 3), 40 * number, np.uint8)).save(folder / name)
+        Image.fromarray(np.full((30, 30, 3), 40 * (number % 4), np.uint8)).save(folder / name)
     file = folder / "labels.csv"
     file.write_text("\n".join([header, *rows]) + "\n")
     return file
@@ -203,7 +203,7 @@ def test_a_table_gives_labels_people_and_masks(root: Path, tmp_path: Path) -> No
     (["a.jpg,neutral,,,", "a.jpg,neutral,,,"], ["labels.csv:3", "line 2"]),
     (["a.jpg,neutral,,,", "a.jpg,positive,,,"], ["labels.csv:3", "line 2"]),
     (["a.jpg,neutral,,,", "sub/a.jpg,neutral,,,"], ["pictures with the same name", "sub/a.jpg"]),
-    (["a.jpg,neutral,,,", "sub/a.jpg,positive,,,"], ["a picture in two classes", "sub/a.jpg"]),
+    (["a.jpg,neutral,,,", "copy/a.jpg,positive,,,"], ["a picture in two classes", "copy/a.jpg"]),
     (["labels.csv,neutral,,,"], ["is not a picture"]),
     ([], ["no rows"]),
 ])
@@ -320,7 +320,7 @@ def test_a_damaged_split_keeps_the_others_of_its_archive_away_too(
     spoilt[at : at + 50] = bytes(50)
     file.write_bytes(bytes(spoilt))
     said_in_one_line(add(file, "--as", "X"), "is damaged")
-    assert sorted(path.name for path in (root / "X").iterdir()) == ["test"]
+    assert sorted(path.name for path in (root / "X").iterdir()) == ["dataset.json", "test"]
 
 
 def test_a_set_that_was_unzipped_by_hand_is_not_added_to(root: Path, source: Path) -> None:

@@ -102,7 +102,8 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
     for line in idle_exclusions(study):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = shared_people((run.config for run in runs), splits, data, contents)
-    for line in refuse_shared_people(found, data.shared_people):
+    for line in [*refuse_shared_people(found, data.shared_people),
+                 *contents.people_warnings((run.config for run in runs), splits, data)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)
 

@@ -191,7 +191,7 @@ def _measure(subject: Subject, split: str, asked: Request,
 
 def _notes(subject: Subject, split: str, digest: str, pack: Pack) -> str:
     """Return the notes to print with the metrics, one per line; empty if there are none."""
-    lines = [line] if (line := pack.left_out(split)) else []
+    lines = pack.notes(split)
     inputs = subject.config.inputs
     if inputs is not None and inputs.splits.get(split) == digest:
         how = "chosen" if split.endswith("/val") else "trained"

@@ -64,7 +64,8 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         refuse_misfits([run.config for run in runs], cache())  # now with their weights files
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
         shared = shared_people((run.config for run in runs), splits, config.data, contents)
-        for line in refuse_shared_people(shared, config.data.shared_people):
+        for line in [*refuse_shared_people(shared, config.data.shared_people),
+                     *contents.people_warnings((run.config for run in runs), splits, config.data)]:
             if session.first:
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         for run in runs:

@@ -6,12 +6,12 @@ the validation split is defined in `fer.data.splits`.
 """
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.metadata import Facts, read_facts
+from fer.data.metadata import Facts, read_facts, read_people
+from fer.data.people import People, follow_lfw, pair_key_of, person_of
 from fer.errors import CallerError
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
@@ -19,8 +19,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 NESTING = 3  # maximum depth of the split folders below the given folder
 
 NOTHING = Facts()
-
-_NUMBER = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,7 @@ class Picture:
         relative: split folder / class / file name, lower-case folders, POSIX.
         path: of the file.
         label: index of its class.
-        identity: the person, from `pictures.csv` or else the file name without suffix and without
-            a trailing `_NNNN`.
+        identity: the person, by the rule of its split (`fer.data.people`); empty if unknown.
     """
 
     set: str
@@ -51,8 +48,18 @@ class Picture:
 
     @property
     def pair_key(self) -> str:
-        """The key shared by a picture and its masked copy: the file name without suffix."""
-        return Path(self.relative).stem
+        """The name shared by a picture and its masked copies."""
+        return pair_key_of(os.path.basename(self.relative))
+
+    @property
+    def place(self) -> str:
+        """The key shared by a picture and its masked copies within a family: folders and name."""
+        return f"{os.path.dirname(self.relative)}/{self.pair_key}"
+
+    @property
+    def unit(self) -> str:
+        """What stays together in splits: the person; if unknown, the picture with its copies."""
+        return self.identity or f"picture:{self.place}"
 
 
 def discover(folder: Path) -> Path:
@@ -104,47 +111,64 @@ def scan(name: str, folder: Path, classes: tuple[str, ...]) -> dict[str, list[Pi
     if not folder.is_dir():
         raise CallerError(f"data set '{name}': no folder {folder}; unzip it there, or set FER_DATA "
                           f"(the root of all data) or data.sets.{name}.folder")
-    pictures: dict[str, list[Picture]] = {}
     top = discover(folder)
-    facts = read_facts(top)
+    facts, people = read_facts(top), read_people(top)
+    found: dict[str, list[_Found]] = {}
     for split, place in split_folders(top):
-        pictures.setdefault(split, []).extend(_scan_split(name, split, place, classes, facts))
-    for found in pictures.values():
-        found.sort(key=lambda picture: picture.relative)
-        _refuse_twice(found)
-    return pictures
+        found.setdefault(split, []).extend(_scan_split(name, place, classes))
+    return {split: _pictures(name, split, files, classes, facts, people.get(split))
+            for split, files in found.items()}
 
 
-def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...],
-                facts: Mapping[str, Facts]) -> list[Picture]:
+_Found = tuple[int, Path]  # label, file
+
+
+def _scan_split(name: str, folder: Path, classes: tuple[str, ...]) -> list[_Found]:
     labels = {cls.lower(): label for label, cls in enumerate(classes)}
-    pictures: list[Picture] = []
-    seen: set[int] = set()
+    found: list[_Found] = []
     for place in class_folders(folder):
         label = labels.get(place.name.lower())
         if label is None:
             raise CallerError(f"data set '{name}': {place} is not a class; data.classes are: "
                               f"{', '.join(classes)}")
-        files = picture_files(name, place)
-        if files:
-            seen.add(label)
-        prefix = f"{split}/{classes[label]}/"
-        pictures += [
-            Picture(name, split, prefix + file, place / file, label,
-                    facts.get(prefix + file, NOTHING).identity or identity_of(file))
-            for file in files
-        ]
+        found += [(label, place / file) for file in picture_files(name, place)]
+    seen = {label for label, _ in found}
     missing = [cls for label, cls in enumerate(classes) if label not in seen]
     if missing:
         raise CallerError(f"data set '{name}': {folder} has no pictures of {', '.join(missing)}; "
                           f"one folder for each of {', '.join(classes)} with {'/'.join(SUFFIXES)} "
                           "files is needed")
-    return pictures
+    return found
 
 
-def identity_of(file: str) -> str:
-    """Return the person's name in a file name: no suffix, no trailing `_NNNN`."""
-    return _NUMBER.sub("", os.path.splitext(file)[0])
+def _pictures(name: str, split: str, found: Sequence[_Found], classes: tuple[str, ...],
+              facts: Mapping[str, Facts], rule: People | None) -> list[Picture]:
+    """Return the pictures of a split, sorted, with their people by its rule or by judgement."""
+    files = {f"{split}/{classes[label]}/{path.name}": (label, path) for label, path in found}
+    if len(files) < len(found):
+        _refuse_twice(name, split, found, classes)
+    named = {relative: facts.get(relative, NOTHING).identity for relative in files}
+    rule = rule or judge_people((path.name for _, path in found), len(classes), named.values())
+    if rule == "unknown":
+        named = dict.fromkeys(named, "")
+    elif rule == "names":
+        named = {relative: who or person_of(relative.rpartition("/")[2])
+                 for relative, who in named.items()}
+    return [Picture(name, split, relative, path, label, named[relative])
+            for relative, (label, path) in sorted(files.items())]
+
+
+def judge_people(files: Iterable[str], classes: int, named: Iterable[str]) -> People:
+    """Return how people are known in a split that no one has said it of.
+
+    Args:
+        files: names of its pictures.
+        classes: number of classes.
+        named: identities in its table; empty where it has none.
+    """
+    if follow_lfw(files, classes):
+        return "names"
+    return "table" if any(named) else "unknown"
 
 
 def picture_files(name: str, folder: Path) -> list[str]:
@@ -166,13 +190,15 @@ def picture_files(name: str, folder: Path) -> list[str]:
     return files
 
 
-def _refuse_twice(pictures: Iterable[Picture]) -> None:
-    before = None
-    for picture in pictures:
-        if before is not None and before.relative == picture.relative:
-            raise CallerError(f"two pictures have the id {picture.id}: {before.path} and "
-                              f"{picture.path}; remove one")
-        before = picture
+def _refuse_twice(name: str, split: str, found: Sequence[_Found], classes: tuple[str, ...]
+                  ) -> None:
+    """Refuse two pictures with one id, in folders that differ in letter case only."""
+    seen: dict[tuple[int, str], Path] = {}
+    for label, path in found:
+        before = seen.setdefault((label, path.name), path)
+        if before is not path:
+            raise CallerError(f"two pictures have the id {name}/{split}/{classes[label]}/"
+                              f"{path.name}: {before} and {path}; remove one")
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -56,7 +57,21 @@ def about(study: StudyFolder, store: Store) -> About:
     """Return what is known about the images of a study."""
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
-                 study.data.drawn is not None, known_people(study, store))
+                 study.data.drawn is not None, known_people(study, store),
+                 unknown_people(study, store))
+
+
+def unknown_people(study: StudyFolder, store: Store) -> set[str]:
+    """Return the test and validation sets in which nobody is known, among those still on disk."""
+    contents = InputDigests(data_root(), cache())
+    trained = {f"{entry.train_on}/val" for entry, _ in study.runs(store)}
+    found = set()
+    for name in {*study.study.evaluate_on, *trained}:
+        sets, _, part = name.partition("/")
+        with suppress(CallerError):  # the data are gone: the predictions say who is known
+            if not any(contents.people(f"{one}/{part}", study.data) for one in sets.split("+")):
+                found.add(name)
+    return found
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer.data.ingest.archive import ARCHIVES, read_archive
+from fer.data.ingest.assign_people import FOLDER, assign_people, identities
 from fer.data.ingest.dataset_writer import Incoming, write_dataset
 from fer.data.ingest.folders import read_folder
 from fer.data.ingest.label_map import read_labels
 from fer.data.ingest.picture_table import read_table
 from fer.data.ingest.pixel_csv import holds_pixels, read_pixels
 from fer.data.layout import SPLITS
+from fer.data.people import people_text, people_warning
 from fer.errors import CallerError, choices
 
 
@@ -27,6 +29,7 @@ class AddRequest:
         labels: a label map; empty if labels are class names.
         link: create links instead of copies.
         any_hash: accept an archive that differs from the published one.
+        people: who is in the pictures, as in `assign_people`.
     """
 
     source: Path
@@ -36,6 +39,7 @@ class AddRequest:
     labels: str = ""
     link: bool = False
     any_hash: bool = False
+    people: str = ""
 
 
 def add(request: AddRequest, root: Path,
@@ -47,7 +51,7 @@ def add(request: AddRequest, root: Path,
     """
     if request.split and request.split not in SPLITS:
         raise CallerError(f"no split '{request.split}'; there are: {choices(SPLITS)}")
-    incoming = _read(request)
+    incoming = assign_people(_read(request), request.people)
     name = request.name or _published(request.source)
     if not name:
         raise CallerError(f"{request.source.name} needs a name: --as NAME")
@@ -60,6 +64,12 @@ def add(request: AddRequest, root: Path,
         verb = "added" if split in new else "already present"
         classes = ", ".join(f"{counts[cls]} {cls}" for cls in request.classes)
         lines.append(f"{name}/{split}: {sum(counts.values())} pictures ({classes}) {verb}")
+        there = [item for item in incoming.items if item.split == split]
+        known = identities(there, incoming.people[split])
+        lines.append(f"{name}/{split}: {people_text(known)}"
+                     + ("" if all(known) else "; --people says how to tell who is who"))
+        if line := people_warning(f"{name}/{split}", known):
+            lines.append(line)
     return lines
 
 
@@ -76,16 +86,19 @@ def set_folder(name: str, root: Path) -> Path:
 
 def _read(request: AddRequest) -> Incoming:
     labels = read_labels(request.labels, request.classes)
-    source = request.source
+    source, by_person = request.source, request.people == FOLDER
     if source.is_dir():
-        return read_folder(source, labels, request.split)
+        return read_folder(source, labels, request.split, by_person)
     if not source.is_file():
         raise CallerError(f"no file or folder {source}")
     if source.suffix.lower() == ".csv":
+        if by_person:
+            raise CallerError(f"--people folder: {source.name} is a table; name the people in its "
+                              "column identity")
         read = read_pixels if holds_pixels(source) else read_table
         return read(source, labels, request.split)
     if source.suffix.lower() == ".zip":
-        return read_archive(source, labels, request.split, request.any_hash)
+        return read_archive(source, labels, request.split, request.any_hash, by_person)
     raise CallerError(f"{source}: must be a .zip, a .csv or a folder")
 
 

@@ -23,6 +23,7 @@ from fer.data.ingest.dataset_writer import Incoming, Item
 from fer.data.ingest.folders import place_all
 from fer.data.ingest.label_map import Labels
 from fer.data.layout import SUFFIXES
+from fer.data.metadata import Facts
 from fer.errors import CallerError
 
 MOST_BYTES = 200_000_000  # of one picture
@@ -63,7 +64,8 @@ EXPECTED: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
 """Set folder -> split -> pictures per class, or total."""
 
 
-def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = False) -> Incoming:
+def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = False,
+                 by_person: bool = False) -> Incoming:
     """Return the content of a zip.
 
     Args:
@@ -71,6 +73,7 @@ def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = F
         labels: of its class folders.
         split: of its pictures if it has class folders only.
         any_hash: accept an archive with the name but not the digest of a published one.
+        by_person: a folder above or below the class folder is a person.
 
     Raises:
         CallerError: not a zip, damaged, dangerous, a digest other than the published one, no
@@ -86,18 +89,20 @@ def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = F
     pictures = [(info, _parts(info)) for info in members if _is_picture(info)]
     folders = {part for _, parts in pictures for part in parts[:-1]}
     notes = [_compare(file, digest, folders, any_hash)]
-    placed, stray = place_all([parts for _, parts in pictures], split, str(file))
+    placed, stray = place_all([parts for _, parts in pictures], split, str(file),
+                              labels if by_person else None)
     if stray:
         notes.append(f"{file.name}: {len(stray)} pictures outside class folders left out, such as "
                      f"{'/'.join(stray[0])}")
     reader, items = _Reader(file), []
     for info, parts in pictures:
         if parts in placed:
-            where, label, name = placed[parts]
-            cls = labels.of(label, f"{file}: {info.filename}")
+            place = placed[parts]
+            cls = labels.of(place.label, f"{file}: {info.filename}")
             if cls is not None:
-                items.append(Item(where, cls, name, info.file_size, info.filename,
-                                  partial(reader.copy, info)))
+                items.append(Item(place.split, cls, place.name, info.file_size, info.filename,
+                                  partial(reader.copy, info), Facts(identity=place.person),
+                                  stamp=partial(getattr, info, "CRC")))
     return Incoming(file.name, items, notes, digest)
 
 

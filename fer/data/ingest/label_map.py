@@ -33,6 +33,9 @@ class Labels:
     known: Mapping[str, str]
     said: str
 
+    def __contains__(self, label: str) -> bool:
+        return normal_form(label) in self.known
+
     def of(self, label: str, place: str) -> str | None:
         """Return the class of a label; None if it is dropped.
 

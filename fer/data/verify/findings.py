@@ -177,7 +177,7 @@ def shared_people(splits: Splits, original_of: Callable[[str], str]) -> list[Fin
     for train, pictures in splits.items():
         if not train.endswith("/train"):
             continue
-        people = {picture.identity for picture in pictures}
+        people = {picture.identity for picture in pictures} - {""}
         for other, tested in splits.items():
             family = original_of(train.split("/")[0]) == original_of(other.split("/")[0])
             if not family or other.endswith("/train"):
@@ -204,22 +204,27 @@ def unpaired(splits: Splits, twin_of: Mapping[str, str]) -> list[Finding]:
         original = f"{twin_of.get(name, '')}/{part}"
         if original not in splits:
             continue
-        mine = {picture.pair_key: picture for picture in pictures}
-        theirs = {picture.pair_key: picture for picture in splits[original]}
+        mine, theirs = _lacking(pictures, splits[original]), _lacking(splits[original], pictures)
+        other = {p.pair_key for p in mine} & {p.pair_key for p in theirs}
         where = f"{split} and {original}"
         for lines, kind, text in (
-            ([mine[k].id for k in sorted(mine.keys() - theirs.keys())], "no original",
+            ([p.id for p in mine if p.pair_key not in other], "no original",
              f"of {split} without a picture of that name in {original}"),
-            ([theirs[k].id for k in sorted(theirs.keys() - mine.keys())], "no twin",
+            ([p.id for p in theirs if p.pair_key not in other], "no twin",
              f"of {original} without a masked copy in {split}"),
         ):
             if lines:
                 found.append(Finding(kind, where, len(lines), f"{_pictures(len(lines))} {text}",
                                      tuple(lines[:EXAMPLES]), False))
-        other = [mine[k].id for k in sorted(mine.keys() & theirs.keys())
-                 if mine[k].label != theirs[k].label]
         if other:
-            found.append(Finding("other label", where, len(other),
-                                 f"{_pictures(len(other))} with another label than the masked copy",
-                                 tuple(other[:EXAMPLES])))
+            lines = [p.id for p in mine if p.pair_key in other]
+            found.append(Finding("other label", where, len(lines),
+                                 f"{_pictures(len(lines))} with another label than the masked copy",
+                                 tuple(lines[:EXAMPLES])))
     return found
+
+
+def _lacking(these: Sequence[Picture], those: Iterable[Picture]) -> list[Picture]:
+    """Return the pictures of which `those` have none with the same label and pair key."""
+    there = {(picture.label, picture.pair_key) for picture in those}
+    return [picture for picture in these if (picture.label, picture.pair_key) not in there]

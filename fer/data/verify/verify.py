@@ -14,6 +14,7 @@ from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
 from fer.data.layout import Picture, discover, scan, split_folders
 from fer.data.pack import DamagedPack, Pack
+from fer.data.people import people_text, people_warning
 from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
@@ -111,17 +112,19 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
 
 
 def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Return one line per split: pictures per class, people, and the source."""
+    """Return one line per split (pictures per class, people, source) and one on unknown people."""
     found = []
     for split, pictures in splits.items():
         name, _, part = split.partition("/")
         have = Counter(data.classes[picture.label] for picture in pictures)
         place = dict(split_folders(discover(folder_of(name, data, root))))[part]
         source = read_record(place).get("source", "")
-        people = len({picture.identity for picture in pictures})
+        people = people_text([picture.identity for picture in pictures])
         found.append(f"{split}: {len(pictures)} pictures ("
                      + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
-                     + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
+                     + f") of {people}, in {place}" + (f", from {source}" if source else ""))
+    found += [line for split, pictures in splits.items()
+              if (line := people_warning(split, [picture.identity for picture in pictures]))]
     return found
 
 
