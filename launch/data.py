@@ -26,6 +26,12 @@ def add(
         help="Who is in the images: names (PERSON_NNNN), folder (one per person), unknown, or a "
              "regular expression on file names whose first group is the person. Default: LFW's "
              "names, or the table's column identity, else unknown.")] = "",
+    splits: Annotated[str, typer.Option(
+        help="FOLDER=SPLIT,... for split folders with other names; SPLIT drop leaves out.")] = "",
+    partial: Annotated[bool, typer.Option(
+        "--partial", help="Accept that more than a tenth of the images is left out.")] = False,
+    encoding: Annotated[str, typer.Option(
+        help="Encoding of file names in a zip. Default: UTF-8 or cp932 where they fit.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path
@@ -35,7 +41,7 @@ def add(
     from fer.progress import shown
 
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
-                         any_hash, people)
+                         any_hash, people, splits, partial, encoding)
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))

@@ -19,6 +19,8 @@ from test_mistakes import said_in_one_line
 from fer.config.run import Data, DataSet
 from fer.data.splits import pictures_of
 
+JPEG = b"\xff\xd8\xff"  # the first bytes of every one
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -290,7 +292,7 @@ def test_an_interrupted_add_leaves_nothing_half_there_and_the_next_one_ends_it(
         place = tmp_path / "many/train" / name
         place.mkdir(parents=True)
         for number in range(1500):
-            (place / f"A_{name}{number}_0001.jpg").write_bytes(os.urandom(2000))
+            (place / f"A_{name}{number}_0001.jpg").write_bytes(JPEG + os.urandom(2000))
     command = [sys.executable, str(REPOSITORY / "launch/data.py"), "add", str(tmp_path / "many"),
                "--as", "MANY"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -12,10 +12,14 @@ from pathlib import Path
 
 from fer.data.metadata import Facts, read_facts, read_people
 from fer.data.people import People, follow_lfw, pair_key_of, person_of
+from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SPLIT_NAMES = {**{name: name for name in SPLITS}, "training": "train", "validation": "val",
+               "valid": "val", "dev": "val", "evaluation": "eval", "testing": "test"}
+"""Folder name in lower case -> split."""
+SYSTEM = ("__macosx", "thumbs.db", "desktop.ini")
 NESTING = 3  # maximum depth of the split folders below the given folder
 
 NOTHING = Facts()
@@ -86,9 +90,37 @@ def discover(folder: Path) -> Path:
 
 
 def split_folders(top: Path) -> list[tuple[str, Path]]:
-    """Return (split, folder) of the split folders directly in `top`, in any letter case."""
-    pairs = ((place.name.lower(), place) for place in _folders(top))
-    return [(split, place) for split, place in pairs if split in SPLITS]
+    """Return (split, folder) of the split folders directly in `top`, by any of their names.
+
+    Raises:
+        CallerError: two names of one split, such as `val` and `validation`.
+    """
+    found: list[tuple[str, Path]] = []
+    names: dict[str, Path] = {}
+    for place in _folders(top):
+        name = place.name.lower()
+        if split := SPLIT_NAMES.get(name):
+            before = names.setdefault(split, place)
+            if before.name.lower() != name:
+                raise CallerError(f"{before} and {place} are both the split {split}; rename one")
+            found.append((split, place))
+    return found
+
+
+def unread(top: Path) -> list[str]:
+    """Return what a set in place contains besides pictures in split and class folders.
+
+    Folders in `top` that are no split, and visible files in class folders that are no pictures by
+    their suffix, relative to `top`.
+    """
+    splits = {place for _, place in split_folders(top)}
+    found = [f"{place.name}/" for place in _folders(top) if place not in splits]
+    for split in sorted(splits):
+        for place in class_folders(split):
+            with os.scandir(place) as entries:
+                found += sorted(str(Path(entry.path).relative_to(top)) for entry in entries
+                                if not is_picture(entry.name) and not is_system(entry.name))
+    return found
 
 
 def class_folders(split_folder: Path) -> list[Path]:
@@ -180,14 +212,24 @@ def picture_files(name: str, folder: Path) -> list[str]:
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
+            if is_system(entry.name):
                 continue
             if entry.is_dir():
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
                                   "folder; pictures must be directly in their class folder")
-            if entry.name.lower().endswith(SUFFIXES):
+            if is_picture(entry.name):
                 files.append(entry.name)
     return files
+
+
+def is_picture(name: str) -> bool:
+    """Return whether a file name has the suffix of a picture."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_system(name: str) -> bool:
+    """Return whether a file or folder is hidden, or was written by an operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
 def _refuse_twice(name: str, split: str, found: Sequence[_Found], classes: tuple[str, ...]
@@ -205,5 +247,5 @@ def _folders(folder: Path) -> list[Path]:
     """Return the folders in `folder`, sorted by name, except hidden ones and `__MACOSX`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries
-                 if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]
+                 if not is_system(entry.name) and entry.is_dir()]
     return [folder / name for name in sorted(names)]

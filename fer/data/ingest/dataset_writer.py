@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fer.atomic_io import building_folder, read_json, write_json
+from fer.data.ingest.left_out import LeftOut
 from fer.data.layout import discover, split_folders
 from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
@@ -67,6 +68,7 @@ class Incoming:
         items: the pictures.
         notes: lines for the user.
         digest: of an archive or a table, if the source is one file.
+        left_out: the other files of the source.
         people: how the people of each split are known; empty: by the names and the table.
     """
 
@@ -74,6 +76,7 @@ class Incoming:
     items: Sequence[Item]
     notes: Sequence[str] = ()
     digest: str = ""
+    left_out: Sequence[LeftOut] = ()
     people: Mapping[str, People] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fer.config.paths import REPOSITORY
 from fer.config.yaml_io import read_tree
+from fer.data.ingest.left_out import LeftOut
 from fer.errors import CallerError, choices
 
 DROP = "drop"
@@ -35,6 +36,10 @@ class Labels:
 
     def __contains__(self, label: str) -> bool:
         return normal_form(label) in self.known
+
+    def left_out(self, label: str, said: str) -> LeftOut:
+        """Return that a picture's label is dropped."""
+        return LeftOut(said, f"with label {label.strip()}, which {self.said} drops")
 
     def of(self, label: str, place: str) -> str | None:
         """Return the class of a label; None if it is dropped.

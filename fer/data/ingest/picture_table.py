@@ -13,9 +13,11 @@ from fer.data.ingest.archive import sha256_of
 from fer.data.ingest.dataset_writer import Incoming, Item
 from fer.data.ingest.folders import item_of
 from fer.data.ingest.label_map import Labels
-from fer.data.layout import SPLITS, SUFFIXES
+from fer.data.ingest.left_out import LeftOut, no_picture
+from fer.data.layout import SPLITS
 from fer.data.metadata import COLUMNS as FACTS
 from fer.data.metadata import Facts
+from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
@@ -65,12 +67,15 @@ def read_table(file: Path, labels: Labels, split: str = "") -> Incoming:
         problem = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
         raise CallerError(f"{file}: {problem}; columns are: {', '.join(COLUMNS)}")
     items: list[Item] = []
+    left_out: list[LeftOut] = []
     seen: dict[Path, int] = {}
     for line, row in enumerate(rows, 2):
         item = _item(file, line, row, labels, split, seen)
         if item is not None:
             items.append(item)
-    return Incoming(str(file.absolute()), items, digest=sha256_of(file))
+        else:
+            left_out.append(labels.left_out(row["label"], f"{row['file']} (line {line})"))
+    return Incoming(str(file.absolute()), items, digest=sha256_of(file), left_out=left_out)
 
 
 def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str,
@@ -79,8 +84,10 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
     path = file.parent / name
     if not name or not path.is_file():
         raise CallerError(f"{place}: no file {path}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise CallerError(f"{place}: {name} is not a picture ({', '.join(SUFFIXES)})")
+    with open(path, "rb") as opened:
+        head = opened.read(HEAD)
+    if reason := no_picture(head, path.name, name):
+        raise CallerError(f"{place}: {name} is not a picture that can be read: {reason.reason}")
     if path in seen:
         raise CallerError(f"{place}: {name} is in line {seen[path]} too; remove one")
     seen[path] = line
@@ -92,4 +99,5 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
     if cls is None:
         return None
     facts = Facts(*((row.get(column) or "").strip() for column in FACTS))
-    return replace(item_of(path, where, cls, path.name), said=f"{name} (line {line})", facts=facts)
+    target = picture_name(path.name, format_of(head, path.name))
+    return replace(item_of(path, where, cls, target), said=f"{name} (line {line})", facts=facts)

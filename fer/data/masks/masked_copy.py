@@ -24,6 +24,7 @@ from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
 from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
+from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
 
@@ -222,5 +223,5 @@ def _mask_pictures(job: _Job) -> list[_Result]:
 
 def _options(path: Path) -> dict:
     """Return the options for saving a picture in its own format: JPEGs at high quality."""
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    is_jpeg = path.suffix.lower() in JPEG_SUFFIXES
     return {"quality": QUALITY, "subsampling": 0} if is_jpeg else {}

@@ -12,7 +12,7 @@ from fer.data.decode import thumbnail
 from fer.data.hashing import text_word
 from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
-from fer.data.layout import Picture, discover, scan, split_folders
+from fer.data.layout import SPLITS, Picture, discover, scan, split_folders, unread
 from fer.data.pack import DamagedPack, Pack
 from fer.data.people import people_text, people_warning
 from fer.data.splits import folder_of, original_of
@@ -20,7 +20,7 @@ from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
 from fer.data.verify.inspection import inspect_pictures
-from fer.errors import CallerError, choices
+from fer.errors import CallerError, choices, plural
 
 Progress = Callable[[int, int], None]
 HERE = Path(__file__).parent
@@ -123,6 +123,10 @@ def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> li
         found.append(f"{split}: {len(pictures)} pictures ("
                      + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
                      + f") of {people}, in {place}" + (f", from {source}" if source else ""))
+    for name in dict.fromkeys(split.partition("/")[0] for split in splits):
+        if other := unread(discover(folder_of(name, data, root))):
+            found.append(f"{name}: not read: {plural(len(other), 'entry')}, such as "
+                         f"{other[0]} (splits are {', '.join(SPLITS)})")
     found += [line for split, pictures in splits.items()
               if (line := people_warning(split, [picture.identity for picture in pictures]))]
     return found
