@@ -20,7 +20,7 @@ from fer.progress import shown
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions
 from fer.study.inputs import InputDigests, draw_missing_faces, require_sets
-from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.leakage import find_overlaps, refuse_overlaps
 from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
 
@@ -101,8 +101,8 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
     refuse_misfits([run.config for run in runs], cache())
     for line in idle_exclusions(study):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    found = shared_people((run.config for run in runs), splits, data, contents)
-    for line in [*refuse_shared_people(found, data.shared_people),
+    found = find_overlaps((run.config for run in runs), splits, data, contents)
+    for line in [*refuse_overlaps(found, data.shared_people),
                  *contents.people_warnings((run.config for run in runs), splits, data)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)

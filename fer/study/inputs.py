@@ -17,7 +17,7 @@ from fer.config.load import (
     resolve,
 )
 from fer.config.run import Backbone, Data, RunConfig
-from fer.data.digest import split_digest
+from fer.data.digest import file_digests, split_digest
 from fer.data.mask_types import keep_types, types_of
 from fer.data.pack import Pack, ensure_pack
 from fer.data.people import people_warning
@@ -45,6 +45,7 @@ class InputDigests:
         self._known: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         self._people: dict[str, frozenset[str]] = {}
+        self._files: dict[str, frozenset[str]] = {}
 
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
@@ -88,6 +89,16 @@ class InputDigests:
             pictures = pictures_of(split, data, self.root)
             self._people[memo] = frozenset(p.identity for p in pictures if p.identity)
         return self._people[memo]
+
+    def files(self, split: str, data: Data) -> frozenset[str]:
+        """Return the digests of the files of a split."""
+        memo = _memo(split, data)
+        if memo not in self._files:
+            pictures = pictures_of(split, data, self.root)
+            with disk_refusals_named(self.cache):
+                found = file_digests([picture.path for picture in pictures], self.cache)
+            self._files[memo] = frozenset(found.values())
+        return self._files[memo]
 
     def people_warnings(self, configs: Iterable[RunConfig], splits: Iterable[str], data: Data
                         ) -> list[str]:
