@@ -32,6 +32,8 @@ def add(
         "--partial", help="Accept that more than a tenth of the images is left out.")] = False,
     encoding: Annotated[str, typer.Option(
         help="Encoding of file names in a zip. Default: UTF-8 or cp932 where they fit.")] = "",
+    columns: Annotated[str, typer.Option(
+        help="file=NAME,label=NAME,... for a table whose columns have other names.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path
@@ -41,7 +43,7 @@ def add(
     from fer.progress import shown
 
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
-                         any_hash, people, splits, partial, encoding)
+                         any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))
@@ -94,7 +96,7 @@ def verify(
 
     data = data_of(config, names or [], data_root())
     with shown("checking images") as progress:
-        verdict = verify(data, data_root(), progress)
+        verdict = verify(data, data_root(), progress, named=bool(names))
     write_text(Path(out), page(verdict))
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
     for finding in verdict.findings:
@@ -119,7 +121,9 @@ def list_sets(
     from fer.data.verify.verify import data_of, lines, lines_about, pictures_on_disk, stored_packs
 
     data = data_of(config, names or [], data_root())
-    sets = lines(data, data_root(), pictures_on_disk(data, data_root()))
+    splits, not_read = pictures_on_disk(data, data_root(), named=bool(names))
+    sets = [*lines(data, data_root(), splits), *(f"{one.where}: not read: {one.text}"
+                                                 for one in not_read)]
     typer.echo("\n".join([*sets, *lines_about(stored_packs(cache()))]))
 
 

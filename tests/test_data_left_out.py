@@ -195,7 +195,7 @@ def test_a_folder_beside_the_splits_is_named_before_anything_is_written(
     add(AddRequest(tmp_path / "s", "T", splits=f"{folder}=test"), tmp_path)
     assert len(scan("t", tmp_path / "T", CLASSES)["test"]) == 3
     data = Data(sets={"s": DataSet(folder="s")})
-    said = "\n".join(lines(data, tmp_path, pictures_on_disk(data, tmp_path)))
+    said = "\n".join(lines(data, tmp_path, pictures_on_disk(data, tmp_path)[0]))
     assert f"s: not read: 1 entry, such as {folder}/" in said
 
 
@@ -296,4 +296,4 @@ def test_unused_things_in_place_are_listed(tmp_path: Path) -> None:
     (tmp_path / "s/train/neutral/a.psd").write_bytes(b"8BPS")
     data = Data(sets={"s": DataSet(folder="s")})
     assert "s: not read: 1 entry, such as train/neutral/a.psd" in "\n".join(
-        lines(data, tmp_path, pictures_on_disk(data, tmp_path)))
+        lines(data, tmp_path, pictures_on_disk(data, tmp_path)[0]))

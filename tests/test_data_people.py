@@ -125,7 +125,7 @@ def test_rows_of_a_table_without_a_person_are_unknown(tmp_path: Path) -> None:
     pictures = scan("s", folder, CLASSES)["test"]
     assert [p.identity for p in pictures if p.identity] == ["Ann"]
     data = Data(sets={"s": DataSet(folder="s")})
-    said = lines(data, tmp_path, pictures_on_disk(data, tmp_path))
+    said = lines(data, tmp_path, pictures_on_disk(data, tmp_path)[0])
     assert "1 person and 59 pictures of unknown people" in said[0]
     assert "who is in 59 of 60 pictures is unknown" in said[1]
 

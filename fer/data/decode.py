@@ -97,7 +97,7 @@ def thumbnail(path: Path) -> str | None:
     """Return the picture at `path` as a small JPEG data URI; None if it cannot be read."""
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB")
+            small = _to_rgb(ImageOps.exif_transpose(image))  # as models see it
             small.thumbnail((THUMBNAIL, THUMBNAIL))
     except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
         return None

@@ -6,12 +6,13 @@ the validation split is defined in `fer.data.splits`.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.data.metadata import Facts, read_facts, read_people
-from fer.data.people import People, follow_lfw, pair_key_of, person_of
+from fer.data.people import People, follow_lfw, normal_form, pair_key_of, person_of
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError
 
@@ -156,10 +157,10 @@ _Found = tuple[int, Path]  # label, file
 
 
 def _scan_split(name: str, folder: Path, classes: tuple[str, ...]) -> list[_Found]:
-    labels = {cls.lower(): label for label, cls in enumerate(classes)}
+    labels = {normal_form(cls): label for label, cls in enumerate(classes)}
     found: list[_Found] = []
     for place in class_folders(folder):
-        label = labels.get(place.name.lower())
+        label = labels.get(normal_form(place.name))
         if label is None:
             raise CallerError(f"data set '{name}': {place} is not a class; data.classes are: "
                               f"{', '.join(classes)}")
@@ -179,7 +180,8 @@ def _pictures(name: str, split: str, found: Sequence[_Found], classes: tuple[str
     files = {f"{split}/{classes[label]}/{path.name}": (label, path) for label, path in found}
     if len(files) < len(found):
         _refuse_twice(name, split, found, classes)
-    named = {relative: facts.get(relative, NOTHING).identity for relative in files}
+    named = {relative: unicodedata.normalize("NFC", facts.get(relative, NOTHING).identity)
+             for relative in files}
     rule = rule or judge_people((path.name for _, path in found), len(classes), named.values())
     if rule == "unknown":
         named = dict.fromkeys(named, "")

@@ -8,6 +8,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -42,7 +43,7 @@ COLUMNS = tuple(field.name for field in fields(Facts))
 
 
 class _ByFile(Mapping[str, Facts]):
-    """Facts by file; split and class are case-insensitive, like their folders."""
+    """Facts by file; split and class are case-insensitive, like their folders, letters composed."""
 
     def __init__(self, facts: Mapping[str, Facts]) -> None:
         self._facts = facts
@@ -60,7 +61,7 @@ class _ByFile(Mapping[str, Facts]):
 
 
 def _any_case(file: str) -> str:
-    folder, slash, name = file.rpartition("/")
+    folder, slash, name = unicodedata.normalize("NFC", file).rpartition("/")
     return folder.lower() + slash + name
 
 

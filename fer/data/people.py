@@ -9,6 +9,7 @@ without that file (used in place, or added earlier) is judged by its names and i
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
@@ -39,22 +40,32 @@ _WORDS = frozenset([
 """Names that consist of these name pictures: `Training_1234.jpg`, `Happy_Face_0001.jpg`."""
 
 
+def normal_form(name: str) -> str:
+    """Return a label as it is compared: without case, outer blanks, and Unicode variants."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
 def person_of(file: str) -> str:
     """Return the person's name in a file name: what is before `_NNNN`; empty without a number.
 
     Text may follow, as masking tools append it: `Ada_Lovelace_0012_surgical.jpg` shows
     Ada_Lovelace.
     """
-    stem = os.path.splitext(file)[0]
+    stem = _stem(file)
     if _NUMBER.search(stem):
         return _NUMBER.sub("", stem)
     found = _TEXT_AFTER.match(stem)
     return found["person"] if found else ""
 
 
+def _stem(file: str) -> str:
+    """Return a file name without suffix, composed: macOS decomposes letters with accents."""
+    return unicodedata.normalize("NFC", os.path.splitext(file)[0])
+
+
 def pair_key_of(file: str) -> str:
     """Return the name shared by a picture and its masked copies: without suffix and tool's text."""
-    stem = os.path.splitext(file)[0]
+    stem = _stem(file)
     if _NUMBER.search(stem):
         return stem
     found = _TEXT_AFTER.match(stem)

@@ -34,6 +34,7 @@ class AddRequest:
         splits: `FOLDER=SPLIT,…` for split folders with other names; the split `drop` leaves out.
         partial: accept that more than a tenth of the pictures is left out.
         encoding: of file names in a zip, as in `member_names`.
+        columns: `file=NAME,label=NAME,…` for a table whose columns have other names.
     """
 
     source: Path
@@ -47,6 +48,7 @@ class AddRequest:
     splits: str = ""
     partial: bool = False
     encoding: str = ""
+    columns: str = ""
 
 
 def add(request: AddRequest, root: Path,
@@ -105,11 +107,21 @@ def _read(request: AddRequest) -> Incoming:
         if by_person or how.splits:
             raise CallerError(f"{source.name} is a table without folders: its columns identity and "
                               "split say what --people folder and --splits would")
-        read = read_pixels if holds_pixels(source) else read_table
-        return read(source, labels, request.split)
+        if holds_pixels(source):
+            return read_pixels(source, labels, request.split)
+        return read_table(source, labels, request.split, _columns(request.columns))
     if source.suffix.lower() == ".zip":
         return read_archive(source, labels, how, request.any_hash, request.encoding)
     raise CallerError(f"{source}: must be a .zip, a .csv or a folder")
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Return our column name -> the table's."""
+    entries = [entry.partition("=") for entry in text.split(",") if entry]
+    wrong = ["".join(entry) for entry in entries if not (entry[0].strip() and entry[2].strip())]
+    if wrong:
+        raise CallerError(f"--columns {wrong[0]}: must be OURS=THEIRS, such as file=image")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in entries}
 
 
 def _splits(request: AddRequest) -> dict[str, str]:

@@ -6,7 +6,6 @@ A map file: `classes: {happy: positive, angry: negative, …}`; the value `drop`
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from fer.config.paths import REPOSITORY
 from fer.config.yaml_io import read_tree
 from fer.data.ingest.left_out import LeftOut
+from fer.data.people import normal_form
 from fer.errors import CallerError, choices
 
 DROP = "drop"
@@ -57,11 +57,6 @@ class Labels:
             raise CallerError(f"{place}: label '{label}' is not in {self.said}; there are: "
                               f"{choices(self.known)}")
         return None if cls == DROP else cls
-
-
-def normal_form(label: str) -> str:
-    """Return a label as it is compared: without case, outer blanks, and Unicode variants."""
-    return unicodedata.normalize("NFC", label).strip().casefold()
 
 
 def read_labels(name: str, classes: tuple[str, ...]) -> Labels:

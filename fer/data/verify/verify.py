@@ -81,20 +81,43 @@ def data_of(config: str, names: Sequence[str], root: Path) -> Data:
     return data.model_copy(update={"sets": sets})
 
 
-def pictures_on_disk(data: Data, root: Path) -> dict[str, list[Picture]]:
-    """Return the pictures of every split folder of the sets; `val` is not split off."""
-    return {f"{name}/{split}": pictures for name in data.sets
-            for split, pictures in sorted(
-                scan(name, folder_of(name, data, root), data.classes).items())}
+def pictures_on_disk(data: Data, root: Path, named: bool = True
+                     ) -> tuple[dict[str, list[Picture]], list[Finding]]:
+    """Return the pictures of every split folder of the sets, and the sets that cannot be read.
+
+    `val` is not split off.
+
+    Args:
+        named: whether the user named the sets; then one that cannot be read is an error.
+
+    Raises:
+        CallerError: a set that cannot be read, if named or if there is no other.
+    """
+    splits: dict[str, list[Picture]] = {}
+    unread: dict[str, CallerError] = {}
+    for name in data.sets:
+        try:
+            scanned = scan(name, folder_of(name, data, root), data.classes)
+        except CallerError as error:
+            if named:
+                raise
+            unread[name] = error
+            continue
+        splits |= {f"{name}/{split}": pictures for split, pictures in sorted(scanned.items())}
+    if unread and not splits:
+        raise next(iter(unread.values()))
+    return splits, [Finding("not read", name, 1, str(error), grave=False)
+                    for name, error in unread.items()]
 
 
-def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
-    """Return the splits of the sets and the findings.
+def verify(data: Data, root: Path, progress: Progress | None = None, named: bool = True
+           ) -> Verdict:
+    """Return the splits of the sets and the findings; `named` as in `pictures_on_disk`.
 
     Raises:
         CallerError: a folder that is not a data set, an unknown, missing or empty class folder.
     """
-    splits = pictures_on_disk(data, root)
+    splits, not_read = pictures_on_disk(data, root, named)
     looks = inspect_pictures([picture for pictures in splits.values() for picture in pictures],
                              progress)
     twin_of = {name: one.twin_of for name, one in data.sets.items()
@@ -105,7 +128,7 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
-    found = [*check.shared_people(splits, origin), *check.exact_duplicates(looks),
+    found = [*not_read, *check.shared_people(splits, origin), *check.exact_duplicates(looks),
              *check.near_duplicates(looks, origin), *check.unpaired(splits, twin_of),
              *check.damaged(looks), *check.counts(splits, data.classes, expected)]
     return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
