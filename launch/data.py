@@ -1,4 +1,4 @@
-"""Data sets: import zips, folders and tables; verify, list and mask sets; contact sheets."""
+"""Data sets: import, update, remove, verify, list and mask sets; contact sheets."""
 
 from typing import Annotated, Optional
 
@@ -47,6 +47,46 @@ def add(
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))
+
+
+def update(
+    source: Annotated[str, typer.Argument(help="As for add.")],
+    name: Annotated[str, typer.Option("--as", help="Folder of the set in FER_DATA.")],
+    split: Annotated[str, typer.Option(help="As for add.")] = "",
+    labels: Annotated[str, typer.Option(help="As for add.")] = "",
+    classes: Annotated[str, typer.Option(help="As for add.")] = "negative,neutral,positive",
+    link: Annotated[bool, typer.Option("--link", help="As for add.")] = False,
+    any_hash: Annotated[bool, typer.Option("--any-hash", help="As for add.")] = False,
+    people: Annotated[str, typer.Option(help="As for add.")] = "",
+    splits: Annotated[str, typer.Option(help="As for add.")] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="As for add.")] = False,
+    encoding: Annotated[str, typer.Option(help="As for add.")] = "",
+    columns: Annotated[str, typer.Option(help="As for add.")] = "",
+) -> None:
+    """Import a source that has changed again: its splits replace those in the set."""
+    from pathlib import Path
+
+    from fer.config.paths import data_root
+    from fer.data.ingest.add import AddRequest
+    from fer.data.ingest.update import update
+    from fer.progress import shown
+
+    request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
+                         any_hash, people, splits, partial, encoding, columns)
+    with shown("adding images") as progress:
+        lines = update(request, data_root(), progress)
+    typer.echo("\n".join(lines))
+
+
+def remove(
+    name: Annotated[str, typer.Argument(help="A set's folder in FER_DATA, or SET/SPLIT.")],
+    sure: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+) -> None:
+    """Remove a set, or one split of it, that add has written."""
+    from fer.config.paths import data_root
+    from fer.data.ingest.update import remove
+
+    typer.echo("\n".join(remove(name, data_root(), sure)))
 
 
 def mask(
@@ -149,4 +189,4 @@ def sheet(
 
 
 if __name__ == "__main__":
-    run(add, verify, list_sets, mask, sheet)
+    run(add, update, remove, verify, list_sets, mask, sheet)
