@@ -36,7 +36,8 @@ def choices(valid: Iterable[object]) -> str:
 
 def noun_for(count: int, noun: str) -> str:
     """Return the form of a noun for a count: `run` for 1, else `runs`."""
-    irregular = {"person": "people", "family": "families", "process": "processes"}
+    irregular = {"person": "people", "family": "families", "process": "processes",
+                 "entry": "entries"}
     return noun if count == 1 else irregular.get(noun, noun + "s")
 
 

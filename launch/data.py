@@ -1,4 +1,4 @@
-"""Data sets: import zips, folders and tables; verify, list and mask sets; contact sheets."""
+"""Data sets: import, update, remove, verify, list and mask sets; contact sheets."""
 
 from typing import Annotated, Optional
 
@@ -15,12 +15,25 @@ def add(
         "--as", help="Folder of the set in FER_DATA. Default: the published archive's.")] = "",
     split: Annotated[str, typer.Option(help="Split of images whose source names none.")] = "",
     labels: Annotated[str, typer.Option(
-        help="A label map: a YAML file or a name in configs/labels, such as fer7.")] = "",
+        help="A label map: a YAML file or a name in configs/labels: fer7 (names only), "
+             "fer2013, affectnet, rafdb.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas.")]
     = "negative,neutral,positive",
     link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,
     any_hash: Annotated[bool, typer.Option(
         "--any-hash", help="Accept an archive that differs from the published one.")] = False,
+    people: Annotated[str, typer.Option(
+        help="Who is in the images: names (PERSON_NNNN), folder (one per person), unknown, or a "
+             "regular expression on file names whose first group is the person. Default: LFW's "
+             "names, or the table's column identity, else unknown.")] = "",
+    splits: Annotated[str, typer.Option(
+        help="FOLDER=SPLIT,... for split folders with other names; SPLIT drop leaves out.")] = "",
+    partial: Annotated[bool, typer.Option(
+        "--partial", help="Accept that more than a tenth of the images is left out.")] = False,
+    encoding: Annotated[str, typer.Option(
+        help="Encoding of file names in a zip. Default: UTF-8 or cp932 where they fit.")] = "",
+    columns: Annotated[str, typer.Option(
+        help="file=NAME,label=NAME,... for a table whose columns have other names.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path
@@ -30,10 +43,50 @@ def add(
     from fer.progress import shown
 
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
-                         any_hash)
+                         any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress)
     typer.echo("\n".join(lines))
+
+
+def update(
+    source: Annotated[str, typer.Argument(help="As for add.")],
+    name: Annotated[str, typer.Option("--as", help="Folder of the set in FER_DATA.")],
+    split: Annotated[str, typer.Option(help="As for add.")] = "",
+    labels: Annotated[str, typer.Option(help="As for add.")] = "",
+    classes: Annotated[str, typer.Option(help="As for add.")] = "negative,neutral,positive",
+    link: Annotated[bool, typer.Option("--link", help="As for add.")] = False,
+    any_hash: Annotated[bool, typer.Option("--any-hash", help="As for add.")] = False,
+    people: Annotated[str, typer.Option(help="As for add.")] = "",
+    splits: Annotated[str, typer.Option(help="As for add.")] = "",
+    partial: Annotated[bool, typer.Option("--partial", help="As for add.")] = False,
+    encoding: Annotated[str, typer.Option(help="As for add.")] = "",
+    columns: Annotated[str, typer.Option(help="As for add.")] = "",
+) -> None:
+    """Import a source that has changed again: its splits replace those in the set."""
+    from pathlib import Path
+
+    from fer.config.paths import data_root
+    from fer.data.ingest.add import AddRequest
+    from fer.data.ingest.update import update
+    from fer.progress import shown
+
+    request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
+                         any_hash, people, splits, partial, encoding, columns)
+    with shown("adding images") as progress:
+        lines = update(request, data_root(), progress)
+    typer.echo("\n".join(lines))
+
+
+def remove(
+    name: Annotated[str, typer.Argument(help="A set's folder in FER_DATA, or SET/SPLIT.")],
+    sure: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+) -> None:
+    """Remove a set, or one split of it, that add has written."""
+    from fer.config.paths import data_root
+    from fer.data.ingest.update import remove
+
+    typer.echo("\n".join(remove(name, data_root(), sure)))
 
 
 def mask(
@@ -83,7 +136,7 @@ def verify(
 
     data = data_of(config, names or [], data_root())
     with shown("checking images") as progress:
-        verdict = verify(data, data_root(), progress)
+        verdict = verify(data, data_root(), progress, named=bool(names))
     write_text(Path(out), page(verdict))
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
     for finding in verdict.findings:
@@ -108,7 +161,9 @@ def list_sets(
     from fer.data.verify.verify import data_of, lines, lines_about, pictures_on_disk, stored_packs
 
     data = data_of(config, names or [], data_root())
-    sets = lines(data, data_root(), pictures_on_disk(data, data_root()))
+    splits, not_read = pictures_on_disk(data, data_root(), named=bool(names))
+    sets = [*lines(data, data_root(), splits), *(f"{one.where}: not read: {one.text}"
+                                                 for one in not_read)]
     typer.echo("\n".join([*sets, *lines_about(stored_packs(cache()))]))
 
 
@@ -134,4 +189,4 @@ def sheet(
 
 
 if __name__ == "__main__":
-    run(add, verify, list_sets, mask, sheet)
+    run(add, update, remove, verify, list_sets, mask, sheet)

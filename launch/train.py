@@ -24,6 +24,9 @@ def train(
 
     Uses one device, or is one rank if RANK and WORLD_SIZE are set (torchrun, accelerate).
     """
+    from fer.config.load import refuse_other_kind
+
+    refuse_other_kind(config)  # before torch is imported, which takes seconds
     if explained:
         from rich.console import Console
 

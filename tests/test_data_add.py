@@ -19,6 +19,8 @@ from test_mistakes import said_in_one_line
 from fer.config.run import Data, DataSet
 from fer.data.splits import pictures_of
 
+JPEG = b"\xff\xd8\xff"  # the first bytes of every one
+
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -174,10 +176,10 @@ def test_a_folder_without_class_folders_says_what_was_found_and_expected(
 
 
 def table(folder: Path, *rows: str, header: str = "file,label,identity,mask_type,pose") -> Path:
-    """Write a CSV beside three pictures a.jpg, b.jpg and sub/a.jpg."""
-    for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "sub/a.jpg")):
+    """Write a CSV beside the pictures a.jpg, b.jpg, c.jpg, sub/a.jpg, and copy/a.jpg = a.jpg."""
+    for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "sub/a.jpg", "copy/a.jpg")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((30, 30, 3), 40 * number, np.uint8)).save(folder / name)
+        Image.fromarray(np.full((30, 30, 3), 40 * (number % 4), np.uint8)).save(folder / name)
     file = folder / "labels.csv"
     file.write_text("\n".join([header, *rows]) + "\n")
     return file
@@ -203,7 +205,7 @@ def test_a_table_gives_labels_people_and_masks(root: Path, tmp_path: Path) -> No
     (["a.jpg,neutral,,,", "a.jpg,neutral,,,"], ["labels.csv:3", "line 2"]),
     (["a.jpg,neutral,,,", "a.jpg,positive,,,"], ["labels.csv:3", "line 2"]),
     (["a.jpg,neutral,,,", "sub/a.jpg,neutral,,,"], ["pictures with the same name", "sub/a.jpg"]),
-    (["a.jpg,neutral,,,", "sub/a.jpg,positive,,,"], ["a picture in two classes", "sub/a.jpg"]),
+    (["a.jpg,neutral,,,", "copy/a.jpg,positive,,,"], ["a picture in two classes", "copy/a.jpg"]),
     (["labels.csv,neutral,,,"], ["is not a picture"]),
     ([], ["no rows"]),
 ])
@@ -252,17 +254,17 @@ def test_the_pixels_of_fer2013_come_in_with_its_splits(root: Path, tmp_path: Pat
         lines.append(f"{emotion},{' '.join(map(str, pictures[-1].ravel()))},{usage}")
     file = tmp_path / "fer2013.csv"
     file.write_text("\n".join(lines) + "\n")
-    done = add(file, "--as", "FER2013", "--labels", "fer7")
+    done = add(file, "--as", "FER2013", "--labels", "fer2013")
     assert done.returncode == 0, done.stderr
     stored = Image.open(root / "FER2013/train/positive/000002.png")
     assert stored.mode == "L" and np.array_equal(np.asarray(stored), pictures[1])
     assert len(list((root / "FER2013/train").rglob("*.png"))) == 3  # surprise is left out
     assert len(list((root / "FER2013/val").rglob("*.png"))) == 1
     file.write_text("emotion,pixels\n0,1 2 300 4\n")
-    said_in_one_line(add(file, "--as", "P", "--labels", "fer7", "--split", "train"),
+    said_in_one_line(add(file, "--as", "P", "--labels", "fer2013", "--split", "train"),
                      "fer2013.csv:2", "0...255")
     file.write_text("emotion,pixels\n0,1 2 3\n")
-    said_in_one_line(add(file, "--as", "P", "--labels", "fer7", "--split", "train"),
+    said_in_one_line(add(file, "--as", "P", "--labels", "fer2013", "--split", "train"),
                      "3 pixels do not form a square")
 
 
@@ -290,7 +292,7 @@ def test_an_interrupted_add_leaves_nothing_half_there_and_the_next_one_ends_it(
         place = tmp_path / "many/train" / name
         place.mkdir(parents=True)
         for number in range(1500):
-            (place / f"A_{name}{number}_0001.jpg").write_bytes(os.urandom(2000))
+            (place / f"A_{name}{number}_0001.jpg").write_bytes(JPEG + os.urandom(2000))
     command = [sys.executable, str(REPOSITORY / "launch/data.py"), "add", str(tmp_path / "many"),
                "--as", "MANY"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -320,7 +322,7 @@ def test_a_damaged_split_keeps_the_others_of_its_archive_away_too(
     spoilt[at : at + 50] = bytes(50)
     file.write_bytes(bytes(spoilt))
     said_in_one_line(add(file, "--as", "X"), "is damaged")
-    assert sorted(path.name for path in (root / "X").iterdir()) == ["test"]
+    assert sorted(path.name for path in (root / "X").iterdir()) == ["dataset.json", "test"]
 
 
 def test_a_set_that_was_unzipped_by_hand_is_not_added_to(root: Path, source: Path) -> None:
@@ -337,7 +339,7 @@ def test_other_content_of_one_size_is_not_taken_for_what_is_there(
     for value, code in ((7, 0), (9, 2)):
         file.write_text('"emotion","pixels"\n' + "".join(
             f'"{label}","{" ".join([str(value)] * 256)}"\n' for label in (0, 3, 6)))
-        done = add(file, "--as", "P", "--labels", "fer7", "--split", "train")
+        done = add(file, "--as", "P", "--labels", "fer2013", "--split", "train")
         assert done.returncode == code, done.stderr
     assert "exists already" in done.stderr
 
@@ -363,7 +365,7 @@ def test_large_pixel_rows_and_names_that_lead_out_of_the_data_are_handled(
     file = tmp_path / "big.csv"
     file.write_text("emotion,pixels\n" + "".join(
         f"{label},{' '.join(['100'] * 224 * 224)}\n" for label in (0, 3, 6)))
-    done = add(file, "--as", "BIG", "--labels", "fer7", "--split", "train")
+    done = add(file, "--as", "BIG", "--labels", "fer2013", "--split", "train")
     assert done.returncode == 0, done.stderr
     for name in ("../out", "/tmp/out", "."):
         said_in_one_line(add(source, "--as", name), "below FER_DATA")

@@ -7,7 +7,7 @@ import pytest
 from picture_sets import CLASSES, write_set
 
 from fer.data.digest import split_digest
-from fer.data.layout import discover, identity_of, scan
+from fer.data.layout import discover, scan
 from fer.errors import CallerError
 
 
@@ -50,13 +50,6 @@ def test_stray_and_hidden_files_are_no_pictures(folder: Path) -> None:
         (place / name).write_text("x")
     (folder / "train" / "__MACOSX").mkdir()
     assert len(scan("lfw", folder, CLASSES)["train"]) == 9
-
-
-@pytest.mark.parametrize(("file", "identity"), [
-    ("Ada_Lovelace_0012.jpg", "Ada_Lovelace"), ("portrait.png", "portrait"),
-    ("A_12.jpg", "A_12"), ("A_B_0001_0002.jpg", "A_B_0001")])
-def test_identity_is_the_name_without_its_four_digits(file: str, identity: str) -> None:
-    assert identity_of(file) == identity
 
 
 def test_a_missing_folder_error_says_what_to_set(tmp_path: Path) -> None:

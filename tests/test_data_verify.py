@@ -254,3 +254,24 @@ def test_list_names_packs_of_pictures_that_changed_or_went(root: Path) -> None:
     said = launch("data", "list", **asked).stdout.splitlines()[-1]
     assert "changed or removed: 2 of" in said and str(packs["real/test"].folder) not in said
     assert str(packs["lfw/eval"].folder) in said and str(packs["mlfw/eval"].folder) in said
+
+
+def test_masked_pictures_of_one_person_are_no_copies_but_a_saved_one_is(root: Path) -> None:
+    rng = np.random.default_rng(3)
+    face = rng.integers(0, 256, (8, 8)).astype(np.uint8)
+    pixels = np.asarray(Image.fromarray(face).resize((96, 96), Image.Resampling.BICUBIC)).copy()
+    pixels[48:] = 235  # the mask
+    brows = pixels.copy()
+    brows[20:28, 20:76] = np.clip(brows[20:28, 20:76].astype(int) + 60, 0, 255)
+    for cls, content in (("neutral", pixels), ("positive", brows)):
+        Image.fromarray(content).save(root / f"REAL/test/{cls}/Masked_P_000{len(cls)}.png")
+    assert "alike pictures" not in found(root)
+    Image.fromarray(pixels).resize((60, 60)).save(root / "REAL/test/positive/Masked_P_0009.png")
+    assert found(root)["alike pictures"].count == 1
+
+
+def test_people_of_one_name_in_unrelated_sets_are_no_grave_finding(root: Path) -> None:
+    name = first(root / "LFW/train/neutral").name
+    write(root / "REAL/test/neutral" / name, 900)
+    one = found(root)["equal names"]
+    assert one.where.endswith("lfw/train and real/test") and not one.grave and one.count == 1

@@ -231,3 +231,47 @@ def test_missing_weights_are_one_line_before_anything_is_submitted(
     study = toy_study({"backbone": ["vgg19"], "recipe": ["lp_ft"]})
     said_in_one_line(launch("sweep", study, "--dry-run"), "vgg19.pth", "weights.py fetch")
     assert not (places / "runs").exists()
+
+
+def test_a_typo_in_a_grid_names_the_study_and_the_cell(places: Path, toy_study: Write) -> None:
+    study = toy_study({"optim.lrr": [0.1], "seed": [0]}, set={"backbone": "cbam_tiny"})  # drawn
+    line = said_in_one_line(launch("sweep", study, "--dry-run"), "study 'toy' (optim.lrr=0.1",
+                            "unknown key 'optim.lrr' (did you mean 'lr'?)")
+    assert "drawn.yaml" not in line
+
+
+def test_a_typo_in_evaluate_on_is_not_blamed_on_the_comparison_alone(
+    places: Path, toy_study: Write
+) -> None:
+    study = toy_study({"seed": [0], "recipe": ["scratch", "lp_ft"]},
+                      evaluate_on=["lfw/eval", "real/tset"], gap=None,
+                      compare={"r": {"over": "recipe", "on": ["real/test"]}})
+    said_in_one_line(launch("sweep", study, "--dry-run"), "compare.r.on: real/test is not in eval",
+                     "which has: lfw/eval, real/tset; one of the two is wrong")
+    study = toy_study({"seed": [0]}, evaluate_on=["real/tset"], gap=None)
+    said_in_one_line(launch("sweep", study, "--dry-run"), "no split 'real/tset'; there are: ",
+                     "real/test")
+
+
+@pytest.mark.parametrize(("file", "command"), [
+    ("sweeps/demo.yaml", "python launch/sweep.py sweeps/demo.yaml"),
+    ("sweeps/demo-search.yaml", "python launch/tune.py sweeps/demo-search.yaml")])
+@pytest.mark.parametrize("option", [[], ["--explain"], ["--debug"]])
+def test_train_points_to_the_command_of_a_study(
+    file: str, command: str, option: list[str]
+) -> None:
+    line = said_in_one_line(launch("train", file, *option), "not the configuration of one run",
+                            command)
+    assert "unknown key" not in line
+
+
+def test_keys_of_a_block_change_the_block_that_the_base_names(tmp_path: Path) -> None:
+    from fer.config.load import load_run
+
+    file = tmp_path / "own.yaml"
+    file.write_text("base: configs/drawn.yaml\nbackbone: {input_size: 64}\n")
+    found, base = load_run(file), load_run("configs/drawn.yaml")
+    assert found.backbone == base.backbone.model_copy(update={"input_size": 64})
+    file.write_text("base: configs/drawn.yaml\nbackbone: {input_sizes: 64}\n")
+    with pytest.raises(ValueError, match=r"own.yaml: unknown key 'backbone.input_sizes'"):
+        load_run(file)

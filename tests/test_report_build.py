@@ -246,3 +246,21 @@ def test_building_a_report_does_not_import_torch(finished: Simulated) -> None:
 def test_a_gap_that_rounds_to_nothing_has_no_sign() -> None:
     said = _gap_words(Interval(-0.003, -0.04, 0.034, "test sampling", 2, (800, 360), (319, 146)))
     assert said == "a gap of 0 points [−4, 3], not distinguishable from zero"
+
+
+def test_a_report_says_where_people_are_unknown_and_uses_no_stored_guess(
+    small: Simulated
+) -> None:
+    for number, run in enumerate(small.runs):  # nobody is known in lfw/val either
+        table = predictions("real/test", 1.0, [number], SMALL)
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"),
+                          replace(table, identities=[""] * len(table)))
+    build(small, unknown_people={"real/test"})  # the runs' files have names of people
+    text = (small.out / "report.md").read_text()
+    assert "real/test: who is in the pictures is unknown: each picture counts as a person" in text
+    assert "intervals are too narrow where people repeat" in text
+    assert "lfw/val: who is in the pictures is unknown: one person may be in both train" in text
+    assert "mlfw/eval: who is in" not in text
+    counts = {row["test_on"]: (row["n"], row["people"]) for row in rows(
+        small.out / "summary.csv")}
+    assert counts == {"mlfw/eval": ("80", "40"), "real/test": ("60", "60")}

@@ -38,6 +38,29 @@ def test_a_study_is_refused_and_says_how_to_accept_it(both: Path, toy_study: Wri
                      "mlfw/eval")
 
 
+NAMES = "4 of the 4 people of real/test have the name of a person of lfw/train"
+
+
+def test_equal_names_in_other_sets_are_said_and_not_refused(both: Path, toy_study: Write) -> None:
+    study = toy_study({"seed": [0]}, evaluate_on=["real/test"], gap=None)
+    done = launch("sweep", study, "--dry-run")
+    assert done.returncode == 0 and NAMES in done.stdout.replace("\n", " "), done.stderr
+
+
+def test_a_training_picture_in_another_test_set_is_refused_before_training(
+    both: Path, toy_study: Write
+) -> None:
+    copied = next((both / "LFW-FER/train/neutral").glob("*.jpg"))
+    shutil.copy(copied, both / "REAL-FER/test/neutral/Somebody_Else_0001.jpg")
+    study = toy_study({"seed": [0]}, evaluate_on=["real/test"], gap=None)
+    said_in_one_line(launch("sweep", study, "--dry-run"), "pictures in both training and test data",
+                     "1 of the 13 pictures of real/test are in lfw/train too, byte for byte",
+                     "data.shared_people='[real/test]'")
+    done = launch("sweep", study, "--dry-run", "data.shared_people=[real/test]")
+    assert done.returncode == 0, done.stderr
+    assert "byte for byte: accepted by data.shared_people" in done.stdout.replace("\n", " ")
+
+
 def test_one_run_is_refused_too(both: Path) -> None:
     arguments = ["configs/drawn.yaml", *toy_arguments(), "evaluate_on=[mlfw/eval]"]
     said_in_one_line(launch("train", *arguments), "mlfw/eval", "lfw/train", "data.shared_people")
@@ -54,6 +77,15 @@ def test_what_was_accepted_is_in_the_report(both: Path, toy_study: Write, places
     assert said in done.stdout.replace("\n", " ")
     for name in ("report.md", "index.html"):
         assert said in (places / "studies/toy/report" / name).read_text()
+    assert NAMES in (places / "studies/toy/report/report.md").read_text()
+    (run,) = (places / "runs").iterdir()
+    for split, words in (
+        ("mlfw/train", "9 of the 9 people of mlfw/train are in lfw/train too, on which resmasking"),
+        ("mlfw/val", "people of mlfw/val are in lfw/val, on which resmasking"),
+        ("real/test", NAMES),
+    ):
+        told = launch("evaluate", run.name, "--split", split)
+        assert words in told.stdout.replace("\n", " "), told.stdout + told.stderr
 
 
 def test_accepting_it_is_no_part_of_the_run_id(places: Path, toy_study: Write) -> None:

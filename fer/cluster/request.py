@@ -19,9 +19,9 @@ from fer.config.yaml_io import parse_overrides
 from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.disk_space import check_room
-from fer.study.expand import Run, cells, expand, idle_exclusions
+from fer.study.expand import Run, cells, expand, idle_exclusions, place_of
 from fer.study.inputs import InputDigests, draw_missing_faces, require_sets
-from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.leakage import find_overlaps, refuse_overlaps
 from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
 
@@ -106,8 +106,9 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
     refuse_misfits([run.config for run in runs], cache())
     for line in [*idle_exclusions(study), *idle_rules(runs, study.resources)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    found = shared_people((run.config for run in runs), splits, data, contents)
-    for line in refuse_shared_people(found, data.shared_people):
+    found = find_overlaps((run.config for run in runs), splits, data, contents)
+    for line in [*refuse_overlaps(found, data.shared_people),
+                 *contents.people_warnings((run.config for run in runs), splits, data)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)
 
@@ -115,8 +116,8 @@ def expand_request(study: Study, console: Console) -> ExpandedStudy:
 def _data_of(study: Study) -> Data:
     """Return the data sets of the base configuration with the study's overrides."""
     own = {key: value for key, value in study.set.items() if key.split(".")[0] == "data"}
-    tree = apply(read_based(locate(study.base)), own, study.base)
-    return validate(Data, tree.get("data", {}), study.base)
+    tree = apply(read_based(locate(study.base)), own, f"study '{study.study}': set")
+    return validate(Data, tree.get("data", {}), f"study '{study.study}' on {study.base}: data")
 
 
 def _sets_of(study: Study, data: Data) -> set[str]:
@@ -126,11 +127,14 @@ def _sets_of(study: Study, data: Data) -> set[str]:
     """
     base = read_based(locate(study.base))
     tested = {split.partition("/")[0] for split in study.evaluate_on}
-    trees = [apply(base, {**study.set, **cell}, study.base) if data.drawn else
-             {**base, **study.set, **cell} for cell in cells(study)]
     if data.drawn:
         known: Resolved = {}
-        return tested.union(*(resolve(tree, study.base, known).needed_sets for tree in trees))
+        for cell in cells(study):
+            place = place_of(study, cell)
+            tree = apply(base, {**study.set, **cell}, place)
+            tested |= resolve(tree, place, known).needed_sets
+        return tested
+    trees = [{**base, **study.set, **cell} for cell in cells(study)]
     return {name for tree in trees for name in str(tree.get("train_on") or "").split("+")
             if name} | tested
 

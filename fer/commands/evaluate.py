@@ -22,6 +22,7 @@ from fer.evaluate.predictions import DamagedFile, predictions_path, read_predict
 from fer.models.weights import describe_weights, load_model
 from fer.study.disk_space import check_room
 from fer.study.inputs import InputDigests, build_pack
+from fer.study.leakage import find_overlaps
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import read_study
@@ -175,7 +176,7 @@ def _measure(subject: Subject, split: str, asked: Request,
     with open_session(subject.config.compute) as session:
         stale = not done or (session.first and not _readable(path))
         if not session.any_rank(stale)[0]:
-            return path, _notes(subject, split, digest, pack)
+            return path, _notes(subject, split, digest, pack, contents)
         if subject.run is not None:
             _take(subject.run, session)
         try:
@@ -186,18 +187,36 @@ def _measure(subject: Subject, split: str, asked: Request,
         finally:
             if subject.run is not None and session.first:
                 subject.run.lease.release()
-    return path, _notes(subject, split, digest, pack)
+    return path, _notes(subject, split, digest, pack, contents)
 
 
-def _notes(subject: Subject, split: str, digest: str, pack: Pack) -> str:
+def _notes(subject: Subject, split: str, digest: str, pack: Pack, contents: InputDigests) -> str:
     """Return the notes to print with the metrics, one per line; empty if there are none."""
-    lines = [line] if (line := pack.left_out(split)) else []
+    lines = pack.notes(split)
     inputs = subject.config.inputs
     if inputs is not None and inputs.splits.get(split) == digest:
         how = "chosen" if split.endswith("/val") else "trained"
         lines.append(f"{subject.name} was {how} on {split}: its results there do not estimate "
                      "performance on new images")
+    elif subject.run is not None:
+        lines += _overlaps(subject, split, contents)
     return "\n".join(lines)
+
+
+def _overlaps(subject: Subject, split: str, contents: InputDigests) -> list[str]:
+    """Return what a split has in common with what a run was trained and chosen on."""
+    config = subject.config
+    try:
+        lines = [f"{one}, on which {subject.name} was trained"
+                 for one in find_overlaps([config], [split], config.data, contents)]
+        people = contents.people(split, config.data)
+        for name in config.train_sets if split.endswith("/val") else ():
+            if same := people & contents.people(f"{name}/val", config.data):
+                lines.append(f"{len(same)} of the {len(people)} people of {split} are in "
+                             f"{name}/val, on which {subject.name} was chosen")
+    except CallerError as error:  # the training pictures are not here: say that nobody checked
+        return [f"{split} was not compared with the training pictures of {subject.name}: {error}"]
+    return lines
 
 
 def _readable(path: Path) -> bool:

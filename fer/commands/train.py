@@ -22,7 +22,7 @@ from fer.locks import check_locks
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run, identify
 from fer.study.inputs import InputDigests, draw_missing_faces
-from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.leakage import find_overlaps, refuse_overlaps
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Status, Store
 from fer.train.callbacks import Callbacks, OnStatus
@@ -63,8 +63,9 @@ def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:
         runs = identify(config, contents, ranks=session.world)
         refuse_misfits([run.config for run in runs], cache())  # now with their weights files
         splits = {split: contents.split(split, config.data) for split in config.evaluate_on}
-        shared = shared_people((run.config for run in runs), splits, config.data, contents)
-        for line in refuse_shared_people(shared, config.data.shared_people):
+        shared = find_overlaps((run.config for run in runs), splits, config.data, contents)
+        for line in [*refuse_overlaps(shared, config.data.shared_people),
+                     *contents.people_warnings((run.config for run in runs), splits, config.data)]:
             if session.first:
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         for run in runs:

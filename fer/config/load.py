@@ -53,7 +53,11 @@ def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
         return tree
     if not isinstance(base, str):
         raise CallerError(f"{path}: 'base' must be the name of a file, not {base!r}")
-    return merge(read_based(locate(base, path), (*seen, path)), tree)
+    below = read_based(locate(base, path), (*seen, path))
+    for key in BLOCK_FOLDERS:  # keys of a block that the base names: `backbone: {input_size: 64}`
+        if isinstance(tree.get(key), dict) and "name" not in tree[key]:
+            below = with_block(below, key, str(path))
+    return merge(below, tree)
 
 
 def block_names(key: str) -> list[str]:
@@ -186,7 +190,21 @@ def _pretraining(config: RunConfig, place: str) -> Tree:
 def load_run(file: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """Return the run configuration of a YAML file with dotted overrides."""
     path = locate(file)
+    refuse_other_kind(file)
     return resolve(apply(read_based(path), overrides or {}, str(path)), str(path))
+
+
+def refuse_other_kind(file: str | Path) -> None:
+    """Refuse a study or a search where a run's configuration is expected; imports no torch.
+
+    Raises:
+        CallerError: names the command that runs it.
+    """
+    path = locate(file)
+    kind = next((name for name in HOW if name in read_tree(path)), None)
+    if kind is not None:
+        raise CallerError(f"{path} is a {kind}, not the configuration of one run: {HOW[kind]} "
+                          f"{file}")
 
 
 def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:

@@ -163,7 +163,8 @@ class Study(Frozen):
                         f"{', '.join(keys)}")
             lost = [split for split in plan.on if split not in self.evaluate_on]
             if lost and sets_too:
-                return f"compare.{name}.on: {lost[0]} is not in evaluate_on"
+                return (f"compare.{name}.on: {lost[0]} is not in evaluate_on, which has: "
+                        f"{', '.join(self.evaluate_on)}; one of the two is wrong")
         return ""
 
     @field_validator("grid")

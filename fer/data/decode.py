@@ -4,6 +4,7 @@ Unusable pictures are quarantined by the pack (`fer.data.pack`).
 """
 
 import base64
+import importlib
 import io
 import struct
 import warnings
@@ -13,6 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer.data.picture_format import HEAD, format_of, missing_plugin
+
+if not missing_plugin("HEIF"):
+    importlib.import_module("pillow_heif").register_heif_opener()
 
 MIN_SIDE = 16  # pixels; smaller faces are not recognisable
 THUMBNAIL = 132  # pixels: 1.5 times the size on a page
@@ -57,7 +63,8 @@ def decode(path: Path) -> tuple[Image.Image | None, str | None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None, TOO_LARGE
     except UnidentifiedImageError:
-        return None, NOT_AN_IMAGE
+        with open(path, "rb") as file:
+            return None, missing_plugin(format_of(file.read(HEAD), path.name)) or NOT_AN_IMAGE
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -90,7 +97,7 @@ def thumbnail(path: Path) -> str | None:
     """Return the picture at `path` as a small JPEG data URI; None if it cannot be read."""
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB")
+            small = _to_rgb(ImageOps.exif_transpose(image))  # as models see it
             small.thumbnail((THUMBNAIL, THUMBNAIL))
     except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
         return None

@@ -6,6 +6,7 @@ set. File digests are cached by size and modification time, because planning nee
 
 import json
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from xxhash import xxh3_128_hexdigest
 
 from fer.atomic_io import write_json
-from fer.data.layout import Picture, identity_of
+from fer.data.layout import Picture
 
 READERS = 8  # threads; on a network file system latency dominates, not hashing
 SETTLED_NS = 2_000_000_000  # a younger file could change again with the same mtime
@@ -38,8 +39,12 @@ def split_digest(pictures: Sequence[Picture], cache: Path | None = None) -> str:
 
 
 def _person(picture: Picture) -> str:
-    """Return the identity as part of the digest, if it differs from that of the file name."""
-    own = identity_of(os.path.basename(picture.relative))
+    """Return the identity as part of the digest, unless it is the file name without `_NNNN`.
+
+    That was the rule when the first digests were made. An unknown person is part of the digest: an
+    empty name.
+    """
+    own = re.sub(r"_\d{4}$", "", os.path.splitext(os.path.basename(picture.relative))[0])
     return "" if picture.identity == own else f"\0{picture.identity}"
 
 

@@ -1,6 +1,7 @@
 """Splits by identity: validation split off train, and folds of a family of sets.
 
-All pictures of a person stay together. People are assigned by hashes of their names, stratified by
+All pictures of a person stay together; a picture of an unknown person is a unit of its own, with
+its masked copies. People are assigned by hashes of their names, stratified by
 class; the result depends only on names and labels. Pictures are located in `fer.data.splits`.
 """
 
@@ -13,7 +14,7 @@ from fer.data.layout import Picture
 
 
 def split_identities(pictures: Iterable[Picture], fraction: float, seed: int) -> frozenset[str]:
-    """Return the identities of the validation split, from the pictures' names and labels.
+    """Return the people (`Picture.unit`) of the validation split, from names and labels.
 
     A picture and its masked copy count once, so adding a masked set does not change validation.
     """
@@ -42,7 +43,7 @@ def fold_identities(pictures: Iterable[Picture], folds: int, seed: int) -> dict[
 def _strata(pictures: Iterable[Picture], seed: int
             ) -> tuple[dict[str, set[int]], list[list[str]]]:
     """Return each identity's labels, and the identities by their rarest label, shuffled."""
-    distinct = {(p.identity, p.pair_key, p.label) for p in pictures}
+    distinct = {(p.unit, p.pair_key, p.label) for p in pictures}
     counts = Counter(label for _, _, label in distinct)
     labels: dict[str, set[int]] = defaultdict(set)
     for identity, _, label in distinct:

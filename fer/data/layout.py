@@ -6,21 +6,24 @@ the validation split is defined in `fer.data.splits`.
 """
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer.data.metadata import Facts, read_facts
+from fer.data.metadata import Facts, read_facts, read_people
+from fer.data.people import People, follow_lfw, normal_form, pair_key_of, person_of
+from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SPLIT_NAMES = {**{name: name for name in SPLITS}, "training": "train", "validation": "val",
+               "valid": "val", "dev": "val", "evaluation": "eval", "testing": "test"}
+"""Folder name in lower case -> split."""
+SYSTEM = ("__macosx", "thumbs.db", "desktop.ini")
 NESTING = 3  # maximum depth of the split folders below the given folder
 
 NOTHING = Facts()
-
-_NUMBER = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,7 @@ class Picture:
         relative: split folder / class / file name, lower-case folders, POSIX.
         path: of the file.
         label: index of its class.
-        identity: the person, from `pictures.csv` or else the file name without suffix and without
-            a trailing `_NNNN`.
+        identity: the person, by the rule of its split (`fer.data.people`); empty if unknown.
     """
 
     set: str
@@ -51,8 +53,18 @@ class Picture:
 
     @property
     def pair_key(self) -> str:
-        """The key shared by a picture and its masked copy: the file name without suffix."""
-        return Path(self.relative).stem
+        """The name shared by a picture and its masked copies."""
+        return pair_key_of(os.path.basename(self.relative))
+
+    @property
+    def place(self) -> str:
+        """The key shared by a picture and its masked copies within a family: folders and name."""
+        return f"{os.path.dirname(self.relative)}/{self.pair_key}"
+
+    @property
+    def unit(self) -> str:
+        """What stays together in splits: the person; if unknown, the picture with its copies."""
+        return self.identity or f"picture:{self.place}"
 
 
 def discover(folder: Path) -> Path:
@@ -79,9 +91,37 @@ def discover(folder: Path) -> Path:
 
 
 def split_folders(top: Path) -> list[tuple[str, Path]]:
-    """Return (split, folder) of the split folders directly in `top`, in any letter case."""
-    pairs = ((place.name.lower(), place) for place in _folders(top))
-    return [(split, place) for split, place in pairs if split in SPLITS]
+    """Return (split, folder) of the split folders directly in `top`, by any of their names.
+
+    Raises:
+        CallerError: two names of one split, such as `val` and `validation`.
+    """
+    found: list[tuple[str, Path]] = []
+    names: dict[str, Path] = {}
+    for place in _folders(top):
+        name = place.name.lower()
+        if split := SPLIT_NAMES.get(name):
+            before = names.setdefault(split, place)
+            if before.name.lower() != name:
+                raise CallerError(f"{before} and {place} are both the split {split}; rename one")
+            found.append((split, place))
+    return found
+
+
+def unread(top: Path) -> list[str]:
+    """Return what a set in place contains besides pictures in split and class folders.
+
+    Folders in `top` that are no split, and visible files in class folders that are no pictures by
+    their suffix, relative to `top`.
+    """
+    splits = {place for _, place in split_folders(top)}
+    found = [f"{place.name}/" for place in _folders(top) if place not in splits]
+    for split in sorted(splits):
+        for place in class_folders(split):
+            with os.scandir(place) as entries:
+                found += sorted(str(Path(entry.path).relative_to(top)) for entry in entries
+                                if not is_picture(entry.name) and not is_system(entry.name))
+    return found
 
 
 def class_folders(split_folder: Path) -> list[Path]:
@@ -104,47 +144,65 @@ def scan(name: str, folder: Path, classes: tuple[str, ...]) -> dict[str, list[Pi
     if not folder.is_dir():
         raise CallerError(f"data set '{name}': no folder {folder}; unzip it there, or set FER_DATA "
                           f"(the root of all data) or data.sets.{name}.folder")
-    pictures: dict[str, list[Picture]] = {}
     top = discover(folder)
-    facts = read_facts(top)
+    facts, people = read_facts(top), read_people(top)
+    found: dict[str, list[_Found]] = {}
     for split, place in split_folders(top):
-        pictures.setdefault(split, []).extend(_scan_split(name, split, place, classes, facts))
-    for found in pictures.values():
-        found.sort(key=lambda picture: picture.relative)
-        _refuse_twice(found)
-    return pictures
+        found.setdefault(split, []).extend(_scan_split(name, place, classes))
+    return {split: _pictures(name, split, files, classes, facts, people.get(split))
+            for split, files in found.items()}
 
 
-def _scan_split(name: str, split: str, folder: Path, classes: tuple[str, ...],
-                facts: Mapping[str, Facts]) -> list[Picture]:
-    labels = {cls.lower(): label for label, cls in enumerate(classes)}
-    pictures: list[Picture] = []
-    seen: set[int] = set()
+_Found = tuple[int, Path]  # label, file
+
+
+def _scan_split(name: str, folder: Path, classes: tuple[str, ...]) -> list[_Found]:
+    labels = {normal_form(cls): label for label, cls in enumerate(classes)}
+    found: list[_Found] = []
     for place in class_folders(folder):
-        label = labels.get(place.name.lower())
+        label = labels.get(normal_form(place.name))
         if label is None:
             raise CallerError(f"data set '{name}': {place} is not a class; data.classes are: "
                               f"{', '.join(classes)}")
-        files = picture_files(name, place)
-        if files:
-            seen.add(label)
-        prefix = f"{split}/{classes[label]}/"
-        pictures += [
-            Picture(name, split, prefix + file, place / file, label,
-                    facts.get(prefix + file, NOTHING).identity or identity_of(file))
-            for file in files
-        ]
+        found += [(label, place / file) for file in picture_files(name, place)]
+    seen = {label for label, _ in found}
     missing = [cls for label, cls in enumerate(classes) if label not in seen]
     if missing:
         raise CallerError(f"data set '{name}': {folder} has no pictures of {', '.join(missing)}; "
                           f"one folder for each of {', '.join(classes)} with {'/'.join(SUFFIXES)} "
                           "files is needed")
-    return pictures
+    return found
 
 
-def identity_of(file: str) -> str:
-    """Return the person's name in a file name: no suffix, no trailing `_NNNN`."""
-    return _NUMBER.sub("", os.path.splitext(file)[0])
+def _pictures(name: str, split: str, found: Sequence[_Found], classes: tuple[str, ...],
+              facts: Mapping[str, Facts], rule: People | None) -> list[Picture]:
+    """Return the pictures of a split, sorted, with their people by its rule or by judgement."""
+    files = {f"{split}/{classes[label]}/{path.name}": (label, path) for label, path in found}
+    if len(files) < len(found):
+        _refuse_twice(name, split, found, classes)
+    named = {relative: unicodedata.normalize("NFC", facts.get(relative, NOTHING).identity)
+             for relative in files}
+    rule = rule or judge_people((path.name for _, path in found), len(classes), named.values())
+    if rule == "unknown":
+        named = dict.fromkeys(named, "")
+    elif rule == "names":
+        named = {relative: who or person_of(relative.rpartition("/")[2])
+                 for relative, who in named.items()}
+    return [Picture(name, split, relative, path, label, named[relative])
+            for relative, (label, path) in sorted(files.items())]
+
+
+def judge_people(files: Iterable[str], classes: int, named: Iterable[str]) -> People:
+    """Return how people are known in a split that no one has said it of.
+
+    Args:
+        files: names of its pictures.
+        classes: number of classes.
+        named: identities in its table; empty where it has none.
+    """
+    if follow_lfw(files, classes):
+        return "names"
+    return "table" if any(named) else "unknown"
 
 
 def picture_files(name: str, folder: Path) -> list[str]:
@@ -156,28 +214,40 @@ def picture_files(name: str, folder: Path) -> list[str]:
     files = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
+            if is_system(entry.name):
                 continue
             if entry.is_dir():
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
                                   "folder; pictures must be directly in their class folder")
-            if entry.name.lower().endswith(SUFFIXES):
+            if is_picture(entry.name):
                 files.append(entry.name)
     return files
 
 
-def _refuse_twice(pictures: Iterable[Picture]) -> None:
-    before = None
-    for picture in pictures:
-        if before is not None and before.relative == picture.relative:
-            raise CallerError(f"two pictures have the id {picture.id}: {before.path} and "
-                              f"{picture.path}; remove one")
-        before = picture
+def is_picture(name: str) -> bool:
+    """Return whether a file name has the suffix of a picture."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_system(name: str) -> bool:
+    """Return whether a file or folder is hidden, or was written by an operating system."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def _refuse_twice(name: str, split: str, found: Sequence[_Found], classes: tuple[str, ...]
+                  ) -> None:
+    """Refuse two pictures with one id, in folders that differ in letter case only."""
+    seen: dict[tuple[int, str], Path] = {}
+    for label, path in found:
+        before = seen.setdefault((label, path.name), path)
+        if before is not path:
+            raise CallerError(f"two pictures have the id {name}/{split}/{classes[label]}/"
+                              f"{path.name}: {before} and {path}; remove one")
 
 
 def _folders(folder: Path) -> list[Path]:
     """Return the folders in `folder`, sorted by name, except hidden ones and `__MACOSX`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries
-                 if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]
+                 if not is_system(entry.name) and entry.is_dir()]
     return [folder / name for name in sorted(names)]

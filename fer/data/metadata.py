@@ -1,21 +1,25 @@
-"""Metadata of a data set's pictures: an optional `pictures.csv` at its top.
+"""Metadata of a data set: optional files `pictures.csv` and `dataset.json` at its top.
 
-One row per picture with metadata. Columns: `file` (split/class/name, as in sample ids, folders in
-any letter case), and any of `identity`, `mask_type`, `pose`, `annotator`. Labels are given by the
-class folders.
+`dataset.json` says how the people of each split are known: `{"people": {"test": "unknown"}}`
+(`fer.data.people`). `pictures.csv` has one row per picture with metadata. Columns: `file`
+(split/class/name, as in sample ids, folders in any letter case), and any of `identity`,
+`mask_type`, `pose`, `annotator`. Labels are given by the class folders.
 """
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-from fer.atomic_io import write_text
-from fer.errors import CallerError
+from fer.atomic_io import read_json, write_json, write_text
+from fer.data.people import RULES, People
+from fer.errors import CallerError, choices
 
 FILE = "pictures.csv"
+INFO = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ COLUMNS = tuple(field.name for field in fields(Facts))
 
 
 class _ByFile(Mapping[str, Facts]):
-    """Facts by file; split and class are case-insensitive, like their folders."""
+    """Facts by file; split and class are case-insensitive, like their folders, letters composed."""
 
     def __init__(self, facts: Mapping[str, Facts]) -> None:
         self._facts = facts
@@ -57,7 +61,7 @@ class _ByFile(Mapping[str, Facts]):
 
 
 def _any_case(file: str) -> str:
-    folder, slash, name = file.rpartition("/")
+    folder, slash, name = unicodedata.normalize("NFC", file).rpartition("/")
     return folder.lower() + slash + name
 
 
@@ -100,3 +104,31 @@ def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
     for file, one in sorted(facts.items()):
         rows.writerow([file, *(getattr(one, name) for name in used)])
     write_text(top / FILE, out.getvalue())
+
+
+def read_people(top: Path) -> dict[str, People]:
+    """Return how the people of each split are known, of the set at `top`; empty if nobody said.
+
+    Raises:
+        CallerError: the file is damaged or has an unknown key or rule.
+    """
+    file = top / INFO
+    try:
+        content = read_json(file)
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CallerError(f"{file}: not valid JSON ({error})") from None
+    people = content.get("people") if isinstance(content, dict) else None
+    if not isinstance(people, dict) or set(content) != {"people"}:
+        raise CallerError(f'{file}: expected {{"people": {{SPLIT: RULE}}}}; rules are: '
+                          f"{choices(RULES)}")
+    wrong = [f"{split}: {rule}" for split, rule in people.items() if rule not in RULES]
+    if wrong:
+        raise CallerError(f"{file}: '{wrong[0]}' is no rule; rules are: {choices(RULES)}")
+    return people
+
+
+def write_people(top: Path, people: Mapping[str, People]) -> None:
+    """Write how the people of each split of a set are known."""
+    write_json(top / INFO, {"people": dict(sorted(people.items()))})

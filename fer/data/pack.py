@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fer.atomic_io import read_json, temporary_name
 from fer.config.run import Data
 from fer.data.digest import split_digest
+from fer.data.people import people_warning
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
 from fer.locks import open_lock
@@ -109,6 +110,11 @@ class Pack:
         """Whether pixels, labels and uids have their original digests; read once per process."""
         return all(_digest_of_file(self.folder / f"{name}.npy", *_identity(self.folder, name))
                    == digest for name, digest in self.contents)
+
+    def notes(self, split: str) -> list[str]:
+        """Return what a user should know of a split: pictures left out, unknown people."""
+        people = self.index().column("identity").to_pylist()
+        return [line for line in (self.left_out(split), people_warning(split, people)) if line]
 
     def left_out(self, split: str) -> str:
         """Return a line that counts the quarantined pictures; empty if there are none."""

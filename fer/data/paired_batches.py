@@ -5,11 +5,14 @@ Both views use the random numbers of the first, so geometry and light agree; mas
 training are on the first view only.
 """
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from fer.data.batches import Batch, TrainBatches
+from fer.data.people import pair_key_of
 from fer.data.pixels import Indices, Source
 from fer.errors import CallerError
 
@@ -42,13 +45,17 @@ class PairedBatches:
 def partners_in(twin: Source, source: Source) -> Indices:
     """Return the index of the counterpart in `twin` of each picture of `source`, int64 (n,).
 
-    Counterparts agree in split folder, class and file name without suffix.
+    Counterparts agree in split folder, class and file name without suffix; if there is none, in
+    `pair_key_of` the name, which has no text of a masking tool.
 
     Raises:
         CallerError: pictures without a counterpart; names their number and the first.
     """
-    numbers = {place: number for number, place in enumerate(_places(twin))}
-    found = [numbers.get(place, -1) for place in _places(source)]
+    theirs = _names(twin)
+    exact = {name: number for number, (name, _) in enumerate(theirs)}
+    unique = Counter(key for _, key in theirs)
+    close = {key: number for number, (_, key) in enumerate(theirs) if unique[key] == 1}
+    found = [exact.get(name, close.get(key, -1)) for name, key in _names(source)]
     missing = [number for number, other in enumerate(found) if other < 0]
     if missing:
         first = source.index().column("sample_id")[missing[0]].as_py()
@@ -57,6 +64,9 @@ def partners_in(twin: Source, source: Source) -> Indices:
     return np.array(found, np.int64)
 
 
-def _places(source: Source) -> list[str]:
+def _names(source: Source) -> list[tuple[str, str]]:
+    """Return (path without set and suffix, folder / pair key) of each picture."""
     ids = source.index().column("sample_id").to_pylist()
-    return [name.partition("/")[2].rpartition(".")[0] for name in ids]
+    paths = [PurePosixPath(name.partition("/")[2]) for name in ids]
+    return [(str(path.with_suffix("")), f"{path.parent}/{pair_key_of(path.name)}")
+            for path in paths]

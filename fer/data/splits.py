@@ -15,10 +15,11 @@ from types import MappingProxyType
 from fer.config.run import Data, Resplit
 from fer.data.identity_split import fold_identities, split_identities
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
-from fer.data.metadata import FILE
+from fer.data.metadata import FILE, INFO
 from fer.errors import CallerError, choices
 
 DEALT = ("train", "val", "eval")
+LEAST_MATCH = 0.1  # of a masked copy's pictures must have an original
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
 
     Raises:
         CallerError: unknown set or split, errors of `fer.data.layout.scan`, an empty `val` or
-            `train` after splitting, or different identities for one picture within a family.
+            `train` after splitting, different identities for one picture within a family, or a
+            masked copy without its originals.
     """
     name, _, part = split.partition("/")
     if name not in data.sets:
@@ -66,9 +68,9 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
         raise CallerError(f"no split '{split}'; there are: {choices(split_names(data, root))}")
     chosen = _val_identities(_family(name, data, root), data.val_fraction, data.val_seed)
     if part == "train":
-        pictures = [p for p in scanned["train"] if p.identity not in chosen]
+        pictures = [p for p in scanned["train"] if p.unit not in chosen]
     else:
-        pictures = [replace(p, split="val") for p in scanned["train"] if p.identity in chosen]
+        pictures = [replace(p, split="val") for p in scanned["train"] if p.unit in chosen]
     if not pictures:
         raise CallerError(f"split '{split}' is empty: of the people in {name}'s train folder "
                           f"{'all' if part == 'train' else 'none'} were assigned to val; "
@@ -92,7 +94,7 @@ def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
     pool = sorted((p for split in DEALT for p in scanned.get(split, ())), key=lambda p: p.relative)
     where = {True: "eval", False: "train"}
     pictures = [replace(p, split=part) for p in pool if part == (
-        "val" if p.identity in chosen else where[p.identity in tested])]
+        "val" if p.unit in chosen else where[p.unit in tested])]
     if not pictures:
         raise CallerError(f"split '{name}/{part}' is empty: data.resplit has too few people for "
                           f"{data.resplit.of} folds")
@@ -118,11 +120,18 @@ def folder_of(name: str, data: Data, root: Path) -> Path:
 
 
 def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
-    """Return the places of all sets on disk with the same original."""
+    """Return the places of all sets on disk with the same original.
+
+    Raises:
+        CallerError: one of them is not a copy of what it is declared to be.
+    """
     original = original_of(name, data)
     members = sorted(other for other in data.sets if original_of(other, data) == original)
-    return tuple(_place(other, data, root) for other in members
-                 if other == name or folder_of(other, data, root).is_dir())
+    there = [other for other in members
+             if other == name or folder_of(other, data, root).is_dir()]
+    for other in there:
+        _refuse_foreign_copy(other, data, root)
+    return tuple(_place(other, data, root) for other in there)
 
 
 def original_of(name: str, data: Data) -> str:
@@ -143,8 +152,8 @@ def _place(name: str, data: Data, root: Path) -> _Place:
     times: list[int] = []
     if folder.is_dir():  # otherwise the scan raises
         top = discover(folder)
-        facts = top / FILE
-        times.append(facts.stat().st_mtime_ns if facts.is_file() else 0)
+        times += [file.stat().st_mtime_ns if file.is_file() else 0
+                  for file in (top / FILE, top / INFO)]
         for place in [top, *(place for _, place in split_folders(top))]:
             times.append(place.stat().st_mtime_ns)
             if place != top:
@@ -162,7 +171,7 @@ def _scan(place: _Place) -> Mapping[str, tuple[Picture, ...]]:
 def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> frozenset[str]:
     scans = [_scan(place) for place in family]
     _refuse_two_names(family)
-    given = frozenset(p.identity for scanned in scans for p in scanned.get("val", ()))
+    given = frozenset(p.unit for scanned in scans for p in scanned.get("val", ()))
     if given:
         return given
     return split_identities((p for scanned in scans for p in scanned.get("train", ())), fraction,
@@ -177,7 +186,7 @@ def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float,
     pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
     folds = fold_identities(pictures, resplit.of, resplit.seed)
     tested = frozenset(identity for identity, fold in folds.items() if fold == resplit.fold)
-    return tested, split_identities((p for p in pictures if p.identity not in tested), fraction,
+    return tested, split_identities((p for p in pictures if p.unit not in tested), fraction,
                                     seed)
 
 
@@ -187,8 +196,30 @@ def _refuse_two_names(family: tuple[_Place, ...]) -> None:
     for place in family:
         for pictures in _scan(place).values():
             for picture in pictures:
-                name, identity = people.setdefault(picture.relative, (place.name, picture.identity))
+                name, identity = people.setdefault(picture.place, (place.name, picture.identity))
                 if identity != picture.identity:
                     raise CallerError(
-                        f"{picture.relative} is {identity} in '{name}' and {picture.identity} in "
-                        f"its masked copy '{place.name}'; give both the same pictures.csv")
+                        f"{picture.relative} is {identity or 'an unknown person'} in '{name}' and "
+                        f"{picture.identity or 'an unknown person'} in its masked copy "
+                        f"'{place.name}'; give both the same pictures.csv and dataset.json")
+
+
+def _refuse_foreign_copy(name: str, data: Data, root: Path) -> None:
+    """Refuse a declared masked copy whose pictures are not those of its original.
+
+    Its people would be others than those of the original, so the same people would be trained on
+    and validated on.
+    """
+    original = data.sets[name].twin_of
+    if original is None or not folder_of(original, data, root).is_dir():
+        return
+    masked, plain = _scan(_place(name, data, root)), _scan(_place(original, data, root))
+    splits = [split for split in masked if split in plain]
+    known = {picture.place for split in splits for picture in plain[split]}
+    mine = [picture for split in splits for picture in masked[split]]
+    found = sum(picture.place in known for picture in mine)
+    if mine and found < LEAST_MATCH * len(mine):
+        raise CallerError(
+            f"data.sets.{name}.twin_of: {found} of {len(mine)} pictures of '{name}' have an "
+            f"original of the same name in '{original}' ({mine[0].relative} has not); name the "
+            "files of a masked copy like the originals, or leave out twin_of")

@@ -4,7 +4,7 @@ Reads run folders and writes `studies/<study>/report/`. Files are replaced atomi
 can be built while runs are active and by two processes at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from fer.report.read.provenance import provenance
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import Curve, ReportRun, read_curve
 from fer.report.subgroups import Facts, subgroup_scores
+from fer.report.unknown_people import without_guessed_people
 from fer.report.view_model import Findings, ViewModel, build_view_model
 
 
@@ -42,6 +43,7 @@ class About:
         best: names of the runs whose attention maps are shown, in order; None shows all.
         drawn: whether the images are drawings, not people, which every page then states.
         warnings: warnings about the data, listed before those about the runs.
+        unknown_people: splits in whose images nobody is known by name.
     """
 
     pictures: Pictures
@@ -49,6 +51,7 @@ class About:
     best: Sequence[str] | None = None
     drawn: bool = False
     warnings: Sequence[str] = field(default=())
+    unknown_people: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
 
 def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: About) -> Findings:
     """Return the findings of `runs` as numbers."""
-    gathered = load_results(study, runs, memory)
+    gathered = without_guessed_people(load_results(study, runs, memory), about.unknown_people)
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
     analysis = analyse(study, gathered)
     pooled, notes = ensembles(gathered, analysis)

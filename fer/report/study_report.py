@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from fer.report.subgroups import Facts
 from fer.report.terminal import print_summary
 from fer.study.grad_cam_runs import best_runs
 from fer.study.inputs import InputDigests
-from fer.study.leakage import refuse_shared_people, shared_people
+from fer.study.leakage import find_overlaps, refuse_overlaps
 from fer.study.run_folder import Store
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder
@@ -56,20 +57,44 @@ def about(study: StudyFolder, store: Store) -> About:
     """Return what is known about the images of a study."""
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
-                 study.data.drawn is not None, known_people(study, store))
+                 study.data.drawn is not None, known_people(study, store),
+                 unknown_people(study, store))
+
+
+def unknown_people(study: StudyFolder, store: Store) -> set[str]:
+    """Return the test and validation sets in which nobody is known, among those still on disk."""
+    contents = InputDigests(data_root(), cache())
+    trained = {f"{entry.train_on}/val" for entry, _ in study.runs(store)}
+    found = set()
+    for name in {*study.study.evaluate_on, *trained}:
+        sets, _, part = name.partition("/")
+        with suppress(CallerError):  # the data are gone: the predictions say who is known
+            if not any(contents.people(f"{one}/{part}", study.data) for one in sets.split("+")):
+                found.add(name)
+    return found
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:
-    """Return a line for each test split that shares people with training, as accepted by name."""
-    accepted = [split for split in study.study.evaluate_on if split in study.data.shared_people]
+    """Return a line for each test split that has people or pictures in common with training.
+
+    Those of one family of sets, and equal pictures, only if accepted by name: others are refused.
+    """
+    splits = study.study.evaluate_on
+    accepted = [split for split in splits if split in study.data.shared_people]
     configs = [folder.config for _, folder in study.runs(store)
-               if (folder.path / "config.yaml").is_file()] if accepted else []
+               if (folder.path / "config.yaml").is_file()]
+    contents = InputDigests(data_root(), cache())
+    lines: list[str] = []
     try:
-        found = shared_people(configs, accepted, study.data, InputDigests(data_root(), cache()))
+        found = find_overlaps(configs if accepted else [], accepted, study.data, contents)
+        lines = refuse_overlaps([one for one in found if one.kind != "names"], accepted)
     except CallerError:  # the data are gone; the number was reported when the study was planned
-        return [f"{split}: may contain people of the training set (data.shared_people)"
-                for split in accepted]
-    return refuse_shared_people(found, accepted)
+        lines = [f"{split}: may contain people of the training set (data.shared_people)"
+                 for split in accepted]
+    for split in splits:
+        with suppress(CallerError):
+            lines += map(str, find_overlaps(configs, [split], study.data, contents, ["names"]))
+    return lines
 
 
 def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:

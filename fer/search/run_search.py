@@ -206,7 +206,7 @@ def prepare_data(configs: list[RunConfig], maker: TrialFactory) -> None:
                                               maker.contents):
         with shown(f"packing {split} at {size} px") as progress:
             pack = build_pack(split, sets, size, digest, maker.contents, progress)
-        if line := pack.left_out(split):
+        for line in pack.notes(split):
             console.print(line, markup=False, soft_wrap=True)
 
 

@@ -111,7 +111,7 @@ def _runs(study: Study, digests: Digests, tuned: Tuned) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     used: set[Kind] = set()
     for cell in cells(study):
-        place = f"study '{study.study}' ({_label(cell)})"
+        place = place_of(study, cell)
         config = resolve(_cell(base, study, cell, tuned, used, place), place, parents)
         *ancestors, run = identify(config, digests, study.resources.ranks, known)
         for ancestor in ancestors:
@@ -140,6 +140,11 @@ def _cell(base: Tree, study: Study, cell: Mapping[str, Any], tuned: Tuned, used:
 
 def _text(value: Any) -> str:
     return str(value.get("name", value)) if isinstance(value, dict) else str(value)
+
+
+def place_of(study: Study, cell: Mapping[str, Any]) -> str:
+    """Return the place that errors in a cell of a study name."""
+    return f"study '{study.study}' ({_label(cell)})"
 
 
 def _label(cell: Mapping[str, Any]) -> str:

@@ -17,9 +17,10 @@ from fer.config.load import (
     resolve,
 )
 from fer.config.run import Backbone, Data, RunConfig
-from fer.data.digest import split_digest
+from fer.data.digest import file_digests, split_digest
 from fer.data.mask_types import keep_types, types_of
 from fer.data.pack import Pack, ensure_pack
+from fer.data.people import people_warning
 from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError
 from fer.study.disk_space import disk_refusals_named
@@ -44,6 +45,7 @@ class InputDigests:
         self._known: dict[str, str] = {}
         self._counts: dict[str, int] = {}
         self._people: dict[str, frozenset[str]] = {}
+        self._files: dict[str, frozenset[str]] = {}
 
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
@@ -81,12 +83,35 @@ class InputDigests:
         return self._counts[_memo(split, data)]
 
     def people(self, split: str, data: Data) -> frozenset[str]:
-        """Return the people in a split."""
+        """Return the known people in a split."""
         memo = _memo(split, data)
         if memo not in self._people:
             pictures = pictures_of(split, data, self.root)
-            self._people[memo] = frozenset(picture.identity for picture in pictures)
+            self._people[memo] = frozenset(p.identity for p in pictures if p.identity)
         return self._people[memo]
+
+    def files(self, split: str, data: Data) -> frozenset[str]:
+        """Return the digests of the files of a split."""
+        memo = _memo(split, data)
+        if memo not in self._files:
+            pictures = pictures_of(split, data, self.root)
+            with disk_refusals_named(self.cache):
+                found = file_digests([picture.path for picture in pictures], self.cache)
+            self._files[memo] = frozenset(found.values())
+        return self._files[memo]
+
+    def people_warnings(self, configs: Iterable[RunConfig], splits: Iterable[str], data: Data
+                        ) -> list[str]:
+        """Return a line for each validation set and test split with unknown people.
+
+        Args:
+            configs: of runs that are trained.
+            splits: on which they are evaluated, of the sets in `data`.
+        """
+        used = {f"{name}/val": config.data for config in configs for name in config.train_sets}
+        lines = [people_warning(split, [p.identity for p in pictures_of(split, own, self.root)])
+                 for split, own in [*sorted(used.items()), *((split, data) for split in splits)]]
+        return [line for line in dict.fromkeys(lines) if line]
 
     def weights(self, file: str) -> str:
         """Return the content digest of a pretrained weights file.

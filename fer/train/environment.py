@@ -47,6 +47,9 @@ def environment(config: RunConfig, session: Session, train: Source, val: Source
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "threads": torch.get_num_threads(), "precision": config.compute.precision,
         "digests": config.inputs.digests if config.inputs else {},
+        "pictures": {f"{name}/{part}": pack.n + len(pack.quarantine)
+                     for part, source in (("train", train), ("val", val))
+                     for name, pack in zip(config.train_sets, source.packs, strict=True)},
         "validation_pictures": val.n,
         "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)
                         for bad in pack.quarantine],

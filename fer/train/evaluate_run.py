@@ -78,9 +78,9 @@ def evaluate_run(
     shown: dict[str, tuple[Predictions, Source]] = {}
     for split, digest in splits.items():
         test = source(config, data, {split: digest}, session)
-        if line := test.packs[0].left_out(split):
-            earlier = [note for note in logger.status.notes if note != line]
-            logger.write_status(replace(logger.status, notes=[*earlier, line]))
+        if lines := test.packs[0].notes(split):
+            earlier = [note for note in logger.status.notes if note not in lines]
+            logger.write_status(replace(logger.status, notes=[*earlier, *lines]))
         found = predict(test)
         if session.first:
             logger.check_lease()

@@ -48,11 +48,11 @@ def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
         train, val = (training_source(config, part, session) for part in ("train", "val"))
         model, note = new_model(config, session)
         check_recipe(config.recipe, tuple(model.stages))
-        left_out = [pack.left_out(f"{name}/{part}")
-                    for part, packed in (("train", train), ("val", val))
-                    for name, pack in zip(config.train_sets, packed.packs, strict=True)]
+        known = [line for part, packed in (("train", train), ("val", val))
+                 for name, pack in zip(config.train_sets, packed.packs, strict=True)
+                 for line in pack.notes(f"{name}/{part}")]
         started = _initialise(folder, config, model, logger, session)
-        notes = [line for line in (note, *left_out, *started) if line]
+        notes = [line for line in (note, *known, *started) if line]
     else:
         train, val, model, notes = like.train, like.val, like.model, like.logger.status.notes
     context = make_context(config, session, train, val, model, checkpoints, logger,

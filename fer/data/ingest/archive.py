@@ -13,16 +13,21 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from fer.checksums import sha_of
 from fer.data.ingest.dataset_writer import Incoming, Item
-from fer.data.ingest.folders import place_all
+from fer.data.ingest.folders import Parts, Structure, place_all
 from fer.data.ingest.label_map import Labels
-from fer.data.layout import SUFFIXES
+from fer.data.ingest.left_out import SYSTEM, LeftOut, is_system_file, no_picture
+from fer.data.ingest.member_names import member_names
+from fer.data.metadata import Facts
+from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError
 
 MOST_BYTES = 200_000_000  # of one picture
@@ -30,7 +35,6 @@ MOST_RATIO = 200  # maximum compression ratio of a large member
 SUSPICIOUS = 10_000_000  # bytes; any ratio is harmless in smaller members
 MOST_MEMBERS = 5_000_000
 MOST_TOTAL = 500_000_000_000
-JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -63,42 +67,62 @@ EXPECTED: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
 """Set folder -> split -> pictures per class, or total."""
 
 
-def read_archive(file: Path, labels: Labels, split: str = "", any_hash: bool = False) -> Incoming:
+def read_archive(file: Path, labels: Labels, how: Structure, any_hash: bool = False,
+                 encoding: str = "") -> Incoming:
     """Return the content of a zip.
 
     Args:
         file: the zip.
         labels: of its class folders.
-        split: of its pictures if it has class folders only.
+        how: how its folders are read.
         any_hash: accept an archive with the name but not the digest of a published one.
+        encoding: of file names without the UTF-8 flag; empty: as in `member_names`.
 
     Raises:
         CallerError: not a zip, damaged, dangerous, a digest other than the published one, no
-            pictures in class folders, or an unknown class.
+            pictures in class folders, or an unknown class or split.
     """
     digest = sha256_of(file)
     try:
         with zipfile.ZipFile(file) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            infos = archive.infolist()
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
         raise CallerError(f"{file}: not a complete zip file ({error}); download it again") from None
+    names, used = member_names(str(file), infos, encoding)
+    members = {name: info for name, info in zip(names, infos, strict=True)
+               if not name.endswith("/")}
+    if len(members) < sum(not name.endswith("/") for name in names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise CallerError(f"{file}: contains {twice} twice; unzip it yourself and add the folder")
     _refuse_danger(file, members)
-    pictures = [(info, _parts(info)) for info in members if _is_picture(info)]
-    folders = {part for _, parts in pictures for part in parts[:-1]}
+    reader, left_out = _Reader(file), []
+    pictures: dict[Parts, tuple[str, zipfile.ZipInfo]] = {}  # format and member
+    for name, info in members.items():
+        parts = PurePosixPath(name).parts
+        if is_system_file(parts):
+            left_out.append(LeftOut(name, SYSTEM))
+            continue
+        head = reader.head(info)
+        if reason := no_picture(head, parts[-1], name):
+            left_out.append(reason)
+        else:
+            pictures[parts] = format_of(head, parts[-1]), info
+    folders = {part for parts in pictures for part in parts[:-1]}
     notes = [_compare(file, digest, folders, any_hash)]
-    placed, stray = place_all([parts for _, parts in pictures], split, str(file))
-    if stray:
-        notes.append(f"{file.name}: {len(stray)} pictures outside class folders left out, such as "
-                     f"{'/'.join(stray[0])}")
-    reader, items = _Reader(file), []
-    for info, parts in pictures:
-        if parts in placed:
-            where, label, name = placed[parts]
-            cls = labels.of(label, f"{file}: {info.filename}")
-            if cls is not None:
-                items.append(Item(where, cls, name, info.file_size, info.filename,
-                                  partial(reader.copy, info)))
-    return Incoming(file.name, items, notes, digest)
+    if used:
+        notes.append(f"{file.name}: file names read as {used}; --encoding says otherwise")
+    placed, stray = place_all(list(pictures), how, str(file))
+    items = []
+    for parts, place in placed.items():
+        (kind, info), said = pictures[parts], "/".join(parts)
+        cls = labels.of(place.label, f"{file}: {said}")
+        if cls is None:
+            left_out.append(labels.left_out(place.label, said))
+            continue
+        items.append(Item(place.split, cls, picture_name(place.name, kind), info.file_size, said,
+                          partial(reader.copy, info), Facts(identity=place.person),
+                          stamp=partial(getattr, info, "CRC")))
+    return Incoming(file.name, items, notes, digest, [*left_out, *stray])
 
 
 def sha256_of(file: Path) -> str:
@@ -113,17 +137,13 @@ def sha256_of(file: Path) -> str:
         raise CallerError(f"no file {file}") from None
 
 
-def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
-    return PurePosixPath(info.filename.replace("\\", "/")).parts
-
-
-def _refuse_danger(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    if len(members) > MOST_MEMBERS or sum(info.file_size for info in members) > MOST_TOTAL:
-        raise CallerError(f"{file}: {len(members)} files of "
-                          f"{sum(info.file_size for info in members) / 1e9:.0f} GB: too large for "
+def _refuse_danger(file: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    total = sum(info.file_size for info in members.values())
+    if len(members) > MOST_MEMBERS or total > MOST_TOTAL:
+        raise CallerError(f"{file}: {len(members)} files of {total / 1e9:.0f} GB: too large for "
                           "a set of pictures; unzip it yourself and add the folder")
-    for info in members:
-        parts, place = _parts(info), f"{file}: {info.filename!r}"
+    for name, info in members.items():
+        parts, place = PurePosixPath(name).parts, f"{file}: {name!r}"
         absolute = parts and (parts[0].startswith("/") or re.match("^[A-Za-z]:", parts[0]))
         if not parts or absolute or ".." in parts:
             raise CallerError(f"{place} points outside the folder; the archive is not opened")
@@ -135,12 +155,6 @@ def _refuse_danger(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
         if info.file_size > MOST_BYTES or (info.file_size > SUSPICIOUS and ratio > MOST_RATIO):
             raise CallerError(f"{place} unpacks to {info.file_size / 1e6:.0f} MB from "
                               f"{info.compress_size / 1e6:.1f}: not a picture")
-
-
-def _is_picture(info: zipfile.ZipInfo) -> bool:
-    parts = _parts(info)
-    hidden = any(part.startswith(".") or part.lower() in JUNK for part in parts)
-    return not hidden and parts[-1].lower().endswith(SUFFIXES)
 
 
 def _compare(file: Path, digest: str, folders: set[str], any_hash: bool) -> str:
@@ -172,14 +186,23 @@ class _Reader:
         return zipfile.ZipFile(self.file)
 
     def copy(self, info: zipfile.ZipInfo, target: Path) -> None:
-        """Write one member to a path.
+        """Write one member to a path; raises as `head`."""
+        with self._errors(info), self.archive.open(info) as source, open(target, "wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+
+    def head(self, info: zipfile.ZipInfo) -> bytes:
+        """Return the first bytes of one member.
 
         Raises:
-            CallerError: it is damaged.
+            CallerError: it is damaged, or compressed by another method.
         """
+        with self._errors(info), self.archive.open(info) as source:
+            return source.read(HEAD)
+
+    @contextmanager
+    def _errors(self, info: zipfile.ZipInfo) -> Iterator[None]:
         try:
-            with self.archive.open(info) as source, open(target, "wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+            yield
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
             raise CallerError(f"{self.file}: {info.filename} is damaged ({error}); download the "
                               "archive again") from None

@@ -16,9 +16,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from fer.atomic_io import building_folder, read_json, write_json
+from fer.data.ingest.left_out import LeftOut
 from fer.data.layout import discover, split_folders
-from fer.data.metadata import Facts, read_facts, write_facts
+from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
+from fer.data.people import People
 from fer.errors import CallerError
 
 RECORD = ".added.json"  # hidden, so the layout ignores it
@@ -38,6 +40,7 @@ class Item:
         copy: writes it to a path.
         facts: what is known besides its label.
         path: its current location, if it is a file that can be linked to.
+        stamp: returns a value that differs if the content does; None if names decide.
     """
 
     split: str
@@ -48,6 +51,7 @@ class Item:
     copy: Callable[[Path], None]
     facts: Facts = field(default_factory=Facts)
     path: Path | None = None
+    stamp: Callable[[], object] | None = None
 
     @property
     def place(self) -> str:
@@ -64,12 +68,16 @@ class Incoming:
         items: the pictures.
         notes: lines for the user.
         digest: of an archive or a table, if the source is one file.
+        left_out: the other files of the source.
+        people: how the people of each split are known; empty: by the names and the table.
     """
 
     source: str
     items: Sequence[Item]
     notes: Sequence[str] = ()
     digest: str = ""
+    left_out: Sequence[LeftOut] = ()
+    people: Mapping[str, People] = field(default_factory=dict)
 
 
 def write_dataset(incoming: Incoming, target: Path, link: bool = False,
@@ -106,6 +114,7 @@ def write_dataset(incoming: Incoming, target: Path, link: bool = False,
         if not target.exists():
             with building_folder(target) as folder:
                 write_facts(folder, _facts(coming))
+                write_people(folder, incoming.people)
                 for split in new:
                     write.split(folder / split, by_split[split], records[split])
             return new
@@ -116,6 +125,8 @@ def write_dataset(incoming: Incoming, target: Path, link: bool = False,
             kept = {file: facts for file, facts in read_facts(target).items()
                     if file.split("/")[0] not in new}
             write_facts(target, {**kept, **_facts(coming)})
+            said = {split: rule for split, rule in incoming.people.items() if split in new}
+            write_people(target, {**read_people(target), **said})
     return new
 
 
@@ -145,20 +156,24 @@ def _refuse_other_layout(target: Path, splits: Iterable[str]) -> None:
 def refuse_collisions(items: Iterable[Item]) -> None:
     """Refuse two pictures with the same target, and one picture in two classes of a split.
 
+    Different pictures of one name in several classes are fine (`im0.jpg` in every class).
+
     Raises:
         CallerError: names both pictures.
     """
     places: dict[str, Item] = {}
-    classes: dict[tuple[str, str], Item] = {}
+    names: dict[tuple[str, str, int], list[Item]] = {}
     for item in items:
         twin = places.setdefault(item.place.lower(), item)
         if twin is not item:
             raise CallerError(f"two pictures with the same name: {twin.said} and {item.said} would "
                               f"both be {item.place}; rename one")
-        other = classes.setdefault((item.split, item.name.lower()), item)
-        if other.cls != item.cls:
-            raise CallerError(f"a picture in two classes of {item.split}: {other.said} and "
-                              f"{item.said}; remove or rename one")
+        same = names.setdefault((item.split, item.name.lower(), item.size), [])
+        for other in same:
+            if other.stamp and item.stamp and other.stamp() == item.stamp():
+                raise CallerError(f"a picture in two classes of {item.split}: {other.said} and "
+                                  f"{item.said}; remove one")
+        same.append(item)
 
 
 class _Writer:

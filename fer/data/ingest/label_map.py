@@ -1,15 +1,19 @@
 """Mapping of a source's labels to the project's classes: by name, or by a YAML file.
 
 A map file: `classes: {happy: positive, angry: negative, …}`; the value `drop` leaves pictures out.
-`configs/labels/` contains the usual ones.
+`configs/labels/` contains the usual ones. A bare number is another expression in every data set
+(3 is happy in FER2013 and surprise in AffectNet), so only the map of one set contains numbers.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.config.paths import REPOSITORY
 from fer.config.yaml_io import read_tree
+from fer.data.ingest.left_out import LeftOut
+from fer.data.people import normal_form
 from fer.errors import CallerError, choices
 
 DROP = "drop"
@@ -22,7 +26,7 @@ class Labels:
 
     Attributes:
         classes: the project's classes, in order.
-        known: lower-case label -> class or `drop`.
+        known: label as by `normal_form` -> class or `drop`.
         said: origin of the map, for messages.
     """
 
@@ -30,13 +34,25 @@ class Labels:
     known: Mapping[str, str]
     said: str
 
+    def __contains__(self, label: str) -> bool:
+        return normal_form(label) in self.known
+
+    def left_out(self, label: str, said: str) -> LeftOut:
+        """Return that a picture's label is dropped."""
+        return LeftOut(said, f"with label {label.strip()}, which {self.said} drops")
+
     def of(self, label: str, place: str) -> str | None:
         """Return the class of a label; None if it is dropped.
 
         Raises:
             CallerError: a label that is not in the map; `place` is its location.
         """
-        cls = self.known.get(label.strip().lower())
+        cls = self.known.get(normal_form(label))
+        if cls is None and re.fullmatch(r"\d+(\.0*)?", normal_form(label)):
+            raise CallerError(f"{place}: label '{label}' is a number, which {self.said} does not "
+                              "contain: a number means another expression in every data set; say "
+                              f"which set's with --labels: {choices(_numbered())}, or a map of "
+                              "your own")
         if cls is None:
             raise CallerError(f"{place}: label '{label}' is not in {self.said}; there are: "
                               f"{choices(self.known)}")
@@ -51,15 +67,15 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
         classes: of the data set.
 
     Raises:
-        CallerError: no such map, or one with an unknown class.
+        CallerError: no such map, or one with an unknown class or a label of two classes.
     """
     if not name:
-        return Labels(classes, {cls.lower(): cls for cls in classes}, "the classes (--classes; "
-                      "--labels maps other names to them)")
+        return Labels(classes, {normal_form(cls): cls for cls in classes}, "the classes "
+                      "(--classes; --labels maps other names to them)")
     file = next((path for path in (Path(name), FOLDER / f"{name}.yaml") if path.is_file()), None)
     if file is None:
-        known = choices(path.stem for path in FOLDER.glob("*.yaml"))
-        raise CallerError(f"no label map '{name}': neither a file nor one of: {known}")
+        maps = choices(path.stem for path in FOLDER.glob("*.yaml"))
+        raise CallerError(f"no label map '{name}': neither a file nor one of: {maps}")
     tree = read_tree(file)
     entries = tree.get("classes")
     if not isinstance(entries, dict) or not entries or set(tree) != {"classes"}:
@@ -68,5 +84,15 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
     if wrong:
         raise CallerError(f"{file}: '{wrong[0]}' names no class; there are: "
                           f"{choices([*classes, DROP])}")
-    return Labels(classes, {str(label).lower(): str(cls) for label, cls in entries.items()},
-                  str(file))
+    known: dict[str, str] = {}
+    for label, cls in entries.items():
+        if known.setdefault(normal_form(str(label)), str(cls)) != cls:
+            raise CallerError(f"{file}: label '{label}' has two classes: "
+                              f"{known[normal_form(str(label))]} and {cls}")
+    return Labels(classes, known, str(file))
+
+
+def _numbered() -> list[str]:
+    """Return the names of the maps in `configs/labels` that contain numbers."""
+    return [path.stem for path in FOLDER.glob("*.yaml")
+            if any(str(label).isdigit() for label in read_tree(path)["classes"])]

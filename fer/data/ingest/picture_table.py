@@ -6,6 +6,9 @@ Files are relative to the table's folder. A CSV that contains the pixels, like F
 
 import csv
 import io
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,20 +16,27 @@ from fer.data.ingest.archive import sha256_of
 from fer.data.ingest.dataset_writer import Incoming, Item
 from fer.data.ingest.folders import item_of
 from fer.data.ingest.label_map import Labels
-from fer.data.layout import SPLITS, SUFFIXES
+from fer.data.ingest.left_out import LeftOut, no_picture
+from fer.data.layout import SPLIT_NAMES, SPLITS
 from fer.data.metadata import COLUMNS as FACTS
 from fer.data.metadata import Facts
+from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
 COLUMNS = ("file", "label", "split", *FACTS)
+ROW_NUMBERS = ("", "Unnamed: 0", "index")  # as pandas writes an index
 
 
 def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
-    """Return the rows of a CSV and its column names.
+    """Return the rows of a CSV and its column names, without blanks around them.
+
+    Fields are separated by commas, or else by the semicolons or tabs of the header. A column of row
+    numbers without a name, or with pandas' name for it, is left out.
 
     Raises:
-        CallerError: no such file, not UTF-8, or empty.
+        CallerError: no such file, not UTF-8, empty, a column name twice, or a row with more cells
+            than columns.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -36,55 +46,99 @@ def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
         raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as "
                           "UTF-8") from None
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.DictReader(io.StringIO(text), restval="")
+    header = text.partition("\n")[0]
+    separator = next((mark for mark in ",;\t" if mark in header), ",")
+    reader = csv.DictReader(io.StringIO(text), restval="", delimiter=separator)
     try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
         rows = list(reader)
     except csv.Error as error:
         raise CallerError(f"{file}:{reader.line_num}: {error}") from None
     if not rows:
         raise CallerError(f"{file}: no rows")
-    return rows, tuple(reader.fieldnames or ())
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise CallerError(f"{file}: the column '{twice[0]}' is there twice; rename one")
+    long = next((line for line, row in enumerate(rows, 2) if None in row), None)
+    if long:
+        raise CallerError(f"{file}:{long}: more cells than the {len(columns)} columns; a cell that "
+                          f"contains '{separator}' must be in double quotes")
+    return rows, tuple(name for name in columns if name not in ROW_NUMBERS)
 
 
-def read_table(file: Path, labels: Labels, split: str = "") -> Incoming:
+def read_table(file: Path, labels: Labels, split: str = "",
+               columns: Mapping[str, str] | None = None) -> Incoming:
     """Return the content of a table.
 
     Args:
         file: the CSV.
         labels: of its column `label`.
         split: of rows that name none.
+        columns: our name -> the table's, for columns with other names; those that are not named
+            and unknown are then ignored.
 
     Raises:
         CallerError: a missing or unknown column, an unknown label, a file that is missing, listed
             twice or not a picture, or a row without a split. Names the line.
     """
-    rows, columns = read_rows(file)
-    missing = [name for name in ("file", "label") if name not in columns]
-    unknown = [name for name in columns if name not in COLUMNS]
+    rows, there = read_rows(file)
+    if columns:
+        rows, there = _renamed(file, rows, there, columns)
+    missing = [name for name in ("file", "label") if name not in there]
+    unknown = [name for name in there if name not in COLUMNS]
     if missing or unknown:
         problem = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
-        raise CallerError(f"{file}: {problem}; columns are: {', '.join(COLUMNS)}")
+        raise CallerError(f"{file}: {problem} among {', '.join(there)}; columns are: "
+                          f"{', '.join(COLUMNS)}; --columns file=NAME,label=NAME reads others")
     items: list[Item] = []
+    left_out: list[LeftOut] = []
     seen: dict[Path, int] = {}
     for line, row in enumerate(rows, 2):
         item = _item(file, line, row, labels, split, seen)
         if item is not None:
             items.append(item)
-    return Incoming(str(file.absolute()), items, digest=sha256_of(file))
+        else:
+            left_out.append(labels.left_out(row["label"], f"{row['file']} (line {line})"))
+    return Incoming(str(file.absolute()), items, digest=sha256_of(file), left_out=left_out)
+
+
+def _renamed(file: Path, rows: list[dict[str, str]], there: Sequence[str],
+             columns: Mapping[str, str]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """Return rows and column names under our names; columns that nobody named are left out."""
+    absent = [name for name in columns.values() if name not in there]
+    unknown = [name for name in columns if name not in COLUMNS]
+    if absent or unknown:
+        problem = (f"'{unknown[0]}' is none of ours: {', '.join(COLUMNS)}" if unknown else
+                   f"{file} has no column '{absent[0]}'; it has: {', '.join(there)}")
+        raise CallerError(f"--columns: {problem}")
+    names = {**{name: name for name in there
+                if name in COLUMNS and name not in columns.values()}, **columns}
+    return [{ours: row[theirs] for ours, theirs in names.items()} for row in rows], tuple(names)
+
+
+def _picture_file(folder: Path, name: str) -> Path:
+    """Return the file that a table names, also with Windows separators or composed otherwise."""
+    names = [name, name.replace("\\", "/")]
+    names += [unicodedata.normalize(form, one) for one in names for form in ("NFC", "NFD")]
+    return next((folder / one for one in names if (folder / one).is_file()), folder / name)
 
 
 def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str,
           seen: dict[Path, int]) -> Item | None:
     place, name = f"{file}:{line}", row["file"].strip()
-    path = file.parent / name
+    path = _picture_file(file.parent, name)
     if not name or not path.is_file():
         raise CallerError(f"{place}: no file {path}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise CallerError(f"{place}: {name} is not a picture ({', '.join(SUFFIXES)})")
+    with open(path, "rb") as opened:
+        head = opened.read(HEAD)
+    if reason := no_picture(head, path.name, name):
+        raise CallerError(f"{place}: {name} is not a picture that can be read: {reason.reason}")
     if path in seen:
         raise CallerError(f"{place}: {name} is in line {seen[path]} too; remove one")
     seen[path] = line
     where = (row.get("split") or split).strip().lower()
+    where = SPLIT_NAMES.get(where, where)
     if where not in SPLITS:
         problem = f"split '{where}' is not one of" if where else "no split; set --split to one of"
         raise CallerError(f"{place}: {problem}: {choices(SPLITS)}")
@@ -92,4 +146,5 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
     if cls is None:
         return None
     facts = Facts(*((row.get(column) or "").strip() for column in FACTS))
-    return replace(item_of(path, where, cls, path.name), said=f"{name} (line {line})", facts=facts)
+    target = picture_name(path.name, format_of(head, path.name))
+    return replace(item_of(path, where, cls, target), said=f"{name} (line {line})", facts=facts)

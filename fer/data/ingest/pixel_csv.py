@@ -41,7 +41,7 @@ def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
     missing = [name for name in ("emotion", "pixels") if name not in names]
     if missing:
         raise CallerError(f"{file}: no column '{missing[0]}'; columns are: emotion, pixels, Usage")
-    items = []
+    items, left_out = [], []
     for line, row in enumerate(rows, 2):
         place = f"{file}:{line}"
         cls = labels.of(row[names["emotion"]], place)
@@ -51,11 +51,12 @@ def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
             raise CallerError(f"{place}: usage '{usage}' is not one of {choices(USAGES)}, and "
                               "--split is not set")
         if cls is None:
+            left_out.append(labels.left_out(row[names["emotion"]], f"line {line}"))
             continue
         picture = _picture(row[names["pixels"]], place)
         items.append(Item(where, cls, f"{line - 1:06d}.png", picture.size, f"line {line}",
                           partial(_write, picture)))
-    return Incoming(str(file.absolute()), items, digest=sha256_of(file))
+    return Incoming(str(file.absolute()), items, digest=sha256_of(file), left_out=left_out)
 
 
 def _picture(text: str, place: str) -> NDArray[np.uint8]:

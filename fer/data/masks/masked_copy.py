@@ -22,8 +22,9 @@ from fer.data.layout import class_folders, discover, picture_files, split_folder
 from fer.data.masks.landmarks import Faces
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
-from fer.data.metadata import Facts, read_facts, write_facts
+from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
+from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
 
@@ -111,6 +112,8 @@ def write_twin(twin: Twin, target: Path, workers: int | None = None,
             known = read_facts(top)
             write_facts(folder, {file: replace(known.get(file, Facts()), mask_type=style)
                                  for file, style in made.items()})
+            if people := read_people(top):
+                write_people(folder, people)
             write_json(folder / RECORD, record | {"left_out": left_out})
     return Written(Counter(made.values()), left_out)
 
@@ -220,5 +223,5 @@ def _mask_pictures(job: _Job) -> list[_Result]:
 
 def _options(path: Path) -> dict:
     """Return the options for saving a picture in its own format: JPEGs at high quality."""
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    is_jpeg = path.suffix.lower() in JPEG_SUFFIXES
     return {"quality": QUALITY, "subsampling": 0} if is_jpeg else {}

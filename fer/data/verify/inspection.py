@@ -16,6 +16,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.data.decode import decode
 from fer.data.layout import Picture
+from fer.data.picture_format import FORMAT_OF
 from fer.data.process_map import map_in_processes
 
 SIDE = 16  # a difference hash has SIDE x SIDE bits: whether brightness increases to the right
@@ -23,7 +24,6 @@ THUMB = 24  # side in pixels of the grey thumbnails that confirm matching hashes
 JOB_PICTURES = 64
 MISSING = "missing: a link to nothing"
 MANY = 256  # pictures; for fewer, starting processes takes longer than the inspection
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".webp": "WEBP"}
 
 Progress = Callable[[int, int], None]
 
@@ -94,7 +94,7 @@ def _nothing() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
 def _other_format(path: Path) -> str:
     with Image.open(path) as opened:
         found = str(opened.format)
-    return "" if found == FORMATS.get(path.suffix.lower(), found) else found
+    return "" if found == FORMAT_OF.get(path.suffix.lower(), found) else found
 
 
 def _print(grey: Image.Image) -> NDArray[np.uint64]:

@@ -12,14 +12,15 @@ from fer.data.decode import thumbnail
 from fer.data.hashing import text_word
 from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
-from fer.data.layout import Picture, discover, scan, split_folders
+from fer.data.layout import SPLITS, Picture, discover, scan, split_folders, unread
 from fer.data.pack import DamagedPack, Pack
+from fer.data.people import people_text, people_warning
 from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
 from fer.data.verify.inspection import inspect_pictures
-from fer.errors import CallerError, choices
+from fer.errors import CallerError, choices, plural
 
 Progress = Callable[[int, int], None]
 HERE = Path(__file__).parent
@@ -80,20 +81,43 @@ def data_of(config: str, names: Sequence[str], root: Path) -> Data:
     return data.model_copy(update={"sets": sets})
 
 
-def pictures_on_disk(data: Data, root: Path) -> dict[str, list[Picture]]:
-    """Return the pictures of every split folder of the sets; `val` is not split off."""
-    return {f"{name}/{split}": pictures for name in data.sets
-            for split, pictures in sorted(
-                scan(name, folder_of(name, data, root), data.classes).items())}
+def pictures_on_disk(data: Data, root: Path, named: bool = True
+                     ) -> tuple[dict[str, list[Picture]], list[Finding]]:
+    """Return the pictures of every split folder of the sets, and the sets that cannot be read.
+
+    `val` is not split off.
+
+    Args:
+        named: whether the user named the sets; then one that cannot be read is an error.
+
+    Raises:
+        CallerError: a set that cannot be read, if named or if there is no other.
+    """
+    splits: dict[str, list[Picture]] = {}
+    unread: dict[str, CallerError] = {}
+    for name in data.sets:
+        try:
+            scanned = scan(name, folder_of(name, data, root), data.classes)
+        except CallerError as error:
+            if named:
+                raise
+            unread[name] = error
+            continue
+        splits |= {f"{name}/{split}": pictures for split, pictures in sorted(scanned.items())}
+    if unread and not splits:
+        raise next(iter(unread.values()))
+    return splits, [Finding("not read", name, 1, str(error), grave=False)
+                    for name, error in unread.items()]
 
 
-def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
-    """Return the splits of the sets and the findings.
+def verify(data: Data, root: Path, progress: Progress | None = None, named: bool = True
+           ) -> Verdict:
+    """Return the splits of the sets and the findings; `named` as in `pictures_on_disk`.
 
     Raises:
         CallerError: a folder that is not a data set, an unknown, missing or empty class folder.
     """
-    splits = pictures_on_disk(data, root)
+    splits, not_read = pictures_on_disk(data, root, named)
     looks = inspect_pictures([picture for pictures in splits.values() for picture in pictures],
                              progress)
     twin_of = {name: one.twin_of for name, one in data.sets.items()
@@ -104,24 +128,30 @@ def verify(data: Data, root: Path, progress: Progress | None = None) -> Verdict:
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
-    found = [*check.shared_people(splits, origin), *check.exact_duplicates(looks),
+    found = [*not_read, *check.shared_people(splits, origin), *check.exact_duplicates(looks),
              *check.near_duplicates(looks, origin), *check.unpaired(splits, twin_of),
              *check.damaged(looks), *check.counts(splits, data.classes, expected)]
     return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
 
 
 def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> list[str]:
-    """Return one line per split: pictures per class, people, and the source."""
+    """Return one line per split (pictures per class, people, source) and one on unknown people."""
     found = []
     for split, pictures in splits.items():
         name, _, part = split.partition("/")
         have = Counter(data.classes[picture.label] for picture in pictures)
         place = dict(split_folders(discover(folder_of(name, data, root))))[part]
         source = read_record(place).get("source", "")
-        people = len({picture.identity for picture in pictures})
+        people = people_text([picture.identity for picture in pictures])
         found.append(f"{split}: {len(pictures)} pictures ("
                      + ", ".join(f"{have[cls]} {cls}" for cls in data.classes)
-                     + f") of {people} people, in {place}" + (f", from {source}" if source else ""))
+                     + f") of {people}, in {place}" + (f", from {source}" if source else ""))
+    for name in dict.fromkeys(split.partition("/")[0] for split in splits):
+        if other := unread(discover(folder_of(name, data, root))):
+            found.append(f"{name}: not read: {plural(len(other), 'entry')}, such as "
+                         f"{other[0]} (splits are {', '.join(SPLITS)})")
+    found += [line for split, pictures in splits.items()
+              if (line := people_warning(split, [picture.identity for picture in pictures]))]
     return found
 
 
