@@ -8,6 +8,7 @@ those of one t distribution (Satterthwaite 1946, 10.2307/3002019). No random num
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,8 +19,6 @@ TEST_SAMPLING = "test sampling"
 SEEDS_AND_TEST = "seeds and test sampling"
 LEAST_WORTH = 3  # people; below, no interval
 OWN_SPREAD = 4  # a configuration's own seed variance beyond so many pooled ones is named
-
-Sides = tuple[tuple[float, Jackknife], ...]  # sign and score of each test set
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,59 @@ def quantile(df: float, comparisons: int = 1) -> float:
 
 
 @dataclass(frozen=True)
+class SignedSum:
+    """One configuration: the signed sum of its scores on one or several test sets.
+
+    Attributes:
+        parts: sign and score on each test set; the seeds are the same on all.
+    """
+
+    parts: tuple[tuple[float, Jackknife], ...]
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.parts[0][1].seeds)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """float64, S: the sum of each seed."""
+        return np.asarray(sum(sign * one.values for sign, one in self.parts))
+
+    @cached_property
+    def variance(self) -> float:
+        """The variance between seeds; 0 with one seed."""
+        return float(self.values.var(ddof=1)) if self.seeds > 1 else 0.0
+
+    @cached_property
+    def scale(self) -> float:
+        """What the variance between seeds is proportional to."""
+        return sum(one.scale for _, one in self.parts)
+
+    @cached_property
+    def deviations(self) -> dict[tuple[str, ...], np.ndarray]:
+        """S x G of each set of people: how far each seed moves without each person.
+
+        Test sets of the same people are paired; sets of other people are independent.
+        """
+        found: dict[tuple[str, ...], np.ndarray] = {}
+        for sign, one in self.parts:
+            found[one.people] = found.get(one.people, 0.0) + sign * one.deviations
+        return found
+
+    @cached_property
+    def moved(self) -> dict[tuple[str, ...], np.ndarray]:
+        """G of each set of people: `deviations` of the mean over seeds."""
+        return {people: apart.mean(0) for people, apart in self.deviations.items()}
+
+    @cached_property
+    def interaction(self) -> float:
+        """The variance of people x seeds; 0 with one seed."""
+        return float(sum(((apart - self.moved[people]) ** 2).sum() for people, apart
+                         in self.deviations.items()) / max(self.seeds - 1, 1))
+
+
+@dataclass(frozen=True)
 class SeedSpread:
     """The variance between seeds of one signed sum of test sets, pooled over configurations.
 
@@ -87,98 +139,67 @@ class SeedSpread:
     df: int
 
     @classmethod
-    def pooled(cls, study: Sequence[Sides]) -> "SeedSpread":
+    def pooled(cls, study: Sequence[SignedSum]) -> "SeedSpread":
         """Return the spread over the configurations of a study that have two seeds or more."""
-        several = [sides for sides in study if len(sides[0][1].seeds) > 1]
-        free = np.array([len(sides[0][1].seeds) - 1 for sides in several])
-        if not several:
+        several = [one for one in study if one.seeds > 1]
+        free = sum(one.seeds - 1 for one in several)
+        if not free:
             return cls(0.0, 0.0, 0)
-        spread = np.array([summed(sides).var(ddof=1) / scale(sides) for sides in several])
-        shared = np.array([sum(moved.var(axis=0, ddof=1).sum()
-                               for moved in by_people(sides).values()) for sides in several])
-        return cls(float(free @ spread / free.sum()), float(free @ shared / free.sum()),
-                   int(free.sum()))
+        return cls(sum((one.seeds - 1) * one.variance / one.scale for one in several) / free,
+                   sum((one.seeds - 1) * one.interaction for one in several) / free, free)
 
 
-def summed(sides: Sides) -> np.ndarray:
-    """Return the signed sum over test sets of each seed, S."""
-    return np.sum([sign * one.values for sign, one in sides], axis=0)
-
-
-def by_people(sides: Sides) -> dict[tuple[str, ...], np.ndarray]:
-    """Return how far each seed moves without each person, S x G, of each set of people.
-
-    Test sets of the same people are paired; sets of other people are independent.
-    """
-    found: dict[tuple[str, ...], np.ndarray] = {}
-    for sign, one in sides:
-        found[one.people] = found.get(one.people, 0.0) + sign * one.deviations
-    return found
-
-
-def scale(sides: Sides) -> float:
-    """Return what the variance between seeds of a configuration is proportional to."""
-    return sum(one.scale for _, one in sides)
-
-
-def contrast(terms: Sequence[tuple[float, Sides]], spread: SeedSpread) -> Interval:
+def contrast(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread) -> Interval:
     """Return the interval of a weighted sum over configurations.
 
     Args:
-        terms: weight of each configuration, and its scores on the same test sets in one order. The
-            seeds of a configuration are the same on all sets.
+        terms: weight and scores of each configuration, on the same test sets in one order.
         spread: pooled over all configurations of the study that have these sets.
     """
-    weights = np.array([weight for weight, _ in terms])
-    every = [sides for _, sides in terms]
-    scores, first = [one for sides in every for _, one in sides], [one for _, one in every[0]]
-    value = float(sum(w * sum(sign * one.raw.mean() for sign, one in sides) for w, sides in terms))
-    estimate = float(sum(w * summed(sides).mean() for w, sides in terms))
-    moved = [{people: each.mean(0) for people, each in by_people(sides).items()}
-             for sides in every]
+    sets = [one for _, one in terms[0][1].parts]
+    value = sum(w * sum(sign * float(one.raw.mean()) for sign, one in term.parts)
+                for w, term in terms)
+    estimate = sum(w * float(term.values.mean()) for w, term in terms)
     parts, free = [], []
-    for people in moved[0]:
-        apart = sum(w * one[people] for w, one in zip(weights, moved, strict=True))
-        prior = sum(w ** 2 * one.prior_variance for w, sides in terms for _, one in sides
+    for people in terms[0][1].moved:
+        apart = sum(w * term.moved[people] for w, term in terms)
+        prior = sum(w * w * one.prior_variance for w, term in terms for _, one in term.parts
                     if one.people == people) / len(terms)
-        parts.append(float(apart @ apart) + prior)
-        free.append(max(min(one.worth for one in first if one.people == people) - 1, 1.0))
-    variance, df, uneven = _with_seeds(weights, every, spread, parts, free)
-    shown = first[:1] if len({(one.people, one.n) for one in first}) == 1 else first
+        parts.append(float(np.dot(apart, apart)) + prior)
+        free.append(max(min(one.worth for one in sets if one.people == people) - 1, 1.0))
+    variance, df = _with_seeds(terms, spread, parts, free)
+    shown = sets[:1] if len({(one.people, one.n) for one in sets}) == 1 else sets
     found = Interval(
         value, None, None, SEEDS_AND_TEST if spread.df else TEST_SAMPLING,
-        min(len(one.seeds) for one in scores), tuple(one.n for one in shown),
+        min(term.seeds for _, term in terms), tuple(one.n for one in shown),
         tuple(len(one.people) for one in shown), None, variance ** 0.5, df,
-        min(one.worth for one in first), spread.df, min(one.smallest for one in first),
-        any(one.flawless for one in scores), uneven)
+        min(one.worth for one in sets), spread.df, min(one.smallest for one in sets),
+        any(one.flawless for _, term in terms for _, one in term.parts),
+        any(term.variance > OWN_SPREAD * spread.variance * term.scale for _, term in terms))
     if found.worth < LEAST_WORTH:
         return found
-    single = len(scores) == 1 and weights[0] == 1 and scores[0].share
-    return _limited(found, estimate, scores[0] if single else None)
+    single = len(terms) == len(sets) == 1 and terms[0][0] == 1 and sets[0].share
+    return _limited(found, estimate, sets[0] if single else None)
 
 
-def _with_seeds(weights: np.ndarray, every: Sequence[Sides], spread: SeedSpread,
-                parts: Sequence[float], free: Sequence[float]) -> tuple[float, float, bool]:
-    """Return the variance with the seeds' part, its degrees of freedom, and `Interval.uneven`.
+def _with_seeds(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread,
+                parts: Sequence[float], free: Sequence[float]) -> tuple[float, float]:
+    """Return the variance with the seeds' part, and its degrees of freedom.
 
     Args:
         parts, free: variance over people and degrees of freedom, of each set of people.
     """
-    people, of_seeds, both, uneven = sum(parts), 0.0, 0.0, False
+    people, of_seeds, both = sum(parts), 0.0, 0.0
     if spread.df:
-        seeds = np.array([len(sides[0][1].seeds) for sides in every])
-        own = np.array([summed(sides).var(ddof=1) if len(sides[0][1].seeds) > 1 else 0.0
-                        for sides in every])
-        common = spread.variance * np.array([scale(sides) for sides in every])
-        of_seeds = float((weights ** 2 * np.maximum(common, own) / seeds).sum())
-        both = spread.interaction * float((weights ** 2 / seeds).sum())
-        uneven = bool((own > OWN_SPREAD * common).any())
+        of_seeds = sum(w * w * max(spread.variance * term.scale, term.variance) / term.seeds
+                       for w, term in terms)
+        both = spread.interaction * sum(w * w / term.seeds for w, term in terms)
     variance = max(people, of_seeds, people + of_seeds - both)
     seed_part = min(of_seeds, variance)
     share = (variance - seed_part) / people if people > 0 else 0.0
     squares = sum((part * share) ** 2 / df for part, df in zip(parts, free, strict=True)) + (
         seed_part ** 2 / spread.df if spread.df else 0.0)
-    return variance, max(variance ** 2 / squares, 1.0) if squares > 0 else 1.0, uneven
+    return variance, max(variance ** 2 / squares, 1.0) if squares > 0 else 1.0
 
 
 def _limited(found: Interval, estimate: float, share: Jackknife | None) -> Interval:

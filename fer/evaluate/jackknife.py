@@ -89,7 +89,7 @@ def mean_of_shares(right: np.ndarray, support: np.ndarray, facts: dict) -> Jackk
     total, hits = support.sum(0), right.sum(1)  # C; S x C
     shares = (hits + HALF) / (total + 1)
     without = ((hits[:, None] - right + HALF) / (total - support + 1)).mean(-1)
-    mean, wide = shares.mean(0), len(total)
+    mean, wide = shares.sum(0) / len(shares), len(total)
     prior = HALF * ((1 - mean) ** 2 + mean ** 2) / (total + 1) ** 2 / wide ** 2
     flawless = bool((((hits == 0) | (hits == total)).all(0)).any())
     return _result((hits / total).mean(-1), shares.mean(-1), without, support, float(prior.sum()),
@@ -163,9 +163,8 @@ def _result(raw: np.ndarray, values: np.ndarray, without: np.ndarray, support: n
     """Return a score from its values (S) and those without each person (S x G)."""
     active = support.sum(1) > 0  # people with no picture of the classes change nothing
     count = max(int(active.sum()), 1)
-    apart = np.zeros_like(without)
-    apart[:, active] = without[:, active] - without[:, active].mean(1, keepdims=True)
-    apart *= ((count - 1) / count) ** 0.5
+    apart = np.where(active, without - (without @ active / count)[:, None],
+                     0.0) * ((count - 1) / count) ** 0.5
     weight = (support / support.sum(0)).sum(1)
     level = float(values.mean())
     return Jackknife(

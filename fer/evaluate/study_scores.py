@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fer.evaluate.contrasts import Interval, SeedSpread, Sides, contrast
-from fer.evaluate.jackknife import Jackknife, jackknife
+from fer.evaluate.contrasts import Interval, SeedSpread, SignedSum, contrast
+from fer.evaluate.jackknife import jackknife
 from fer.evaluate.person_tables import Tables, on_seeds
 
 Sets = Sequence[tuple[float, str]]  # sign and name of each test set
@@ -24,7 +24,7 @@ class StudyScores:
     """
 
     tables: Mapping[tuple[str, str], Tables]
-    _known: dict[tuple, Jackknife | None] = field(default_factory=dict, repr=False)
+    _sums: dict[tuple, SignedSum | None] = field(default_factory=dict, repr=False)
     _spreads: dict[tuple, SeedSpread] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -32,62 +32,72 @@ class StudyScores:
         """The names of the configurations."""
         return tuple(dict.fromkeys(config for config, _ in self.tables))
 
+    @cached_property
+    def _classes(self) -> dict[str, tuple[str, ...]]:
+        """The classes that each test set has pictures of."""
+        first: dict[str, Tables] = {}
+        for (_, split), one in self.tables.items():
+            first.setdefault(split, one)
+        return {split: tuple(name for place, name in enumerate(one.classes)
+                             if (one.labels == place).any()) for split, one in first.items()}
+
     def classes(self, splits: Sequence[str]) -> tuple[str, ...]:
         """Return the classes that all of `splits` have pictures of."""
-        found: list[str] = []
-        for place, split in enumerate(splits):
-            one = next((table for (_, name), table in self.tables.items() if name == split), None)
-            if one is None:
-                return ()
-            there = [name for index, name in enumerate(one.classes)
-                     if (one.labels == index).any()]
-            found = there if not place else [name for name in found if name in there]
-        return tuple(found)
+        there = [self._classes.get(split, ()) for split in splits]
+        return tuple(name for name in there[0] if all(name in one for one in there))
 
-    def contrast(self, weights: Mapping[str, float], sets: Sets,
-                 metric: str = "uar") -> Interval | None:
+    def contrast(self, weights: Mapping[str, float], sets: Sets, metric: str = "uar",
+                 classes: Sequence[str] = ()) -> Interval | None:
         """Return the interval of a weighted sum over configurations of a signed sum over sets.
 
-        Means over classes are over the classes that all sets have. None where a configuration has
-        no predictions on one of the sets, no seed with predictions on all of them, or no score.
+        Means over classes are over those that all sets have, or over `classes`. None where a
+        configuration has no predictions on one of the sets, no seed with predictions on all of
+        them, or no score.
 
         Args:
             weights: configuration -> weight: 1; or 1 and -1; or averages of them.
             sets: sign and name of each test set: (1, X); or (1, X), (-1, Y) for a gap.
         """
-        classes = self.classes([split for _, split in sets])
-        terms = [(weight, self._sides(config, sets, metric, classes))
+        used = tuple(classes) or self.classes([split for _, split in sets])
+        terms = [(weight, self._sum(config, sets, metric, used))
                  for config, weight in weights.items() if weight]
-        if not terms or any(sides is None for _, sides in terms):
+        known = [(weight, one) for weight, one in terms if one is not None]
+        if not known or len(known) < len(terms):
             return None
-        return contrast([(weight, sides) for weight, sides in terms if sides],
-                        self.spread(sets, metric))
+        return contrast(known, self._spread(sets, metric, used))
 
-    def spread(self, sets: Sets, metric: str = "uar") -> SeedSpread:
+    def evenness(self, sets: Sets, metric: str = "uar") -> float | None:
+        """Return p of Bartlett's test that the seeds of all configurations vary alike.
+
+        Pooling assumes that, after division by the scale. None without two such configurations.
+        """
+        from scipy.stats import bartlett
+
+        classes = self.classes([split for _, split in sets])
+        found = [one.values / one.scale ** 0.5 for config in self.configs
+                 if (one := self._sum(config, sets, metric, classes)) and one.variance > 0]
+        return float(bartlett(*found).pvalue) if len(found) > 1 else None
+
+    def _spread(self, sets: Sets, metric: str, classes: tuple[str, ...]) -> SeedSpread:
         """Return the variance between seeds, pooled over all configurations with these sets."""
-        key = (tuple(sets), metric)
+        key = (tuple(sets), metric, classes)
         if key not in self._spreads:
-            classes = self.classes([split for _, split in sets])
-            found = [self._sides(config, sets, metric, classes) for config in self.configs]
-            self._spreads[key] = SeedSpread.pooled([sides for sides in found if sides])
+            found = [self._sum(config, sets, metric, classes) for config in self.configs]
+            self._spreads[key] = SeedSpread.pooled([one for one in found if one])
         return self._spreads[key]
 
-    def _sides(self, config: str, sets: Sets, metric: str,
-               classes: tuple[str, ...]) -> Sides | None:
+    def _sum(self, config: str, sets: Sets, metric: str,
+             classes: tuple[str, ...]) -> SignedSum | None:
         """Return the scores of a configuration on its seeds that have all of `sets`."""
-        tables = [self.tables.get((config, split)) for _, split in sets]
-        if not all(tables):
-            return None
-        seeds = tuple(sorted(set.intersection(*(set(one.seeds) for one in tables if one))))
-        found = [self._score(config, split, metric, classes, seeds) for _, split in sets]
-        if not seeds or any(one is None for one in found):
-            return None
-        return tuple((sign, one) for (sign, _), one in zip(sets, found, strict=True) if one)
-
-    def _score(self, config: str, split: str, metric: str, classes: tuple[str, ...],
-               seeds: tuple[int, ...]) -> Jackknife | None:
-        key = (config, split, metric, classes, seeds)
-        if key not in self._known:
-            self._known[key] = jackknife(on_seeds(self.tables[config, split], seeds), metric,
-                                         classes) if seeds else None
-        return self._known[key]
+        key = (config, tuple(sets), metric, classes)
+        if key not in self._sums:
+            tables = [self.tables.get((config, split)) for _, split in sets]
+            there = [one for one in tables if one is not None]
+            seeds = sorted(set.intersection(*(set(one.seeds) for one in there))) if there else []
+            whole = bool(seeds and classes) and len(there) == len(tables)
+            found = [score for one in there
+                     if whole and (score := jackknife(on_seeds(one, seeds), metric, classes))]
+            self._sums[key] = SignedSum(tuple(
+                (sign, one) for (sign, _), one in zip(sets, found, strict=True))
+            ) if len(found) == len(tables) else None
+        return self._sums[key]
