@@ -196,7 +196,8 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     any other override applies to every run, through `set`.
     """
     study = _load(Study, "study", file, overrides)
-    if fault := study.misplanned(sets_too="evaluate_on" not in (overrides or {})):
+    narrowed = any(key.split(".")[0] in ("grid", "evaluate_on") for key in overrides or {})
+    if fault := study.misplanned(whole=not narrowed):
         raise CallerError(f"{locate(file)}: {fault}")
     return study
 

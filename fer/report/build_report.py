@@ -24,6 +24,7 @@ from fer.report.read.provenance import provenance
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import Curve, ReportRun, read_curve
 from fer.report.subgroups import Facts, subgroup_scores
+from fer.report.test_set_warnings import test_set_warnings
 from fer.report.view_model import Findings, ViewModel, build_view_model
 
 
@@ -92,8 +93,9 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
     analysis = analyse(study, gathered)
     pooled, notes = ensembles(gathered, analysis)
-    analysis = replace(analysis, problems=(*analysis.problems, *notes))
-    over = overall_findings(analysis)
+    analysis = replace(analysis, problems=(*analysis.problems, *test_set_warnings(analysis),
+                                           *notes))
+    over = overall_findings(analysis, study.baselines)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
     origin = provenance(gathered.runs, memory)

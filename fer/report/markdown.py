@@ -70,8 +70,7 @@ def _comparisons(view: ViewModel) -> list[str]:
     for one in view.comparisons:
         family = one.family
         parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
-                  f"{len(family.pairs)} statistically significant{family.of_whom}",
-                  *_listed(one.pairs), *_listed(one.pooled), *_listed(one.omnibus)]
+                  f"{len(family.planned)} statistically significant", *_listed(one.pairs)]
     return ["## Planned comparisons", *parts] if parts else []
 
 

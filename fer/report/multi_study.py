@@ -94,4 +94,5 @@ def merge(studies: Sequence[Study], name: str) -> tuple[Study, list[str]]:
         compare[free] = Comparison(over=STUDY, on=common)
     return studies[0].model_copy(update={
         "study": name, "evaluate_on": splits, "gap": gaps[0] if gaps else None,
+        "baselines": [one for study in studies for one in study.baselines],
         "compare": compare}), lines

@@ -98,12 +98,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """One family of planned comparisons, as tables; `pooled` and `omnibus` may be empty."""
+    """One family of planned comparisons, as a table."""
 
     family: Family
     pairs: Listing
-    pooled: Listing
-    omnibus: Listing
 
 
 @dataclass(frozen=True)
@@ -159,9 +157,8 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
         judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         comparisons=tuple(Comparisons(
-            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
-            capped(listings.pooled(one), "pooled.csv"),
-            capped(listings.omnibus(one), "omnibus.csv")) for one in found.families),
+            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True))
+            for one in found.families),
         across=found.across,
         wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
         disputed=_gallery(split, gathered, disputed(gathered.on(split)),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.atomic_io import replacing, write_text
-from fer.evaluate.intervals import Interval
+from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.formatting import count
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fer.report.figures.gap_dots import gap_figure, recall_figure
 from fer.report.figures.learning_curves import curves_figure
-from fer.report.figures.matrices import agreement_figure
 from fer.report.figures.reliability import reliability_figure
 from fer.report.figures.robustness_plot import robustness_figure
 from fer.report.read.run_files import Curve
@@ -32,11 +31,8 @@ def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Dr
         plans["reliability"] = ("Accuracy against confidence, one line per training set",
                                 partial(reliability_figure, found.gathered, analysis))
     if over and over.robustness:
-        plans["robustness"] = ("Real against synthetic UAR on probit axes, with a fitted line",
+        plans["robustness"] = ("Real against synthetic UAR, probit axes, line over baselines",
                                partial(robustness_figure, analysis, over))
-    if over and over.agreement and len(over.agreement.labels) > 1:
-        plans["agreement"] = ("Agreement of configurations, mean Cohen's kappa",
-                              partial(agreement_figure, over.agreement, over.split))
     if curves:
         sizes = found.provenance.validation | {
             run.train_on: len(found.gathered.validation[run.run])
