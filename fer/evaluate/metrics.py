@@ -145,18 +145,27 @@ def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | Non
     """
     from scipy.stats import rankdata
 
-    logs = log_probabilities(logits)
-    probabilities, true = np.exp(logs), np.eye(logits.shape[1], dtype=bool)[labels]
+    probabilities = np.exp(log_probabilities(logits))
+    true = np.eye(logits.shape[1], dtype=bool)[labels]
     positive = true.sum(axis=0).astype(np.float64)
     areas = None
     if len(present := np.flatnonzero(positive)) > 1:
         ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[present]
         own = positive[present]
         areas = float(((ranks / own - (own + 1) / 2) / (len(labels) - own)).mean())
-    floor = np.log(np.finfo(np.float64).eps)  # as in scikit-learn
-    return {"nll": float(-np.maximum(logs[true], floor).mean()),
+    return {"nll": mean_nll(labels, logits),
             "brier": float(((probabilities - true) ** 2).sum(axis=1).mean()),
             "ece": reliability(labels, probabilities).error, "auroc": areas}
+
+
+def mean_nll(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean negative log-likelihood in nats, with the floor of scikit-learn.
+
+    Args:
+        labels: integers, N. logits: float, N x C, finite.
+    """
+    logs = log_probabilities(logits)[np.arange(len(labels)), labels]
+    return float(-np.maximum(logs, np.log(np.finfo(np.float64).eps)).mean())
 
 
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

@@ -35,6 +35,7 @@ class Config:
     runs: tuple[ReportRun, ...]
     shared: frozenset[str] = frozenset()  # axes with the same value in all configurations
     full: frozenset[str] = frozenset()  # axes whose last component is ambiguous
+    drawn_masks: bool = False  # on the fly, in every run of the study
 
     @property
     def trained_on(self) -> str:
@@ -43,6 +44,8 @@ class Config:
                 and (key == MASKS or key.startswith(f"{MASKS}."))}
         if MASKS in axes and axes[MASKS] in ("None", "null", ""):
             return f"{self.train_on} without drawn masks"
+        if self.drawn_masks and not axes:
+            return f"{self.train_on} with masks drawn on the fly"
         return f"{self.train_on} with masks drawn on the fly" + "".join(
             f" ({key.removeprefix(MASKS).lstrip('.') or 'masks'} = {text})"
             for key, text in axes.items()) if axes else self.train_on
@@ -143,8 +146,12 @@ class Analysis:
         return f"{roles[split]} ({split})" if split in roles else split
 
 
-def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
-    """Return `runs` grouped by configuration, in the order of the runs."""
+def configurations(runs: Sequence[ReportRun], drawn_masks: bool = False) -> tuple[Config, ...]:
+    """Return `runs` grouped by configuration, in the order of the runs.
+
+    Args:
+        drawn_masks: whether the study draws masks on the fly in every run.
+    """
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
         groups.setdefault(run.config_id, []).append(run)
@@ -155,13 +162,16 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
     words = Counter(key.split(".")[-1] for key in keys)
     full = frozenset(key for key in keys if words[key.split(".")[-1]] > 1)
     return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
-                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full)
+                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full,
+                        drawn_masks)
                  for key, group in groups.items())
 
 
 def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     """Return the intervals of every configuration on every test set, and the gaps."""
-    configs, problems = configurations(gathered.runs), list(gathered.problems)
+    drawn = any(value is not None for key, value in study.set.items()
+                if key == MASKS or key.startswith(f"{MASKS}."))
+    configs, problems = configurations(gathered.runs, drawn), list(gathered.problems)
     measured: dict[tuple[str, str], dict[int, Measured]] = {}
     for config in configs:
         for split in gathered.splits:
