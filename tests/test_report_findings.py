@@ -156,7 +156,7 @@ def test_ensembles_stand_beside_the_single_models(small: Simulated) -> None:
                     for one in tables], axis=0)
     assert float(row["score"]) == pytest.approx(
         balanced_accuracy_score(tables[0].labels, mean.argmax(1)), abs=1e-6)
-    texts = [field.text for fields in said.listings["results"].rows for field in fields]
+    texts = [field.text for fields in said.listings["ensembles"].rows for field in fields]
     assert "ensemble: all runs" in texts and "scratch · ensemble" in texts
 
 
@@ -510,7 +510,7 @@ def test_above_what_fits_the_best_rows_are_shown_and_it_is_said(
     shown = [row[place].key for row in results.rows]
     every = sorted((float(row["uar"]) for row in rows(small.out / "summary.csv")
                     if row["test_on"] == "real/test"), reverse=True)
-    assert len(shown) == 3 and shown[0] >= every[0] - 1e-6  # ensembles are rows too
+    assert len(shown) == 3 and shown == pytest.approx(every[:3], abs=1e-6)
     assert "3 of " in results.notes[-1] and "all are in summary.csv" in results.notes[-1]
     (one,) = said.comparisons
     if len(one.family.pairs) > 3:
@@ -643,7 +643,7 @@ def test_p_values_are_adjusted_as_holm_says(small: Simulated) -> None:
 def test_with_one_seed_the_best_are_the_best_of_these_models(seeds: int, words: str) -> None:
     study, analysis = one_family(np.random.default_rng(1), {"a": 2.0, "b": 0.2}, seeds, n=300)
     (found,
-     ) = [field for row in results(analysis, overall_findings(analysis), []).rows for field in row
+     ) = [field for row in results(analysis, overall_findings(analysis)).rows for field in row
                 if field.text.startswith("best")]
     assert (found.text, found.look) == (words, "good" if seeds == 5 else "plain")
     (family,) = compare(study, analysis)

@@ -33,8 +33,8 @@ def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
     before, after = (analysis.scores.contrast(side, [(1.0, pair.split)])
                      for side in (pair.theirs, pair.ours))
     noun = "gap" if analysis.gap.control else "difference between the sets"
-    text = (f"{family.over} {pair.left} in place of {pair.right} raises real-mask UAR from "
-            f"{_plain(before)} to {_plain(after)} ({points(pair.simultaneous)} points)")
+    text = (f"{_named(family, pair)} raises real-mask UAR from {_plain(before)} to "
+            f"{_plain(after)} ({points(pair.simultaneous)} points)")
     sets = list(analysis.gap_sets)
     if analysis.gap.control:
         sets += [(-1.0, analysis.gap.control.synthetic), (1.0, analysis.gap.control.real)]
@@ -56,11 +56,18 @@ def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
 
 def _none(family: Family, pair: Pair) -> str:
     """Return that no intervention is shown to help, with the best of them."""
-    best = f"{family.over} {pair.left}, {points(pair.simultaneous)} points against {pair.right}"
+    name = _named(family, pair)
+    best = f"{name[0].lower()}{name[1:]}, {points(pair.simultaneous)} points"
     if pair.claim.significant > 0:
         return f"These {pair.left} models are better on real masks: {best}; {pair.claim.reason}."
     reason = f"; {pair.claim.reason}" if pair.claim.reason else ""
     return f"No intervention is shown to raise real-mask UAR; the best is {best}{reason}."
+
+
+def _named(family: Family, pair: Pair) -> str:
+    """Return an intervention and what it replaces, as the subject of a sentence."""
+    head = {"train_on": "Training on", "recipe": "The recipe", "backbone": "The backbone"}
+    return f"{head.get(family.over, family.over)} {pair.left} in place of {pair.right}"
 
 
 def _plain(one: Interval | None) -> str:

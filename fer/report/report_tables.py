@@ -24,8 +24,8 @@ from fer.report.table_model import (
 )
 
 
-def results(analysis: Analysis, over: Overall | None, pooled: Sequence[Ensemble]) -> Listing:
-    """Return the table of all configurations and ensembles on all test sets."""
+def results(analysis: Analysis, over: Overall | None) -> Listing:
+    """Return the table of all configurations on all test sets, the best on the main one first."""
     splits = analysis.measured_splits()
     standing = over.standing if over else {}
     columns = [Column("backbone"), Column("recipe"), Column("trained on"),
@@ -34,7 +34,7 @@ def results(analysis: Analysis, over: Overall | None, pooled: Sequence[Ensemble]
                *([Column("standing", f"on {over.split}")] if standing and over else []),
                Column("seeds", "", True)]
     rows = []
-    for config in analysis.configs:
+    for config in sorted(analysis.configs, key=lambda one: -analysis.main_score(one)):
         cells = [analysis.cells.get((config.config_id, split)) for split in splits]
         seeds = [cell.metrics["uar"].seeds for cell in cells if cell]
         if not seeds:
@@ -46,17 +46,26 @@ def results(analysis: Analysis, over: Overall | None, pooled: Sequence[Ensemble]
               if analysis.gaps else []),
             *([_standing(standing.get(config.config_id), over)] if standing and over else []),
             Field("–".join(dict.fromkeys((str(min(seeds)), str(max(seeds))))), float(max(seeds)))])
-    for one in pooled:
-        rows.append([
-            text(one.config.backbone if one.config else "several"),
-            text(f"{_recipe(one.config)} · ensemble" if one.config else f"ensemble: {one.how}"),
-            text(one.train_on),
-            *(scored(one.metrics.get(split, {}).get("uar")) for split in splits),
-            *([apart(one.gap, "strong")] if analysis.gaps else []),
-            *([Field("not ranked", look="plain")] if standing else []),
-            Field(count(len(one.members), "run"), float(len(one.members)))])
     notes = [over.why] if over and over.why else []
-    return listing("UAR, mean over seeds, with 95 % intervals", columns, rows, notes)
+    first = f"; the best on {analysis.main_split()} first" if splits else ""
+    return listing(f"Unweighted average recall (UAR), mean over seeds, with 95 % intervals{first}",
+                   columns, rows, notes)
+
+
+def ensembles(analysis: Analysis, found: Sequence[Ensemble]) -> Listing:
+    """Return the table of all ensembles on all test sets."""
+    splits = analysis.measured_splits()
+    rows = [[
+        text(one.config.backbone if one.config else "several"),
+        text(f"{_recipe(one.config)} · ensemble" if one.config else f"ensemble: {one.how}"),
+        text(one.train_on), *(scored(one.metrics.get(split, {}).get("uar")) for split in splits),
+        *([apart(one.gap, "strong")] if analysis.gaps else []),
+        Field(count(len(one.members), "run"), float(len(one.members)))] for one in found]
+    return listing("UAR of ensembles, with 95 % intervals of that one ensemble", [
+        Column("backbone"), Column("recipe"), Column("trained on"),
+        *(_set_column(analysis, split) for split in splits),
+        *([Column("gap", "points", True)] if analysis.gaps else []),
+        Column("members", "", True)], rows)
 
 
 def _recipe(config: Config) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fer.errors import noun_for
 from fer.evaluate.claims import THESE_MODELS, no_claim
 from fer.evaluate.contrasts import Interval
+from fer.evaluate.predictions import NOBODY
 from fer.report.analysis import MASKS, NET, Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.effect import at_chance, effect
@@ -42,12 +43,14 @@ class Summary:
         sizes: its n, seeds and configurations.
         others: the training sets, and the comparisons.
         caveats: what the intervals do not include, and the confound.
+        status: what a reader must know of the study: chance, seeds, people, control, selection.
     """
 
     main: str
     sizes: str
     others: tuple[str, ...]
     caveats: tuple[str, ...]
+    status: tuple[str, ...] = ()
 
 
 def summarise(analysis: Analysis, families: Sequence[Family],
@@ -82,7 +85,7 @@ def summarise(analysis: Analysis, families: Sequence[Family],
     if main != first:
         others.insert(0, f"{first} ({sizes(intervals[-1])}{more})")
     others += [_compared(families), _standing(analysis, over), _detectable(families)]
-    return Summary(main, size, tuple(filter(None, others)), caveats)
+    return Summary(main, size, tuple(filter(None, others)), caveats, _status(analysis, every))
 
 
 def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
@@ -119,6 +122,24 @@ def _confound(analysis: Analysis) -> str:
     if control is None or not any("uar" + NET in found for found in analysis.gaps.values()):
         return CONFOUND
     return CONTROLLED.format(synthetic=control.synthetic, real=control.real)
+
+
+def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...]:
+    """Return the facts that stand under the first sentence."""
+    gap = analysis.gap
+    splits = [gap.synthetic, gap.real] if gap else [analysis.main_split()]
+    classes, seeds = analysis.scores.classes(splits), sorted({one.seeds for one in intervals})
+    unknown = dict.fromkeys(
+        split for (_, split), cell in analysis.cells.items() if split in splits and cell.tables
+        and any(name.startswith(NOBODY) for name in cell.tables.people))
+    chance = f"chance: {1 / len(classes):.2f}" if classes else ""
+    number = "–".join(dict.fromkeys((str(seeds[0]), count(seeds[-1], "seed")))) if len(
+        seeds) > 1 else count(seeds[0], "seed")
+    return tuple(filter(None, (
+        chance, f"{number} a configuration",
+        f"people unknown on {_listed(list(unknown))}" if unknown else "people known",
+        "" if gap is None else "control split of unmasked pictures" if gap.control else
+        "no control split", "models selected on validation pictures only")))
 
 
 def _pooling(analysis: Analysis) -> list[str]:

@@ -27,6 +27,8 @@ def print_summary(summary: ReportSummary, console: Console | None = None) -> Non
     text = Text(view.summary.main, style="bold")
     if view.summary.sizes:
         text.append(f"\n{view.summary.sizes}", style="not bold dim")
+    if view.summary.status:
+        text.append(f"\n{'; '.join(view.summary.status)}", style="not bold dim")
     for line in view.summary.others:
         text.append(f"\n{line}", style="not bold")
     console.print(Panel(text, box=box.ROUNDED, border_style="cyan"))

@@ -175,8 +175,8 @@ def _listings(found: Findings, sets: Sequence[TestSet],
     splits = analysis.measured_splits()
     real = NAMES + splits.index(over.split) if over and over.split in splits else None
     tables = {
-        "results": capped(listings.results(analysis, over, found.ensembles),
-                          "summary.csv and ensembles.csv", real),
+        "results": capped(listings.results(analysis, over), "summary.csv", real),
+        "ensembles": capped(listings.ensembles(analysis, found.ensembles), "ensembles.csv"),
         "sets": listing("The test sets", [
             Column("set"), Column("pictures", "n", True), Column("people", number=True),
             Column("classes"), Column("digest")], [

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fer.report.figures.forest import forest_figure, interventions
 from fer.report.figures.gap_dots import gap_figure, recall_figure
 from fer.report.figures.learning_curves import curves_figure
 from fer.report.figures.reliability import reliability_figure
@@ -21,6 +22,11 @@ def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Dr
     """Return the figures for which there are data."""
     analysis, over = found.analysis, found.across
     plans: dict[str, tuple[str, Draw]] = {}
+    against = interventions(analysis, found.families) if analysis.cells else []
+    if against:
+        plans["forest"] = ("Every intervention against its baseline: change in real UAR and in the "
+                           "gap, with simultaneous limits",
+                           partial(forest_figure, analysis, against))
     if analysis.cells:
         plans["gap"] = ("Unweighted average recall (UAR) and gap of each configuration, "
                         "with intervals",
