@@ -158,7 +158,7 @@ def test_unknown_people_are_said(tmp_path: Path) -> None:
         one = read_predictions(predictions_path(run.folder, "real/test"))
         write_run(run, {"real/test": replace(one, identities=[""] * len(one))})
     said = build(study).said
-    assert any(line.startswith("real/test: people unknown") for line in said.problems)
+    assert "people unknown on real/test" in said.summary.status
 
 
 def test_without_a_terminal_names_are_not_broken_into_letters(tmp_path: Path) -> None:
@@ -239,3 +239,35 @@ def test_a_value_is_compared_on_average_over_the_settings_that_have_both() -> No
                for name, run in runs.items()]
     groups = groups_of(configs, "recipe")
     assert [sorted(group) for group in groups.values()] == [["x", "y"], ["x"]]
+
+
+def test_sets_and_recipes_have_names_in_words_and_the_ids_do_not_know_them() -> None:
+    from fer.config.load import block_label, load_run
+    from fer.config.run_id import scientific
+
+    config = load_run("configs/drawn.yaml", {"recipe": "lp_ft"})
+    assert config.data.sets["many"].label == "masks of nine styles"
+    assert block_label("recipe", "lp_ft") == config.recipe.label != "lp_ft"
+    assert block_label("recipe", "none of that name") is None
+    assert "label" not in str(scientific(config)).replace("label_smoothing", "")
+
+
+def test_the_first_sentence_and_the_first_figure_use_the_words() -> None:
+    from fer.report.figures.forest import forest_figure, interventions
+
+    tables = {(name, seed): {split: table(split, seed + 10 * place, (skill,) * 3, 400)
+                             for split in SETS}
+              for place, (name, skill) in enumerate((("base", 0.5), ("good", 0.8)))
+              for seed in range(3)}
+    plan = {"r": {"over": "recipe", "against": "base", "on": SETS}}
+    made, analysis, _ = analysed(tables, compare=plan)
+    analysis = replace(analysis, labels={("recipe", "good"): "many views",
+                                         ("train_on", "t"): "one flat mask"})
+    families = compare(made, analysis)
+    said = summarise(analysis, families)
+    assert said.main.startswith("The recipe many views (good) in place of base raises real-mask")
+    assert "Models trained on one flat mask (t) reach" in said.others[0]
+    figure = forest_figure(analysis, interventions(analysis, families), False)
+    (name,) = figure.axes[0].get_yticklabels()
+    assert name.get_text().startswith("many views (good) vs base")
+    assert analysis.words("train_on", "t+u") == "one flat mask and u (t+u)"

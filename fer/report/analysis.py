@@ -6,7 +6,7 @@ configurations are in `fer.report.comparisons`, sentences about them in `fer.rep
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class Cell:
 class Analysis:
     """All cells of a study, keyed by (config_id, split), and gaps by config_id, then metric.
 
-    `scores` has the contrasts of all configurations with predictions.
+    `scores` has the contrasts of all configurations with predictions, `labels` the names in words
+    of values of grid keys.
     """
 
     configs: tuple[Config, ...]
@@ -99,6 +100,13 @@ class Analysis:
     gaps: dict[str, dict[str, Interval]]
     scores: StudyScores
     problems: tuple[str, ...]
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def words(self, key: str, value: str) -> str:
+        """Return the value of a grid key in words, with its name in brackets."""
+        parts = value.split("+") if key == "train_on" else [value]
+        found = [self.labels.get((key, part), part) for part in parts]
+        return value if found == parts else f"{' and '.join(found)} ({value})"
 
     @property
     def gap_sets(self) -> Sets:

@@ -42,6 +42,7 @@ class About:
         facts: sample id -> metadata of the image, such as its mask type.
         best: names of the runs whose attention maps are shown, in order; None shows all.
         drawn: whether the images are drawings, not people, which every page then states.
+        labels: grid key and value -> its name in words, such as `masks of nine styles`.
         warnings: warnings about the data, listed before those about the runs.
     """
 
@@ -50,6 +51,7 @@ class About:
     best: Sequence[str] | None = None
     drawn: bool = False
     warnings: Sequence[str] = field(default=())
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     """Return the findings of `runs` as numbers."""
     gathered = load_results(study, runs, memory)
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
-    analysis = analyse(study, gathered)
+    analysis = replace(analyse(study, gathered), labels=about.labels)
     pooled, notes = ensembles(gathered, analysis)
     analysis = replace(analysis, problems=(*analysis.problems, *test_set_warnings(analysis),
                                            *notes))

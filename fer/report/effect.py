@@ -23,7 +23,7 @@ def effect(analysis: Analysis, families: Sequence[Family]) -> tuple[str, str] | 
     rank = [(pair.claim.sign > 0, pair.claim.significant > 0, pair.difference.value or 0.0)
             for _, pair in found]
     family, pair = found[max(range(len(rank)), key=rank.__getitem__)]
-    main = _claimed(analysis, family, pair) if pair.claim.sign > 0 else _none(family, pair)
+    main = (_claimed if pair.claim.sign > 0 else _none)(analysis, family, pair)
     return main, f"{sizes(pair.difference)}, {pair.among}, {_limits_of(len(found))}"
 
 
@@ -33,7 +33,7 @@ def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
     before, after = (analysis.scores.contrast(side, [(1.0, pair.split)])
                      for side in (pair.theirs, pair.ours))
     noun = "gap" if analysis.gap.control else "difference between the sets"
-    text = (f"{_named(family, pair)} raises real-mask UAR from {_plain(before)} to "
+    text = (f"{_named(analysis, family, pair)} raises real-mask UAR from {_plain(before)} to "
             f"{_plain(after)} ({points(pair.simultaneous)} points)")
     sets = list(analysis.gap_sets)
     if analysis.gap.control:
@@ -54,9 +54,9 @@ def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
     return text + (f" ({pair.claim.marked})." if pair.claim.marked else ".")
 
 
-def _none(family: Family, pair: Pair) -> str:
+def _none(analysis: Analysis, family: Family, pair: Pair) -> str:
     """Return that no intervention is shown to help, with the best of them."""
-    name = _named(family, pair)
+    name = _named(analysis, family, pair)
     best = f"{name[0].lower()}{name[1:]}, {points(pair.simultaneous)} points"
     if pair.claim.significant > 0:
         return f"These {pair.left} models are better on real masks: {best}; {pair.claim.reason}."
@@ -64,10 +64,11 @@ def _none(family: Family, pair: Pair) -> str:
     return f"No intervention is shown to raise real-mask UAR; the best is {best}{reason}."
 
 
-def _named(family: Family, pair: Pair) -> str:
+def _named(analysis: Analysis, family: Family, pair: Pair) -> str:
     """Return an intervention and what it replaces, as the subject of a sentence."""
     head = {"train_on": "Training on", "recipe": "The recipe", "backbone": "The backbone"}
-    return f"{head.get(family.over, family.over)} {pair.left} in place of {pair.right}"
+    left, right = (analysis.words(family.over, value) for value in (pair.left, pair.right))
+    return f"{head.get(family.over, family.over)} {left} in place of {right}"
 
 
 def _plain(one: Interval | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fer.config.load import block_label
 from fer.config.paths import cache, data_root
 from fer.config.run import Data
 from fer.data.layout import discover
@@ -56,7 +57,17 @@ def about(study: StudyFolder, store: Store) -> About:
     """Return what is known about the images of a study."""
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
-                 study.data.drawn is not None, known_people(study, store))
+                 study.data.drawn is not None, known_people(study, store), labels_of(study))
+
+
+def labels_of(study: StudyFolder) -> dict[tuple[str, str], str]:
+    """Return the names in words of the study's sets, backbones and recipes."""
+    found = {("train_on", name): one.label for name, one in study.data.sets.items()}
+    for entry in study.entries:
+        for key, value in (("backbone", entry.backbone), ("recipe", entry.recipe)):
+            if (key, value) not in found:
+                found[key, value] = block_label(key, value)
+    return {key: label for key, label in found.items() if label}
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:

@@ -177,7 +177,12 @@ def _sentence(analysis: Analysis, name: str,
             intervals.append(one)
     if not parts:
         return None
-    return f"Models trained on {name} reach a UAR of {_listed(parts)}.", intervals
+    return (f"Models trained on {_in_words(analysis, name, configs[0])} reach a UAR of "
+            f"{_listed(parts)}.", intervals)
+
+
+def _in_words(analysis: Analysis, name: str, config: Config) -> str:
+    return name.replace(config.train_on, analysis.words("train_on", config.train_on), 1)
 
 
 def _gap_sentence(analysis: Analysis, name: str,
@@ -192,6 +197,7 @@ def _gap_sentence(analysis: Analysis, name: str,
         return None
     missing = [label for label in analysis.classes if label not in common]
     words = [at_chance(end, len(common)) for end in (one, two)]
+    name = _in_words(analysis, name, configs[0])
     text = (f"Models trained on {name} reach a UAR of {score(one)}{words[0]} on synthetic masks "
             f"and {score(two)}{words[1]} on real masks: {_gap_words(apart)}"
             + (f", over the classes that both sets have (not {_listed(missing)})" if missing

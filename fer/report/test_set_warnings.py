@@ -10,7 +10,6 @@ from fer.evaluate.claims import LEAST_PICTURES, LEAST_WORTH, PRIOR, RARE
 from fer.evaluate.contrasts import LEAST_WORTH as LEAST_FOR_INTERVAL
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables
-from fer.evaluate.predictions import NOBODY
 from fer.report.analysis import Analysis, Cell
 
 MOST_NAMED = 6  # runs in a line
@@ -51,9 +50,6 @@ def _of_people(split: str, tables: Tables, uar: Interval) -> list[str]:
         lines.append(f"{split}: {', '.join(rare)}; " + (
             f"below {LEAST_PICTURES} nothing is claimed in UAR"
             if uar.smallest < LEAST_PICTURES else PRIOR))
-    if any(name.startswith(NOBODY) for name in tables.people):
-        lines.append(f"{split}: people unknown; each of those pictures counts as a person of its "
-                     "own, so limits are too narrow where people repeat")
     return lines
 
 

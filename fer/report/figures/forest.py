@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from fer.evaluate.contrasts import Interval
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LETTERS = 44  # of a name on one line
 LOOKS = {"left": (OKABE_ITO[2], "o", "better than the baseline"),
          "right": (OKABE_ITO[4], "s", "worse than the baseline"),
          "tied": (MUTED, "D", "tied"), "these models": (OKABE_ITO[0], "^", "these models only"),
@@ -51,7 +53,7 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     if len(found) > len(shown):
         say_left_out(figure, f"the first {len(shown)} of {len(found)}; all are in comparisons.csv")
     for place, axis in enumerate(axes):
-        _panel(axis, shown, place == 1, narrow)
+        _panel(axis, analysis, shown, place == 1, narrow)
     one = shown[0][1].difference
     axes[0].set_xlabel(f"change in UAR on {analysis.role(analysis.main_split())}, points\n"
                        f"n = {one.n[0]:,}, {count(one.seeds, 'seed')}")
@@ -63,7 +65,8 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     return figure
 
 
-def _panel(axis: "Axes", shown: Sequence[tuple[Family, Pair]], gap: bool, narrow: bool) -> None:
+def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]], gap: bool,
+           narrow: bool) -> None:
     for row, (_, pair) in enumerate(shown):
         color, marker, label = LOOKS[pair.verdict]
         values: list[Interval | None] = [None] * len(shown)
@@ -71,8 +74,11 @@ def _panel(axis: "Axes", shown: Sequence[tuple[Family, Pair]], gap: bool, narrow
         dots(axis, values, MUTED if gap else color, "o" if gap else marker, label)
     axis.axvline(0, color=MUTED, linewidth=1)
     axis.set_ylim(len(shown) - 0.4, -0.85 if narrow else -0.6)
-    names = [f"{pair.left} vs {pair.right}" + ("" if narrow else f"\n{pair.among}")
-             for _, pair in shown]
+    names = [f"{analysis.words(family.over, pair.left)} vs {pair.right}"
+             for family, pair in shown]
+    if not narrow:
+        names = ["\n".join([*wrap(name, LETTERS)[:2], pair.among])
+                 for name, (_, pair) in zip(names, shown, strict=True)]
     plain(axis)
     axis.set_yticks(range(len(shown)), names if not (narrow or gap) else [""] * len(shown))
     axis.tick_params(axis="y", length=0, labelcolor=INK)
