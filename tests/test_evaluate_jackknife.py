@@ -323,6 +323,8 @@ def test_a_configuration_of_wild_seeds_is_marked_and_has_its_own_spread() -> Non
     wild, calm = (scores.contrast({name: 1}, [(1, "x")]) for name in ("c0", "c1"))
     assert wild is not None and calm is not None
     assert wild.uneven and not calm.uneven and width(wild) > 2 * width(calm)
+    mean = scores.contrast({f"c{k}": 0.1 for k in range(10)}, [(1, "x")])
+    assert mean is not None and not mean.uneven  # one of ten makes no mean of ten uneven
 
 
 def test_too_few_people_have_a_value_and_no_interval() -> None:

@@ -36,7 +36,7 @@ class Interval:
             study has two seeds.
         smallest: number of images of the rarest class.
         flawless: whether a class is entirely right or wrong, so that limits rest on the prior.
-        uneven: whether a configuration's seeds vary more than `OWN_SPREAD` times the pooled spread.
+        uneven: whether the seeds vary more than `OWN_SPREAD` times as much as the pooled spread.
     """
 
     value: float | None
@@ -175,11 +175,19 @@ def contrast(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread) -> In
         tuple(len(one.people) for one in shown), None, variance ** 0.5, df,
         min(one.worth for one in sets), spread.df, min(one.smallest for one in sets),
         any(one.flawless for _, term in terms for _, one in term.parts),
-        any(term.variance > OWN_SPREAD * spread.variance * term.scale for _, term in terms))
+        _uneven(terms, spread))
     if found.worth < LEAST_WORTH:
         return found
     single = len(terms) == len(sets) == 1 and terms[0][0] == 1 and sets[0].share
     return _limited(found, estimate, sets[0] if single else None)
+
+
+def _uneven(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread) -> bool:
+    """Return whether the own seed variance of all terms is far more than the pooled one gives."""
+    own, pooled = (sum(w * w * part / term.seeds for (w, term), part in zip(terms, of, strict=True))
+                   for of in ([term.variance for _, term in terms],
+                              [spread.variance * term.scale for _, term in terms]))
+    return own > OWN_SPREAD * pooled
 
 
 def _with_seeds(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread,
