@@ -1,8 +1,7 @@
 """Metrics of one table of predictions, without intervals; reliability and calibration error.
 
-Intervals are in `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
-unweighted average recall (UAR) and macro-F1 are means over the classes present, here and in every
-resample.
+Intervals are in `fer.evaluate.contrasts`. A class that is absent from the labels has no recall;
+unweighted average recall (UAR) and macro-F1 are means over the classes present.
 """
 
 from dataclasses import dataclass
@@ -23,21 +22,13 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def scores(tables: np.ndarray) -> dict[str, np.ndarray]:
     """Return accuracy, uar, macro_f1 (...) and recall (... x C) of confusion counts (... x C x C).
 
     float64; NaN where undefined. Recall of class c is n_cc / n_c.; F1 is
     2 n_cc / (n_c. + n_.c); both means go over the classes with n_c. > 0.
-
-    Args:
-        prior: C class proportions to which the classes are reweighted, so that accuracy and
-            macro-F1 are comparable between test sets; a class of the prior that is absent makes
-            these two undefined.
     """
     tables = np.asarray(tables, np.float64)
-    if prior is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tables = tables * np.where(prior > 0, prior / tables.sum(-1), 0.0)[..., None]
     hits = np.diagonal(tables, axis1=-2, axis2=-1)
     support, predicted = tables.sum(-1), tables.sum(-2)
     present = support > 0
