@@ -12,6 +12,7 @@ from fer.report.overall import BELOW, BEST, Overall
 from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Subgroup
 from fer.report.table_model import (
+    MISSING,
     Column,
     Field,
     Listing,
@@ -146,7 +147,8 @@ def comparisons(family: Family) -> Listing:
     """Return the table of one family's pairs, with simultaneous limits beside Holm's p."""
     rows = [[text(pair.split), text(pair.among), text(f"{pair.left} − {pair.right}"),
              apart(pair.difference), p_value(pair.claim.adjusted), _verdict(pair),
-             apart(pair.simultaneous), apart(pair.gap), apart(pair.gap_simultaneous), _exact(pair),
+             _limits(pair.simultaneous), apart(pair.gap), _limits(pair.gap_simultaneous),
+             _exact(pair),
              number(pair.difference.n[0]), number(pair.difference.seeds)]
             for pair in family.pairs]
     gaps = {(one.n[:2], one.seeds) for pair in family.pairs if (one := pair.gap)}
@@ -163,6 +165,13 @@ def comparisons(family: Family) -> Listing:
         Column("simultaneous limits", "of the gaps", True),
         Column("McNemar p", "of accuracy, exact, seed by seed", True),
         Column("n", number=True), Column("seeds", number=True)], rows, notes)
+
+
+def _limits(one: Interval | None) -> Field:
+    """Return limits without their value, which stands beside them."""
+    if one is None or one.low is None or one.high is None:
+        return Field(NONE, MISSING)
+    return Field(f"[{signed(one.low)}, {signed(one.high)}]", one.low)
 
 
 def _verdict(pair: Pair) -> Field:
