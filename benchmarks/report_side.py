@@ -1,4 +1,4 @@
-"""Report benchmarks: tables of 10,000 runs against TensorBoard's reader; resamples against a loop.
+"""Report benchmarks: tables of 10,000 runs against TensorBoard's reader; intervals against a loop.
 
 The results are those of simulated runs; the numbers of both sides are asserted to be equal.
 """
@@ -16,8 +16,9 @@ from sklearn.metrics import balanced_accuracy_score
 from timing import Comparison, side_by_side  # first: it pins the threads
 
 from fer.config.study import Study
-from fer.evaluate.bootstrap import draw, tabulate, weights
+from fer.evaluate.jackknife import jackknife
 from fer.evaluate.metrics import measure
+from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
 from fer.report.csv_tables import write_results
 from fer.report.read.load_results import LoadedResults, load_metrics
@@ -28,7 +29,7 @@ SPLITS = ("lfw/eval", "mlfw/eval", "real/test")
 CLASSES = ("negative", "neutral", "positive")
 RUNS, QUICK_RUNS, EVENT_RUNS = 10_000, 300, 40
 EPOCHS = 40
-MODELS, LOOP_MODELS, RESAMPLES = 200, 3, 1000
+MODELS, LOOP_MODELS = 200, 3
 
 
 def study() -> Study:
@@ -139,36 +140,31 @@ def made(seed: int, n: int = 300) -> Predictions:
                        logits.astype(np.float32), CLASSES)
 
 
-def resampling(quick: bool) -> Comparison:
-    """Return the time per model of one matrix product against a loop with scikit-learn."""
+def leaving_out(quick: bool) -> Comparison:
+    """Return the time per model of the jackknife over people against a loop with scikit-learn."""
     models = [made(seed) for seed in range(1, 1 + (20 if quick else MODELS))]
     few = models[:LOOP_MODELS]
-    resamples = 100 if quick else RESAMPLES
 
-    def ours() -> list[np.ndarray]:
-        weights.cache_clear()
-        return [draw(tabulate({0: one}), resamples).resampled["uar"][:, 0] for one in models]
+    def ours() -> list[float]:
+        found = [jackknife(tabulate({0: one}), "uar") for one in models]
+        return [float((one.deviations ** 2).sum()) ** 0.5 for one in found if one]
 
-    def theirs() -> list[np.ndarray]:
-        people = tabulate({0: few[0]}).people
-        drawn, found = weights(people, resamples).astype(int), []
-        rows = {name: np.flatnonzero([c == name for c in few[0].clusters]) for name in people}
-        picked = [np.concatenate([np.tile(rows[name], times) for name, times in zip(
-            people, row, strict=True) if times]) for row in drawn]
+    def theirs() -> list[float]:
+        found = []
         for one in few:
-            predicted = one.predicted
-            found.append(np.array([balanced_accuracy_score(one.labels[at], predicted[at])
-                                   for at in picked]))
+            people, predicted = np.array(one.clusters), one.predicted
+            left = np.array([balanced_accuracy_score(one.labels[kept], predicted[kept])
+                             for name in sorted(set(one.clusters)) for kept in [people != name]])
+            found.append(float(((len(left) - 1) * left.var()) ** 0.5))
         return found
 
     for left, right in zip(ours(), theirs(), strict=False):
-        limits = [np.percentile(side, (2.5, 97.5)) for side in (left, right)]
-        assert np.abs(limits[0] - limits[1]).max() < 0.002, "the intervals differ"
+        assert abs(left - right) < 0.002, "the standard errors differ"
     found = side_by_side("", ours, theirs, 3, None)
     share = len(few) / len(models)  # the loop covers fewer models
-    return Comparison(f"{resamples:,} resamples x {len(models)} models, against scikit-learn's "
+    return Comparison(f"jackknife over people x {len(models)} models, against scikit-learn's "
                       "loop (per model)", found.ours / len(models), (found.theirs or 0) / len(few),
-                      "ms", found.ratio * share, found.low * share, found.high * share, 0.01)
+                      "ms", found.ratio * share, found.low * share, found.high * share, 0.05)
 
 
 def _seconds(action: Callable[[], object]) -> float:
@@ -185,4 +181,4 @@ def _seconds_of(name: str, times: list[float], target: float) -> Comparison:
 
 def measure_report(quick: bool) -> list[Comparison]:
     """Return all comparisons of this module."""
-    return [*aggregation(quick), resampling(quick)]
+    return [*aggregation(quick), leaving_out(quick)]

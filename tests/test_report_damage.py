@@ -22,7 +22,9 @@ from simulated_study import (
 )
 
 from fer.atomic_io import read_json, write_json
-from fer.evaluate.predictions import Predictions
+from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
+
+ALL = [{"backbone": ["cbam_tiny", "resmasking_tiny"]}]  # baselines: every configuration
 
 
 @pytest.fixture()
@@ -31,12 +33,27 @@ def small(tmp_path: Path) -> Simulated:
     return simulate(tmp_path, 1, sizes=SMALL)
 
 
-def test_nothing_is_ranked_below_thirty_pictures(tmp_path: Path) -> None:
-    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", 24)})
+@pytest.mark.parametrize(("n", "people", "reason"), [
+    (24, 12, "a class has "), (60, 4, "people worth 4 of 8 that a claim needs"),
+    (3, 3, "too few people to generalise")])
+def test_few_pictures_or_people_make_no_headline_and_no_claim(
+    n: int, people: int, reason: str, tmp_path: Path
+) -> None:
+    study = simulate(tmp_path, 1, sizes={"mlfw/eval": ("a", 80), "real/test": ("b", n)})
+    for run in study.runs:
+        table = read_predictions(predictions_path(run.folder, "real/test"))
+        names = [f"person {place % people}" for place in range(n)]
+        write_run(run, {"real/test": replace(table, identities=names)})
     said = build(study).said
-    assert any("real/test: n = 24" in line for line in said.problems)
-    assert {pair.verdict for family in said.families for pair in family.pairs
-            if pair.split == "real/test"} == {"not ranked: n < 30"}
+    assert said.summary.main.startswith("The test sets allow no conclusion: ")
+    assert reason in said.summary.main
+    real = [pair for family in said.families for pair in family.pairs
+            if pair.split == "real/test"]
+    assert {pair.verdict for pair in real} == {"no claim"}
+    assert all(reason in pair.said for pair in real)
+    assert any((line.startswith("real/test: ") and "claimed" in line) or "no interval" in line
+               for line in said.problems)
+    assert said.across is not None and said.across.standing == {}
 
 
 def test_no_finished_run_is_said(tmp_path: Path) -> None:
@@ -193,7 +210,7 @@ def test_an_error_of_many_runs_is_said_once_with_some_of_them(small: Simulated) 
 
 @pytest.mark.slow
 def test_figures_of_an_earlier_study_file_go(small: Simulated) -> None:
-    build(small, figures=True)
+    build(small, study=small.study.model_copy(update={"baselines": ALL}), figures=True)
     assert (small.out / "figures/robustness.png").is_file()
     build(small, study=make_study(gap=None, compare={}), runs=small.runs[:1], figures=True)
     names = {path.stem for path in (small.out / "figures").iterdir()}
@@ -210,7 +227,7 @@ def test_a_number_of_processes_that_is_none_is_left_out(small: Simulated, ranks:
 
 @pytest.mark.slow
 def test_figures_that_another_report_is_writing_stay(small: Simulated) -> None:
-    build(small, figures=True)
+    build(small, study=small.study.model_copy(update={"baselines": ALL}), figures=True)
     figure, page = small.out / "figures/robustness.png", small.out / "index.html"
     later = page.stat().st_mtime + 5
     os.utime(figure, (later, later))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from simulated_study import Simulated, build, simulate, write_run
+from simulated_study import Simulated, build, make_study, simulate, write_run
 from test_attention import write_look
 
 from fer.report.analysis import analyse
@@ -83,6 +83,7 @@ def test_page_has_no_errors_no_lost_pictures_and_does_not_scroll_sideways(
     browser: WebDriver, report: Simulated, width: int, scheme: str
 ) -> None:
     page = opened(browser, report, width, scheme)
+    page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
     pictures = page.find_elements(By.TAG_NAME, "img")
     assert len(pictures) > 20
@@ -108,6 +109,36 @@ def test_the_first_screen_has_the_answer_and_the_gap_figure(
     page = opened(browser, report, width=390)
     assert page.execute_script(
         "return document.querySelector('h1').getBoundingClientRect().bottom") < 844
+
+
+@browsing
+def test_the_page_is_three_screens_until_the_appendix_is_opened(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report, width=1300)
+    height = "return document.documentElement.scrollHeight"
+    folded = page.execute_script(height)
+    assert folded < 3 * 900
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 1300
+    page.find_element(By.CSS_SELECTOR, 'a[href="#problems"]').click()
+    assert page.find_element(By.ID, "problems").is_displayed()
+    assert page.execute_script(height) > 3 * folded
+
+
+@browsing
+def test_interventions_against_a_baseline_are_the_first_figure(
+    browser: WebDriver, report: Simulated, tmp_path: Path
+) -> None:
+    plan = {"recipes": {"over": "recipe", "against": "scratch", "on": ["real/test"]}}
+    out = report.out.parent / "against"
+    said = build(report, study=make_study(compare=plan), out=out, figures=True).said
+    page = opened(browser, replace(report, out=out))
+    assert page.find_element(By.TAG_NAME, "h1").text == said.summary.main
+    first = page.find_element(By.CSS_SELECTOR, "figure .wide svg")
+    assert "Every intervention against its baseline" in (first.get_attribute("aria-label") or "")
+    assert page.execute_script(
+        "return document.querySelector('figure .wide svg').getBoundingClientRect().bottom") <= 900
+    assert "vs scratch" in first.text and "change in the gap" in first.text
 
 
 def luminance(color: str) -> float:

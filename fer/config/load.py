@@ -65,6 +65,13 @@ def block_names(key: str) -> list[str]:
     return sorted(_block_files(key))
 
 
+def block_label(key: str, name: str) -> str | None:
+    """Return the words for a backbone or recipe in reports; None if its file has none."""
+    file = _block_files(key).get(name)
+    label = read_tree(file).get("label") if file else None
+    return label if isinstance(label, str) else None
+
+
 def with_block(tree: Tree, key: str, place: str) -> Tree:
     """Return `tree` with the name at `key` replaced by the content of its file."""
     name = tree.get(key)
@@ -214,7 +221,8 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     any other override applies to every run, through `set`.
     """
     study = _load(Study, "study", file, overrides)
-    if fault := study.misplanned(sets_too="evaluate_on" not in (overrides or {})):
+    narrowed = any(key.split(".")[0] in ("grid", "evaluate_on") for key in overrides or {})
+    if fault := study.misplanned(whole=not narrowed):
         raise CallerError(f"{locate(file)}: {fault}")
     return study
 

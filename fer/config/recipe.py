@@ -173,9 +173,10 @@ class Phase(Frozen):
 
 
 class Recipe(Frozen):
-    """A transfer-learning configuration; `configs/recipes/NAME.yaml`."""
+    """A transfer-learning configuration; `configs/recipes/NAME.yaml`, `label` for reports."""
 
     name: Name
+    label: Annotated[str | None, Label()] = None
     init: Init = Init()
     teacher: Annotated[Teacher | None, Label()] = None  # joins through the parent's id
     phases: tuple[Phase, ...] = ()

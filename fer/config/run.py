@@ -21,8 +21,8 @@ Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 class Pretrained(Frozen):
     """Source of a backbone's initial weights.
 
-    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, trained once and shared
-    by every run that starts from it: the configuration `base` with the overrides `set`.
+    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, shared by every run that
+    starts from it: the configuration `base` with the overrides `set`.
     """
 
     source: Literal["file", "run"]
@@ -40,12 +40,13 @@ class Pretrained(Frozen):
 
 
 class Backbone(Frozen):
-    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`.
+    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`, `label` for reports.
 
     `grey` feeds the luminance of images to all three channels, as in FER2013.
     """
 
     name: Name
+    label: Annotated[str | None, Label()] = None
     arch: str
     input_size: Annotated[int, Field(ge=16, le=1024)] = 224
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -66,14 +67,14 @@ class DrawnFaces(Frozen):
 
 
 class DataSet(Frozen):
-    """One data set: `folder` is absolute or below the data root.
+    """One data set: `folder` is absolute or below the data root; `label` names it in reports.
 
-    `twin_of` names the set of which this is a masked copy; the validation split is then the same
-    for both.
+    `twin_of` names the set of which this is a masked copy, with the same validation split.
     """
 
     folder: str
     twin_of: str | None = None
+    label: str | None = None
 
 
 class Resplit(Frozen):

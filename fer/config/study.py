@@ -6,7 +6,7 @@ Expanding a study into runs is in `fer.study.expand`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fer.config.base import Count, Frozen
 
@@ -54,9 +54,15 @@ class Gap(Frozen):
 
 
 class Comparison(Frozen):
-    """One family of planned comparisons: the values of grid key `over`, on each split of `on`."""
+    """One family of planned comparisons: the values of grid key `over`, on each split of `on`.
+
+    With `against` every other value is compared with that one, on average over the other grid keys,
+    and p is adjusted over the values on each split; without it all pairs are compared.
+    """
 
     over: str
+    against: Annotated[str | None, BeforeValidator(lambda value: value if value is None else
+                                                   str(value))] = None
     on: Annotated[list[Split], Field(min_length=1)]
 
 
@@ -121,7 +127,8 @@ class Study(Frozen):
     """A study file, `sweeps/*.yaml`.
 
     `exclude` removes the grid cells that match all values of one of its items; a list matches any
-    of its values.
+    of its values. `baselines` names, in the same way, the configurations that the line of effective
+    robustness is fitted to.
     `tuned` names searches (`launch/tune.py`): runs with a search's backbone and recipe use the best
     hyper-parameters it found, unless `set` or the grid overrides them.
     """
@@ -135,6 +142,7 @@ class Study(Frozen):
     evaluate_on: Annotated[list[Split], Field(min_length=1)]
     gap: Gap | None = None
     compare: dict[str, Comparison] = {}
+    baselines: list[dict[str, Any]] = []
     resources: Resources = Resources()
     tuned: list[str] = []
 
@@ -147,22 +155,27 @@ class Study(Frozen):
             raise ValueError(f"gap.control: {missing[0]} is not in evaluate_on")
         return self
 
-    def misplanned(self, sets_too: bool) -> str:
+    def misplanned(self, whole: bool) -> str:
         """Return the first error in the planned comparisons, or an empty string.
 
         Not a validator: finished studies must stay readable, and the report lists comparisons that
         are impossible.
 
         Args:
-            sets_too: whether test sets must be in `evaluate_on`.
+            whole: whether test sets must be in `evaluate_on`, and baselines in the grid.
         """
         keys = [*RUN_KEYS, *(key for key in self.grid if key not in (*RUN_KEYS, "seed"))]
         for name, plan in self.compare.items():
             if plan.over not in keys:
                 return (f"compare.{name}.over: no grid key '{plan.over}'; there are: "
                         f"{', '.join(keys)}")
+            values = [str(value.get("name", value) if isinstance(value, dict) else value)
+                      for value in self.grid.get(plan.over, [])]
+            if whole and plan.against is not None and values and plan.against not in values:
+                return (f"compare.{name}.against: {plan.over} has no value '{plan.against}'; there "
+                        f"are: {', '.join(values)}")
             lost = [split for split in plan.on if split not in self.evaluate_on]
-            if lost and sets_too:
+            if lost and whole:
                 return (f"compare.{name}.on: {lost[0]} is not in evaluate_on, which has: "
                         f"{', '.join(self.evaluate_on)}; one of the two is wrong")
         return ""

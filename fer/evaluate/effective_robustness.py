@@ -1,7 +1,8 @@
 """Effective robustness: the score on real masks beyond the prediction from the synthetic score.
 
 Over models, performance under a shift follows a line on probit axes (Miller et al. 2021,
-2107.04649). Models that close the gap lie above the line; better models lie further along it.
+2107.04649). Models that close the gap lie above the line; better models lie further along it. The
+line is fitted to baselines only: methods that close the gap would bend it towards themselves.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.evaluate.bootstrap import Draws
-from fer.evaluate.intervals import LEVEL, Interval, interval_of
+from fer.evaluate.contrasts import LEVEL
 
-LEAST_CONFIGS = 4  # a line through three points leaves one degree of freedom
+LEAST_BASELINES = 5  # three degrees of freedom
 EDGE = 1e-3  # scores are kept off 0 and 1, which have no probit
-METRIC = "effective_robustness"
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,11 @@ class Line:
     """The line on probit axes: probit(real) = intercept + slope x probit(synthetic).
 
     Attributes:
-        low, high: 95 % limits of the slope over configurations, from least squares.
-        r2: explained fraction of the variance of probit(real) over configurations.
+        configs: the number of baselines that it is fitted to.
+        low, high: 95 % limits of the slope over the baselines, from least squares.
+        r2: explained fraction of the variance of probit(real) over the baselines.
+        error: standard deviation of the residuals, in probits.
+        mean, spread: mean and sum of squares of probit(synthetic) over the baselines.
     """
 
     intercept: float
@@ -32,12 +34,22 @@ class Line:
     low: float
     high: float
     r2: float
+    error: float
+    mean: float
+    spread: float
 
-    def real(self, synthetic: np.ndarray) -> np.ndarray:
-        """Return the real scores that the line predicts from synthetic scores."""
-        from scipy.special import ndtr
+    def real(self, synthetic: float, side: int = 0) -> float:
+        """Return the real score that the line predicts, or its 95 % prediction limit.
 
-        return np.asarray(ndtr(self.intercept + self.slope * probit(synthetic)))
+        Args:
+            side: 0 for the line, 1 and -1 for the upper and the lower limit of one more model.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        x = float(probit(np.array(synthetic)))
+        wide = self.error * (1 + 1 / self.configs + (x - self.mean) ** 2 / self.spread) ** 0.5
+        reach = side * float(stdtrit(self.configs - 2, (1 + LEVEL) / 2)) * wide
+        return float(ndtr(self.intercept + self.slope * x + reach))
 
 
 def probit(scores: np.ndarray) -> np.ndarray:
@@ -47,71 +59,25 @@ def probit(scores: np.ndarray) -> np.ndarray:
     return np.asarray(ndtri(np.clip(scores, EDGE, 1 - EDGE)))
 
 
-def fit_line(synthetic: np.ndarray, real: np.ndarray) -> Line | None:
-    """Return the least-squares line through configurations (K,).
+def fit_line(baselines: Sequence[tuple[float, float]]) -> Line | None:
+    """Return the least-squares line through synthetic and real scores of the baselines.
 
-    None with too few configurations or an undefined slope.
+    None with too few baselines or an undefined slope.
     """
-    intercept, slope = _fit(np.asarray(synthetic)[None], np.asarray(real)[None])
-    if len(synthetic) < LEAST_CONFIGS or not np.isfinite(slope[0]):
+    if len(baselines) < LEAST_BASELINES:
         return None
-    from scipy.stats import linregress, t
-
-    fit = linregress(probit(np.asarray(synthetic)), probit(np.asarray(real)))
-    apart = float(t.ppf((1 + LEVEL) / 2, len(synthetic) - 2) * fit.stderr)
-    return Line(float(intercept[0]), float(slope[0]), len(synthetic),
-                float(slope[0]) - apart, float(slope[0]) + apart, float(fit.rvalue ** 2))
-
-
-def effective_robustness(synthetic: Sequence[Draws], real: Sequence[Draws],
-                         metric: str = "uar") -> tuple[Line, list[Interval]] | None:
-    """Return the line and each configuration's distance above it, as a fraction with its interval.
-
-    The line is fitted again in every resample of people, so the intervals include its uncertainty.
-    None with fewer than four configurations, or if all have the same synthetic score.
-    """
-    pairs = [_common(*pair) for pair in zip(synthetic, real, strict=True)]
-    means = np.array([[one.observed[metric][at].mean() for one, at in pair] for pair in pairs])
-    line = fit_line(means[:, 0], means[:, 1]) if len(means) else None
-    if line is None or not np.isfinite(means).all():
+    x, y = probit(np.array(baselines, float)).T
+    apart = x - x.mean()
+    spread = float(apart @ apart)
+    if spread < 1e-12:
         return None
-    drawn = [np.stack([one.resampled[metric][:, at].mean(1) for one, at in side], axis=1)
-             for side in zip(*pairs, strict=True)]
-    intercepts, slopes = _fit(*(side.astype(np.float64) for side in drawn))
-    return line, [_above(pair, metric, line, intercepts, slopes) for pair in pairs]
+    from scipy.special import stdtrit
 
-
-Side = tuple[Draws, list[int]]  # resamples, and the columns of the common seeds
-
-
-def _common(left: Draws, right: Draws) -> tuple[Side, Side]:
-    seeds = [seed for seed in left.seeds if seed in right.seeds]
-    return ((left, [left.seeds.index(seed) for seed in seeds]),
-            (right, [right.seeds.index(seed) for seed in seeds]))
-
-
-def _above(pair: tuple[Side, Side], metric: str, line: Line, intercepts: np.ndarray,
-           slopes: np.ndarray) -> Interval:
-    """Return real minus predicted score of one configuration, over seeds."""
-    from scipy.special import ndtr
-
-    (synthetic, at), (real, to) = pair
-    expected = ndtr(intercepts[:, None]
-                    + slopes[:, None] * probit(synthetic.resampled[metric][:, at]))
-    residuals = Draws(
-        observed={METRIC: real.observed[metric][to] - line.real(synthetic.observed[metric][at])},
-        resampled={METRIC: (real.resampled[metric][:, to] - expected).astype(np.float32)},
-        effective={METRIC: min(synthetic.effective[metric], real.effective[metric])},
-        seeds=tuple(real.seeds[place] for place in to), n=synthetic.n + real.n,
-        people=synthetic.people + real.people, crowds=synthetic.crowds + real.crowds, least=-1.0)
-    return interval_of(residuals, METRIC)
-
-
-def _fit(synthetic: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return intercepts and slopes (R,) of the lines through R x K scores."""
-    x, y = probit(synthetic), probit(real)
-    apart = x - x.mean(1, keepdims=True)
-    spread = (apart ** 2).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slopes = np.where(spread > 1e-12, (apart * y).sum(1) / spread, np.nan)
-    return y.mean(1) - slopes * x.mean(1), slopes
+    slope = float(apart @ y) / spread
+    residuals = y - y.mean() - slope * apart
+    free, total = len(x) - 2, float(((y - y.mean()) ** 2).sum())
+    error = float((residuals @ residuals / free) ** 0.5)
+    reach = float(stdtrit(free, (1 + LEVEL) / 2)) * error / spread ** 0.5
+    return Line(float(y.mean() - slope * x.mean()), slope, len(x), slope - reach, slope + reach,
+                1 - float(residuals @ residuals) / total if total > 0 else 1.0, error,
+                float(x.mean()), spread)

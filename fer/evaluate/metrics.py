@@ -1,8 +1,7 @@
 """Metrics of one table of predictions, without intervals; reliability and calibration error.
 
-Intervals are in `fer.evaluate.bootstrap`. A class that is absent from the labels has no recall;
-unweighted average recall (UAR) and macro-F1 are means over the classes present, here and in every
-resample.
+Intervals are in `fer.evaluate.contrasts`. A class that is absent from the labels has no recall;
+unweighted average recall (UAR) and macro-F1 are means over the classes present.
 """
 
 from dataclasses import dataclass
@@ -23,21 +22,13 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def scores(tables: np.ndarray, prior: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def scores(tables: np.ndarray) -> dict[str, np.ndarray]:
     """Return accuracy, uar, macro_f1 (...) and recall (... x C) of confusion counts (... x C x C).
 
     float64; NaN where undefined. Recall of class c is n_cc / n_c.; F1 is
     2 n_cc / (n_c. + n_.c); both means go over the classes with n_c. > 0.
-
-    Args:
-        prior: C class proportions to which the classes are reweighted, so that accuracy and
-            macro-F1 are comparable between test sets; a class of the prior that is absent makes
-            these two undefined.
     """
     tables = np.asarray(tables, np.float64)
-    if prior is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tables = tables * np.where(prior > 0, prior / tables.sum(-1), 0.0)[..., None]
     hits = np.diagonal(tables, axis1=-2, axis2=-1)
     support, predicted = tables.sum(-1), tables.sum(-2)
     present = support > 0
@@ -145,18 +136,27 @@ def soft_scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float | Non
     """
     from scipy.stats import rankdata
 
-    logs = log_probabilities(logits)
-    probabilities, true = np.exp(logs), np.eye(logits.shape[1], dtype=bool)[labels]
+    probabilities = np.exp(log_probabilities(logits))
+    true = np.eye(logits.shape[1], dtype=bool)[labels]
     positive = true.sum(axis=0).astype(np.float64)
     areas = None
     if len(present := np.flatnonzero(positive)) > 1:
         ranks = np.where(true, rankdata(probabilities, axis=0), 0.0).sum(axis=0)[present]
         own = positive[present]
         areas = float(((ranks / own - (own + 1) / 2) / (len(labels) - own)).mean())
-    floor = np.log(np.finfo(np.float64).eps)  # as in scikit-learn
-    return {"nll": float(-np.maximum(logs[true], floor).mean()),
+    return {"nll": mean_nll(labels, logits),
             "brier": float(((probabilities - true) ** 2).sum(axis=1).mean()),
             "ece": reliability(labels, probabilities).error, "auroc": areas}
+
+
+def mean_nll(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Return the mean negative log-likelihood in nats, with the floor of scikit-learn.
+
+    Args:
+        labels: integers, N. logits: float, N x C, finite.
+    """
+    logs = log_probabilities(logits)[np.arange(len(labels)), labels]
+    return float(-np.maximum(logs, np.log(np.finfo(np.float64).eps)).mean())
 
 
 def auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

@@ -108,7 +108,7 @@ def read_predictions(path: Path) -> Predictions:
     if not names:
         raise DamagedFile(f"{path}: no column {LOGIT}CLASS")
     try:
-        return Predictions(
+        found = Predictions(
             sample_ids=table["sample_id"].to_pylist(),
             identities=table["identity"].to_pylist(),
             labels=table["label"].to_numpy().astype(np.int64),
@@ -117,6 +117,9 @@ def read_predictions(path: Path) -> Predictions:
         )
     except ValueError as error:
         raise DamagedFile(f"{path}: {error}") from error
+    if not np.array_equal(table["predicted"].to_numpy(), found.predicted):
+        raise DamagedFile(f"{path}: the column predicted is not the class of the highest logit")
+    return found
 
 
 def _fault(table: Predictions) -> str | None:

@@ -6,21 +6,21 @@ configurations are in `fer.report.comparisons`, sentences about them in `fer.rep
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fer.config.study import Control, Gap, Study
-from fer.evaluate.bootstrap import Draws, Tables, average, difference, draw, tabulate
-from fer.evaluate.intervals import TEST_SAMPLING, Interval, interval_of
+from fer.config.study import Gap, Study
+from fer.evaluate.contrasts import Interval
+from fer.evaluate.person_tables import Tables, tabulate
+from fer.evaluate.study_scores import Sets, StudyScores
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 NET = ", net of control"  # suffix of a gap's metric after subtracting the control gap
-AT_PRIOR = ", at the real set's class shares"  # suffix after reweighting both sets' classes
 PLAIN = ("nll", "ece", "brier", "auroc")
-FEW_PICTURES = 30  # below, percentile intervals are unreliable and nothing is ranked
+MASKS = "train.masks"  # grid key of masks that are drawn while training
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,20 @@ class Config:
     runs: tuple[ReportRun, ...]
     shared: frozenset[str] = frozenset()  # axes with the same value in all configurations
     full: frozenset[str] = frozenset()  # axes whose last component is ambiguous
+    drawn_masks: bool = False  # on the fly, in every run of the study
+
+    @property
+    def trained_on(self) -> str:
+        """The training set, and whether masks are drawn on it on the fly, where that differs."""
+        axes = {key: text for key, text in self.axes if key not in self.shared
+                and (key == MASKS or key.startswith(f"{MASKS}."))}
+        if MASKS in axes and axes[MASKS] in ("None", "null", ""):
+            return f"{self.train_on} without drawn masks"
+        if self.drawn_masks and not axes:
+            return f"{self.train_on} with masks drawn on the fly"
+        return f"{self.train_on} with masks drawn on the fly" + "".join(
+            f" ({key.removeprefix(MASKS).lstrip('.') or 'masks'} = {text})"
+            for key, text in axes.items()) if axes else self.train_on
 
     @property
     def label(self) -> str:
@@ -52,8 +66,9 @@ class Cell:
         metrics: uar, accuracy, macro_f1, recall:CLASS -> mean over seeds with its interval.
         plain: nll, ece, brier, auroc -> mean over seeds; metrics missing in old results are left
             out.
+        soft: nll, brier, ece_debiased -> the same with intervals; empty without predictions. The
+            debiased calibration error is the root of the mean square over bins.
         confusion: int64, C x C, summed over seeds; rows true.
-        draws: the resamples, for differences; None without predictions.
         tables: the predictions image by image; None without predictions.
         n: number of images. seeds: the seeds included.
     """
@@ -62,8 +77,8 @@ class Cell:
     split: str
     metrics: dict[str, Interval]
     plain: dict[str, float]
+    soft: dict[str, Interval]
     confusion: np.ndarray
-    draws: Draws | None
     tables: Tables | None
     n: int
     seeds: tuple[int, ...]
@@ -71,7 +86,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All cells of a study, keyed by (config_id, split), and gaps by config_id, then metric."""
+    """All cells of a study, keyed by (config_id, split), and gaps by config_id, then metric.
+
+    `scores` has the contrasts of all configurations with predictions, `labels` the names in words
+    of values of grid keys.
+    """
 
     configs: tuple[Config, ...]
     splits: tuple[str, ...]
@@ -79,7 +98,35 @@ class Analysis:
     cells: dict[tuple[str, str], Cell]
     gap: Gap | None
     gaps: dict[str, dict[str, Interval]]
+    scores: StudyScores
     problems: tuple[str, ...]
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def words(self, key: str, value: str) -> str:
+        """Return the value of a grid key in words, with its name in brackets."""
+        parts = value.split("+") if key == "train_on" else [value]
+        found = [self.labels.get((key, part), part) for part in parts]
+        return value if found == parts else f"{' and '.join(found)} ({value})"
+
+    @property
+    def gap_sets(self) -> Sets:
+        """The signed test sets of the gap; empty without one."""
+        return [(1.0, self.gap.synthetic), (-1.0, self.gap.real)] if self.gap else []
+
+    def mean(self, configs: Sequence[Config], sets: Sets, metric: str = "uar",
+             classes: Sequence[str] = ()) -> Interval | None:
+        """Return the mean over `configs` of a signed sum over sets; None if any lacks predictions.
+
+        The configurations are fixed, not a sample: only people and seeds vary.
+        """
+        return self.scores.contrast({one.config_id: 1 / len(configs) for one in configs}, sets,
+                                    metric, classes) if configs else None
+
+    def same_people(self) -> bool:
+        """Return whether both sets of the gap show the same known people."""
+        found = [next((cell.tables.people for (_, name), cell in self.cells.items()
+                       if name == split and cell.tables), ()) for _, split in self.gap_sets]
+        return len(found) == 2 and bool(found[0]) and found[0] == found[1]
 
     def measured_splits(self) -> list[str]:
         """Return the test sets with results, in the order of the study."""
@@ -107,8 +154,12 @@ class Analysis:
         return f"{roles[split]} ({split})" if split in roles else split
 
 
-def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
-    """Return `runs` grouped by configuration, in the order of the runs."""
+def configurations(runs: Sequence[ReportRun], drawn_masks: bool = False) -> tuple[Config, ...]:
+    """Return `runs` grouped by configuration, in the order of the runs.
+
+    Args:
+        drawn_masks: whether the study draws masks on the fly in every run.
+    """
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
         groups.setdefault(run.config_id, []).append(run)
@@ -119,28 +170,36 @@ def configurations(runs: Sequence[ReportRun]) -> tuple[Config, ...]:
     words = Counter(key.split(".")[-1] for key in keys)
     full = frozenset(key for key in keys if words[key.split(".")[-1]] > 1)
     return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
-                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full)
+                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full,
+                        drawn_masks)
                  for key, group in groups.items())
 
 
 def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     """Return the intervals of every configuration on every test set, and the gaps."""
-    configs, problems = configurations(gathered.runs), list(gathered.problems)
-    cells: dict[tuple[str, str], Cell] = {}
+    drawn = any(value is not None for key, value in study.set.items()
+                if key == MASKS or key.startswith(f"{MASKS}."))
+    configs, problems = configurations(gathered.runs, drawn), list(gathered.problems)
+    measured: dict[tuple[str, str], dict[int, Measured]] = {}
     for config in configs:
         for split in gathered.splits:
             found = {run.seed: gathered.measured[run.run, split] for run in reversed(config.runs)
                      if (run.run, split) in gathered.measured}
             if found:
-                cells[config.config_id, split] = _cell(config, split, found)
+                measured[config.config_id, split] = _with_predictions(found)
         if len({run.seed for run in config.runs}) < len(config.runs):
             problems.append(f"{config.label}: duplicate seed; its first run is used")
-    problems += _warnings(cells)
-    problems += _nearly_paired(study.gap, cells)
+    scores = StudyScores({key: tabulate(tables) for key, found in measured.items()
+                          if (tables := {seed: one.predictions for seed, one in found.items()
+                                         if one.predictions is not None})})
+    by_id = {config.config_id: config for config in configs}
+    cells = {(name, split): _cell(by_id[name], split, found, scores)
+             for (name, split), found in measured.items()}
     gaps = {config.config_id: gap for config in configs
-            if (gap := _gap(study.gap, config, cells)) is not None}
+            if (gap := _gap(study.gap, config.config_id, scores))}
     classes = next((cell_classes(one) for one in gathered.measured.values()), ())
-    return Analysis(configs, gathered.splits, classes, cells, study.gap, gaps, tuple(problems))
+    return Analysis(configs, gathered.splits, classes, cells, study.gap, gaps, scores,
+                    tuple(problems))
 
 
 def cell_classes(one: Measured) -> tuple[str, ...]:
@@ -148,37 +207,44 @@ def cell_classes(one: Measured) -> tuple[str, ...]:
     return tuple(one.metrics["classes"])
 
 
-def over_configs(analysis: Analysis, configs: Sequence[Config], split: str) -> Draws | None:
-    """Return the mean over `configs` on `split`, seed by seed; None if any has no predictions."""
-    draws = []
-    for config in configs:
-        cell = analysis.cells.get((config.config_id, split))
-        if cell is None or cell.draws is None:
-            return None
-        draws.append(cell.draws)
-    seeds = set.intersection(*(set(one.seeds) for one in draws)) if draws else set()
-    return average(draws) if seeds else None
+def _with_predictions(found: Mapping[int, Measured]) -> dict[int, Measured]:
+    """Return the results by seed of one cell: those with predictions, or all if none have any."""
+    return {seed: one for seed, one in found.items() if one.predictions is not None} or dict(found)
 
 
-def _cell(config: Config, split: str, found: Mapping[int, Measured]) -> Cell:
-    """Return one cell; `found` is keyed by seed.
-
-    All of its numbers come from the same runs: those with predictions, or all if none have any.
-    """
-    tables = {seed: one.predictions for seed, one in found.items() if one.predictions is not None}
-    seeds = tuple(sorted(tables or found))
+def _cell(config: Config, split: str, found: Mapping[int, Measured], scores: StudyScores) -> Cell:
+    """Return one cell; `found` is keyed by seed, and all of its numbers come from these runs."""
+    seeds = tuple(sorted(found))
     results = [found[seed].metrics for seed in seeds]
-    draws, counted, metrics = None, None, _without_intervals(results)
-    if tables:
-        counted = tabulate(tables)
-        draws = draw(counted)
-        metrics = {name: interval_of(draws, name) for name in draws.observed}
+    tables = scores.tables.get((config.config_id, split))
+    metrics, soft = _without_intervals(results), {}
+    if tables is not None:
+        names = ["uar", "accuracy", "macro_f1", *(f"recall:{name}" for name in tables.classes)]
+
+        def score(name: str) -> Interval | None:
+            return scores.contrast({config.config_id: 1}, [(1, split)], name)
+
+        metrics = {name: score(name) or _absent(metrics["uar"]) for name in names}
+        soft = {name: one for name in ("nll", "brier", "ece_debiased") if (one := score(name))}
+        soft["ece_debiased"] = rooted(soft["ece_debiased"])
     return Cell(
         config, split, metrics,
         plain={name: float(np.mean([one[name] for one in results])) for name in PLAIN
                if all(one.get(name) is not None for one in results)},
-        confusion=np.sum([one["confusion"] for one in results], axis=0),
-        draws=draws, tables=counted, n=int(results[0]["n"]), seeds=seeds)
+        soft=soft, confusion=np.sum([one["confusion"] for one in results], axis=0),
+        tables=tables, n=int(results[0]["n"]), seeds=seeds)
+
+
+def rooted(one: Interval) -> Interval:
+    """Return the interval of the root of a mean square, which is 0 where its estimate is less."""
+    value, low, high = (None if number is None else max(number, 0.0) ** 0.5
+                        for number in (one.value, one.low, one.high))
+    return replace(one, value=value, low=low, high=high, p=None)
+
+
+def _absent(like: Interval) -> Interval:
+    """Return the recall of a class that the test set has no picture of."""
+    return replace(like, value=None, low=None, high=None)
 
 
 def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
@@ -193,84 +259,19 @@ def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
             for name, value in (means | recalls).items()}
 
 
-def _gap(gap: Gap | None, config: Config,
-         cells: Mapping[tuple[str, str], Cell]) -> dict[str, Interval] | None:
-    """Return synthetic minus real of `config`, in UAR and in recall per class.
+def _gap(gap: Gap | None, config_id: str, scores: StudyScores) -> dict[str, Interval]:
+    """Return synthetic minus real of a configuration, in UAR and in recall per class.
 
-    Accuracy and macro-F1 depend on class proportions, which differ between the sets, so they are
-    reweighted to those of the real set. With a control, UAR and recall net of it are added, as in
-    `uar, net of control`.
+    UAR is over the classes that all sets of a difference have. Accuracy and macro-F1 depend on
+    class proportions, which differ between the sets, so they have no gap. With a control, UAR and
+    recall net of it are added, as in `uar, net of control`.
     """
     if gap is None:
-        return None
-
-    def draws(split: str) -> Draws | None:
-        cell = cells.get((config.config_id, split))
-        return cell.draws if cell else None
-
-    apart = gap_draws(draws(gap.synthetic), draws(gap.real))
-    if apart is None:
-        return None
-    found = {name: interval_of(apart, name) for name in apart.observed
-             if name == "uar" or name.startswith("recall:")}
-    found |= _at_one_prior(*(cells[config.config_id, split].tables
-                             for split in (gap.synthetic, gap.real)))
-    control = gap.control and gap_draws(draws(gap.control.synthetic), draws(gap.control.real))
-    net = gap_draws(apart, control) if control else None
-    if net is None:
-        return found
-    return found | {name + NET: interval_of(net, name) for name in found if AT_PRIOR not in name}
-
-
-def _at_one_prior(synthetic: Tables | None, real: Tables | None) -> dict[str, Interval]:
-    """Return the gaps in accuracy and macro-F1 at the class proportions of the real set."""
-    assert synthetic is not None and real is not None, "there are resamples of both"
-    prior = np.bincount(real.labels, minlength=len(real.classes)) / real.n
-    apart = difference(draw(synthetic, prior=prior), draw(real, prior=prior))
-    return {name + AT_PRIOR: interval_of(apart, name) for name in ("accuracy", "macro_f1")}
-
-
-def gap_draws(left: Draws | None, right: Draws | None) -> Draws | None:
-    """Return the difference of two draws; None if one is missing or they share no seed."""
-    if left is None or right is None or not set(left.seeds) & set(right.seeds):
-        return None
-    return difference(left, right)
-
-
-def _warnings(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
-    """Return the warnings about test sets."""
-    lines: dict[str, None] = {}
-    for (_, split), cell in cells.items():
-        if cell.n < FEW_PICTURES:
-            lines[f"{split}: n = {cell.n} pictures, too few for a reliable interval; nothing is "
-                  "ranked on it"] = None
-        absent = [name.split(":")[1] for name, one in cell.metrics.items()
-                  if name.startswith("recall:") and one.value is None]
-        if absent:
-            lines[f"{split}: no picture of class {', '.join(absent)}; UAR and macro-F1 are over "
-                  "the other classes"] = None
-        if cell.draws is not None and cell.draws.people[0] < 2:
-            lines[f"{split}: pictures of one person only, so there is no interval"] = None
-    return list(lines)
-
-
-def _nearly_paired(gap: Gap | None, cells: Mapping[tuple[str, str], Cell]) -> list[str]:
-    """Return a warning for each pair of gap sets that share some, but not all, people.
-
-    Resamples are a function of the set of people, so such sets are resampled independently.
-    """
-    pairs: list[Gap | Control] = [one for one in (gap, gap and gap.control) if one]
-    people = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
-    lines = []
-    for one in pairs:
-        left, right = (people.get(split, set()) for split in (one.synthetic, one.real))
-        if left & right and left != right:
-            lines.append(f"{one.synthetic} and {one.real} have {len(left & right)} of "
-                         f"{len(left | right)} people in common, but are resampled independently, "
-                         "so the interval of their difference is wider than necessary")
-    return lines
-
-
-def kinds(intervals: Sequence[Interval]) -> list[str]:
-    """Return the distinct kinds of `intervals`, test sampling first."""
-    return sorted({one.kind for one in intervals}, key=lambda kind: (kind != TEST_SAMPLING, kind))
+        return {}
+    sets = [(1.0, gap.synthetic), (-1.0, gap.real)]
+    names = ["uar", *(f"recall:{name}" for name in scores.classes([gap.synthetic, gap.real]))]
+    found = {name: scores.contrast({config_id: 1}, sets, name) for name in names}
+    if gap.control:
+        sets += [(-1.0, gap.control.synthetic), (1.0, gap.control.real)]
+        found |= {name + NET: scores.contrast({config_id: 1}, sets, name) for name in names}
+    return {name: one for name, one in found.items() if one is not None}

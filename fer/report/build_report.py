@@ -24,6 +24,7 @@ from fer.report.read.provenance import provenance
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import Curve, ReportRun, read_curve
 from fer.report.subgroups import Facts, subgroup_scores
+from fer.report.test_set_warnings import test_set_warnings
 from fer.report.unknown_people import without_guessed_people
 from fer.report.view_model import Findings, ViewModel, build_view_model
 
@@ -42,6 +43,7 @@ class About:
         facts: sample id -> metadata of the image, such as its mask type.
         best: names of the runs whose attention maps are shown, in order; None shows all.
         drawn: whether the images are drawings, not people, which every page then states.
+        labels: grid key and value -> its name in words, such as `masks of nine styles`.
         warnings: warnings about the data, listed before those about the runs.
         unknown_people: splits in whose images nobody is known by name.
     """
@@ -51,6 +53,7 @@ class About:
     best: Sequence[str] | None = None
     drawn: bool = False
     warnings: Sequence[str] = field(default=())
+    labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
     unknown_people: Collection[str] = ()
 
 
@@ -93,10 +96,11 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     """Return the findings of `runs` as numbers."""
     gathered = without_guessed_people(load_results(study, runs, memory), about.unknown_people)
     gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
-    analysis = analyse(study, gathered)
+    analysis = replace(analyse(study, gathered), labels=about.labels)
     pooled, notes = ensembles(gathered, analysis)
-    analysis = replace(analysis, problems=(*analysis.problems, *notes))
-    over = overall_findings(analysis)
+    analysis = replace(analysis, problems=(*analysis.problems, *test_set_warnings(analysis),
+                                           *notes))
+    over = overall_findings(analysis, study.baselines)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
     origin = provenance(gathered.runs, memory)

@@ -1,39 +1,43 @@
 """The planned comparisons of a study.
 
-A family consists of every pair of configurations that differ in one grid key only, on every test
-set that the study names. A difference is claimed if Holm's adjusted p is below 5 % and the interval
-excludes zero; all other pairs are tied.
+A family compares the values of one grid key, all else equal: every value with a baseline, on
+average over the other keys; or, without a baseline, every pair. A difference is claimed where
+`fer.evaluate.claims` allows it and Holm's adjusted p is below 5 %; all other pairs are tied.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
+from statistics import median
 
 from fer.config.study import Comparison, Study
-from fer.evaluate.bootstrap import SEEDS_NEEDED, difference
-from fer.evaluate.intervals import LEVEL, Interval, interval_of
-from fer.evaluate.significance import McNemar, cochran_q, mcnemar
-from fer.report.analysis import FEW_PICTURES, Analysis, Cell, Config, gap_draws
-from fer.report.pooled import Pooled, pool_by_key
+from fer.evaluate.claims import THESE_MODELS, Claim, claims, detectable
+from fer.evaluate.contrasts import Interval
+from fer.evaluate.mcnemar import McNemar, mcnemar
+from fer.report.analysis import Analysis, Config
 
 METRIC = "uar"
 STUDY = "study"  # the axis of a report on several studies (`fer.report.multi_study`)
+OTHER_SEEDS = "other seeds may differ"
+
+Weights = Mapping[str, float]  # config_id -> weight
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two configurations that differ in one key, on one test set.
+    """Two values of a key, all else equal, on one test set.
 
     Attributes:
-        left, right: values of the key. among: the settings that both share.
-        difference: left minus right, in UAR.
-        gap: on the real set, the gap of left minus that of right, in UAR; None elsewhere. It is
-            not part of the family of tests.
-        exact: McNemar's test for each seed that both have.
-        adjusted: Holm's p within the family; None if not tested.
-        verdict: `left`, `right`, `tied`, or the reason why the pair is not ranked.
+        left, right: values of the key; `right` is the baseline, if there is one.
+        among: the settings that both share, or `mean of N settings`.
+        difference: left minus right, in UAR, with limits of its own.
+        simultaneous: the same with limits that hold for all comparisons of the family.
+        gap, gap_simultaneous: on the real set, the gap of left minus that of right, in UAR; None
+            elsewhere. It is not tested.
+        exact: McNemar's test for each seed that both have; empty for means over settings.
+        claim: what may be claimed of `difference`.
+        ours, theirs: config_id -> weight of either value.
+        planned: False for one setting of a comparison that is planned as a mean over settings.
     """
 
     split: str
@@ -41,69 +45,73 @@ class Pair:
     left: str
     right: str
     difference: Interval
+    simultaneous: Interval
+    gap: Interval | None
+    gap_simultaneous: Interval | None
     exact: tuple[McNemar, ...]
-    adjusted: float | None
-    verdict: str
-    gap: Interval | None = None
+    claim: Claim
+    ours: Weights
+    theirs: Weights
+    planned: bool = True
 
     @property
     def winner(self) -> str | None:
-        """The significantly better value, if there is one."""
-        return {"left": self.left, "right": self.right}.get(self.verdict)
+        """The significantly better value, if a difference is claimed."""
+        return {1: self.left, -1: self.right}.get(self.claim.sign)
 
     @property
-    def of_runs(self) -> bool:
-        """Whether a claimed difference holds for these runs only, because there are few seeds."""
-        return self.winner is not None and self.difference.seeds < SEEDS_NEEDED
+    def verdict(self) -> str:
+        """`left`, `right`, `tied`, `these models` or `no claim`."""
+        if self.claim.sign:
+            return "left" if self.claim.sign > 0 else "right"
+        if self.claim.significant:
+            return "these models"
+        return "no claim" if self.claim.reason not in ("", THESE_MODELS) else "tied"
 
     @property
     def said(self) -> str:
         """The verdict in words."""
-        if self.winner is None:
-            return self.verdict
-        return f"{self.winner} is better{' in these runs' if self.of_runs else ''}"
-
-
-@dataclass(frozen=True)
-class Omnibus:
-    """Cochran's Q test of all values, by seed: p of the hypothesis of equal accuracy."""
-
-    split: str
-    among: str
-    values: tuple[str, ...]
-    p: tuple[float | None, ...]
-    n: int
+        if self.verdict == "no claim":
+            return f"no claim: {self.claim.reason}"
+        if self.verdict == "tied":
+            return "tied"
+        better = self.left if (self.claim.sign or self.claim.significant) > 0 else self.right
+        if self.verdict == "these models":
+            return f"these {better} models are better; {OTHER_SEEDS}"
+        return f"{better} is better" + (f" ({self.claim.marked})" if self.claim.marked else "")
 
 
 @dataclass(frozen=True)
 class Family:
     """One family of planned comparisons; `notes` lists what could not be compared.
 
-    `pooled` has each value over all configurations that share it; `omnibus` has the joint tests of
-    three values or more.
+    Attributes:
+        against: the baseline; None where all pairs are compared.
+        detectable: the smallest difference in UAR that would be detected with 80 % power, the
+            median over the planned comparisons; None without any.
     """
 
     name: str
     over: str
+    against: str | None
     pairs: tuple[Pair, ...]
-    pooled: tuple[Pooled, ...]
-    omnibus: tuple[Omnibus, ...]
+    detectable: float | None
     notes: tuple[str, ...]
 
     @property
+    def planned(self) -> tuple[Pair, ...]:
+        """The pairs that the study plans, without the single settings of a mean."""
+        return tuple(pair for pair in self.pairs if pair.planned)
+
+    @property
     def ranked(self) -> int:
-        """The number of pairs that differ significantly."""
-        return sum(pair.winner is not None for pair in self.pairs)
+        """The number of planned pairs with a claimed difference."""
+        return sum(pair.winner is not None for pair in self.planned)
 
     @property
-    def of_runs(self) -> bool:
-        """Whether any claimed difference holds for these runs only."""
-        return any(pair.of_runs for pair in self.pairs)
-
-    @property
-    def of_whom(self) -> str:
-        """The caveat on the number of significant pairs; empty if all have enough seeds."""
-        return f", in these runs (fewer than {SEEDS_NEEDED} seeds)" if self.of_runs else ""
+    def of_models(self) -> bool:
+        """Whether any difference holds for these trained models only."""
+        return any(pair.verdict == "these models" for pair in self.planned)
 
 
 def compare(study: Study, analysis: Analysis) -> list[Family]:
@@ -112,44 +120,119 @@ def compare(study: Study, analysis: Analysis) -> list[Family]:
 
 
 def _family(name: str, plan: Comparison, analysis: Analysis) -> Family:
-    """Return one family, with Holm's adjustment over all of its pairs."""
+    """Return one family.
+
+    Holm's adjustment is over all pairs and test sets, or, against a baseline, over the values on
+    each test set. Single settings of a mean are adjusted among themselves.
+    """
     notes: list[str] = []
-    groups = _groups(analysis.configs, plan.over)
+    groups = groups_of(analysis.configs, plan.over)
     if not groups:
         notes.append(f"no run has a grid key '{plan.over}'")
-    pairs: list[Pair] = []
-    pooled: list[Pooled] = []
-    omnibus: list[Omnibus] = []
-    for split in plan.on:
-        if split not in analysis.splits:
-            notes.append(f"{split} is not in evaluate_on")
-        by_group = {among: {value: cell for value, config in configs.items()
-                            if (cell := analysis.cells.get((config.config_id, split)))}
-                    for among, configs in groups.items()}
-        pooled += pool_by_key(split, list(by_group.values()))
-        for among, cells in by_group.items():
-            omnibus += _omnibus(split, among, cells)
-        pairs += _pairs(split, by_group, analysis)
-    if not pairs:
+    elif plan.against is not None and not any(plan.against in group for group in groups.values()):
+        notes.append(f"no run has {plan.over} '{plan.against}', the baseline")
+    elif not any(len(group) > 1 for group in groups.values()):
+        notes.append(f"no two configurations differ in {plan.over} only")
+    notes += [f"{split} is not in evaluate_on" for split in plan.on
+              if split not in analysis.splits]
+    if plan.against is None:
+        pairs = _tested([draft for split in plan.on for draft in _pairs(split, groups)], analysis)
+    else:
+        pairs = [pair for split in plan.on
+                 for pair in _against(split, groups, plan.against, analysis)]
+    if not pairs and not notes:
         notes.append("nothing to compare yet")
-    return Family(name, plan.over, tuple(_adjust(pairs)), tuple(pooled), tuple(omnibus),
+    found = [power for pair in pairs if pair.planned and (power := detectable(
+        pair.difference, sum(other.planned for other in pairs)))]
+    return Family(name, plan.over, plan.against, tuple(pairs), median(found) if found else None,
                   tuple(dict.fromkeys(notes)))
 
 
-def _pairs(split: str, by_group: Mapping[str, Mapping[str, Cell]], analysis: Analysis
-           ) -> list[Pair]:
+@dataclass(frozen=True)
+class _Draft:
+    """A comparison before it is tested: the values, and the configurations of either."""
+
+    split: str
+    among: str
+    left: str
+    right: str
+    ours: Weights
+    theirs: Weights
+    planned: bool = True
+
+
+def _pairs(split: str, groups: Mapping[str, Mapping[str, Config]]) -> list[_Draft]:
     """Return the pairs of all groups; a pair shared by two studies counts once."""
-    found: dict[tuple[str, str], Pair] = {}
-    for among, cells in by_group.items():
-        for left, right in combinations(cells, 2):
-            ids = cells[left].config.config_id, cells[right].config.config_id
-            pair = None if ids in found else _pair(split, among, left, right, cells)
-            if pair is not None:
-                found[ids] = replace(pair, gap=_gap_apart(split, *ids, analysis))
+    found: dict[tuple[str, str], _Draft] = {}
+    for among, configs in groups.items():
+        for left, right in combinations(configs, 2):
+            ids = configs[left].config_id, configs[right].config_id
+            found.setdefault(ids, _Draft(split, among, left, right, {ids[0]: 1}, {ids[1]: 1}))
     return list(found.values())
 
 
-def _groups(configs: Sequence[Config], over: str) -> dict[str, dict[str, Config]]:
+def _against(split: str, groups: Mapping[str, Mapping[str, Config]], baseline: str,
+             analysis: Analysis) -> list[Pair]:
+    """Return every value against the baseline: the mean over settings, then each setting."""
+    means, single = [], []
+    values = dict.fromkeys(value for group in groups.values() for value in group)
+    for value in values:
+        both = {among: (group[value].config_id, group[baseline].config_id)
+                for among, group in groups.items() if value in group and baseline in group
+                and value != baseline and all(
+                    (group[one].config_id, split) in analysis.scores.tables
+                    for one in (value, baseline))}
+        if not both:
+            continue
+        share, names = 1 / len(both), list(both)
+        means.append(_Draft(split, names[0] if len(both) == 1 else f"mean of {len(both)} settings",
+                            value, baseline, {left: share for left, _ in both.values()},
+                            {right: share for _, right in both.values()}))
+        single += [_Draft(split, among, value, baseline, {left: 1}, {right: 1}, False)
+                   for among, (left, right) in both.items() if len(both) > 1]
+    return _tested(means, analysis, baseline=True) + _tested(single, analysis, baseline=True)
+
+
+def _tested(drafts: Sequence[_Draft], analysis: Analysis, baseline: bool = False) -> list[Pair]:
+    """Return the comparisons that have predictions, adjusted as one family."""
+    scores = analysis.scores
+    known = [(draft, one) for draft in drafts if (one := scores.contrast(
+        difference_of(draft.ours, draft.theirs), [(1.0, draft.split)], METRIC))]
+    worst = next((one for draft, _ in known if baseline and (one := scores.contrast(
+        draft.theirs, [(1.0, draft.split)], METRIC)) and one.uneven), None)
+    verdicts = claims([one for _, one in known], worst)
+    pairs = []
+    for (draft, one), claim in zip(known, verdicts, strict=True):
+        real = analysis.gap is not None and draft.split == analysis.gap.real
+        gap = scores.contrast(difference_of(draft.ours, draft.theirs), analysis.gap_sets,
+                              METRIC) if real else None
+        many = len(known)
+        pairs.append(Pair(
+            draft.split, draft.among, draft.left, draft.right, one, one.simultaneous(many), gap,
+            gap.simultaneous(many) if gap else None, _exact(draft, analysis), claim,
+            draft.ours, draft.theirs, draft.planned))
+    return pairs
+
+
+def difference_of(left: Weights, right: Weights) -> dict[str, float]:
+    """Return the weights of a difference; a configuration on both sides cancels."""
+    found = dict(left)
+    for name, weight in right.items():
+        found[name] = found.get(name, 0.0) - weight
+    return found
+
+
+def _exact(draft: _Draft, analysis: Analysis) -> tuple[McNemar, ...]:
+    """Return McNemar's test for each seed that two configurations share."""
+    if len(draft.ours) > 1:
+        return ()
+    one, two = (analysis.scores.tables[next(iter(side)), draft.split]
+                for side in (draft.ours, draft.theirs))
+    return tuple(mcnemar(seed, one.right[one.seeds.index(seed)], two.right[two.seeds.index(seed)])
+                 for seed in one.seeds if seed in two.seeds)
+
+
+def groups_of(configs: Sequence[Config], over: str) -> dict[str, dict[str, Config]]:
     """Return shared settings -> value of `over` -> configuration."""
     groups: dict[str, dict[str, Config]] = {}
     for config in configs:
@@ -175,69 +258,3 @@ def _studies(config: Config) -> list[str]:
     It is compared within each of them, as in their own reports.
     """
     return dict(config.axes).get(STUDY, "").split("+")
-
-
-def _pair(split: str, among: str, left: str, right: str,
-          cells: Mapping[str, Cell]) -> Pair | None:
-    """Return the difference of two cells, not yet adjusted; None if they share no seed."""
-    one, two = cells[left].draws, cells[right].draws
-    if one is None or two is None or not set(one.seeds) & set(two.seeds):
-        return None
-    found = interval_of(difference(one, two), METRIC)
-    verdict = "tied"
-    if cells[left].n < FEW_PICTURES:
-        verdict = f"not ranked: n < {FEW_PICTURES}"
-    elif found.p is None:
-        verdict = "not ranked: no interval"
-    exact = _exact(cells[left], cells[right])
-    return Pair(split, among, left, right, found, exact, None, verdict)
-
-
-def _gap_apart(split: str, left: str, right: str, analysis: Analysis) -> Interval | None:
-    """Return the difference of two configurations' gaps; None if `split` is not the real set."""
-    gap = analysis.gap
-    if gap is None or split != gap.real:
-        return None
-    gaps = [gap_draws(*(cell.draws if (cell := analysis.cells.get((name, one))) else None
-                        for one in (gap.synthetic, gap.real))) for name in (left, right)]
-    apart = gap_draws(*gaps)
-    return interval_of(apart, METRIC) if apart else None
-
-
-def _exact(left: Cell, right: Cell) -> tuple[McNemar, ...]:
-    """Return McNemar's test for each seed that two configurations share."""
-    one, two = left.tables, right.tables
-    assert one is not None and two is not None, "there are resamples of both"
-    return tuple(mcnemar(seed, one.right[one.seeds.index(seed)], two.right[two.seeds.index(seed)])
-                 for seed in one.seeds if seed in two.seeds)
-
-
-def _omnibus(split: str, among: str, cells: Mapping[str, Cell]) -> list[Omnibus]:
-    """Return Cochran's Q of three values or more on their common seeds; empty otherwise."""
-    tables = {value: cell.tables for value, cell in cells.items() if cell.tables is not None}
-    seeds = sorted(set.intersection(*(set(one.seeds) for one in tables.values()))
-                   if len(tables) > 2 else ())
-    found = tuple(cochran_q(np.stack([one.right[one.seeds.index(seed)] for one in tables.values()],
-                                     axis=1)) for seed in seeds)
-    sizes = [one.n for one in tables.values()]
-    return [Omnibus(split, among, tuple(tables), found, sizes[0])] if found else []
-
-
-def _adjust(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return `pairs` with Holm's p and the resulting verdict."""
-    tested = [pair for pair in pairs if pair.verdict == "tied"]
-    if not tested:
-        return list(pairs)
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = multipletests([pair.difference.p for pair in tested], method="holm")[1]
-    found = {id(pair): float(p) for pair, p in zip(tested, adjusted, strict=True)}
-    return [replace(pair, adjusted=found[id(pair)], verdict=_verdict(pair, found[id(pair)]))
-            if id(pair) in found else pair for pair in pairs]
-
-
-def _verdict(pair: Pair, adjusted: float) -> str:
-    low, high = pair.difference.low, pair.difference.high
-    if low is None or high is None or adjusted >= 1 - LEVEL or low <= 0 <= high:
-        return "tied"
-    return "left" if low > 0 else "right"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.atomic_io import write_text
-from fer.evaluate.intervals import Interval
+from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.latex import latex
 from fer.report.read.load_results import LoadedResults
@@ -17,6 +17,7 @@ from fer.report.view_model import Findings
 
 MEANS = ("uar", "accuracy", "macro_f1")
 PLAIN = ("nll", "ece", "brier", "auroc")
+REMOVED = ("pooled", "omnibus", "agreement")  # files of reports of before
 
 
 def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
@@ -29,13 +30,14 @@ def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
              "confusion": _confusions(study, found),
-             "comparisons": _comparisons(study, found), "pooled": _pooled(study, found),
-             "omnibus": _omnibus(study, found), "agreement": _agreement(study, found),
+             "comparisons": _comparisons(study, found),
              "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
     write_text(out / "tables.tex", latex(study, analysis, drawn))
+    for name in REMOVED:
+        (out / f"{name}.csv").unlink(missing_ok=True)
 
 
 def write_results(study: str, gathered: LoadedResults, out: Path) -> None:
@@ -80,7 +82,9 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
     """Yield one row per configuration x test set; means over seeds."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "test_on", "seeds", "n",
            "people", "interval", *(f"{name}{end}" for name in MEANS for end in
-                                   ("", "_low", "_high")), *PLAIN)
+                                   ("", "_low", "_high")), *PLAIN,
+           "nll_low", "nll_high", "brier_low", "brier_high", "ece_debiased", "ece_debiased_low",
+           "ece_debiased_high", "people_worth", "seed_df", "collapsed_seeds")
     for config in analysis.configs:
         for split in analysis.splits:
             cell = analysis.cells.get((config.config_id, split))
@@ -90,7 +94,11 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
             yield (study, *_names(config), split, uar.seeds, cell.n,
                    uar.people[0] if uar.people else None, uar.kind,
                    *(number for name in MEANS for number in _limits(cell.metrics[name])),
-                   *(cell.plain.get(name) for name in PLAIN))
+                   *(cell.plain.get(name) for name in PLAIN),
+                   *(number for name in ("nll", "brier")
+                     for number in _limits(cell.soft.get(name))[1:]),
+                   *_limits(cell.soft.get("ece_debiased")), uar.worth, uar.seed_df,
+                   ";".join(map(str, cell.tables.collapsed)) if cell.tables else "")
 
 
 def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
@@ -114,61 +122,34 @@ def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
     """Yield one row per configuration x metric: synthetic minus real, as a fraction."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "synthetic", "real",
-           "metric", "gap", "low", "high", "interval", "seeds", "n_synthetic", "n_real")
+           "metric", "gap", "low", "high", "interval", "seeds", "n_synthetic", "n_real", "classes")
     for config in analysis.configs:
         for metric, one in analysis.gaps.get(config.config_id, {}).items():
             assert analysis.gap is not None
+            common = analysis.scores.classes([analysis.gap.synthetic, analysis.gap.real])
             yield (study, *_names(config), analysis.gap.synthetic, analysis.gap.real, metric,
-                   *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1])
+                   *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1],
+                   1 if ":" in metric else len(common))
 
 
 def _comparisons(study: str, found: Findings) -> Iterable[Sequence[Any]]:
     """Yield one row per planned pair; McNemar's p-values of all seeds are in one cell."""
     yield ("study", "family", "over", "test_on", "among", "left", "right", "difference", "low",
            "high", "interval", "seeds", "n", "p", "p_holm", "verdict", "mcnemar",
-           "gap_difference", "gap_low", "gap_high", "gap_seeds", "gap_n_synthetic", "gap_n_real")
+           "gap_difference", "gap_low", "gap_high", "gap_seeds", "gap_n_synthetic", "gap_n_real",
+           "low_simultaneous", "high_simultaneous", "gap_low_simultaneous",
+           "gap_high_simultaneous", "planned")
     for family in found.families:
         for pair in family.pairs:
             one = pair.difference
             yield (study, family.name, family.over, pair.split, pair.among, pair.left, pair.right,
-                   *_limits(one), one.kind, one.seeds, one.n[0], _p(one.p), _p(pair.adjusted),
-                   pair.said if pair.of_runs else pair.winner or pair.verdict,
+                   *_limits(one), one.kind, one.seeds, one.n[0], _p(one.p),
+                   _p(pair.claim.adjusted), pair.winner or pair.said,
                    ";".join(f"{test.seed}={_p(test.p)}" for test in pair.exact),
-                   *((*_limits(pair.gap), pair.gap.seeds, *pair.gap.n[:2]) if pair.gap else
-                     (None,) * 6))
-
-
-def _pooled(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per value of a family's key, over all configurations that share it."""
-    yield ("study", "family", "over", "test_on", "value", "configurations", "runs", "n", "iqm",
-           "iqm_low", "iqm_high", "improvement", "improvement_low", "improvement_high")
-    for family in found.families:
-        for one in family.pooled:
-            yield (study, family.name, family.over, one.split, one.value, one.configs, one.runs,
-                   one.middle.n[0], *_limits(one.middle), *_limits(one.better))
-
-
-def _omnibus(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per group of three values or more: p of Cochran's Q by seed."""
-    yield "study", "family", "over", "test_on", "among", "values", "n", "p"
-    for family in found.families:
-        for one in family.omnibus:
-            yield (study, family.name, family.over, one.split, one.among, ";".join(one.values),
-                   one.n, ";".join(map(_p, one.p)))
-
-
-def _agreement(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield the mean kappa of each pair of configurations, and between the seeds of each one."""
-    yield "study", "test_on", "left", "right", "kappa", "n", "runs"
-    over = found.across
-    one = over.agreement if over else None
-    if over is None or one is None:
-        return
-    for row, left in enumerate(one.labels):
-        for column, right in enumerate(one.labels[: row + 1]):
-            kappa = float(one.kappa[row, column])
-            yield (study, over.split, left, right, None if kappa != kappa else kappa, one.n,
-                   one.runs)
+                   *((*_limits(pair.gap), pair.gap.seeds, pair.gap.n[0], pair.gap.n[:2][-1])
+                     if pair.gap else (None,) * 6),
+                   *_limits(pair.simultaneous)[1:], *_limits(pair.gap_simultaneous)[1:],
+                   "yes" if pair.planned else "no")
 
 
 def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
@@ -197,25 +178,27 @@ def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:
            "members")
     for one in found.ensembles:
         for split, metrics in one.metrics.items():
-            for metric, interval in metrics.items():
+            for metric, interval in (metrics | one.soft[split]).items():
                 yield (study, one.name, one.how, one.train_on, split, metric, *_limits(interval),
                        interval.n[0], ";".join(one.members))
             for metric, value in one.plain[split].items():
+                if metric in one.soft[split]:
+                    continue
                 yield (study, one.name, one.how, one.train_on, split, metric, value, None, None,
                        metrics["uar"].n[0], ";".join(one.members))
 
 
 def _robustness(study: str, found: Findings) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration: its effective robustness and the fitted line."""
+    """Yield one row per configuration: its effective robustness and the line over the baselines."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "effective_robustness",
-           "low", "high", "seeds", "n_synthetic", "n_real", "intercept", "slope")
+           "low", "high", "baseline", "intercept", "slope")
     over = found.across.robustness if found.across else None
     for config in found.analysis.configs if over else ():
         assert over is not None
         one = over.above.get(config.config_id)
         if one is not None:
-            yield (study, *_names(config), *_limits(one), one.seeds, one.n[0], one.n[-1],
-                   over.line.intercept, over.line.slope)
+            yield (study, *_names(config), one.value, one.low, one.high,
+                   "yes" if one.baseline else "no", over.line.intercept, over.line.slope)
 
 
 def _names(config: Config) -> tuple[str, ...]:
@@ -223,8 +206,8 @@ def _names(config: Config) -> tuple[str, ...]:
     return config.config_id, config.backbone, config.recipe, config.train_on, axes
 
 
-def _limits(one: Interval) -> tuple[float | None, float | None, float | None]:
-    return one.value, one.low, one.high
+def _limits(one: Interval | None) -> tuple[float | None, float | None, float | None]:
+    return (one.value, one.low, one.high) if one else (None, None, None)
 
 
 def _p(value: float | None) -> str:

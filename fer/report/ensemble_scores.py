@@ -1,15 +1,16 @@
 """Ensembles of a study's trained runs, computed from their saved predictions."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fer.evaluate.bootstrap import Draws, draw, tabulate
+from fer.evaluate.contrasts import Interval
 from fer.evaluate.ensembles import greedy, mean_of
-from fer.evaluate.intervals import Interval, interval_of
 from fer.evaluate.metrics import soft_scores
+from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
-from fer.report.analysis import Analysis, Config, gap_draws
+from fer.evaluate.study_scores import StudyScores
+from fer.report.analysis import Analysis, Config, rooted
 from fer.report.formatting import count
 from fer.report.read.load_results import LoadedResults
 from fer.report.read.run_files import ReportRun
@@ -28,7 +29,8 @@ class Ensemble:
         train_on: training set of its members.
         members: run names, repeated according to their weight.
         plain: split -> nll, brier, ece, auroc.
-        metrics: split -> uar, accuracy, … with test-sampling intervals.
+        metrics: split -> uar, accuracy, … with intervals of this ensemble, not of others like it.
+        soft: split -> nll, brier, ece_debiased with intervals.
         gap: in UAR.
     """
 
@@ -38,6 +40,7 @@ class Ensemble:
     train_on: str
     members: tuple[str, ...]
     metrics: dict[str, dict[str, Interval]]
+    soft: dict[str, dict[str, Interval]]
     plain: dict[str, dict[str, float | None]]
     gap: Interval | None
 
@@ -115,28 +118,29 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedRe
 
     None if there is no such test set or only one member.
     """
-    drawn: dict[str, Draws] = {}
-    plain: dict[str, dict[str, float | None]] = {}
+    means: dict[str, Predictions] = {}
     for split in gathered.splits:
         tables = _tables(runs, split, gathered)
         if len(tables) == len(runs) > 1:
-            mean = mean_of(tables)
-            drawn[split] = draw(tabulate({0: mean}))
-            plain[split] = soft_scores(mean.labels, mean.logits)
-    if not drawn:
+            means[split] = mean_of(tables)
+    if not means:
         return None
-    return Ensemble(name, how, None, runs[0].train_on, tuple(run.run for run in runs),
-                    {split: {metric: interval_of(one, metric) for metric in one.observed}
-                     for split, one in drawn.items()}, plain, _gap(drawn, analysis))
+    scores = StudyScores({(name, split): tabulate({0: one}) for split, one in means.items()})
+
+    def known(split: str, names: Sequence[str]) -> dict[str, Interval]:
+        found = {metric: scores.contrast({name: 1}, [(1, split)], metric) for metric in names}
+        return {metric: one for metric, one in found.items() if one is not None}
+
+    hard = ["uar", "accuracy", "macro_f1", *(f"recall:{one}" for one in analysis.classes)]
+    soft = {split: known(split, ["nll", "brier", "ece_debiased"]) for split in means}
+    return Ensemble(
+        name, how, None, runs[0].train_on, tuple(run.run for run in runs),
+        {split: known(split, hard) for split in means},
+        {split: one | {"ece_debiased": rooted(one["ece_debiased"])} for split, one in soft.items()},
+        {split: soft_scores(one.labels, one.logits) for split, one in means.items()},
+        scores.contrast({name: 1}, analysis.gap_sets) if analysis.gap else None)
 
 
 def _tables(runs: Sequence[ReportRun], split: str, gathered: LoadedResults) -> list[Predictions]:
     found = [gathered.measured.get((run.run, split)) for run in runs]
     return [one.predictions for one in found if one is not None and one.predictions is not None]
-
-
-def _gap(drawn: Mapping[str, Draws], analysis: Analysis) -> Interval | None:
-    if analysis.gap is None:
-        return None
-    apart = gap_draws(drawn.get(analysis.gap.synthetic), drawn.get(analysis.gap.real))
-    return None if apart is None else interval_of(apart, "uar")

@@ -6,8 +6,8 @@ Shared by the page, the Markdown, the LaTeX and the terminal.
 from collections.abc import Sequence
 
 from fer.errors import noun_for
-from fer.evaluate.bootstrap import SEEDS_NEEDED
-from fer.evaluate.intervals import TEST_SAMPLING, Interval
+from fer.evaluate.claims import KNOWN_SPREAD, POORLY_KNOWN, THESE_MODELS
+from fer.evaluate.contrasts import Interval
 
 NONE = "–"
 
@@ -50,10 +50,12 @@ def sizes(one: Interval) -> str:
     return f"n = {each(one.n)} pictures{people}, {count(one.seeds, 'seed')}"
 
 
-def caveat(kinds: Sequence[str]) -> str:
-    """Return a sentence on what intervals of these kinds include and what they leave out."""
-    if TEST_SAMPLING in kinds:
-        return (f"Intervals include test sampling only: below {SEEDS_NEEDED} seeds the variation "
-                "between seeds cannot be estimated. A difference is one between these trained "
-                "models, not between the training methods.")
-    return "Intervals include the variation between seeds and between people."
+def caveat(intervals: Sequence[Interval]) -> str:
+    """Return a sentence on what these intervals include and what they leave out."""
+    free = min((one.seed_df for one in intervals), default=0)
+    if not free:
+        return (f"With one seed a configuration, intervals include people only: {THESE_MODELS}. "
+                "A difference is one between these models, not between the methods.")
+    more = f"; {POORLY_KNOWN}" if free < KNOWN_SPREAD else ""
+    return ("Intervals include the variation between people and between seeds. The seeds' variance "
+            f"is pooled over the configurations ({free} degrees of freedom{more}).")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fer.evaluate.intervals import Interval
+from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
 
 DRAWN = "The images are computer-generated drawings, not evidence about people."
@@ -78,7 +78,7 @@ def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str,
            if analysis.gap and analysis.gaps else "")
     what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
     return (rf"Study {escaped(study)}{more}: unweighted average recall (UAR) in \%, mean over "
-            r"seeds, 95\,\% bootstrap interval over people "
+            r"seeds, 95\,\% interval "
             rf"({escaped('; '.join(what)) or 'none'}).{escaped(gap)} "
             rf"Pictures: {escaped(sizes) or 'none'}.{' ' + escaped(DRAWN) if drawn else ''}")
 

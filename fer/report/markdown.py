@@ -19,7 +19,7 @@ def markdown(view: ViewModel, figures: Sequence[str]) -> str:
     if view.partial:
         parts.append(f"**Partial report**: {view.done} of {count(len(view.runs), 'run')} done "
                      f"({view.states}).")
-    parts += [f"**{view.summary.main}**", view.summary.sizes]
+    parts += [f"**{view.summary.main}**", view.summary.sizes, "; ".join(view.summary.status)]
     parts += [f"- {line}" for line in view.summary.others]
     parts += [f"*{line}*" for line in view.summary.caveats]
     parts += [f"![{name}](figures/{name}.png)" for name in figures]
@@ -45,6 +45,7 @@ def markdown(view: ViewModel, figures: Sequence[str]) -> str:
 
 def _results(view: ViewModel) -> list[str]:
     heads = {"results": "Results", "sets": "Test sets", "metrics": "Other metrics",
+             "ensembles": "Ensembles",
              "gaps": "The gap", "robustness": "Effective robustness",
              "parts": "By image type"}
     return [part for name, head in heads.items() if name in view.listings
@@ -70,8 +71,7 @@ def _comparisons(view: ViewModel) -> list[str]:
     for one in view.comparisons:
         family = one.family
         parts += [f"### {family.name}: over {family.over}, {family.ranked} of "
-                  f"{len(family.pairs)} statistically significant{family.of_whom}",
-                  *_listed(one.pairs), *_listed(one.pooled), *_listed(one.omnibus)]
+                  f"{len(family.planned)} statistically significant", *_listed(one.pairs)]
     return ["## Planned comparisons", *parts] if parts else []
 
 

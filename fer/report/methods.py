@@ -2,14 +2,14 @@
 
 from importlib.metadata import version
 
-from fer.evaluate.bootstrap import RESAMPLES, SEEDS_NEEDED
+from fer.evaluate import claims, contrasts
+from fer.evaluate.effective_robustness import LEAST_BASELINES
 from fer.evaluate.metrics import CALIBRATION_BINS
-from fer.evaluate.significance import POWER
-from fer.report.analysis import FEW_PICTURES, Analysis
+from fer.report.analysis import Analysis
 from fer.report.overall import MOST_COMPARED
 from fer.report.read.provenance import Provenance
 
-COMPUTED_WITH = ("numpy", "scipy", "scikit-learn", "statsmodels")
+COMPUTED_WITH = ("numpy", "scipy", "scikit-learn")
 
 
 def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
@@ -21,46 +21,45 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "nothing else is pooled. AUROC is the mean of each class against the rest, NLL is in nats, "
         "the Brier score is summed over the classes, "
         f"and ECE uses {CALIBRATION_BINS} equal-width bins.",
-        f"Intervals are 95 % bootstrap intervals from {RESAMPLES:,} resamples of people, "
-        "not of pictures: all pictures of a person are drawn together, and the same people are "
-        "drawn for every model, so differences on one test set are paired. With "
-        f"{SEEDS_NEEDED} seeds or more, seeds are resampled too; the interaction of people and "
-        "seeds is counted once, with the seeds. As a small-sample correction, the deviations of "
-        "each level are widened by √(n/(n−1)), and their sum from the quantile of a normal "
-        "distribution to that of a mixture of t distributions, one with the degrees of freedom of "
-        "each level, weighted by their variances (normal for people, for accuracy and recall with "
-        "at most two pictures per person on average). The p-value of a difference is that of the "
-        "same mixture. Intervals of a score are symmetric on the logit scale; those of a "
-        "difference or an interquartile mean are percentile intervals.",
+        "Intervals are 95 % intervals over people and seeds, without random numbers: each person "
+        "with all pictures is left out in turn (jackknife; Efron and Stein 1981), the same people "
+        "for every model, so differences on one test set are paired, and so are sets of the same "
+        "people. For scores of counts half a picture right and half wrong is added to each class "
+        "(the printed score is without them, and the limits hold it). The variance between seeds "
+        "is pooled over the configurations of the study, relative to p(1 − p), or is the "
+        "configuration's own where that is larger; the interaction of people and seeds is counted "
+        "once. The limits are those of one t distribution (Satterthwaite 1946); the people count "
+        "for (Σa)²/Σa² equally weighted ones, a being a person's share of the pictures, summed "
+        "over classes. Limits of a single score with more than two pictures per person are the "
+        "outer ones of the plain and the logit scale.",
         "The gap is the synthetic minus the real score of the same models, in UAR and in recall "
-        "per class; people of the two sets are drawn independently where they are different "
-        "people. Accuracy and macro-F1 depend on the class proportions, so their gaps are computed "
-        "with the class proportions of the real set in both sets.",
+        "per class, over the classes that both sets have. Accuracy and macro-F1 depend on the "
+        "class proportions, so they have no gap.",
         "A difference is claimed where Holm's adjusted p within the family of planned comparisons "
-        "is below 0.05 and the interval excludes zero. All other pairs are reported as tied, and "
-        f"nothing is ranked on fewer than {FEW_PICTURES} pictures. Standing applies the same rule "
-        "with Holm's adjustment over all pairs of configurations, up to "
-        f"{MOST_COMPARED} configurations. McNemar's exact test and Cochran's Q are reported per "
-        "seed for reference. They assume independent pictures and test accuracy, so with unequal "
-        "class sizes they may disagree with UAR.",
-        "The interquartile mean drops the best and the worst quarter, given four runs or more. "
-        "The probability of improvement is that a run beats a run of another value that is equal "
-        "in everything else (Agarwal et al. 2021), on a test set of this size, with Newcombe's "
-        "limits (2006, method 5), widened by the sampling of people, for "
-        f"{SEEDS_NEEDED} seeds or more. Effective robustness is "
-        "the distance on real masks from the least-squares line over all configurations on "
-        "probit axes (Miller et al. 2021), fitted again in every resample; its limits do not "
-        "include the choice of configurations. Ensembles "
-        "average probabilities. The greedy one is selected on validation (Caruana et al. 2004). "
-        "Their intervals include test sampling only.",
-        "The number of real pictures needed to distinguish the two best configurations is that of "
-        f"a two-sided test at 5 % with {100 * POWER:.0f} % power, for the observed difference; "
-        "test sampling shrinks with the number of pictures, the variation between seeds does not. "
-        "Where all resamples are equal (a recall of 0 or 1), the limits are Wilson's (1927). "
-        "Agreement is Cohen's kappa between two runs and Fleiss' kappa among all. Attention maps "
-        "are Grad-CAM (Selvaraju et al. 2017) of the predicted class at the last feature map "
-        "before the classifier. The difference of two gaps is a difference of differences in the "
-        "same resamples; it is reported beside the tests.",
+        "is below 0.05. Against a baseline, a family is the other values on one test set, each on "
+        "average over the other settings; without one, all pairs on all test sets. Simultaneous "
+        "limits are Bonferroni's. Nothing is claimed where people are worth fewer than "
+        f"{claims.LEAST_WORTH} ({claims.LEAST_WORTH_OF_MANY} in families of more than "
+        f"{claims.MANY}), where a class has fewer than {claims.LEAST_PICTURES} pictures, or where "
+        "the baseline's seeds vary more than four times as much as the pooled ones; there is no "
+        f"interval below {contrasts.LEAST_WORTH} people. With one seed a configuration, a "
+        "difference is one between these trained models only. With fewer than "
+        f"{claims.KNOWN_SPREAD} degrees of freedom between seeds a claim is marked. Standing "
+        "applies the same rule with Holm's adjustment over all pairs of configurations, up to "
+        f"{MOST_COMPARED} configurations. McNemar's exact test is reported per seed for reference; "
+        "it assumes independent pictures and tests accuracy, so it may disagree with UAR.",
+        "Effective robustness is the distance on real masks from the least-squares line over the "
+        "study's baselines on probit axes (Miller et al. 2021), with 95 % prediction limits; it "
+        f"takes {LEAST_BASELINES} baselines. Ensembles average probabilities; the greedy one is "
+        "selected on validation (Caruana et al. 2004). Their intervals are of that one ensemble. "
+        "The debiased calibration error is the root of the mean product of confidence minus "
+        "correctness over pairs of pictures of different people in a bin (Kumar et al. 2019, "
+        "Widmann et al. 2019); a negative mean counts as zero.",
+        "The smallest difference that the study could detect is (the t quantile of the adjusted "
+        "two-sided 5 % level + that of 80 % power) standard errors (Bloom 1995), the median over "
+        "the planned comparisons. Attention maps are Grad-CAM (Selvaraju et al. 2017) of the "
+        "predicted class at the last feature map before the classifier. The difference of two gaps "
+        "is a difference of differences; it is reported beside the tests.",
         *_origin(analysis, origin))
 
 

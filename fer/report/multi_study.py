@@ -44,7 +44,8 @@ def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
         facts=lambda sample: next(filter(None, (one.facts(sample) for one in knowledge)), {}),
         best=[name for one in knowledge for name in one.best or ()],
         drawn=any(one.drawn for one in knowledge), warnings=[*dict.fromkeys(notes), *lines],
-        unknown_people={split for one in knowledge for split in one.unknown_people}))
+        unknown_people={split for one in knowledge for split in one.unknown_people},
+        labels={key: label for one in knowledge for key, label in one.labels.items()}))
     print_summary(summary, console)
     return all(complete for _, complete in found)
 
@@ -95,4 +96,5 @@ def merge(studies: Sequence[Study], name: str) -> tuple[Study, list[str]]:
         compare[free] = Comparison(over=STUDY, on=common)
     return studies[0].model_copy(update={
         "study": name, "evaluate_on": splits, "gap": gaps[0] if gaps else None,
+        "baselines": [one for study in studies for one in study.baselines],
         "compare": compare}), lines

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fer.config.load import block_label
 from fer.config.paths import cache, data_root
 from fer.config.run import Data
 from fer.data.layout import discover
@@ -58,7 +59,7 @@ def about(study: StudyFolder, store: Store) -> About:
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
                  study.data.drawn is not None, known_people(study, store),
-                 unknown_people(study, store))
+                 labels_of(study), unknown_people(study, store))
 
 
 def unknown_people(study: StudyFolder, store: Store) -> set[str]:
@@ -72,6 +73,16 @@ def unknown_people(study: StudyFolder, store: Store) -> set[str]:
             if not any(contents.people(f"{one}/{part}", study.data) for one in sets.split("+")):
                 found.add(name)
     return found
+
+
+def labels_of(study: StudyFolder) -> dict[tuple[str, str], str]:
+    """Return the names in words of the study's sets, backbones and recipes."""
+    found = {("train_on", name): one.label for name, one in study.data.sets.items()}
+    for entry in study.entries:
+        for key, value in (("backbone", entry.backbone), ("recipe", entry.recipe)):
+            if (key, value) not in found:
+                found[key, value] = block_label(key, value)
+    return {key: label for key, label in found.items() if label}
 
 
 def known_people(study: StudyFolder, store: Store) -> list[str]:

@@ -1,20 +1,22 @@
 """Scores on subgroups of a test set: by mask type, pose, and number of images per person.
 
 Subgroups come from the data set's current `pictures.csv`; an image without metadata is in none.
-Intervals are those of the subgroup alone.
+Intervals are those of the subgroup alone, with the seed spread of all configurations on it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.evaluate.bootstrap import Draws, Tables, draw, within
-from fer.evaluate.intervals import Interval, interval_of
+from fer.evaluate.contrasts import Interval
+from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
+from fer.evaluate.person_tables import Tables, within
 from fer.evaluate.predictions import NOBODY
-from fer.report.analysis import Analysis, Cell, Config, gap_draws
+from fer.evaluate.study_scores import StudyScores
+from fer.report.analysis import Analysis, Cell, Config
 from fer.report.read.load_results import Measured
 
 Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown
@@ -82,11 +84,21 @@ def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[st
             divided = _divide(members[0][1], facts)
             logits = [_logits(cell, tables, measured) if divided else {}
                       for cell, tables in members]
-            for fact, value, keep in divided:  # all configurations share one draw of people
-                found += [_part(cell, within(tables, keep), fact, value,
-                                {seed: rows[keep] for seed, rows in own.items()}, analysis)
-                          for (cell, tables), own in zip(members, logits, strict=True)]
+            for fact, value, keep in divided:  # one study, so that the seed spread is pooled
+                parts = {cell.config.config_id: within(tables, keep) for cell, tables in members}
+                scores = _with_other_set(parts, split, analysis)
+                found += [_part(cell, parts[cell.config.config_id], fact, value,
+                                {seed: rows[keep] for seed, rows in own.items()}, scores, analysis)
+                          for (cell, _), own in zip(members, logits, strict=True)]
     return found
+
+
+def _with_other_set(parts: Mapping[str, Tables], split: str, analysis: Analysis) -> StudyScores:
+    """Return the scores with a subgroup in place of its test set; of the gap, the other set too."""
+    other = {name for _, name in analysis.gap_sets} - {split}
+    return StudyScores({(name, split): one for name, one in parts.items()} | {
+        key: one for key, one in analysis.scores.tables.items()
+        if key[1] in other and key[0] in parts})
 
 
 def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measured]
@@ -102,31 +114,29 @@ def _logits(cell: Cell, tables: Tables, measured: Mapping[tuple[str, str], Measu
 
 
 def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, np.ndarray],
-          analysis: Analysis) -> Subgroup:
-    draws, counts = draw(part), part.counts.sum(axis=1).astype(np.int64)
-    return Subgroup(cell.config, cell.split, fact, value, part.n, len(part.people),
-                    {name: interval_of(draws, name) for name in draws.observed},
-                    {seed: {**{name: _known(values[row]) for name,
-                               values in draws.observed.items()},
+          scores: StudyScores, analysis: Analysis) -> Subgroup:
+    counts = part.counts.sum(axis=1).astype(np.int64)
+    plain, name = metrics_of(counts), cell.config.config_id
+    alone = {metric: plain[metric] for metric in ("uar", "accuracy", "macro_f1")} | {
+        f"recall:{one}": plain["recall"][:, place] for place, one in enumerate(part.classes)}
+    uar = scores.contrast({name: 1}, [(1, cell.split)])
+    assert uar is not None, "a subgroup has pictures"
+    metrics = {metric: scores.contrast({name: 1}, [(1, cell.split)], metric)
+               or replace(uar, value=None, low=None, high=None) for metric in alone}
+    return Subgroup(cell.config, cell.split, fact, value, part.n, len(part.people), metrics,
+                    {seed: {**{metric: _known(values[row]) for metric, values in alone.items()},
                             **_precision(counts[row], part.classes),
                             **soft_scores(part.labels, logits[seed])}
-                     for row, seed in enumerate(draws.seeds)}, counts.sum(axis=0),
-                    _gap(cell, draws, analysis))
+                     for row, seed in enumerate(part.seeds)}, counts.sum(axis=0),
+                    _gap(cell, scores, analysis))
 
 
-def _gap(cell: Cell, part: Draws, analysis: Analysis) -> Interval | None:
-    """Return the gap in UAR with a subgroup in place of its test set."""
-    gap = analysis.gap
-    if gap is None or cell.split not in (gap.synthetic, gap.real):
+def _gap(cell: Cell, scores: StudyScores, analysis: Analysis) -> Interval | None:
+    """Return the gap in UAR with a subgroup in place of its test set, if it lacks no class."""
+    splits = [split for _, split in analysis.gap_sets]
+    if cell.split not in splits or scores.classes(splits) != analysis.scores.classes(splits):
         return None
-    real = cell.split == gap.real
-    other = analysis.cells.get((cell.config.config_id, gap.synthetic if real else gap.real))
-    if other is None or other.draws is None or any(
-            not np.isfinite(side.observed[name]).all() for side in (part, other.draws)
-            for name in side.observed if name.startswith("recall:")):
-        return None
-    apart = gap_draws(other.draws, part) if real else gap_draws(part, other.draws)
-    return None if apart is None else interval_of(apart, "uar")
+    return scores.contrast({cell.config.config_id: 1}, analysis.gap_sets)
 
 
 def _precision(table: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:

@@ -1,19 +1,23 @@
 """The main findings of a study as sentences generated from its numbers.
 
-A sentence about a training set reports the mean over the configurations trained on it, seed by
-seed, with the interval of that mean. Configurations are treated as fixed, not as a sample. Training
-sets are compared over the backbones, recipes and other axes that all of them share, if any.
+The first sentence is the effect of the best intervention, where the study compares interventions
+with a baseline (`fer.report.effect`), else the scores of one training set. A sentence about a
+training set reports the mean over the configurations trained on it, with the interval of that mean.
+Configurations are treated as fixed, not as a sample. Training sets are compared over the backbones,
+recipes and other axes that all of them share, if any.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fer.errors import noun_for
-from fer.evaluate.bootstrap import SEEDS_NEEDED
-from fer.evaluate.intervals import Interval, interval_of
-from fer.report.analysis import NET, Analysis, Config, gap_draws, over_configs
+from fer.evaluate.claims import THESE_MODELS, no_claim
+from fer.evaluate.contrasts import Interval
+from fer.evaluate.predictions import NOBODY
+from fer.report.analysis import MASKS, NET, Analysis, Config
 from fer.report.comparisons import Family
-from fer.report.formatting import caveat, count, score, sizes
+from fer.report.effect import at_chance, effect
+from fer.report.formatting import caveat, count, score, signed, sizes
 from fer.report.overall import BELOW, TIED, Overall
 
 CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
@@ -22,8 +26,8 @@ CONFOUND = ("The two sets differ in people and cameras as well as in masks, and 
 CONTROLLED = ("The two sets differ in people and cameras as well as in masks. The gap net of "
               "control subtracts what the same models lose between the unmasked images of "
               "{synthetic} and {real}. It assumes that this loss is the same under masks.")
-OF_RUNS = (f"With fewer than {SEEDS_NEEDED} seeds this holds for these runs, not for the training "
-           "method.")
+SAME_PEOPLE = "Both sets of the gap show the same people, so people are paired in its interval."
+OF_MODELS = f"With one seed a configuration, this is about {THESE_MODELS}."
 UNLIKE = ("No combination of backbone and recipe was trained on every training set, so the "
           "sentences about the training sets are not comparable.")
 DRAWINGS = ("The images are computer-generated drawings, not people: no number on this page is "
@@ -37,14 +41,16 @@ class Summary:
     Attributes:
         main: the first sentence.
         sizes: its n, seeds and configurations.
-        others: the same for the other training sets, and the comparisons.
+        others: the training sets, and the comparisons.
         caveats: what the intervals do not include, and the confound.
+        status: what a reader must know of the study: chance, seeds, people, control, selection.
     """
 
     main: str
     sizes: str
     others: tuple[str, ...]
     caveats: tuple[str, ...]
+    status: tuple[str, ...] = ()
 
 
 def summarise(analysis: Analysis, families: Sequence[Family],
@@ -58,18 +64,28 @@ def summarise(analysis: Analysis, families: Sequence[Family],
     if not sentences:
         return Summary("No training set has finished runs with predictions on every test set yet, "
                        "so there is no result yet.", "", (_compared(families),), ())
-    (_, main, intervals), *rest = sentences
-    main = main.replace("a UAR of", "an unweighted average recall (UAR) of", 1)
-    kinds = [one.kind for _, _, found in sentences for one in found]
-    caveats = (caveat(kinds), *([UNLIKE] if subset is None else []),
+    (_, first, intervals), *rest = sentences
+    first = first.replace("a UAR of", "an unweighted average recall (UAR) of", 1)
+    every = [one for _, _, found in sentences for one in found]
+    caveats = (caveat(every), *_pooling(analysis), *([UNLIKE] if subset is None else []),
                *([_confound(analysis)] if analysis.gaps else []))
     number = len(groups[sentences[0][0]])
     more = "" if number == 1 else f", mean of {number} configurations"
     if subset:
         more += f", {'the one' if number == 1 else 'those'} that all training sets share"
-    others = (*(f"{text} {_brief(found)}" for _, text, found in rest), _compared(families),
-              _standing(analysis, over), _power(analysis, over))
-    return Summary(main, f"{sizes(intervals[-1])}{more}", tuple(filter(None, others)), caveats)
+    others = [f"{text} ({sizes(found[-1])})" for _, text, found in rest]
+    main, size = first, f"{sizes(intervals[-1])}{more}"
+    too_small = next((reason for one in intervals
+                      if (reason := no_claim(one)) not in ("", THESE_MODELS)), "")
+    best = effect(analysis, families)
+    if too_small:
+        main, size = f"The test sets allow no conclusion: {too_small}.", ""
+    elif best is not None:
+        main, size = best
+    if main != first:
+        others.insert(0, f"{first} ({sizes(intervals[-1])}{more})")
+    others += [_compared(families), _standing(analysis, over), _detectable(families)]
+    return Summary(main, size, tuple(filter(None, others)), caveats, _status(analysis, every))
 
 
 def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
@@ -77,12 +93,13 @@ def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None
 
     If training sets have different configurations, only the shared ones are kept: comparing the
     mean of good and bad recipes on one set with that of the good ones on another would mislead.
-    If none are shared, all are kept and the second value is None.
+    If none are shared, all are kept and the second value is None. A training set with masks drawn
+    on the fly is another one than without.
     """
     groups: dict[str, list[Config]] = {}
     for config in analysis.configs:
         if _measured(analysis, config):
-            groups.setdefault(config.train_on, []).append(config)
+            groups.setdefault(config.trained_on, []).append(config)
     kinds = [{_kind(config) for config in group} for group in groups.values()]
     everywhere = set.intersection(*kinds) if kinds else set()
     if all(kind == everywhere for kind in kinds):
@@ -94,18 +111,44 @@ def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None
 
 
 def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    return config.backbone, config.recipe, config.axes
+    return config.backbone, config.recipe, tuple(
+        axis for axis in config.axes if axis[0] != MASKS and not axis[0].startswith(f"{MASKS}."))
 
 
 def _confound(analysis: Analysis) -> str:
+    if analysis.same_people():
+        return SAME_PEOPLE
     control = analysis.gap.control if analysis.gap else None
     if control is None or not any("uar" + NET in found for found in analysis.gaps.values()):
         return CONFOUND
     return CONTROLLED.format(synthetic=control.synthetic, real=control.real)
 
 
-def _brief(found: Sequence[Interval]) -> str:
-    return f"({sizes(found[-1])})"
+def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...]:
+    """Return the facts that stand under the first sentence."""
+    gap = analysis.gap
+    splits = [gap.synthetic, gap.real] if gap else [analysis.main_split()]
+    classes, seeds = analysis.scores.classes(splits), sorted({one.seeds for one in intervals})
+    unknown = dict.fromkeys(
+        split for (_, split), cell in analysis.cells.items() if split in splits and cell.tables
+        and any(name.startswith(NOBODY) for name in cell.tables.people))
+    chance = f"chance: {1 / len(classes):.2f}" if classes else ""
+    number = "–".join(dict.fromkeys((str(seeds[0]), count(seeds[-1], "seed")))) if len(
+        seeds) > 1 else count(seeds[0], "seed")
+    return tuple(filter(None, (
+        chance, f"{number} a configuration",
+        f"people unknown on {_listed(list(unknown))}" if unknown else "people known",
+        "" if gap is None else "control split of unmasked pictures" if gap.control else
+        "no control split", "models selected on validation pictures only")))
+
+
+def _pooling(analysis: Analysis) -> list[str]:
+    """Return whether the seeds vary alike in all configurations, as pooling assumes."""
+    p = analysis.scores.evenness([(1.0, analysis.main_split())])
+    return [] if p is None else [
+        "Pooling assumes that seeds vary alike in all configurations, relative to p(1 − p) "
+        f"(Bartlett's test on {analysis.main_split()}: p = {p:.2g}); a configuration whose own "
+        "variance is larger keeps it."]
 
 
 def _measured(analysis: Analysis, config: Config) -> bool:
@@ -127,36 +170,60 @@ def _sentence(analysis: Analysis, name: str,
             return found
     parts, intervals = [], []
     for split in analysis.measured_splits():
-        draws = over_configs(analysis, configs, split)
-        if draws is not None:
-            one = interval_of(draws, "uar")
-            parts.append(f"{score(one)} on {analysis.role(split)}")
+        one = analysis.mean(configs, [(1.0, split)])
+        if one is not None:
+            chance = at_chance(one, len(analysis.scores.classes([split])))
+            parts.append(f"{score(one)}{chance} on {analysis.role(split)}")
             intervals.append(one)
     if not parts:
         return None
-    return f"Models trained on {name} reach a UAR of {_listed(parts)}.", intervals
+    return (f"Models trained on {_in_words(analysis, name, configs[0])} reach a UAR of "
+            f"{_listed(parts)}.", intervals)
+
+
+def _in_words(analysis: Analysis, name: str, config: Config) -> str:
+    return name.replace(config.train_on, analysis.words("train_on", config.train_on), 1)
 
 
 def _gap_sentence(analysis: Analysis, name: str,
                   configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
     gap = analysis.gap
     assert gap is not None
-    synthetic, real = (over_configs(analysis, configs, split)
-                       for split in (gap.synthetic, gap.real))
-    found = gap_draws(synthetic, real)
-    if synthetic is None or real is None or found is None:
+    common = analysis.scores.classes([gap.synthetic, gap.real])
+    apart = analysis.mean(configs, analysis.gap_sets)
+    one, two = (analysis.mean(configs, [(1.0, split)], "uar", common)
+                for split in (gap.synthetic, gap.real))
+    if one is None or two is None or apart is None:
         return None
-    one, two = interval_of(synthetic, "uar"), interval_of(real, "uar")
-    apart = interval_of(found, "uar")
-    text = (f"Models trained on {name} reach a UAR of {score(one)} on synthetic masks and "
-            f"{score(two)} on real masks: {_gap_words(apart)}.")
+    missing = [label for label in analysis.classes if label not in common]
+    words = [at_chance(end, len(common)) for end in (one, two)]
+    name = _in_words(analysis, name, configs[0])
+    text = (f"Models trained on {name} reach a UAR of {score(one)}{words[0]} on synthetic masks "
+            f"and {score(two)}{words[1]} on real masks: {_gap_words(apart)}"
+            + (f", over the classes that both sets have (not {_listed(missing)})" if missing
+               else "") + _shifts(analysis, configs, apart, common) + ".")
+    if all(words):
+        text += " Where models are at chance on both sets, a gap says nothing."
     if gap.control is not None:
-        control = gap_draws(*(over_configs(analysis, configs, split)
-                              for split in (gap.control.synthetic, gap.control.real)))
-        net = gap_draws(found, control)
+        net = analysis.mean(configs, [*analysis.gap_sets, (-1.0, gap.control.synthetic),
+                                      (1.0, gap.control.real)])
         if net is not None:
-            text += f" Net of the control, {_gap_words(interval_of(net, 'uar'))}."
+            text += f" Net of the control, {_gap_words(net)}."
     return text, [one, two, apart]
+
+
+def _shifts(analysis: Analysis, configs: Sequence[Config], apart: Interval,
+            common: Sequence[str]) -> str:
+    """Return how the recalls move where the gap in UAR does not."""
+    if apart.low is None or apart.high is None or not apart.low <= 0 <= apart.high:
+        return ""
+    found = {name: one.simultaneous(len(common)) for name in common
+             if (one := analysis.mean(configs, analysis.gap_sets, f"recall:{name}"))}
+    if not any(one.low is not None and one.high is not None and not one.low <= 0 <= one.high
+               for one in found.values()):
+        return ""
+    return "; but recalls differ: " + _listed([f"{name} {signed(one.value or 0.0)}"
+                                               for name, one in found.items()]) + " points"
 
 
 def _gap_words(apart: Interval) -> str:
@@ -174,23 +241,23 @@ def _gap_words(apart: Interval) -> str:
 
 def _compared(families: Sequence[Family]) -> str:
     """Return how many planned comparisons are statistically significant."""
-    pairs = [pair for family in families for pair in family.pairs]
+    pairs = [pair for family in families for pair in family.planned]
     if not pairs:
         return ""
     ranked = sum(family.ranked for family in families)
     tied = sum(pair.verdict == "tied" for pair in pairs)
+    models = sum(pair.verdict == "these models" for pair in pairs)
     if tied == len(pairs):
         over = list(dict.fromkeys(family.over for family in families))
         return (f"{_all(len(pairs))} tied: no {_listed(over, 'or')} "
                 "is shown to be better than another.")
-    more = f" {OF_RUNS}" if any(family.of_runs for family in families) else ""
     if ranked == len(pairs):
-        return f"{_all(len(pairs))} statistically significant.{more}"
+        return f"{_all(len(pairs))} statistically significant."
+    left = len(pairs) - ranked - tied - models
     return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
-            f"{'is' if ranked == 1 else 'are'} statistically significant, {tied} "
-            f"{'is' if tied == 1 else 'are'} tied"
-            + (f", {left} cannot be ranked." if (left := len(pairs) - ranked - tied) else ".")
-            + more)
+            f"{_is(ranked)} statistically significant, {tied} {_is(tied)} tied"
+            + (f", {models} {_is(models)} significant for {THESE_MODELS}" if models else "")
+            + (f", {left} {'allows' if left == 1 else 'allow'} no claim" if left else "") + ".")
 
 
 def _standing(analysis: Analysis, over: Overall | None) -> str:
@@ -199,35 +266,24 @@ def _standing(analysis: Analysis, over: Overall | None) -> str:
     if over is None or not words:
         return ""
     where = analysis.role(over.split)
-    more = f" {OF_RUNS}" if over.seeds < SEEDS_NEEDED and BELOW in words else ""
+    more = f" {OF_MODELS}" if over.of_models and BELOW in words else ""
     if TIED not in words:
         return f"On {where}, one configuration is better than all {len(words) - 1} others.{more}"
     below = words.count(BELOW)
     return (f"On {where}, {words.count(TIED)} of {len(words)} configurations are tied for the best"
-            + (f", {below} {'is' if below == 1 else 'are'} worse.{more}" if below else "."))
+            + (f", {below} {_is(below)} worse.{more}" if below else "."))
 
 
-def _power(analysis: Analysis, over: Overall | None) -> str:
-    """Return how many images would be needed to distinguish the two best configurations."""
-    if over is None or over.power is None or over.leaders is None:
-        return ""
-    found, where = over.power, analysis.role(over.split)
-    pair = (f"The two best on {where}, {over.leaders[0]} and {over.leaders[1]}, are "
-            f"{100 * abs(found.difference):.1f} points apart")
-    if found.needed is None:
-        return (f"{pair}: no number of pictures distinguishes them"
-                + (" with these seeds." if found.seeds else "."))
-    more = "." if found.seeds else ", not counting the variation between seeds."
-    if found.needed <= found.n:
-        return f"{pair}; n = {found.n:,} pictures are enough to detect such a difference{more}"
-    return (f"{pair}; detecting such a difference takes about {_rounded(found.needed):,} such "
-            f"pictures (80 % power at 5 %), and there are n = {found.n:,}{more}")
+def _detectable(families: Sequence[Family]) -> str:
+    """Return the smallest difference that the planned comparisons could detect."""
+    found = [f"{100 * family.detectable:.0f} points for {family.name}" for family in families
+             if family.detectable is not None]
+    return ("The smallest difference in UAR that this study could detect (80 % power): about "
+            f"{_listed(found)}.") if found else ""
 
 
-def _rounded(number: int) -> int:
-    """Return a number rounded to two significant digits."""
-    step = 10 ** max(0, len(str(number)) - 2)
-    return int(round(number / step) * step)
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _all(number: int) -> str:

@@ -98,12 +98,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """One family of planned comparisons, as tables; `pooled` and `omnibus` may be empty."""
+    """One family of planned comparisons, as a table."""
 
     family: Family
     pairs: Listing
-    pooled: Listing
-    omnibus: Listing
 
 
 @dataclass(frozen=True)
@@ -159,9 +157,8 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
         judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         comparisons=tuple(Comparisons(
-            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True),
-            capped(listings.pooled(one), "pooled.csv"),
-            capped(listings.omnibus(one), "omnibus.csv")) for one in found.families),
+            one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True))
+            for one in found.families),
         across=found.across,
         wrong=_gallery(split, gathered, *wrong_for_all(gathered.on(split)), pictures),
         disputed=_gallery(split, gathered, disputed(gathered.on(split)),
@@ -178,8 +175,8 @@ def _listings(found: Findings, sets: Sequence[TestSet],
     splits = analysis.measured_splits()
     real = NAMES + splits.index(over.split) if over and over.split in splits else None
     tables = {
-        "results": capped(listings.results(analysis, over, found.ensembles),
-                          "summary.csv and ensembles.csv", real),
+        "results": capped(listings.results(analysis, over), "summary.csv", real),
+        "ensembles": capped(listings.ensembles(analysis, found.ensembles), "ensembles.csv"),
         "sets": listing("The test sets", [
             Column("set"), Column("pictures", "n", True), Column("people", number=True),
             Column("classes"), Column("digest")], [

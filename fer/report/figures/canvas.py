@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.atomic_io import replacing, write_text
-from fer.evaluate.intervals import Interval
+from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.formatting import count
 
@@ -27,6 +27,7 @@ THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "
          OKABE_ITO[0].lower(): "var(--blue)"}  # too dark on a dark page
 DPI = 150
 PIXELS_A_POINT = 1.5  # maximum scale, so that all figures have one font size
+LETTER = 0.066  # inches, of a legend
 ROW = 0.46  # inches per configuration
 MOST_SHOWN = 40  # configurations in a figure with one row for each
 
@@ -147,7 +148,9 @@ def mark_chance(axis: "Axes", analysis: Analysis) -> None:
 def key_above(figure: "Figure", axis: "Axes", narrow: bool) -> None:
     """Draw the legend of `axis` above all panels."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=1 if narrow else 4,
+    wide = LETTER * max(map(len, labels), default=1) + 0.5
+    figure.legend(handles, labels, loc="outside upper left",
+                  ncols=1 if narrow else max(1, min(4, int(figure.get_figwidth() // wide))),
                   frameon=False, labelcolor=INK, fontsize=8.5, handletextpad=0.4,
                   columnspacing=1.6)
 

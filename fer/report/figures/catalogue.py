@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fer.report.figures.forest import forest_figure, interventions
 from fer.report.figures.gap_dots import gap_figure, recall_figure
 from fer.report.figures.learning_curves import curves_figure
-from fer.report.figures.matrices import agreement_figure
 from fer.report.figures.reliability import reliability_figure
 from fer.report.figures.robustness_plot import robustness_figure
 from fer.report.read.run_files import Curve
@@ -22,6 +22,11 @@ def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Dr
     """Return the figures for which there are data."""
     analysis, over = found.analysis, found.across
     plans: dict[str, tuple[str, Draw]] = {}
+    against = interventions(analysis, found.families) if analysis.cells else []
+    if against:
+        plans["forest"] = ("Every intervention against its baseline: change in real UAR and in the "
+                           "gap, with simultaneous limits",
+                           partial(forest_figure, analysis, against))
     if analysis.cells:
         plans["gap"] = ("Unweighted average recall (UAR) and gap of each configuration, "
                         "with intervals",
@@ -32,11 +37,8 @@ def planned(found: Findings, curves: Sequence[Curve]) -> dict[str, tuple[str, Dr
         plans["reliability"] = ("Accuracy against confidence, one line per training set",
                                 partial(reliability_figure, found.gathered, analysis))
     if over and over.robustness:
-        plans["robustness"] = ("Real against synthetic UAR on probit axes, with a fitted line",
+        plans["robustness"] = ("Real against synthetic UAR, probit axes, line over baselines",
                                partial(robustness_figure, analysis, over))
-    if over and over.agreement and len(over.agreement.labels) > 1:
-        plans["agreement"] = ("Agreement of configurations, mean Cohen's kappa",
-                              partial(agreement_figure, over.agreement, over.split))
     if curves:
         sizes = found.provenance.validation | {
             run.train_on: len(found.gathered.validation[run.run])

@@ -1,20 +1,17 @@
-"""Confusion matrices (rows true, columns predicted) and pairwise agreement (Cohen's kappa)."""
+"""Confusion matrices: rows are true classes, columns predicted ones."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fer.report.analysis import Analysis, Cell
-from fer.report.figures.canvas import INK, MUTED, blank, fitted, paired
+from fer.report.figures.canvas import INK, blank, fitted, paired
 from fer.report.formatting import count
-from fer.report.overall import Agreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_SHOWN = 24
-CELL_INCHES = 0.38  # per configuration
 CONFUSIONS_SHOWN = 12
 INCHES = 0.52  # per cell
 SIDE, HEAD = 2.4, 0.95  # space for class names beside a matrix and above its title, in cells
@@ -72,39 +69,3 @@ def _matrix(axis: "Axes", cell: Cell, analysis: Analysis, left: float, top: floa
     title = (f"{fitted(cell.config.label, LETTERS, LINES)}\n{analysis.role(cell.split)}, "
              f"n = {cell.n}, {count(len(cell.seeds), 'seed')}")
     axis.text(left + size / 2, top - 0.1, title, ha="center", va="bottom", fontsize=7, color=INK)
-
-
-def agreement_figure(found: Agreement, split: str, narrow: bool) -> "Figure":
-    """Return a figure of the agreement matrix, best configuration first."""
-    shown = min(MOST_SHOWN, len(found.labels))
-    side = 4.3 if narrow else max(4.0, CELL_INCHES * shown + 4.0)
-    figure = blank(side, side + 0.3 if narrow else max(2.6, CELL_INCHES * shown + 1.0))
-    figure.set_layout_engine("constrained", w_pad=0.12)  # room for long names
-    axis = figure.subplots()
-    kappa = found.kappa[:shown, :shown]
-    axis.imshow(kappa, cmap="Blues", vmin=0, vmax=1, aspect="auto" if not narrow else "equal")
-    axis.set_xticks(range(shown), [str(place + 1) for place in range(shown)], fontsize=7)
-    names = [f"{place + 1}" if narrow else f"{fitted(label, 50, 3)}   [{place + 1}]"
-             for place, label in enumerate(found.labels[:shown])]
-    lines = 1 + max(name.count("\n") for name in names)
-    axis.set_yticks(range(shown), names, fontsize=7 if lines < 3 else 6.5)
-    axis.tick_params(length=0, colors=MUTED)
-    axis.tick_params(axis="y", labelcolor=INK)
-    for side_ in axis.spines.values():
-        side_.set_visible(False)
-    for row, column in np.ndindex(shown, shown):
-        value = kappa[row, column]
-        axis.text(column, row, _short(value),
-                  ha="center", va="center", fontsize=5.5 if shown > 16 else 6.5,
-                  color="#fefefe" if value > 0.55 else "#1b1f25")
-    more = "" if shown == len(found.labels) else f", the first {shown} of {len(found.labels)}"
-    overall = "" if found.overall is None else f"; Fleiss' kappa of all {found.overall:.2f}"
-    axis.set_title(f"{split}, n = {found.n:,}, {count(found.runs, 'run')}{overall}{more}",
-                   color=INK, fontsize=7.5, loc="left")
-    return figure
-
-
-def _short(kappa: float) -> str:
-    """Return `.66`; without a sign if it rounds to zero."""
-    return "–" if np.isnan(kappa) else f"{kappa:.2f}".replace("-0.00", "0.00").replace(
-        "-", "−").replace("0.", ".", 1)

@@ -43,15 +43,18 @@ def robustness_figure(analysis: Analysis, over: Overall, narrow: bool) -> "Figur
             if None not in (*x, *y):
                 axis.plot(probit(np.array(x, float)), probit(np.array(y, float)), color=color,
                           linewidth=1.4, alpha=0.45, zorder=2)
+        hollow = over.robustness.above[config.config_id].baseline
         axis.plot(probit(np.array([one.value])), probit(np.array([two.value])), marker,
-                  color=color, markersize=7.5, markeredgecolor="#ffffff", markeredgewidth=0.8,
+                  color=color, markersize=7.5, markeredgewidth=0.8 + hollow,
+                  markeredgecolor=color if hollow else "#ffffff",
+                  markerfacecolor="#ffffff" if hollow else color,
                   linestyle="none", zorder=3, label=f"trained on {config.train_on}")
         values.append((one.value, two.value))
         sizes.append((one.n[0], two.n[0], one.seeds))
     _limits(axis, values)
     ends: NDArray[np.float64] = np.array(axis.get_xlim())
     axis.plot(ends, line.intercept + line.slope * ends, color=INK, linewidth=1.2, zorder=1,
-              label=f"line over {count(line.configs, 'configuration')}")
+              label=f"line over {count(line.configs, 'baseline')}")
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=":", zorder=1, label="no gap")
     seeds = sorted({size[2] for size in sizes})
     axis.set_xlabel(f"UAR on {analysis.role(gap.synthetic)}, n = {sizes[0][0]:,}")

@@ -46,6 +46,15 @@ for (const box of document.querySelectorAll("input.filter")) {
   box.addEventListener("input", () => filter(box));
 }
 
+// a link into the appendix opens it
+function reveal() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+  if (target) target.scrollIntoView();
+}
+addEventListener("hashchange", reveal);
+reveal();
+
 // expand everything for printing
 let closed = null;
 addEventListener("beforeprint", () => {

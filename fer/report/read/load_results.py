@@ -13,12 +13,13 @@ import numpy as np
 
 from fer.config.study import Study
 from fer.evaluate.ensembles import hold_probabilities
-from fer.evaluate.metrics import confusion
+from fer.evaluate.metrics import confusion, mean_nll
 from fer.evaluate.predictions import DamagedFile, Predictions, predictions_path
 from fer.gc_pause import gc_paused
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun, read_result
 
+SAME_NLL = 1e-4  # the NLL stands for a digest of the logits, which old results have not
 LEFT_OUT = "left out of means and intervals, unless no seed has predictions"
 
 
@@ -156,6 +157,11 @@ def _read_predictions(run: ReportRun, split: str, result: dict[str, Any], memory
     if list(table.classes) != result["classes"] or counts.tolist() != result["confusion"]:
         problems.append(f"{run.run}: results and predictions on {split} disagree; "
                         f"{LEFT_OUT}")
+        return None
+    now, then = mean_nll(table.labels, table.logits), float(result["nll"])
+    if abs(now - then) > SAME_NLL * (1 + then):
+        problems.append(f"{run.run}: predictions on {split} have other logits than those that the "
+                        f"results were measured on (NLL {now:.4f}, then {then:.4f}); {LEFT_OUT}")
         return None
     return table
 

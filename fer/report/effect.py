@@ -1,0 +1,91 @@
+"""The effect of the best intervention against its baseline, in one sentence."""
+
+from collections.abc import Sequence
+
+from fer.errors import noun_for
+from fer.evaluate.contrasts import Interval
+from fer.report.analysis import Analysis
+from fer.report.comparisons import Family, Pair, difference_of
+from fer.report.formatting import points, sizes
+
+NEAR_CHANCE = 0.2  # of the way from chance to 1
+
+
+def effect(analysis: Analysis, families: Sequence[Family]) -> tuple[str, str] | None:
+    """Return a sentence on the best intervention on real masks, and its sizes.
+
+    None where no planned family compares with a baseline on the real set of a gap.
+    """
+    found = [(family, pair) for family in families if family.against is not None
+             for pair in family.planned if analysis.gap and pair.split == analysis.gap.real]
+    if not found:
+        return None
+    rank = [(pair.claim.sign > 0, pair.claim.significant > 0, pair.difference.value or 0.0)
+            for _, pair in found]
+    family, pair = found[max(range(len(rank)), key=rank.__getitem__)]
+    main = (_claimed if pair.claim.sign > 0 else _none)(analysis, family, pair)
+    return main, f"{sizes(pair.difference)}, {pair.among}, {_limits_of(len(found))}"
+
+
+def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
+    """Return what the intervention raises, what happens to the gap, and what it costs."""
+    assert analysis.gap is not None
+    before, after = (analysis.scores.contrast(side, [(1.0, pair.split)])
+                     for side in (pair.theirs, pair.ours))
+    noun = "gap" if analysis.gap.control else "difference between the sets"
+    text = (f"{_named(analysis, family, pair)} raises real-mask UAR from {_plain(before)} to "
+            f"{_plain(after)} ({points(pair.simultaneous)} points)")
+    sets = list(analysis.gap_sets)
+    if analysis.gap.control:
+        sets += [(-1.0, analysis.gap.control.synthetic), (1.0, analysis.gap.control.real)]
+    weights = difference_of(pair.ours, pair.theirs)
+    gaps = [analysis.scores.contrast(side, sets) for side in (pair.theirs, pair.ours, weights)]
+    if gaps[0] and gaps[1]:
+        one, two = (round(100 * (gap.value or 0.0)) for gap in gaps[:2] if gap)
+        verb = "falls" if two < one else "rises" if two > one else "stays"
+        text += f"; the {noun} {verb} from {one} to {two} {noun_for(abs(two), 'point')}".replace(
+            "-", "−")
+    cost = analysis.scores.contrast(weights, [(1.0, analysis.gap.synthetic)])
+    if cost is not None and cost.low is not None and cost.high is not None:
+        says = ("it costs nothing significant on synthetic masks" if cost.low <= 0 <= cost.high
+                else "it costs UAR on synthetic masks" if cost.high < 0
+                else "it gains on synthetic masks too")
+        text += f"; {says} ({points(cost)})"
+    return text + (f" ({pair.claim.marked})." if pair.claim.marked else ".")
+
+
+def _none(analysis: Analysis, family: Family, pair: Pair) -> str:
+    """Return that no intervention is shown to help, with the best of them."""
+    name = _named(analysis, family, pair)
+    best = f"{name[0].lower()}{name[1:]}, {points(pair.simultaneous)} points"
+    if pair.claim.significant > 0:
+        return f"These {pair.left} models are better on real masks: {best}; {pair.claim.reason}."
+    reason = f"; {pair.claim.reason}" if pair.claim.reason else ""
+    return f"No intervention is shown to raise real-mask UAR; the best is {best}{reason}."
+
+
+def _named(analysis: Analysis, family: Family, pair: Pair) -> str:
+    """Return an intervention and what it replaces, as the subject of a sentence."""
+    head = {"train_on": "Training on", "recipe": "The recipe", "backbone": "The backbone"}
+    left, right = (analysis.words(family.over, value) for value in (pair.left, pair.right))
+    return f"{head.get(family.over, family.over)} {left} in place of {right}"
+
+
+def _plain(one: Interval | None) -> str:
+    return "–" if one is None or one.value is None else f"{one.value:.2f}"
+
+
+def _limits_of(comparisons: int) -> str:
+    return "95 % limits" if comparisons == 1 else "simultaneous 95 % limits"
+
+
+def at_chance(one: Interval, classes: int) -> str:
+    """Return in brackets whether a UAR is at chance, or almost; empty where it is neither."""
+    if one.value is None or classes < 2:
+        return ""
+    chance = 1 / classes
+    if one.low is not None and one.low <= chance:
+        return f" (at chance, {chance:.2f})"
+    if (one.value - chance) / (1 - chance) < NEAR_CHANCE:
+        return f" (almost at chance, {chance:.2f})"
+    return ""

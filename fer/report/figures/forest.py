@@ -1,0 +1,105 @@
+"""Every intervention against its baseline: the change in real UAR and in the gap."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from fer.evaluate.contrasts import Interval
+from fer.report.analysis import Analysis
+from fer.report.comparisons import Family, Pair
+from fer.report.figures.canvas import (
+    INK,
+    MOST_SHOWN,
+    MUTED,
+    OKABE_ITO,
+    ROW,
+    blank,
+    dots,
+    fitted,
+    plain,
+    say_left_out,
+)
+from fer.report.formatting import count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LETTERS = 44  # of a name on one line
+LOOKS = {"left": (OKABE_ITO[2], "o", "better than the baseline"),
+         "right": (OKABE_ITO[4], "s", "worse than the baseline"),
+         "tied": (MUTED, "D", "tied"), "these models": (OKABE_ITO[0], "^", "these models only"),
+         "no claim": (MUTED, "v", "no claim")}
+
+
+def interventions(analysis: Analysis, families: Sequence[Family]) -> list[tuple[Family, Pair]]:
+    """Return the planned comparisons with a baseline on the main test set, best first."""
+    found = [(family, pair) for family in families if family.against is not None
+             for pair in family.planned if pair.split == analysis.main_split()]
+    return sorted(found, key=lambda one: -(one[1].difference.value or 0.0))
+
+
+def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
+                  narrow: bool) -> "Figure":
+    """Return the differences to the baseline with simultaneous limits, coloured by verdict."""
+    shown = found[:MOST_SHOWN]
+    gaps = any(pair.gap for _, pair in shown)
+    tall = (ROW * 1.25 if narrow else ROW) * len(shown)
+    figure = (blank(4.3, (tall + 1.0) * (1 + gaps) + 0.4) if narrow else
+              blank(10.0, tall + 1.15))
+    shape = (1 + gaps, 1) if narrow else (1, 1 + gaps)
+    axes = list(figure.subplots(*shape, squeeze=False).ravel())
+    if len(found) > len(shown):
+        say_left_out(figure, f"the first {len(shown)} of {len(found)}; all are in comparisons.csv")
+    for place, axis in enumerate(axes):
+        _panel(axis, analysis, shown, place == 1, narrow)
+    one = shown[0][1].difference
+    axes[0].set_xlabel(f"change in UAR on {analysis.role(analysis.main_split())}, points\n"
+                       f"n = {one.n[0]:,}, {count(one.seeds, 'seed')}")
+    if gaps:
+        gap = next(pair.gap for _, pair in shown if pair.gap)
+        sizes = " and ".join(f"{n:,}" for n in gap.n)
+        axes[1].set_xlabel(f"change in the gap, points\nn = {sizes}")
+    _key(figure, shown, narrow)
+    return figure
+
+
+def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]], gap: bool,
+           narrow: bool) -> None:
+    for row, (_, pair) in enumerate(shown):
+        color, marker, label = LOOKS[pair.verdict]
+        values: list[Interval | None] = [None] * len(shown)
+        values[row] = _in_points(pair.gap_simultaneous if gap else pair.simultaneous)
+        dots(axis, values, MUTED if gap else color, "o" if gap else marker, label)
+    axis.axvline(0, color=MUTED, linewidth=1)
+    axis.set_ylim(len(shown) - 0.4, -0.85 if narrow else -0.6)
+    names = [f"{analysis.words(family.over, pair.left)} vs {pair.right}"
+             for family, pair in shown]
+    if not narrow:
+        names = ["\n".join([*wrap(name, LETTERS)[:2], pair.among])
+                 for name, (_, pair) in zip(names, shown, strict=True)]
+    plain(axis)
+    axis.set_yticks(range(len(shown)), names if not (narrow or gap) else [""] * len(shown))
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    for row, name in enumerate(names if narrow else ()):
+        axis.text(0.0, row - 0.42, fitted(name, 56, 1), transform=axis.get_yaxis_transform(),
+                  fontsize=8.5, color=INK, va="center")
+
+
+def _key(figure: "Figure", shown: Sequence[tuple[Family, Pair]], narrow: bool) -> None:
+    """Draw a legend of the verdicts that occur."""
+    from matplotlib.lines import Line2D
+
+    seen = [LOOKS[name] for name in LOOKS if any(pair.verdict == name for _, pair in shown)]
+    figure.legend([Line2D([], [], color=color, marker=marker, linestyle="none")
+                   for color, marker, _ in seen], [label for *_, label in seen],
+                  loc="outside upper left", ncols=2 if narrow else len(seen), frameon=False,
+                  labelcolor=INK, fontsize=8.5)
+
+
+def _in_points(one: Interval | None) -> Interval | None:
+    if one is None or one.value is None:
+        return None
+    low, high = (None if limit is None else 100 * limit for limit in (one.low, one.high))
+    return replace(one, value=100 * one.value, low=low, high=high)
