@@ -94,8 +94,8 @@ def mask(
     name: Annotated[str, typer.Option("--as", help="Folder of the masked copy in FER_DATA.")],
     styles: Annotated[str, typer.Option(help="Mask styles, separated by commas, or all.")] = "all",
     landmarks: Annotated[str, typer.Option(
-        help="Facial landmarks: funnelled or cropped (templates), a CSV file, or detect.")]
-    = "funnelled",
+        help="Facial landmarks: funnelled or cropped (templates), a CSV file, or detect. "
+             "Default: funnelled, for images of LFW's size.")] = "",
     splits: Annotated[str, typer.Option(help="Only these splits, separated by commas.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 1,
 ) -> None:
@@ -103,9 +103,10 @@ def mask(
     from fer.config.paths import cache, data_root
     from fer.data.ingest.add import set_folder
     from fer.data.masks.landmarks import find_faces
-    from fer.data.masks.masked_copy import Twin, write_twin
+    from fer.data.masks.masked_copy import Twin, default_landmarks, write_twin
     from fer.progress import shown
 
+    landmarks = landmarks or default_landmarks(data_root() / source)
     faces = find_faces(landmarks, cache())
     twin = Twin(data_root() / source, tuple(styles.split(",")), seed, faces, landmarks,
                 tuple(splits.split(",")) if splits else None)

@@ -61,7 +61,8 @@ def test_a_second_call_changes_nothing_and_another_wish_is_refused(root: Path) -
     assert again.returncode == 0 and "was there already" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in (root / "MANY").rglob("*")} == before
     said_in_one_line(mask(*arguments, "--seed", 2), "MANY", "other masks")
-    said_in_one_line(mask("MINE", "--as", "MINE"), "was not created by this command")
+    said_in_one_line(mask("MINE", "--as", "MINE", "--landmarks", "cropped"),
+                     "was not created by this command")
 
 
 def test_a_mask_does_not_depend_on_which_other_pictures_are_there(root: Path) -> None:
@@ -165,9 +166,10 @@ def test_pictures_without_landmarks_are_counted_before_anything_is_drawn(root: P
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (("NOBODY", "--as", "X"), ["NOBODY"]),
-    (("MINE", "--as", "X", "--styles", "burka"), ["burka", "surgical"]),
+    (("MINE", "--as", "X", "--landmarks", "cropped", "--styles", "burka"), ["burka", "surgical"]),
     (("MINE", "--as", "X", "--landmarks", "ears"), ["ears", "funnelled", "detect"]),
-    (("MINE", "--as", "X", "--splits", "holdout"), ["holdout", "eval, train"]),
+    (("MINE", "--as", "X", "--landmarks", "cropped", "--splits", "holdout"),
+     ["holdout", "eval, train"]),
 ])
 def test_a_wish_that_makes_no_sense_is_one_line(
     arguments: tuple[str, ...], words: list[str], root: Path

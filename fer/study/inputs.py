@@ -141,8 +141,11 @@ SOURCES = {
     "MANY-FER": "python launch/data.py mask LFW-FER --as MANY-FER --styles all",
     "REAL-FER": "your own images of people wearing real masks, in "
                 "REAL-FER/test/negative, neutral and positive",
+    "FACES": "your own images of unmasked faces: "
+             "python launch/data.py add FOLDER --as FACES --split train",
+    "M-FACES": "python launch/data.py mask FACES --as M-FACES --landmarks cropped",
 }
-"""Sources of the data sets of the 2021 study, by folder."""
+"""Sources of the data sets of the 2021 study and of sweeps/laptop.yaml, by folder."""
 
 
 def require_sets(names: Iterable[str], data: Data, root: Path) -> None:

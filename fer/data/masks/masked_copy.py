@@ -30,6 +30,8 @@ from fer.errors import CallerError
 
 RECORD = "masks.json"
 QUALITY = 95  # of JPEGs
+FUNNELLED = (250, 250)  # pixels
+LOOKED_AT = 50  # pictures of a set
 JOB_PICTURES = 16
 MANY = 64  # pictures; for fewer, starting processes takes longer than drawing
 
@@ -81,6 +83,26 @@ class Written:
             file, reason = next(iter(self.left_out.items()))
             lines.append(f"{len(self.left_out)} left out, such as {file}: {reason}")
         return "; ".join(lines)
+
+
+def default_landmarks(source: Path) -> str:
+    """Return `funnelled` for a set whose pictures have the size of funnelled LFW.
+
+    Raises:
+        CallerError: they have another size, so the place of the faces in them is unknown.
+    """
+    top = discover(source)
+    files = [place / file for _, split in split_folders(top) for place in class_folders(split)
+             for file in sorted(picture_files(source.name, place))]
+    for file in files[:: max(1, len(files) // LOOKED_AT)]:
+        picture, _ = inspect_picture(file)
+        if picture is not None and picture.shape[:2] != FUNNELLED:
+            height, width = picture.shape[:2]
+            raise CallerError(
+                f"{source}: masks need landmarks: {file.name} has {width} x {height} pixels, so it "
+                "is not a funnelled picture of LFW; set --landmarks to cropped (faces fill the "
+                "image), detect, a CSV file, or funnelled")
+    return "funnelled"
 
 
 def write_twin(twin: Twin, target: Path, workers: int | None = None,
