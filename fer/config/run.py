@@ -42,8 +42,7 @@ class Pretrained(Frozen):
 class Backbone(Frozen):
     """An architecture with its preprocessing; `configs/backbones/NAME.yaml`, `label` for reports.
 
-    `grey` feeds the luminance of images to all three channels, as in FER2013.
-    """
+    `grey` feeds the luminance of images to all three channels, as in FER2013."""
 
     name: Name
     label: Annotated[str | None, Label()] = None

@@ -35,7 +35,8 @@ def results(analysis: Analysis, over: Overall | None) -> Listing:
                *([Column("standing", f"on {over.split}")] if standing and over else []),
                Column("seeds", "", True)]
     rows = []
-    for config in sorted(analysis.configs, key=lambda one: -analysis.main_score(one)):
+    ranked = sorted(analysis.configs, key=lambda one: -analysis.main_score(one)) if splits else []
+    for config in ranked:
         cells = [analysis.cells.get((config.config_id, split)) for split in splits]
         seeds = [cell.metrics["uar"].seeds for cell in cells if cell]
         if not seeds:
