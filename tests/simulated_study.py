@@ -1,9 +1,7 @@
 """A simulated study on disk: numpy draws the logits, nothing is trained. Used by report tests."""
 
-import atexit
 import csv
 import json
-import shutil
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -89,20 +87,28 @@ def write_run(run: ReportRun, tables: dict[str, Predictions]) -> None:
 def simulate(root: Path, seeds: int = 2, equal: bool = False,
              sizes: dict[str, tuple[str, int]] = SETS) -> Simulated:
     """Return a finished study; `equal` gives all configurations one skill."""
-    written = _written(seeds, equal, tuple(sizes.items()))
+    written, files = _written(seeds, equal, tuple(sizes.items()))
     runs = [replace(run, folder=root / "runs" / run.run) for run in written]
-    for one, run in zip(written, runs, strict=True):
-        shutil.copytree(one.folder, run.folder, dirs_exist_ok=True)
+    for name, content in files.items():
+        (root / "runs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "runs" / name).write_bytes(content)
     study = make_study(grid={"backbone": ["cbam_tiny", "resmasking_tiny"], "seed": [0, 1]})
     return Simulated(study, runs, root / "studies/simulated/report", root)
 
 
 @cache
 def _written(seeds: int, equal: bool, given: tuple[tuple[str, tuple[str, int]], ...]
-             ) -> list[ReportRun]:
-    """Write the runs of a study once a process; measuring takes as long as a report."""
-    runs, sizes, root = [], dict(given), Path(tempfile.mkdtemp(prefix="fer-simulated-"))
-    atexit.register(shutil.rmtree, root)
+             ) -> tuple[list[ReportRun], dict[str, bytes]]:
+    """Return the runs of a study and their files; measuring them takes as long as a report."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = _write_all(seeds, equal, dict(given), Path(folder))
+        return runs, {str(file.relative_to(folder)): file.read_bytes()
+                      for file in Path(folder).rglob("*") if file.is_file()}
+
+
+def _write_all(seeds: int, equal: bool, sizes: dict[str, tuple[str, int]], root: Path
+               ) -> list[ReportRun]:
+    runs = []
     for b, backbone in enumerate(["resmasking_tiny", "cbam_tiny"]):
         for r, recipe in enumerate(["scratch", "lp_ft"]):
             for t, train_on in enumerate(["lfw", "mlfw"]):
