@@ -149,7 +149,7 @@ def _recipe(tree: dict[str, Any]) -> str:
     recipe = mapping(tree.get("recipe"))
     phases = recipe.get("phases")
     parts = [f"{key} {_text(value)}" for key, value in _given(recipe).items()
-             if key not in ("phases", "name")]
+             if key not in ("phases", "name", "label")]
     parts += [f"phase {_text(_given(mapping(phase)))}"
               for phase in (phases if isinstance(phases, list) else [])]
     return ", ".join(parts)
