@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fer.cluster.dist_env import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
-from fer.cluster.requeue import MAX_RESTARTS, REQUEUE, CurrentJob, after_tasks, cause_of, parse_job
+from fer.cluster.requeue import REQUEUE, CurrentJob, after_tasks, cause_of, parse_job
 from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
 from fer.study.run_folder import RunFolder, Status
@@ -236,28 +236,29 @@ def test_a_port_that_somebody_listens_on_is_passed_over() -> None:
         assert free_port_from(first) > first
 
 
-@pytest.mark.parametrize(("code", "log", "hung", "error", "restarts"), [
-    (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", [], "out of memory", 0),
-    (137, "slurmstepd: error: Detected 1 oom-kill event(s)", [], "out of memory", 0),
-    (137, "srun: error: n1: task 0: Out Of Memory", [], "out of memory", 0),
-    (137, "killed", [], "were killed (SIGKILL)", MAX_RESTARTS),
-    (143, "", [], "were killed (SIGTERM)", MAX_RESTARTS),
-    (139, "", [], "crashed (SIGSEGV)", 1),
-    (135, "", [], "crashed (SIGBUS)", 1),
-    (1, "ModuleNotFoundError: No module named 'torch'", [], "ended with code 1", 1),
-    (76, "", ["no step for 700 s"], "hung: no step for 700 s", MAX_RESTARTS),
-    (76, "", ["one", "no step for 700 s"], "hung: no step for 700 s", 0),
+@pytest.mark.parametrize(("code", "log", "hung", "error", "passes"), [
+    (137, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0.", [], "out of memory",
+     "never"),
+    (137, "slurmstepd: error: Detected 1 oom-kill event(s)", [], "out of memory", "never"),
+    (137, "srun: error: n1: task 0: Out Of Memory", [], "out of memory", "never"),
+    (137, "killed", [], "were killed (SIGKILL)", "often"),
+    (143, "", [], "were killed (SIGTERM)", "often"),
+    (139, "", [], "crashed (SIGSEGV)", "rarely"),
+    (135, "", [], "crashed (SIGBUS)", "rarely"),
+    (1, "ModuleNotFoundError: No module named 'torch'", [], "ended with code 1", "rarely"),
+    (76, "", ["no step for 700 s"], "hung: no step for 700 s", "often"),
+    (76, "", ["one", "no step for 700 s"], "hung: no step for 700 s", "never"),
 ])
 def test_what_processes_died_of_says_whether_to_start_them_again(
-    code: int, log: str, hung: list[str], error: str, restarts: int
+    code: int, log: str, hung: list[str], error: str, passes: str
 ) -> None:
     cause = cause_of(code, log, hung, "nobody")
-    assert error in cause.error and cause.restarts == restarts
+    assert error in cause.error and cause.passes == passes
 
 
 def test_a_job_beyond_its_time_goes_on_with_a_hint() -> None:
     cause = cause_of(137, "", [], "time limit")
-    assert "signal_delay" in cause.error and cause.restarts == MAX_RESTARTS
+    assert "signal_delay" in cause.error and cause.passes == "often"
 
 
 JOB_LINE = "JobId=9 JobState=RUNNING Restarts={} RunTime=00:01:00 TimeLimit=00:10:00"
@@ -266,10 +267,11 @@ JOB_LINE = "JobId=9 JobState=RUNNING Restarts={} RunTime=00:01:00 TimeLimit=00:1
 @pytest.mark.parametrize(("code", "log", "status", "restarts", "answer", "state"), [
     (REQUEUE, "", Status(state="preempted"), 0, REQUEUE, "preempted"),
     (REQUEUE, "", Status(state="preempted"), 20, 1, "failed"),  # max_restarts
-    (139, "", Status(state="running", step=5), 0, REQUEUE, "lost"),
-    (139, "", Status(state="running", step=5, first_step=5), 1, 139, "failed"),
-    (139, "", Status(state="running", step=9, first_step=5), 1, REQUEUE, "lost"),
-    (137, "", Status(state="running", step=5, first_step=5), 2, REQUEUE, "lost"),
+    (139, "", Status(state="running", begun=True), 0, REQUEUE, "lost"),
+    (139, "", Status(state="running", begun=True, stalls=1), 1, 139, "failed"),
+    (139, "", Status(state="running", begun=True), 1, REQUEUE, "lost"),
+    (139, "", Status(state="running"), 1, 139, "failed"),
+    (137, "", Status(state="running", begun=True, stalls=1), 2, REQUEUE, "lost"),
     (137, "oom_kill", Status(state="running", step=9), 0, 137, "failed"),
     (1, "ImportError", Status(), 0, REQUEUE, "lost"),
     (1, "ImportError", Status(), 1, 1, "failed"),

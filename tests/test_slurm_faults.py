@@ -332,12 +332,24 @@ def test_a_rank_of_several_that_is_killed_is_no_failure(
 def test_a_run_that_never_comes_further_fails_instead_of_being_requeued_for_ever(
     tmp_path: Path, toy_data: Path, toy_study: Write
 ) -> None:
-    with brought_up(tmp_path, toy_data, "exit:4") as cluster:  # a checkpoint comes after 6 steps
+    fault = "exit:4:killed"  # a checkpoint comes after 6 steps
+    with brought_up(tmp_path, toy_data, fault) as cluster:
         cluster.submit(long_study(toy_study))
         (row,) = cluster.wait_for_state("failed", patience=240)
         assert re.search("3 restarts in a row ended without a step after", str(row["error"]))
         (restarts,) = cluster.restarts()
         assert restarts == 4
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_ends_itself_at_one_place_is_started_twice(
+    tmp_path: Path, toy_data: Path, toy_study: Write
+) -> None:
+    with brought_up(tmp_path, toy_data, "exit:4") as cluster:
+        cluster.submit(long_study(toy_study))
+        (row,) = cluster.wait_for_state("failed", patience=240)
+        assert "ended with code 9 without an error message" in str(row["error"])
+        assert cluster.restarts() == [1]
 
 
 @pytest.mark.slow

@@ -107,15 +107,16 @@ def _restart_helps(left: Sequence[RunFolder], code: int, log: Path, job: Current
     if code == HUNG:
         mark_hung(worked_on, "no step for long")  # unless a rank did
     hung = hangs(worked_on) if marked_hung(worked_on) else []
-    cause = Cause(gone, 0) if gone else cause_of(code, last, hung, job.ended_by)
+    cause = Cause(gone) if gone else cause_of(code, last, hung, job.ended_by)
     status = worked_on.status()
-    progressed = status.state == "running" and status.step > status.first_step
+    began = status.state == "running" and status.begun
+    stuck = status.stalls > 0 if began else job.my_restart > 0  # at its second start in a row
     for folder in left:
         folder.write_status(replace(folder.status(), state="lost", error=cause.error,
                                     traceback="" if gone else last))
     if gone:  # the launcher submits it again, with a new copy of the code
         return False
-    if job.my_restart >= cause.restarts and not (progressed and cause.may_pass):
+    if cause.passes == "never" or (cause.passes == "rarely" and stuck):
         publish_failure(worked_on, cause.error, last)
     return bool(unfinished(left))
 
@@ -126,13 +127,12 @@ class Cause:
 
     Attributes:
         error: one line for the user.
-        restarts: how often it is worth starting them again without progress.
-        may_pass: whether progress since the last start is a reason to go on.
+        passes: whether another start may go better: `never`, `rarely` (one is tried without
+            progress), `often` (as long as the limits of the profile and of the run allow).
     """
 
     error: str
-    restarts: int
-    may_pass: bool = True
+    passes: Literal["never", "rarely", "often"] = "often"
 
 
 OUT_OF_MEMORY = ("out of memory: the job reached its memory limit; raise memory_per_gpu or memory "
@@ -150,19 +150,17 @@ def cause_of(code: int, log: str, hung: Sequence[str], ended_by: Ending) -> Caus
         ended_by: cause of the job's end as SLURM knows it.
     """
     if re.search(r"oom[-_ ]kill|out of memory", log, re.IGNORECASE):
-        return Cause(OUT_OF_MEMORY, 0, may_pass=False)
+        return Cause(OUT_OF_MEMORY, "never")
     if hung:
-        again = len(hung) < MAX_HANGS
         line = f"hung: {hung[-1]}; the stacks of all ranks are in its logs"
-        return Cause(line, MAX_RESTARTS if again else 0, may_pass=again)
+        return Cause(line, "often" if len(hung) < MAX_HANGS else "never")
     if ended_by == "time limit":
-        return Cause("it did not save before the time limit; raise signal_delay of the profile",
-                     MAX_RESTARTS)
+        return Cause("it did not save before the time limit; raise signal_delay of the profile")
     name = _signal_name(code)
     if name in CRASHES:
-        return Cause(f"its processes crashed ({name})", 1)
+        return Cause(f"its processes crashed ({name})", "rarely")
     ended = f"were killed ({name})" if name else f"ended with code {code}"
-    return Cause(f"its processes {ended} without an error message", MAX_RESTARTS if name else 1)
+    return Cause(f"its processes {ended} without an error message", "often" if name else "rarely")
 
 
 def _signal_name(code: int) -> str:

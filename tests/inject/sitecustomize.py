@@ -8,6 +8,7 @@ FER_INJECT names them, separated by spaces, each with arguments after colons:
     fork:COUNT              children that inherit the signal handlers, as loader processes do
     weights:FOLDER          each rank writes a digest of its weights after the last step
     exit:STEP               the process vanishes at a step of its own start, without a word
+    exit:STEP:killed        the same, by SIGKILL
     plain                   reports have no figures: no fault, but quick
     die                     every process of a job of this machine is killed as it begins
     memory:BYTES            what a rank of a job of this machine may map
@@ -43,6 +44,8 @@ def patch(train) -> None:
         if "raise" in asked and asked["raise"] == [rank, str(steps[0])]:
             raise RuntimeError("injected: this rank raises")
         if "exit" in asked and steps[0] > int(asked["exit"][0]):
+            if asked["exit"][1:]:
+                os.kill(os.getpid(), signal.SIGKILL)
             os._exit(9)
         if "hang" in asked and asked["hang"][:2] == [rank, str(steps[0])] and (
                 asked["hang"][2:] or not os.environ.get("SLURM_RESTART_COUNT")):
