@@ -44,11 +44,16 @@ def test_in_a_container_from_a_misleading_shell_a_job_that_is_asked_to_leave_goe
         assert "rank 0 of 1" in cluster.logs()
 
 
-def without_slurm(cluster: TestCluster) -> None:
-    """Give the jobs a Python with an empty PATH, as in an image without SLURM's commands."""
+def without_slurm(cluster: TestCluster, keep: bool = False) -> None:
+    """Give the jobs a Python with an empty PATH, as in an image without SLURM's commands.
+
+    Args:
+        keep: change the profile as it is, not the cluster's first one.
+    """
     empty = cluster.root / "empty"
-    empty.mkdir()
-    cluster.write_profile()
+    empty.mkdir(exist_ok=True)
+    if not keep:
+        cluster.write_profile()
     profile = cluster.root / "profiles/test.yaml"
     text = profile.read_text()
     assert "python: env PYTHONPATH" in text

@@ -156,10 +156,14 @@ def test_the_queue_is_read_less_and_less_while_nothing_changes(
     pauses = [later - before for before, later in pairwise(read)]
     assert pauses == sorted(pauses) and pauses[-1] == LONGEST_S
     assert sum(time > 540 for time in read) == 2
-    poll.changed()
-    clock[0] += 5
+    poll.soon()
+    for _ in range(5):
+        clock[0] += 1
+        poll.queue()
+    assert read[-1] == clock[0] and read[-2] < clock[0] - 5
+    poll.now()
     poll.queue()
-    assert read[-1] == clock[0]
+    assert read[-2:] == [clock[0]] * 2
 
 
 def test_processes_that_share_a_file_read_the_queue_once(

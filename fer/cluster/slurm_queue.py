@@ -44,6 +44,7 @@ from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 5.0
 DISK_SECONDS = 15.0  # delay with which a network disk may show a job's last files
+AFTER_NEWS_S = 15.0  # the same if a run has begun or ended since
 RESUBMIT_S = 60.0  # between two tries if a limit is reached or SLURM does not respond
 MAX_ATTEMPTS = 3  # submissions of a run whose job ends without an error message
 
@@ -133,8 +134,9 @@ class SlurmQueue:
         Run folders are read every few seconds, the queue rarely (`QueuePoll`). What a limit of the
         cluster or a passing error kept back is submitted as soon as possible.
         """
-        poll, next_try = QueuePoll(self.store.home), 0.0
-        seen: list[tuple[Action, str]] = []
+        poll, last_try, limited, news = QueuePoll(self.store.home), 0.0, False, False
+        actions: list[Action] = []
+        idle: set[str] = set()
         with StudyProgress(self.store, self.console) as progress:
             while True:
                 queue = poll.queue()
@@ -142,15 +144,18 @@ class SlurmQueue:
                 progress.show(steps)
                 if not any(step.action in UNFINISHED for step in steps):
                     return steps
-                changed = seen != (seen := [(step.action, step.job) for step in steps])
-                if changed:
-                    poll.changed()
+                news |= actions != [step.action for step in steps]
+                actions = [step.action for step in steps]
+                if idle_runs(steps) - idle:  # their jobs may be lost
+                    poll.soon()
+                idle = idle_runs(steps)
                 self._end_cancelled(steps, queue)
                 lost = self._lost(steps) if queue.known.answered else []
-                if lost and (changed or time.monotonic() >= next_try):
+                pause = (AFTER_NEWS_S if news else RESUBMIT_S) if limited else 0.0
+                if lost and time.monotonic() - last_try >= pause:
                     self._give_up_on(lost)
-                    next_try = time.monotonic() + (RESUBMIT_S if self._resubmit() else 0.0)
-                    poll.changed()
+                    limited, last_try, news = self._resubmit(), time.monotonic(), False
+                    poll.now()
                 if all(step.action in ("wait", "done", "failed", "blocked") for step in steps):
                     return steps  # the remaining runs wait for a process that does not exist
                 time.sleep(POLL_SECONDS)
@@ -191,6 +196,11 @@ class SlurmQueue:
                     f"its job ended without an error message, {MAX_ATTEMPTS} times; logs: "
                     f"{self.store.study(self.work.study.study) / 'slurm'}")))
             folder.lease.release()
+
+
+def idle_runs(steps: Sequence[Step]) -> set[str]:
+    """Return the ids of the runs that no job does, although they could start."""
+    return {step.run.id for step in steps if step.action in ("train", "evaluate")}
 
 
 def left_lines(made: Dispatch) -> list[str]:

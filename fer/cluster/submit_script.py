@@ -48,6 +48,8 @@ def sbatch(submission: Submission, place: str, lock: int) -> str:
             return SlurmExecutor(submission.folder, lock).start(submission.script).job_id
         except FailedSubmissionError as error:
             stderr = str(error)
+        if LIMIT.search(stderr):  # certainly not accepted
+            break
         # sbatch failed, but SLURM may have accepted the job
         jobs = read_queue()
         taken = [job for job in jobs.with_comment(submission.comment) if job.live]

@@ -42,11 +42,14 @@ class QueuePoll:
             self._pause = min(self._pause * GROWTH, LONGEST_S)
         return self._queue
 
-    def changed(self) -> None:
-        """Read the queue soon, because something has changed."""
-        if self._pause > SHORTEST_S * GROWTH:
-            self._next = min(self._next, time.monotonic() + SHORTEST_S)
+    def soon(self) -> None:
+        """Read the queue in some seconds, because a job may have ended."""
+        self._next = min(self._next, time.monotonic() + SHORTEST_S)
         self._pause = SHORTEST_S
+
+    def now(self) -> None:
+        """Read the queue at the next call, because something was submitted."""
+        self._next, self._pause = 0.0, SHORTEST_S
 
 
 def shared_queue(file: Path) -> Jobs:
