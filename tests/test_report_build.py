@@ -261,4 +261,6 @@ def test_a_report_says_where_people_are_unknown_and_uses_no_stored_guess(
     assert "mlfw/eval: who is in" not in text
     counts = {row["test_on"]: (row["n"], row["people"]) for row in rows(
         small.out / "summary.csv")}
-    assert counts == {"mlfw/eval": ("80", "40"), "real/test": ("60", "60")}
+    assert counts == {"mlfw/eval": ("80", "40"), "real/test": ("60", "")}
+    page = (small.out / "index.html").read_text()
+    assert "of 40 and unknown people" in page and "60 people" not in page

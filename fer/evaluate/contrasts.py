@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from fer.evaluate.jackknife import Jackknife
+from fer.evaluate.predictions import named_people
 
 LEVEL = 0.95
 TEST_SAMPLING = "test sampling"
@@ -29,6 +30,7 @@ class Interval:
         value, low, high: None where undefined (an absent class; too few people).
         kind: the variation included: `test sampling` or `seeds and test sampling`.
         seeds, n, people: number of each; for a gap, `n` and `people` list several test sets.
+            People who are known by name: 0 where nobody is.
         p: two-sided, of a true value of zero; meant for differences.
         error, df: standard error and degrees of freedom.
         worth: how many equally weighted people the fewest people of a test set are worth.
@@ -172,7 +174,7 @@ def contrast(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread) -> In
     found = Interval(
         value, None, None, SEEDS_AND_TEST if spread.df else TEST_SAMPLING,
         min(term.seeds for _, term in terms), tuple(one.n for one in shown),
-        tuple(len(one.people) for one in shown), None, variance ** 0.5, df,
+        tuple(named_people(one.people) for one in shown), None, variance ** 0.5, df,
         min(one.worth for one in sets), spread.df, min(one.smallest for one in sets),
         any(one.flawless for _, term in terms for _, one in term.parts),
         _uneven(terms, spread))

@@ -4,6 +4,7 @@ Reads and writes the table. Predictions are made in `fer.train` and scored in
 `fer.evaluate.metrics`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from fer.atomic_io import replacing
 
 NOBODY = "picture:"  # prefix of the cluster name of an image with an unknown person
 LOGIT = "logit_"  # prefix of the logit columns, whose names and order define the classes
+
+
+def named_people(clusters: Iterable[str]) -> int:
+    """Return how many of the names in `Predictions.clusters` are people, not single images."""
+    return len({name for name in clusters if not name.startswith(NOBODY)})
 
 
 class DamagedFile(ValueError):

@@ -92,7 +92,7 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
                 continue
             uar = cell.metrics["uar"]
             yield (study, *_names(config), split, uar.seeds, cell.n,
-                   uar.people[0] if uar.people else None, uar.kind,
+                   (uar.people[0] or None) if uar.people else None, uar.kind,
                    *(number for name in MEANS for number in _limits(cell.metrics[name])),
                    *(cell.plain.get(name) for name in PLAIN),
                    *(number for name in ("nll", "brier")
@@ -164,12 +164,12 @@ def _parts(study: str, found: Findings) -> Iterable[Sequence[Any]]:
         limits |= {metric: (value, None, None) for metric, value in part.plain.items()}
         if part.gap is not None:  # not given by seed
             yield (study, *_names(part.config), part.split, part.fact, part.value, "gap",
-                   *_limits(part.gap), part.gap.seeds, part.n, part.people, "")
+                   *_limits(part.gap), part.gap.seeds, part.n, part.people or None, "")
         for metric, numbers in limits.items():
             start = (study, *_names(part.config), part.split, part.fact, part.value, metric)
-            yield (*start, *numbers, len(part.by_seed), part.n, part.people, "")
+            yield (*start, *numbers, len(part.by_seed), part.n, part.people or None, "")
             for seed, alone in part.by_seed.items():
-                yield (*start, alone[metric], "", "", 1, part.n, part.people, seed)
+                yield (*start, alone[metric], "", "", 1, part.n, part.people or None, seed)
 
 
 def _ensembles(study: str, found: Findings) -> Iterable[Sequence[Any]]:

@@ -46,8 +46,13 @@ def each(numbers: Sequence[int]) -> str:
 
 def sizes(one: Interval) -> str:
     """Return `n = 400 and 240 pictures of 180 and 90 people, 2 seeds`."""
-    people = f" of {each(one.people)} people" if one.people else ""
-    return f"n = {each(one.n)} pictures{people}, {count(one.seeds, 'seed')}"
+    return f"n = {each(one.n)} pictures{of_people(one.people)}, {count(one.seeds, 'seed')}"
+
+
+def of_people(people: Sequence[int]) -> str:
+    """Return ` of 180 and 90 people`, or ` of 180 and unknown people` where nobody is known."""
+    named = [f"{number:,}" if number else "unknown" for number in people]
+    return f" of {' and '.join(named)} people" if named else ""
 
 
 def caveat(intervals: Sequence[Interval]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
+from fer.report.formatting import of_people
 
 DRAWN = "The images are computer-generated drawings, not evidence about people."
 LINES = 40  # per table; longer tables are split
@@ -86,7 +87,7 @@ def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str,
 def _n(analysis: Analysis, split: str) -> str:
     cell = next(cell for (_, name), cell in analysis.cells.items() if name == split)
     people = cell.metrics["uar"].people
-    return f"{cell.n}" + (f" of {people[0]} people" if people else "")
+    return f"{cell.n}{of_people(people[:1])}"
 
 
 def _tex(one: Interval) -> str:

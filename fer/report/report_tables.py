@@ -211,7 +211,7 @@ def parts(found: Sequence[Subgroup]) -> Listing:
     rows = [[text(one.split), text(one.fact), text(one.value), text(one.config.label),
              scored(one.metrics["uar"]), apart(one.gap), scored(one.metrics["accuracy"]),
              text(", ".join(f"{alone['uar']:.2f}" for alone in one.by_seed.values())),
-             number(one.n), number(one.people)] for one in found]
+             number(one.n), number(one.people or None)] for one in found]
     few = any(no_claim(one.metrics["uar"]) for one in found)
     return listing("Subgroups by image metadata; UAR is over the classes present in the subgroup. "
                    "Other metrics are in parts.csv", [

@@ -14,7 +14,7 @@ from fer.evaluate.contrasts import Interval
 from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import Tables, within
-from fer.evaluate.predictions import NOBODY
+from fer.evaluate.predictions import NOBODY, named_people
 from fer.evaluate.study_scores import StudyScores
 from fer.report.analysis import Analysis, Cell, Config
 from fer.report.read.load_results import Measured
@@ -123,7 +123,8 @@ def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, 
     assert uar is not None, "a subgroup has pictures"
     metrics = {metric: scores.contrast({name: 1}, [(1, cell.split)], metric)
                or replace(uar, value=None, low=None, high=None) for metric in alone}
-    return Subgroup(cell.config, cell.split, fact, value, part.n, len(part.people), metrics,
+    people = named_people(part.people)
+    return Subgroup(cell.config, cell.split, fact, value, part.n, people, metrics,
                     {seed: {**{metric: _known(values[row]) for metric, values in alone.items()},
                             **_precision(counts[row], part.classes),
                             **soft_scores(part.labels, logits[seed])}
