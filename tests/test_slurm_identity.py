@@ -226,7 +226,8 @@ def bob(toy_data: Path) -> Iterator[Bob]:
         data.chmod(0o755)
         yield Bob(name, store, data, python_for(name))
     finally:
-        subprocess.run(["userdel", name], check=True)
+        # his last job may still be ending
+        wait_until(lambda: not subprocess.run(["userdel", name]).returncode, 60)
         shutil.rmtree(store)
 
 

@@ -12,7 +12,8 @@ import os
 import resource
 import sys
 
-NOT_IMITATED = ("submitit.local._local",)  # its children are looked for in the process table
+NOT_IMITATED = {"submitit.local._local",  # its children are looked for in the process table
+                "fer.search.ray_reaper"}  # asks who started it
 IMITATED_VARIABLES = {"PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONSAFEPATH",
                       "PYTHONDONTWRITEBYTECODE"}
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1,
@@ -28,11 +29,12 @@ def parse(arguments: list[str]) -> dict[str, object] | None:
     others = {name for name in os.environ if name.startswith("PYTHON") and name[6:7].isalpha()}
     if others - IMITATED_VARIABLES:
         return None
+    if NOT_IMITATED & set(arguments):
+        return None
     for place, word in enumerate(arguments):
         rest = arguments[place + 1:]
         if word in ("-m", "-c") and rest:
-            known = word == "-c" or rest[0] not in NOT_IMITATED
-            return {"kind": word, "what": rest[0], "rest": rest[1:], **flags} if known else None
+            return {"kind": word, "what": rest[0], "rest": rest[1:], **flags}
         if not word.startswith("-"):
             return {"kind": "file", "what": word, "rest": rest, **flags}
         if word[1:] not in flags:
