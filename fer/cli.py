@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Optional
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than the rest of --help
 
@@ -16,6 +16,8 @@ from fer.errors import CallerError, Interrupted, Unavailable
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
+ProfileChanges = Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
+    "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.")]
 
 # click's UsageError, found this way because newer typers vendor click
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]

@@ -1,10 +1,10 @@
 """Preflight checks of this machine, the cluster and the disks."""
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from fer.cli import run
+from fer.cli import ProfileChanges, run
 
 
 def doctor(
@@ -12,9 +12,7 @@ def doctor(
     cluster: Annotated[str, typer.Option(help="A profile of slurm/profiles, or local.")] = "",
     probe: Annotated[bool, typer.Option(
         "--probe", help="Submit a short job that tries a node, and wait for it.")] = False,
-    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
-        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
-    )] = None,
+    changes: ProfileChanges = None,
 ) -> None:
     """Print one line per check: ok, warning or failure, with how to fix it.
 

@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from fer.cli import divide, run
+from fer.cli import ProfileChanges, divide, run
 
 
 def sweep(
@@ -16,9 +16,7 @@ def sweep(
     cluster: Annotated[str, typer.Option(
         help="Where to run: local, or a profile of slurm/profiles. Default: the one named in "
              "slurm/profiles/default.yaml if SLURM is available, else local.")] = "",
-    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
-        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
-    )] = None,
+    changes: ProfileChanges = None,
     dry_run: Annotated[bool, typer.Option(
         "--dry-run", help="Print runs, plan, scripts, space and time only.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return immediately.")] = False,

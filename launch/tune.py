@@ -1,10 +1,10 @@
 """Hyper-parameter search with Ray Tune."""
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from fer.cli import divide, run
+from fer.cli import ProfileChanges, divide, run
 
 
 def tune(
@@ -15,9 +15,7 @@ def tune(
     cluster: Annotated[str, typer.Option(
         help="Where to run: local, or a profile of slurm/profiles. Default: the one named in "
              "slurm/profiles/default.yaml if SLURM is available, else local.")] = "",
-    changes: Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
-        "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.",
-    )] = None,
+    changes: ProfileChanges = None,
     resume: Annotated[bool, typer.Option("--resume", help="Only resume a search that has begun.")]
     = False,
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed trials.")] = False,

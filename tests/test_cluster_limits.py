@@ -145,7 +145,8 @@ def test_a_refusal_for_good_says_how_much_is_submitted(
 
 def submitting(sizes, sbatch, home, monkeypatch):  # type: ignore[no-untyped-def]
     """Return a submitter whose `sbatch` is a stand-in, arrays of these sizes, their folders."""
-    monkeypatch.setattr(submit, "sbatch", sbatch)
+    for module in (submit, submit_script):
+        monkeypatch.setattr(module, "sbatch", sbatch)
     monkeypatch.setattr(submit_script, "cluster_name", lambda: "c")
     monkeypatch.setattr("fer.study.run_folder.dump", lambda config: {"schema": 1})
     monkeypatch.setattr("fer.study.run_folder.RunFolder._read_config", lambda folder: None)

@@ -69,7 +69,7 @@ def parse_sinfo(listing: str) -> Partitions:
         name = name.rstrip("*")
         nodes[name] += int(count) if count.isdigit() else MANY  # such as 1.2K
         if limit[:1].isdigit():  # not `infinite`
-            limits[name] = minutes(limit if limit.count(":") else f"{limit}:00")
+            limits[name] = minutes(limit if ":" in limit else f"{limit}:00")
     return Partitions(dict(nodes), limits, default)
 
 

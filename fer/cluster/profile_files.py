@@ -69,6 +69,23 @@ def _with_shell(profile: Profile, shell: Mapping[str, str] = os.environ) -> Prof
     return profile.model_copy(update={**found, **more}) if found or more else profile
 
 
+def profile_at(place: str, changes: Sequence[str] = ()) -> Profile | None:
+    """Return the profile of a place; None for this machine.
+
+    Args:
+        place: `local` or the name of a profile.
+        changes: as for `load_profile`.
+
+    Raises:
+        CallerError: as `load_profile`, or there are changes for this machine.
+    """
+    if place != LOCAL:
+        return load_profile(place, changes)
+    if changes:
+        raise CallerError("--set changes a profile: add --cluster NAME")
+    return None
+
+
 def default_cluster() -> str:
     """Return where to run by default: this machine, or the profile that `default.yaml` names.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from fer.cluster.job_shape import idle_rules
-from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import default_cluster, profile_at, use_places
 from fer.config.load import Resolved, apply, load_study, locate, read_based, resolve
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
@@ -64,12 +64,9 @@ class Request:
 
     def profile(self) -> Profile | None:
         """Return the cluster's profile and apply its folders; None for this machine."""
-        if self.place == LOCAL:
-            if self.profile_changes:
-                raise CallerError("--set changes a profile: add --cluster NAME")
-            return None
-        profile = load_profile(self.place, self.profile_changes)
-        use_places(profile)
+        profile = profile_at(self.place, self.profile_changes)
+        if profile is not None:
+            use_places(profile)
         return profile
 
 

@@ -94,7 +94,11 @@ def after_tasks(folders: Sequence[RunFolder], code: int, log: Path, job: Current
         return over
     if code != REQUEUE and not _restart_helps(left, code, log, job):
         return over
-    return REQUEUE if requeue(left, job) else over
+    if refuse_restart(left, job.restarts + 1, first=True):
+        return over
+    print(f"requeueing job {job.id} (restart {job.restarts + 1} of at most {_max_restarts()})",
+          flush=True)
+    return REQUEUE
 
 
 def _restart_helps(left: Sequence[RunFolder], code: int, log: Path, job: CurrentJob) -> bool:
@@ -179,15 +183,6 @@ def mark_ended(folders: Sequence[RunFolder], job: CurrentJob) -> None:
     for folder in unfinished(folders):
         folder.write_status(replace(folder.status(), state="preempted", ended=True, error=(
             f"job {job.id} was ended from outside; --retry resumes from the last checkpoint")))
-
-
-def requeue(folders: Sequence[RunFolder], job: CurrentJob) -> bool:
-    """Return whether to requeue the job: not if it was restarted too often."""
-    if refuse_restart(folders, job.restarts + 1, first=True):
-        return False
-    print(f"requeueing job {job.id} (restart {job.restarts + 1} of at most {_max_restarts()})",
-          flush=True)
-    return True
 
 
 def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> bool:

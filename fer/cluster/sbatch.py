@@ -17,7 +17,6 @@ from fer.study.snapshot import import_folder
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
-TRY = 'try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }'
 REPORT_MINUTES = 60
 REPORT_MEMORY = "4G"
 REPORT_KEYS = ("account", "begin", "clusters", "exclude", "export", "mail-type", "mail-user",
@@ -107,28 +106,34 @@ def search_script(folder: Path, comment: str, shape: Shape, profile: Profile, si
 def probe_script(folder: Path, comment: str, shape: Shape, profile: Profile, site: Site) -> str:
     """Return the script of a job that tries what jobs need, and is requeued once."""
     command = f"{_python(site)} -m fer.cluster.doctor.probe {shlex.quote(str(folder))}"
-    teardown = ["code=$?", TRY, f'[ "$code" -ne {REQUEUE} ] || '
-                                '{ try scontrol requeue "$SLURM_JOB_ID" && exit 0; }',
-                'exit "$code"']
     return _text("fer-probe", _pattern(folder, JOB_LOG), comment, shape, profile, site, command, {},
-                 teardown)
+                 _teardown(_requeue_if("$code", "$SLURM_JOB_ID")))
 
 
 def _after_tasks(command: str, condition: str, job: str) -> list[str]:
     """Return the shell lines that requeue the job if `command --ended` exits with `REQUEUE`.
 
-    `scontrol` is called by the shell, since `command` may run in a container without it, and
-    repeated for a minute, since the controller may be restarting.
+    `scontrol` is called by the shell, since `command` may run in a container without it.
     """
-    return [
-        "code=$?",
-        TRY,
+    return _teardown(
         f'if [ "$code" -{condition} ]; then',
         f'  state=$(try scontrol show job --oneliner "{job}")',
         f'  {command} --ended "$code" "$state"',
-        f'  [ $? -ne {REQUEUE} ] || {{ try scontrol requeue "{job}" && exit 0; }}',
-        "fi",
-        'exit "$code"']
+        f'  {_requeue_if("$?", job)}',
+        "fi")
+
+
+def _teardown(*lines: str) -> list[str]:
+    """Return shell lines that see the exit code of `srun` as `$code` and exit with it.
+
+    `try` repeats a command for a minute, since the controller may be restarting.
+    """
+    return ["code=$?", 'try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }',
+            *lines, 'exit "$code"']
+
+
+def _requeue_if(code: str, job: str) -> str:
+    return f'[ {code} -ne {REQUEUE} ] || {{ try scontrol requeue "{job}" && exit 0; }}'
 
 
 def _pattern(folder: Path, name: str) -> str:

@@ -44,8 +44,8 @@ from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 5.0
 DISK_SECONDS = 15.0  # delay with which a network disk may show a job's last files
-AFTER_NEWS_S = 15.0  # the same if a run has begun or ended since
 RESUBMIT_S = 60.0  # between two tries if a limit is reached or SLURM does not respond
+AFTER_NEWS_S = 15.0  # the same if a run has begun or ended since
 MAX_ATTEMPTS = 3  # submissions of a run whose job ends without an error message
 
 
@@ -136,7 +136,6 @@ class SlurmQueue:
         """
         poll, last_try, limited, news = QueuePoll(self.store.home), 0.0, False, False
         actions: list[Action] = []
-        idle: set[str] = set()
         with StudyProgress(self.store, self.console) as progress:
             while True:
                 queue = poll.queue()
@@ -146,11 +145,11 @@ class SlurmQueue:
                     return steps
                 news |= actions != [step.action for step in steps]
                 actions = [step.action for step in steps]
-                if idle_runs(steps) - idle:  # their jobs may be lost
-                    poll.soon()
-                idle = idle_runs(steps)
                 self._end_cancelled(steps, queue)
+                known = self.idle_since.keys()
                 lost = self._lost(steps) if queue.known.answered else []
+                if self.idle_since.keys() - known:  # their jobs may be lost
+                    poll.soon()
                 pause = (AFTER_NEWS_S if news else RESUBMIT_S) if limited else 0.0
                 if lost and time.monotonic() - last_try >= pause:
                     self._give_up_on(lost)
@@ -196,11 +195,6 @@ class SlurmQueue:
                     f"its job ended without an error message, {MAX_ATTEMPTS} times; logs: "
                     f"{self.store.study(self.work.study.study) / 'slurm'}")))
             folder.lease.release()
-
-
-def idle_runs(steps: Sequence[Step]) -> set[str]:
-    """Return the ids of the runs that no job does, although they could start."""
-    return {step.run.id for step in steps if step.action in ("train", "evaluate")}
 
 
 def left_lines(made: Dispatch) -> list[str]:

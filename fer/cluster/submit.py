@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray
 from fer.cluster.sbatch import REPORT_MINUTES, Site, array_script, report_script
-from fer.cluster.submit_script import Refused, sbatch
+from fer.cluster.submit_script import Refused, sbatch, submit_script
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.run import Data
@@ -155,11 +155,9 @@ class Submitter:
 
     def _submit_report(self, site: Site, after: Sequence[str]) -> None:
         submission = next_submission(self.folder, "-report")
-        submission.folder.mkdir(parents=True)
-        submission.script.write_text(report_script(
+        submit_script(submission, report_script(
             submission.folder, submission.comment, self.profile, site, ":".join(after),
-            self.report_minutes), encoding="utf-8")
-        submission.set_job(sbatch(submission, self.place, self.lock))
+            self.report_minutes), self.place, self.lock)
 
 
 def next_submission(scripts: Path, suffix: str = "") -> Submission:

@@ -34,6 +34,17 @@ class Refused(CallerError):
         self.limit = limit
 
 
+def submit_script(submission: Submission, script: str, place: str, lock: int) -> None:
+    """Write the script of a new submission, submit it and record the job id.
+
+    Raises:
+        Refused, SlurmUnavailable: as `sbatch`.
+    """
+    submission.folder.mkdir(parents=True, exist_ok=True)
+    submission.script.write_text(script, encoding="utf-8")
+    submission.set_job(sbatch(submission, place, lock))
+
+
 def sbatch(submission: Submission, place: str, lock: int) -> str:
     """Submit the script of a submission and return the job id.
 

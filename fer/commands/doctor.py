@@ -6,7 +6,7 @@ from fer.cluster.doctor.file_systems import check_disk, check_study
 from fer.cluster.doctor.finding import Finding, ok
 from fer.cluster.doctor.hardware import check_machine
 from fer.cluster.doctor.slurm import check_slurm
-from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import default_cluster, profile_at, use_places
 from fer.config.load import load_study
 from fer.config.paths import cache, home
 from fer.config.study import Resources
@@ -27,7 +27,7 @@ def examine(study_file: str, cluster: str, changes: Sequence[str] = (),
         CallerError: the profile or study does not exist.
     """
     place = cluster or default_cluster()
-    profile = None if place == LOCAL else load_profile(place, changes)
+    profile = profile_at(place, changes)
     if with_probe and profile is None:
         raise CallerError("--probe submits a job: add --cluster NAME")
     study = load_study(study_file) if study_file else None

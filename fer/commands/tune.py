@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
-from fer.cluster.profile_files import LOCAL, default_cluster, load_profile, use_places
+from fer.cluster.profile_files import default_cluster, profile_at, use_places
 from fer.config.paths import home
-from fer.errors import CallerError
 from fer.search.options import TuneOptions
 from fer.search.run_search import (
     checked_configs,
@@ -32,11 +31,9 @@ def tune(asked: TuneOptions, cluster: str = "", changes: Sequence[str] = ()) -> 
         CallerError: a mistake in the search file, the data or the options.
     """
     place = cluster or default_cluster()
-    if place == LOCAL and changes:
-        raise CallerError("--set changes a profile: add --cluster NAME")
-    if place == LOCAL:
+    profile = profile_at(place, changes)
+    if profile is None:
         return search_here(asked)
-    profile = load_profile(place, changes)
     use_places(profile)
     search, maker = read_search(asked)
     store = Store(home())

@@ -92,7 +92,7 @@ def _summary(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
                 continue
             uar = cell.metrics["uar"]
             yield (study, *_names(config), split, uar.seeds, cell.n,
-                   (uar.people[0] or None) if uar.people else None, uar.kind,
+                   sum(uar.people[:1]) or None, uar.kind,
                    *(number for name in MEANS for number in _limits(cell.metrics[name])),
                    *(cell.plain.get(name) for name in PLAIN),
                    *(number for name in ("nll", "brier")

@@ -201,7 +201,7 @@ def _test_sets(gathered: LoadedResults, analysis: Analysis) -> tuple[TestSet, ..
         people = cell.metrics["uar"].people
         role = analysis.role(split)
         found.append(TestSet(split, role, role.split(" (")[0], cell.n,
-                             (people[0] or None) if people else None, one.digest, support))
+                             sum(people[:1]) or None, one.digest, support))
     return tuple(found)
 
 

@@ -18,8 +18,8 @@ from fer.atomic_io import write_json, write_yaml
 from fer.cluster.job_shape import Shape
 from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.sbatch import search_script
-from fer.cluster.submit import SCRIPTS, site_of, submitting
-from fer.cluster.submit_script import sbatch
+from fer.cluster.submit import SCRIPTS, next_submission, site_of, submitting
+from fer.cluster.submit_script import submit_script
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile
@@ -32,7 +32,7 @@ from fer.study.queue_view import Queue
 from fer.study.run_folder import Store
 from fer.study.slurm_jobs import read_queue
 from fer.study.snapshot import snapshot
-from fer.study.submission import Submission, next_number
+from fer.study.submission import Submission
 
 
 def checked_profile(search: Search, configs: list[RunConfig], place: str, profile: Profile
@@ -75,18 +75,17 @@ def submit_search(search: Search, asked: TuneOptions, configs: list[RunConfig], 
                 console.print(f"search {search.search} is already job {job.id}{doubt}; log: {path}",
                               soft_wrap=True)
                 return 0
-        submission = Submission(scripts / f"{next_number(scripts):03}")
+        submission = next_submission(scripts)
         submission.folder.mkdir(parents=True)
         site = site_of(search.search, snapshot(REPOSITORY, scripts), profile)
-        submission.script.write_text(search_script(
-            submission.folder, submission.comment, shape, profile, site), encoding="utf-8")
         file = submission.folder / "search.yaml"  # a copy, since the original may be edited
         write_yaml(file, dump(search))
         write_json(submission.folder / "asked.json", asdict(replace(
             asked, file=str(file), overrides=(),
             slots=asked.slots or shape.nodes * search.resources.slots)))
         _write_token(submission.folder / "token")
-        submission.set_job(sbatch(submission, place, lock))
+        submit_script(submission, search_script(
+            submission.folder, submission.comment, shape, profile, site), place, lock)
     console.print(f"search {search.search} is job {submission.job} on {place}; "
                   f"log: {submission.folder}", soft_wrap=True)
     return 0

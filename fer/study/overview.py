@@ -1,10 +1,8 @@
 """A store at a glance: its studies and searches, and jobs that belong to none of them."""
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from fer.atomic_io import read_json
 from fer.errors import CallerError, plural
@@ -101,11 +99,8 @@ def _ranks(folder: RunFolder) -> int:
 
 def _strangers(store: Store, queue: Queue) -> list[Job]:
     """Return this user's live jobs of this project that no folder of the store submitted."""
-    comments = {Submission(path).comment for path in _submissions(store)}
+    comments = {Submission(path).comment
+                for path in store.home.glob(f"studies/*/{SCRIPTS}/[0-9]*")}
     known = queue.known.by_id.values() if queue.known.answered else ()
     return [job for job in known if job.live and job.user == user_name()
             and job.comment.startswith("fer:") and job.comment not in comments]
-
-
-def _submissions(store: Store) -> Iterable[Path]:
-    return store.home.glob(f"studies/*/{SCRIPTS}/[0-9]*")

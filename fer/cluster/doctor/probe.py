@@ -22,7 +22,7 @@ from fer.cluster.profile_files import profile_file
 from fer.cluster.requeue import REQUEUE
 from fer.cluster.sbatch import probe_script
 from fer.cluster.submit import next_submission, site_of, submitting
-from fer.cluster.submit_script import sbatch
+from fer.cluster.submit_script import submit_script
 from fer.config.paths import REPOSITORY, cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.study import minutes
@@ -50,11 +50,9 @@ def probe(place: str, profile: Profile, partitions: Partitions) -> Iterator[Find
         with submitting(store) as lock:
             code = snapshot(REPOSITORY, scripts)
             submission = next_submission(scripts)
-            submission.folder.mkdir(parents=True)
-            submission.script.write_text(probe_script(
+            submit_script(submission, probe_script(
                 submission.folder, submission.comment, shape, profile,
-                site_of(NAME, code, profile)), encoding="utf-8")
-            submission.set_job(sbatch(submission, place, lock))
+                site_of(NAME, code, profile)), place, lock)
     except (CallerError, Unavailable) as error:
         yield failure("probe", str(error), f"edit {profile_file(place)}")
         return
