@@ -27,7 +27,7 @@ from fer.cluster.submit import (
 from fer.config.paths import REPOSITORY, cache
 from fer.config.profile import Profile
 from fer.errors import plural
-from fer.study.changed_inputs import why_again
+from fer.study.changed_inputs import folders_by_label, why_again
 from fer.study.expand import Run
 from fer.study.plan import Step, plan
 from fer.study.queue_view import look
@@ -44,9 +44,11 @@ def print_plan(
         profile: profile of the cluster; None for this machine.
     """
     steps = plan(work.runs, look(store, work.runs, work.splits))
+    finished = folders_by_label(store)
     for step in steps:
         _print(console, f"{step.action:9} {step.run.name}")
-        if step.action in ("train", "wait") and (why := why_again(step.run, store, work.contents)):
+        if step.action in ("train", "wait") and (
+                why := why_again(step.run, finished, work.contents)):
             _print(console, f"{'':9} {why}")
     console.print(counts(steps))
     if all(step.action == "done" for step in steps):

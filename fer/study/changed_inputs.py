@@ -1,6 +1,7 @@
 """Why a run is trained although one of the same configuration is finished: its inputs changed."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from fer.atomic_io import read_json
 from fer.config.run import RunConfig
@@ -10,14 +11,24 @@ from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
 
 
-def why_again(run: Run, store: Store, contents: InputDigests) -> str:
+def folders_by_label(store: Store) -> dict[str, list[RunFolder]]:
+    """Return run folders by their names without the run id, from one listing."""
+    found: dict[str, list[RunFolder]] = defaultdict(list)
+    for name in store.names:
+        found[name.rpartition("-")[0]].append(RunFolder(store.runs / name))
+    return found
+
+
+def why_again(run: Run, finished: Mapping[str, Sequence[RunFolder]], contents: InputDigests) -> str:
     """Return what changed since a run of the same configuration; empty if there is none.
 
     Of several, the one trained last. Reads only folders whose names differ in the run id alone.
+
+    Args:
+        finished: `folders_by_label` of the store.
     """
-    before = run.name.removesuffix(run.id)
-    folders = [RunFolder(store.runs / name) for name in store.names
-               if name.startswith(before) and name != run.name]
+    folders = [folder for folder in finished.get(run.name.rpartition("-")[0], ())
+               if folder.name != run.name]
     same = [folder for folder in folders if folder.trained and _same_configuration(folder, run)]
     if not same:
         return ""

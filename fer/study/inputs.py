@@ -18,6 +18,7 @@ from fer.config.load import (
 )
 from fer.config.run import Backbone, Data, RunConfig
 from fer.data.digest import file_digests, split_digest
+from fer.data.layout import Picture
 from fer.data.mask_types import keep_types, types_of
 from fer.data.pack import Pack, ensure_pack
 from fer.data.people import people_warning
@@ -43,7 +44,7 @@ class InputDigests:
         self.root = root
         self.cache = cache
         self._known: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
+        self._scanned: dict[str, list[Picture]] = {}
         self._people: dict[str, frozenset[str]] = {}
         self._files: dict[str, frozenset[str]] = {}
 
@@ -62,11 +63,17 @@ class InputDigests:
         """Return the content digest of a split; raise a `CallerError` if data is missing."""
         memo = _memo(split, data)
         if memo not in self._known:
-            pictures = pictures_of(split, data, self.root)
-            self._counts[memo] = len(pictures)
+            pictures = self._pictures(split, data)
             with disk_refusals_named(self.cache):
                 self._known[memo] = split_digest(pictures, self.cache)
         return self._known[memo]
+
+    def _pictures(self, split: str, data: Data) -> list[Picture]:
+        """Return the pictures of a split, from one scan of its folders."""
+        memo = _memo(split, data)
+        if memo not in self._scanned:
+            self._scanned[memo] = pictures_of(split, data, self.root)
+        return self._scanned[memo]
 
     def mask_types(self, sets: Sequence[str], data: Data) -> str:
         """Return the digest of the mask types of the training images of some sets."""
@@ -79,24 +86,22 @@ class InputDigests:
 
     def pictures(self, split: str, data: Data) -> int:
         """Return the number of images in a split, including unusable ones."""
-        self.split(split, data)
-        return self._counts[_memo(split, data)]
+        return len(self._pictures(split, data))
 
     def people(self, split: str, data: Data) -> frozenset[str]:
         """Return the known people in a split."""
         memo = _memo(split, data)
         if memo not in self._people:
-            pictures = pictures_of(split, data, self.root)
-            self._people[memo] = frozenset(p.identity for p in pictures if p.identity)
+            self._people[memo] = frozenset(self._identities(split, data)) - {""}
         return self._people[memo]
 
     def files(self, split: str, data: Data) -> frozenset[str]:
         """Return the digests of the files of a split."""
         memo = _memo(split, data)
         if memo not in self._files:
-            pictures = pictures_of(split, data, self.root)
+            paths = [picture.path for picture in self._pictures(split, data)]
             with disk_refusals_named(self.cache):
-                found = file_digests([picture.path for picture in pictures], self.cache)
+                found = file_digests(paths, self.cache)
             self._files[memo] = frozenset(found.values())
         return self._files[memo]
 
@@ -109,9 +114,12 @@ class InputDigests:
             splits: on which they are evaluated, of the sets in `data`.
         """
         used = {f"{name}/val": config.data for config in configs for name in config.train_sets}
-        lines = [people_warning(split, [p.identity for p in pictures_of(split, own, self.root)])
+        lines = [people_warning(split, self._identities(split, own))
                  for split, own in [*sorted(used.items()), *((split, data) for split in splits)]]
         return [line for line in dict.fromkeys(lines) if line]
+
+    def _identities(self, split: str, data: Data) -> list[str]:
+        return [picture.identity for picture in self._pictures(split, data)]
 
     def weights(self, file: str) -> str:
         """Return the content digest of a pretrained weights file.

@@ -66,24 +66,27 @@ def read_folder(folder: Path, labels: Labels, how: Structure) -> Incoming:
         CallerError: no pictures in class folders (lists what was found), an unknown class, an
             unknown split, or a file or folder that cannot be read.
     """
-    files: dict[Parts, Path] = {}
+    files: dict[Parts, tuple[str, Path]] = {}  # format and file
     left_out: list[LeftOut] = []
     for path in _walk(folder):
         parts = path.relative_to(folder).parts
-        reason = _unusable(path, parts)
-        if reason is None:
-            files[parts] = path
-        else:
+        if reason := _unreadable(path, parts):
             left_out.append(reason)
+            continue
+        head = _head(path)
+        if reason := no_picture(head, path.name, "/".join(parts)):
+            left_out.append(reason)
+        else:
+            files[parts] = format_of(head, path.name), path
     placed, stray = place_all(list(files), how, str(folder))
     items = []
     for parts, place in placed.items():
-        path = files[parts]
+        kind, path = files[parts]
         cls = labels.of(place.label, str(path.parent))
         if cls is None:
             left_out.append(labels.left_out(place.label, "/".join(parts)))
             continue
-        name = picture_name(place.name, format_of(_head(path), place.name))
+        name = picture_name(place.name, kind)
         items.append(replace(item_of(path, place.split, cls, name),
                              facts=Facts(identity=place.person)))
     return Incoming(str(folder.absolute()), items, left_out=[*left_out, *stray])
@@ -112,7 +115,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(place) / name for name in sorted(files))
 
 
-def _unusable(path: Path, parts: Parts) -> LeftOut | None:
+def _unreadable(path: Path, parts: Parts) -> LeftOut | None:
     said = "/".join(parts)
     if is_system_file(parts):
         return LeftOut(said, SYSTEM)
@@ -120,7 +123,7 @@ def _unusable(path: Path, parts: Parts) -> LeftOut | None:
         return LeftOut(said, "links to nothing", lost=True)
     if not path.is_file():
         return LeftOut(said, "no files (a socket, a pipe or a device)")
-    return no_picture(_head(path), path.name, said)
+    return None
 
 
 def _head(path: Path) -> bytes:
