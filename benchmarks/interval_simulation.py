@@ -111,7 +111,7 @@ def _scores(rng: np.random.Generator, cell: Cell, ease: np.ndarray, quality: np.
     hits = (right.reshape(-1, n).astype(np.float32) @ member).reshape(configs, seeds, people, 3)
     support = member.sum(0).reshape(people, 3).astype(np.float64)
     facts = {"seeds": tuple(range(seeds)), "n": n,
-             "people": tuple(range(place * people, (place + 1) * people))}
+             "people": tuple(map(str, range(place * people, (place + 1) * people)))}
     return [mean_of_shares(one, support, facts) for one in hits.astype(np.float64)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CLASSES
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from picture_sets import smooth, write_set
 from PIL import features
@@ -75,6 +75,8 @@ def read(request: AddRequest) -> Incoming | None:
 
 
 @settings(max_examples=100)
+@example({**ALWAYS, ("train", "validation", "train", "a.jpg"): "bmp"}, False, "", "",
+         "masked=test,validation=drop")  # a dropped folder inside a split
 @given(TREES, st.booleans(), st.sampled_from(["", "", "test"]), st.sampled_from(["", "fer7"]),
        st.sampled_from(["", "masked=test,validation=drop", "masked=drop,sub=drop"]))
 def test_taken_and_left_out_are_all_files_of_any_source(

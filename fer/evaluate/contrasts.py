@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 
 from fer.evaluate.jackknife import Jackknife
-from fer.evaluate.predictions import named_people
 
 LEVEL = 0.95
 TEST_SAMPLING = "test sampling"
@@ -174,7 +173,7 @@ def contrast(terms: Sequence[tuple[float, SignedSum]], spread: SeedSpread) -> In
     found = Interval(
         value, None, None, SEEDS_AND_TEST if spread.df else TEST_SAMPLING,
         min(term.seeds for _, term in terms), tuple(one.n for one in shown),
-        tuple(named_people(one.people) for one in shown), None, variance ** 0.5, df,
+        tuple(one.named for one in shown), None, variance ** 0.5, df,
         min(one.worth for one in sets), spread.df, min(one.smallest for one in sets),
         any(one.flawless for _, term in terms for _, one in term.parts),
         _uneven(terms, spread))

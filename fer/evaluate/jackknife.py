@@ -10,11 +10,13 @@ Source: Efron and Stein 1981 (10.1214/aos/1176345462); Agresti and Coull 1998 (1
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fer.evaluate.metrics import CALIBRATION_BINS
 from fer.evaluate.person_tables import Tables
+from fer.evaluate.predictions import named_people
 
 HALF = 0.5  # a picture right, and one wrong, in each class
 SOFT = ("nll", "brier", "ece_debiased")  # scores of probabilities
@@ -50,6 +52,11 @@ class Jackknife:
     seeds: tuple[int, ...]
     n: int
     people: tuple[str, ...]
+
+    @cached_property
+    def named(self) -> int:
+        """The number of people who are known by name."""
+        return named_people(self.people)
 
 
 def jackknife(tables: Tables, metric: str, classes: tuple[str, ...] = ()) -> Jackknife | None:

@@ -157,15 +157,16 @@ def place_all(paths: Sequence[Parts], how: Structure, source: str
         raise CallerError(f"{source} holds more than one data set: {names}; add them one by one")
     top = tops[0]
     stray = [parts for parts in paths if parts not in found]
-    dropped = [parts for parts in [*found, *stray] if parts not in placed
-               and how.splits.get(_below(top, parts)) == DROP]
-    lost = [parts for parts in stray if parts not in set(dropped)]
+    dropped = {parts: parts[-how.depth].lower() for parts in found if parts not in placed}
+    dropped |= {parts: folder for parts in stray
+                if how.splits.get(folder := _below(top, parts)) == DROP}
+    lost = [parts for parts in stray if parts not in dropped]
     if not how.split:
         _refuse_other_splits(top, placed, lost, how, source)
     return placed, [
         *(LeftOut("/".join(parts), OUTSIDE, lost=True) for parts in lost),
-        *(LeftOut("/".join(parts), f"in {_below(top, parts)}, which --splits drops")
-          for parts in dropped)]
+        *(LeftOut("/".join(parts), f"in {folder}, which --splits drops")
+          for parts, folder in dropped.items())]
 
 
 def _below(top: Parts, parts: Parts) -> str:
