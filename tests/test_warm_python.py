@@ -3,11 +3,14 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -191,11 +194,8 @@ def test_processes_of_multiprocessing_start(warm: str, tmp_path: Path) -> None:
 
 
 def test_without_a_server_it_is_a_real_one_and_a_server_ends_with_its_last_user(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    import tempfile
-
-    home = Path(tempfile.mkdtemp(prefix="fer-warm-test-", dir="/tmp"))
     code = "import sys; print('torch' in sys.modules)"
     with warm_python.served(home) as first, warm_python.served(home) as second:
         assert first == second
@@ -206,6 +206,36 @@ def test_without_a_server_it_is_a_real_one_and_a_server_ends_with_its_last_user(
     left.write_text(text)
     left.chmod(0o755)
     assert output(str(left), "-c", code)[1] == "False\n"
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder for a server, with a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="fer-warm-test-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("asked", [b"", b"\0\0\0", (9).to_bytes(8, "big") + b"part"])
+def test_a_client_killed_while_it_asks_does_not_end_the_server(home: Path, asked: bytes) -> None:
+    with warm_python.served(home) as python:
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(home / "socket"))
+                client.sendall(asked)
+        assert output(str(python), "-c", "import sys; print('torch' in sys.modules)"
+                      ) == (0, "True\n", "")
+
+
+def test_a_server_that_was_killed_is_replaced(home: Path) -> None:
+    with warm_python.served(home):
+        server = next(process for process in psutil.process_iter(["cmdline"])
+                      if str(home) in (process.info["cmdline"] or ()))
+        server.kill()
+        server.wait()
+        assert (home / "socket").exists()
+    with warm_python.served(home) as python:
+        assert output(str(python), "-c", "print(1)") == (0, "1\n", "")
 
 
 @pytest.mark.real_python

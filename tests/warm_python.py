@@ -41,6 +41,9 @@ def interpreter() -> str:
     """Return the Python for processes of the test that runs; with FER_REAL_PYTHON a real one."""
     if _state.get("real") or os.environ.get("FER_REAL_PYTHON"):
         return sys.executable
+    if "warm" in _state and not _answers(Path(_state["warm"]).parent):
+        _kept.close()  # somebody killed it
+        del _state["warm"]
     if "warm" not in _state:
         session = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"of-{os.getpid()}")
         home = Path(tempfile.gettempdir()) / f"fer-warm-{session}"
@@ -90,7 +93,8 @@ def _start(home: Path) -> socket.socket:
     executable.chmod(0o755)
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("PYTHON", "FER_"))}
-    with open(home / "log", "w") as log:
+    (home / "socket").unlink(missing_ok=True)  # of a server that was killed
+    with open(home / "log", "a") as log:
         process = subprocess.Popen(
             [sys.executable, str(HERE / "warm_server.py"), str(home)], stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, start_new_session=True, cwd="/",
@@ -100,6 +104,13 @@ def _start(home: Path) -> socket.socket:
         assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
         time.sleep(0.05)
     return connection
+
+
+def _answers(home: Path) -> bool:
+    """Return whether a server is there."""
+    if connection := _connect(home):
+        connection.close()
+    return connection is not None
 
 
 def _connect(home: Path) -> socket.socket | None:

@@ -62,11 +62,12 @@ class Server:
         connection, _ = listener.accept()
         try:
             message, files = receive(connection)
-        except OSError:
+            if not message:
+                connection.sendall(b"k")
+        except OSError:  # whoever asked was killed meanwhile
             connection.close()
             return None
         if not message:
-            connection.sendall(b"k")
             self.keepers.add(connection)
             self.selector.register(connection, selectors.EVENT_READ, self.left)
             return None
@@ -127,15 +128,26 @@ class Server:
 
 
 def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    """Return what a client asks for, and its open files; nothing for a keeper."""
+    """Return what a client asks for, and its open files; nothing for a keeper.
+
+    Raises:
+        OSError: the client ended, or stopped, before it had asked.
+    """
     connection.settimeout(30)
     head, files, _, _ = socket.recv_fds(connection, 8, 250)
-    size, message = int.from_bytes(head, "big"), b""
-    while len(message) < size:
-        part = connection.recv(size - len(message))
-        if not part:
+    try:
+        if len(head) < 8:
             raise ConnectionError
-        message += part
+        size, message = int.from_bytes(head, "big"), b""
+        while len(message) < size:
+            part = connection.recv(size - len(message))
+            if not part:
+                raise ConnectionError
+            message += part
+    except OSError:
+        for number in files:
+            os.close(number)
+        raise
     connection.settimeout(None)
     return message, files
 
