@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from fer.report.formatting import count
 from fer.report.read.run_files import Failure
-from fer.report.summary import DRAWINGS
 from fer.report.table_model import Field, Listing
 from fer.report.view_model import Gallery, ViewModel
 
@@ -15,7 +14,7 @@ def markdown(view: ViewModel, figures: Sequence[str]) -> str:
     """Return the text of report.md; `figures` are names in `figures/`."""
     parts = [f"# Study {view.study}"]
     if view.drawn:
-        parts.append(f"> **{DRAWINGS}**")
+        parts.append(f"> **{view.drawn}**")
     if view.partial:
         parts.append(f"**Partial report**: {view.done} of {count(len(view.runs), 'run')} done "
                      f"({view.states}).")

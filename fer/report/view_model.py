@@ -31,7 +31,7 @@ MATRICES_SHOWN = 24  # configurations on the page; confusion.csv has all
 
 @dataclass(frozen=True)
 class Findings:
-    """The findings of a study as numbers."""
+    """The findings of a study as numbers; `drawn` says which images are drawings, if any."""
 
     gathered: LoadedResults
     analysis: Analysis
@@ -41,6 +41,7 @@ class Findings:
     parts: tuple[Subgroup, ...]
     attention: tuple[Attention, ...]
     provenance: Provenance
+    drawn: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class ViewModel:
     """The content of a report."""
 
     study: str
-    drawn: bool
+    drawn: str  # what is said of drawings; empty without any
     done: int
     runs: tuple[tuple[ReportRun, str], ...]
     states: str
@@ -142,8 +143,8 @@ class ViewModel:
         return self.done < len(self.runs)
 
 
-def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
-                     drawn: bool) -> ViewModel:
+def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures,
+                     out: Path) -> ViewModel:
     """Return the content of the report in folder `out`; `curves` is the number of curves."""
     gathered, analysis = found.gathered, found.analysis
     runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
@@ -151,7 +152,7 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
     states = Counter(run.state for run in gathered.runs)
     sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
     return ViewModel(
-        study=study.study, drawn=drawn, done=states["done"], runs=runs,
+        study=study.study, drawn=found.drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         summary=summarise(analysis, found.families, found.across), sets=sets,
         judged_on=analysis.main_split() if sets else "",
@@ -213,20 +214,21 @@ def _rows(analysis: Analysis) -> tuple[Row, ...]:
         measured = [cell for cell in cells if cell is not None]
         if not measured:
             continue
-        gaps = analysis.gaps.get(config.config_id, {})
+        gap = analysis.gap_of(config.config_id, analysis.gap) if analysis.gap else None
         seeds = sorted({cell.metrics["uar"].seeds for cell in measured})
         shown = measured if len(rows) < MATRICES_SHOWN else []
         rows.append(Row(
             config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
-            points(gaps.get("uar")),
+            points(gap),
             tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split)),
             analysis.main_score(config)))
     return tuple(rows)
 
 
 def _in_gap(analysis: Analysis, split: str) -> bool:
-    return analysis.gap is None or split in (analysis.gap.synthetic, analysis.gap.real)
+    return not analysis.pairs or any(split in (pair.synthetic, pair.real)
+                                     for pair in analysis.pairs)
 
 
 def _matrix(analysis: Analysis, cell: Cell) -> Matrix:

@@ -168,7 +168,8 @@ def paired(analysis: Analysis) -> list[str]:
     splits = analysis.measured_splits()
     if analysis.gap is None:
         return splits
-    return [split for split in (analysis.gap.synthetic, analysis.gap.real) if split in splits]
+    names = [analysis.gap.synthetic, *(pair.real for pair in analysis.pairs)]
+    return [split for split in names if split in splits]
 
 
 def cycle(values: Sequence[str]) -> Sequence[str]:

@@ -34,10 +34,16 @@ LOOKS = {"left": (OKABE_ITO[2], "o", "better than the baseline"),
 
 
 def interventions(analysis: Analysis, families: Sequence[Family]) -> list[tuple[Family, Pair]]:
-    """Return the planned comparisons with a baseline on the main test set, best first."""
+    """Return the planned comparisons with a baseline on each real set, best first.
+
+    Without any real set, on the main test set.
+    """
+    splits = [pair.real for pair in analysis.pairs if pair.real in analysis.measured_splits()]
+    splits = splits or [analysis.main_split()]
     found = [(family, pair) for family in families if family.against is not None
-             for pair in family.planned if pair.split == analysis.main_split()]
-    return sorted(found, key=lambda one: -(one[1].difference.value or 0.0))
+             for pair in family.planned if pair.split in splits]
+    return sorted(found, key=lambda one: (splits.index(one[1].split),
+                                          -(one[1].difference.value or 0.0)))
 
 
 def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
@@ -54,13 +60,15 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
         say_left_out(figure, f"the first {len(shown)} of {len(found)}; all are in comparisons.csv")
     for place, axis in enumerate(axes):
         _panel(axis, analysis, shown, place == 1, narrow)
-    one = shown[0][1].difference
-    axes[0].set_xlabel(f"change in UAR on {analysis.role(analysis.main_split())}, points\n"
-                       f"n = {one.n[0]:,}, {count(one.seeds, 'seed')}")
+    first = {pair.split: pair for _, pair in reversed(shown)}
+    sizes = "; ".join(f"{analysis.role(split)}: n = {pair.difference.n[0]:,}, "
+                      f"{count(pair.difference.seeds, 'seed')}" for split, pair in first.items())
+    axes[0].set_xlabel(f"change in UAR, points\n{sizes}")
     if gaps:
-        gap = next(pair.gap for _, pair in shown if pair.gap)
-        sizes = " and ".join(f"{n:,}" for n in gap.n)
-        axes[1].set_xlabel(f"change in the gap, points\nn = {sizes}")
+        sizes = "; ".join(" and ".join(f"{n:,}" for n in pair.gap.n)
+                          for pair in first.values() if pair.gap)
+        net = ", net of control" if any(map(analysis.controlled, analysis.pairs)) else ""
+        axes[1].set_xlabel(f"change in the gap{net}, points\nn = {sizes}")
     _key(figure, shown, narrow)
     return figure
 
@@ -74,8 +82,9 @@ def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]
         dots(axis, values, MUTED if gap else color, "o" if gap else marker, label)
     axis.axvline(0, color=MUTED, linewidth=1)
     axis.set_ylim(len(shown) - 0.4, -0.85 if narrow else -0.6)
+    several = len({pair.split for _, pair in shown}) > 1
     names = [f"{analysis.words(family.over, pair.left)} vs {pair.right}"
-             for family, pair in shown]
+             + (f" on {pair.split}" if several else "") for family, pair in shown]
     if not narrow:
         names = ["\n".join([*wrap(name, LETTERS)[:2], pair.among])
                  for name, (_, pair) in zip(names, shown, strict=True)]

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer.report.summary import DRAWINGS
 from fer.report.view_model import ViewModel
 
 MOST_NOTES, MOST_ERRORS = 200, 40  # shown on a page; report.md lists all
@@ -28,5 +27,5 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=StrictUndefined)
     return environment.get_template(template).render(
-        **values, banner=DRAWINGS,
+        **values,
         css=(HERE / "page.css").read_text("utf-8"), js=(HERE / "page.js").read_text("utf-8"))
