@@ -46,9 +46,8 @@ def report(
             raise CallerError("--compare FILE: takes no STUDY and no other option but --cluster; "
                               "the bundle names its runs")
         from fer.report.bundle.compare_bundle import report_comparison
-        from fer.report.bundle.read_bundle import Bundle
 
-        raise typer.Exit(0 if report_comparison(Bundle(compare), store, Console()) else 1)
+        raise typer.Exit(0 if report_comparison(compare, store, Console()) else 1)
     if not study:
         raise CallerError("name a study, or a bundle with --compare FILE")
     if bundle is not None and len(study) > 1:
@@ -77,8 +76,7 @@ def report(
     if bundle is not None:
         from fer.report.bundle.write_bundle import write_bundle
 
-        Console().print(write_bundle(opened, store, bundle), markup=False, highlight=False,
-                        soft_wrap=True)
+        print(write_bundle(opened, store, bundle))
     raise typer.Exit(0 if complete else 1)
 
 

@@ -84,10 +84,11 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
     memory.save()
     view = build_view_model(study, found, len(curves), about.pictures, out)
     write_tables(study.study, found, out)
-    drawings = _figures(found, curves, out / "figures")
+    key: dict[str, str] = {}
+    drawings = _figures(found, curves, out / "figures", key)
     files = ["confusion"] if found.analysis.cells else []  # the page shows these as tables
-    write_text(out / "report.md", markdown(view, [*drawings, *files]))
-    write_text(out / "index.html", page(view, drawings))
+    write_text(out / "report.md", markdown(view, [*drawings, *files], key))
+    write_text(out / "index.html", page(view, drawings, key))
     return ReportSummary(out, view)
 
 
@@ -121,18 +122,22 @@ def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
 
 
 def _figures(found: Findings, curves: Sequence[Curve],
-             folder: Path) -> dict[str, tuple[str, str]]:
-    """Write the figures; return those of the page as inline SVG, wide and narrow."""
+             folder: Path, key: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Write the figures; return those of the page as inline SVG, wide and narrow.
+
+    Args:
+        key: is extended by words that no font has, and what stands for them.
+    """
     from fer.report.figures.canvas import inline, save, svg  # matplotlib is slow to import
     from fer.report.figures.catalogue import planned
     from fer.report.figures.matrices import confusion_figure
 
     if found.analysis.cells:
-        save(confusion_figure(found.analysis), folder, "confusion")
+        save(confusion_figure(found.analysis), folder, "confusion", key)
     drawings = {}
     for name, (title, draw) in planned(found, curves).items():
-        drawings[name] = (inline(save(draw(False), folder, name), title),
-                          inline(svg(draw(True), f"{name}-narrow"), title))
+        drawings[name] = (inline(save(draw(False), folder, name, key), title),
+                          inline(svg(draw(True), f"{name}-narrow", key), title))
     _remove_stale(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
     return drawings
 

@@ -20,8 +20,8 @@ from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 
 ASSUMED = (f"power: assumes recalls of {RECALL}, a spread of {100 * SEED_SPREAD:.0f} points "
-           "between seeds, and people and pictures as hard as in benchmarks/interval_simulation.py; the "
-           "report replaces all that by what was measured")
+           "between seeds, and people and pictures as hard as in "
+           "benchmarks/interval_simulation.py; the report replaces all that by what was measured")
 
 
 def power_lines(study: Study, runs: Sequence[Run], data: Data, contents: InputDigests

@@ -8,6 +8,7 @@ bundle (`fer.evaluate.contrasts`).
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -57,8 +58,9 @@ class Reproduced:
         return text + (f": {self.why}" if self.why else "")
 
 
-def report_comparison(bundle: Bundle, store: Store, console: Console) -> bool:
-    """Print the comparison; return whether every run of the bundle reproduces."""
+def report_comparison(file: Path, store: Store, console: Console) -> bool:
+    """Print the comparison with a bundle; return whether every run of it reproduces."""
+    bundle = Bundle(file)
     found = compare_bundle(bundle, store)
     manifest = bundle.manifest
     total = Counter(one.verdict for one in found)

@@ -14,9 +14,15 @@ MOST_NOTES, MOST_ERRORS = 200, 40  # shown on a page; report.md lists all
 HERE = Path(__file__).parent
 
 
-def page(view: ViewModel, drawings: Mapping[str, tuple[str, str]]) -> str:
-    """Return a study's page; `drawings` maps a figure's name to its wide and narrow inline SVG."""
-    return render("page.html", view=view, drawings=drawings, most_notes=MOST_NOTES,
+def page(view: ViewModel, drawings: Mapping[str, tuple[str, str]],
+         key: Mapping[str, str]) -> str:
+    """Return a study's page.
+
+    Args:
+        drawings: name of a figure -> its wide and narrow inline SVG.
+        key: words that no font of the figures has -> what stands for them.
+    """
+    return render("page.html", view=view, drawings=drawings, key=key, most_notes=MOST_NOTES,
                   most_errors=MOST_ERRORS)
 
 
