@@ -170,6 +170,12 @@ class Analysis:
         """Return the test sets with results, in the order of the study."""
         return [split for split in self.splits if any(key[1] == split for key in self.cells)]
 
+    def shown_splits(self) -> list[str]:
+        """Return the measured test sets without the controls, which the gaps have in them."""
+        controls = {split for pair in self.pairs if self.controlled(pair)
+                    for split in pair.control or ()}
+        return [split for split in self.measured_splits() if split not in controls]
+
     def main_split(self) -> str:
         """Return the main test set: the real one if it has results, else the last one that has.
 
@@ -265,20 +271,13 @@ def _cell(config: Config, split: str, found: Mapping[int, Measured], scores: Stu
 
         metrics = {name: score(name) or _absent(metrics["uar"]) for name in names}
         soft = {name: one for name in ("nll", "brier", "ece_debiased") if (one := score(name))}
-        soft["ece_debiased"] = rooted(soft["ece_debiased"])
+        soft["ece_debiased"] = soft["ece_debiased"].rooted()
     return Cell(
         config, split, metrics,
         plain={name: float(np.mean([one[name] for one in results])) for name in PLAIN
                if all(one.get(name) is not None for one in results)},
         soft=soft, confusion=np.sum([one["confusion"] for one in results], axis=0),
         tables=tables, n=int(results[0]["n"]), seeds=seeds)
-
-
-def rooted(one: Interval) -> Interval:
-    """Return the interval of the root of a mean square, which is 0 where its estimate is less."""
-    value, low, high = (None if number is None else max(number, 0.0) ** 0.5
-                        for number in (one.value, one.low, one.high))
-    return replace(one, value=value, low=low, high=high, p=None)
 
 
 def _absent(like: Interval) -> Interval:

@@ -10,7 +10,7 @@ from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Config, rooted
+from fer.report.analysis import Analysis, Config
 from fer.report.formatting import count
 from fer.report.read.load_results import LoadedResults
 from fer.report.read.run_files import ReportRun
@@ -136,7 +136,8 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedRe
     return Ensemble(
         name, how, None, runs[0].train_on, tuple(run.run for run in runs),
         {split: known(split, hard) for split in means},
-        {split: one | {"ece_debiased": rooted(one["ece_debiased"])} for split, one in soft.items()},
+        {split: one | {"ece_debiased": one["ece_debiased"].rooted()}
+         for split, one in soft.items()},
         {split: soft_scores(one.labels, one.logits) for split, one in means.items()},
         {pair.real: one for pair in analysis.pairs
          if (one := scores.contrast({name: 1}, analysis.sets_of(pair)))})

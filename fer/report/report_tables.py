@@ -28,7 +28,7 @@ from fer.report.table_model import (
 
 def results(analysis: Analysis, over: Overall | None) -> Listing:
     """Return the table of all configurations on all test sets, the best on the main one first."""
-    splits = analysis.measured_splits()
+    splits = analysis.shown_splits()
     standing = over.standing if over else {}
     columns = [Column("backbone"), Column("recipe"), Column("trained on"),
                *(_set_column(analysis, split) for split in splits),
@@ -43,7 +43,8 @@ def results(analysis: Analysis, over: Overall | None) -> Listing:
         if not seeds:
             continue
         rows.append([
-            text(config.backbone), text(_recipe(config)), text(config.train_on),
+            Field(config.backbone, opens=config.config_id), text(_recipe(config)),
+            text(config.train_on),
             *(scored(cell.metrics["uar"] if cell else None) for cell in cells),
             *(apart(analysis.gap_of(config.config_id, pair), "strong")
               for pair in analysis.pairs if analysis.gaps_on[pair.real]),
@@ -57,7 +58,7 @@ def results(analysis: Analysis, over: Overall | None) -> Listing:
 
 def ensembles(analysis: Analysis, found: Sequence[Ensemble]) -> Listing:
     """Return the table of all ensembles on all test sets."""
-    splits = analysis.measured_splits()
+    splits = analysis.shown_splits()
     rows = [[
         text(one.config.backbone if one.config else "several"),
         text(f"{_recipe(one.config)} · ensemble" if one.config else f"ensemble: {one.how}"),

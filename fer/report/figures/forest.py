@@ -52,8 +52,9 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     shown = found[:MOST_SHOWN]
     gaps = any(pair.gap for _, pair in shown)
     tall = (ROW * 1.25 if narrow else ROW) * len(shown)
-    figure = (blank(4.3, (tall + 1.0) * (1 + gaps) + 0.4) if narrow else
-              blank(10.0, tall + 1.15))
+    more = 0.17 * (len({pair.split for _, pair in shown}) - 1)  # lines below an axis
+    figure = (blank(4.3, (tall + 1.0 + more) * (1 + gaps) + 0.4) if narrow else
+              blank(10.0, tall + 1.15 + more))
     shape = (1 + gaps, 1) if narrow else (1, 1 + gaps)
     axes = list(figure.subplots(*shape, squeeze=False).ravel())
     if len(found) > len(shown):
@@ -61,14 +62,15 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     for place, axis in enumerate(axes):
         _panel(axis, analysis, shown, place == 1, narrow)
     first = {pair.split: pair for _, pair in reversed(shown)}
-    sizes = "; ".join(f"{analysis.role(split)}: n = {pair.difference.n[0]:,}, "
-                      f"{count(pair.difference.seeds, 'seed')}" for split, pair in first.items())
-    axes[0].set_xlabel(f"change in UAR, points\n{sizes}")
+    order = [pair for pair in reversed(first.values())]
+    axes[0].set_xlabel("\n".join(["change in UAR, points", *(
+        f"{analysis.role(pair.split)}, n = {pair.difference.n[0]:,}, "
+        f"{count(pair.difference.seeds, 'seed')}" for pair in order)]))
     if gaps:
-        sizes = "; ".join(" and ".join(f"{n:,}" for n in pair.gap.n)
-                          for pair in first.values() if pair.gap)
         net = ", net of control" if any(map(analysis.controlled, analysis.pairs)) else ""
-        axes[1].set_xlabel(f"change in the gap{net}, points\nn = {sizes}")
+        axes[1].set_xlabel("\n".join([f"change in the gap{net}, points", *(
+            f"n = {' and '.join(f'{n:,}' for n in pair.gap.n[:2])}"
+            for pair in order if pair.gap)]))
     _key(figure, shown, narrow)
     return figure
 
