@@ -36,8 +36,10 @@ def power_lines(study: Study, runs: Sequence[Run], data: Data, contents: InputDi
             sizes = _sizes(family, groups)
             if sizes is None:
                 continue
-            plan = Plan(len(seeds), min(seeds.values()), *sizes)
             test = planned_set(split, data, contents)
+            if test is None:
+                continue
+            plan = Plan(len(seeds), min(seeds.values()), *sizes)
             lines.append(f"power: {name} on {split}: {_said(test, plan)}")
     return [*lines, ASSUMED] if lines else []
 
@@ -82,11 +84,16 @@ def _sizes(family: Comparison, groups: Mapping[tuple[str, ...], set[str]]
     return (min(both.values()), len(both)) if both else None
 
 
-def planned_set(split: str, data: Data, contents: InputDigests) -> PlannedSet:
-    """Return the sizes of a test set on disk; a picture of an unknown person is a person."""
+def planned_set(split: str, data: Data, contents: InputDigests) -> PlannedSet | None:
+    """Return the sizes of a test set; None while it has no pictures.
+
+    A picture of an unknown person is a person.
+    """
     people: dict[str, list[int]] = {}
     for picture in contents.listed(split, data):
         row = people.setdefault(picture.identity or picture.id, [0] * len(data.classes))
         row[picture.label] += 1
     support = list(people.values())
+    if not support:
+        return None
     return PlannedSet(tuple(filter(None, map(sum, zip(*support, strict=True)))), worth_of(support))
