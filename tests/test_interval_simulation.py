@@ -18,7 +18,7 @@ from fer.evaluate.jackknife import mean_of_shares
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import interval_simulation as simulation
-from interval_simulation import NAMES, Cell, Tally, simulate
+from interval_simulation import BOOTSTRAP, NAMES, Cell, Tally, simulate
 
 ERRORS = 3  # standard errors of a simulated share that a test allows
 
@@ -37,6 +37,8 @@ def test_limits_cover_and_families_of_equal_methods_are_tied(cell: Cell, sets: i
     assert found.claimed / sets <= 0.06 + below
     if cell.seeds == 1:
         assert found.claimed == 0  # of these models only
+    if cell.level == "near the ceiling":  # narrower limits there would not hold
+        assert found.covered[BOOTSTRAP] / sets < 0.94 and found.width[BOOTSTRAP] > 0
 
 
 def test_four_people_have_limits_that_hold_and_allow_no_claim() -> None:
