@@ -8,6 +8,7 @@ exceed its difficulty, a sum of effects of the person and of the picture, both i
 configurations and in part the configuration's own. So the expected recall has a closed form,
 Phi(ease / √(1 + person² + picture² + own² + seed²)). With one seed the target is that of these
 models, their seeds given. The two test sets are of other people; the second is easier.
+`bootstrap` is the percentile interval of UAR over resampled people and seeds (Efron 1979).
 """
 
 import argparse
@@ -23,7 +24,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from fer.evaluate.claims import claims
-from fer.evaluate.contrasts import SeedSpread, SignedSum, contrast
+from fer.evaluate.contrasts import LEAST_WORTH, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import Jackknife, mean_of_shares
 
 PERSON, PICTURE, OWN = 0.6, 0.8, 0.6  # standard deviations of difficulty; of the noise: 1
@@ -35,6 +36,8 @@ PICTURES = {4: 135, 8: 135, 15: 360, 30: 135, 135: 135}  # of so many people
 SEEDS, CONFIGS = (1, 2, 3, 5), (2, 8, 20)
 EASIER = 0.3  # the second test set
 NAMES = ("uar", "difference", "gap", "gap_difference")
+BOOTSTRAP = "bootstrap"  # of UAR, for comparison
+RESAMPLES = 400
 
 
 class Cell(NamedTuple):
@@ -70,19 +73,45 @@ def cells(configs: Sequence[int] = CONFIGS) -> Iterator[Cell]:
 
 def simulate(cell: Cell, sets: int, seed: int = 0) -> Tally:
     """Return the counts over `sets` simulated studies."""
-    rng = np.random.default_rng([seed, *cell[:4], list(LEVELS).index(cell.level)])
+    key = [seed, *cell[:4], list(LEVELS).index(cell.level)]
+    rng, of_bootstrap = np.random.default_rng(key), np.random.default_rng([*key, RESAMPLES])
     spread = SEED_SPREAD
     wide = (1 + PERSON ** 2 + PICTURE ** 2 + OWN ** 2) ** 0.5
     ease = ndtri(LEVELS[cell.level]) * (wide ** 2 + spread ** 2) ** 0.5
-    tally = Tally(dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0.0))
+    names = (*NAMES, BOOTSTRAP)
+    tally = Tally(dict.fromkeys(names, 0), dict.fromkeys(names, 0.0))
     for _ in range(sets):
         quality = spread * rng.normal(size=(cell.configs, cell.seeds))
-        scores = [_scores(rng, cell, ease + more, quality, place)
-                  for place, more in enumerate((0.0, EASIER))]
+        drawn = [_draw(rng, cell, ease + more, quality, place)
+                 for place, more in enumerate((0.0, EASIER))]
+        scores = [[mean_of_shares(one, support, facts) for one in hits]
+                  for hits, support, facts in drawn]
         truth = np.stack([_truth(ease + more, quality, wide, cell.seeds == 1)
                           for more in (0.0, EASIER)])
         _count(tally, scores, truth)
+        if scores[0][0].worth >= LEAST_WORTH:
+            hits, support, _ = drawn[0]
+            low, high = bootstrap(of_bootstrap, hits[0], support)
+            tally.covered[BOOTSTRAP] += low - 1e-12 <= truth[0, 0] <= high + 1e-12
+            tally.width[BOOTSTRAP] += 100 * (high - low)
     return tally
+
+
+def bootstrap(rng: np.random.Generator, hits: np.ndarray, support: np.ndarray
+              ) -> tuple[float, float]:
+    """Return the percentile interval of UAR over resampled people and seeds.
+
+    Args:
+        hits: S x G x C, pictures that a seed has right. support: G x C, pictures there are.
+    """
+    seeds, people, classes = hits.shape
+    times = rng.multinomial(people, np.full(people, 1 / people), RESAMPLES).astype(float)
+    taken = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    right = (times @ hits.transpose(1, 0, 2).reshape(people, -1)).reshape(-1, seeds, classes)
+    with np.errstate(invalid="ignore"):
+        recalls = np.einsum("bs,bsc->bc", taken, right) / (times @ support)
+    low, high = np.percentile(np.nanmean(recalls, 1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _truth(ease: np.ndarray, quality: np.ndarray, wide: float, given: bool) -> np.ndarray:
@@ -93,9 +122,9 @@ def _truth(ease: np.ndarray, quality: np.ndarray, wide: float, given: bool) -> n
     return np.full(len(quality), ndtr(ease / whole).mean())
 
 
-def _scores(rng: np.random.Generator, cell: Cell, ease: np.ndarray, quality: np.ndarray,
-            place: int) -> list[Jackknife]:
-    """Return the UAR of each configuration on a new test set, as the report computes it."""
+def _draw(rng: np.random.Generator, cell: Cell, ease: np.ndarray, quality: np.ndarray,
+          place: int) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Return what `mean_of_shares` takes: K x S x G x C pictures right, G x C pictures, facts."""
     n, people, (configs, seeds) = cell.pictures, cell.people, quality.shape
     counts = np.round(SHARES * n).astype(int)
     labels = rng.permutation(np.repeat(np.arange(3), [*counts[:2], n - counts[:2].sum()]))
@@ -112,7 +141,7 @@ def _scores(rng: np.random.Generator, cell: Cell, ease: np.ndarray, quality: np.
     support = member.sum(0).reshape(people, 3).astype(np.float64)
     facts = {"seeds": tuple(range(seeds)), "n": n,
              "people": tuple(map(str, range(place * people, (place + 1) * people)))}
-    return [mean_of_shares(one, support, facts) for one in hits.astype(np.float64)]
+    return hits.astype(np.float64), support, facts
 
 
 def _count(tally: Tally, scores: Sequence[Sequence[Jackknife]], truth: np.ndarray) -> None:
@@ -148,7 +177,9 @@ def row(cell: Cell, tally: Tally) -> dict[str, object]:
     widths = {f"{name}_width": f"{tally.width[name] / had:.1f}" for name in NAMES}
     return {**cell._asdict(), "sets": tally.sets, **shares, **widths,
             "families_claimed": f"{100 * tally.claimed / tally.sets:.1f}",
-            "families_significant": f"{100 * tally.significant / tally.sets:.1f}"}
+            "families_significant": f"{100 * tally.significant / tally.sets:.1f}",
+            "bootstrap_covered": f"{100 * tally.covered[BOOTSTRAP] / had:.1f}",
+            "bootstrap_width": f"{tally.width[BOOTSTRAP] / had:.1f}"}
 
 
 def main() -> None:

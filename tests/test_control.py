@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import simulated_study
 import yaml
-from conftest import REPOSITORY
+from conftest import REPOSITORY, write_toy_set
 from pydantic import ValidationError
 from simulated_study import SETS, SKILL, build, make_study, simulate, write_run
 
-from fer.config.load import load_study
+from fer.config.load import dump, load_study
+from fer.config.run import Data
 from fer.errors import CallerError
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
 from fer.evaluate.study_scores import StudyScores
+from fer.study.control import with_control
 
 CONTROL = {"synthetic": "lfw/eval", "real": "real/unmasked"}
 GAP = {"synthetic": "mlfw/eval", "real": "real/test", "control": CONTROL}
@@ -44,12 +46,67 @@ def test_the_report_takes_the_control_off_where_there_is_one_and_else_names_the_
     text = " ".join([said.main, *said.others, *said.caveats])
     if not with_control:
         assert "uar, net of control" not in found and "no control split" in text
+        assert " a gap of " not in said.main and "a difference between the sets of " in said.main
+        assert 'href="#confound">no control split</a>' in (simulated.out / "index.html").read_text()
         return
-    assert "Net of the control" in text and "no control split" not in text
+    assert "a gap of " in said.main and "The gap is net of the control; without it" in said.main
+    assert "no control split" not in text
     assert "real/unmasked" in text
     assert np.mean(found["uar, net of control"]) < np.mean(found["uar"]) - 0.05
     assert set(found) == {f"{name}{net}" for net in ("", ", net of control") for name in (
         "uar", "recall:negative", "recall:neutral", "recall:positive")}
+
+
+def test_the_unmasked_pictures_that_are_on_disk_are_the_control(tmp_path: Path) -> None:
+    data = Data.model_validate({"sets": {
+        "lfw": {"folder": "LFW"}, "mlfw": {"folder": "M-LFW", "twin_of": "lfw"},
+        "real": {"folder": "REAL"}, "other": {"folder": "OTHER"}}})
+    for place in ("LFW/eval", "M-LFW/eval", "REAL/test", "OTHER/test"):
+        write_toy_set(tmp_path / place.split("/")[0], place.split("/")[1], people=2, size=32)
+    plain = {"synthetic": "mlfw/eval", "real": "real/test"}
+    study = make_study(gap=plain, evaluate_on=["mlfw/eval", "real/test"])
+    assert with_control(study, data, tmp_path) == study  # the real people have none
+    write_toy_set(tmp_path / "REAL", "unmasked", people=2, size=32)
+    found = with_control(study, data, tmp_path)
+    assert found.evaluate_on == ["mlfw/eval", "real/test", "lfw/eval", "real/unmasked"]
+    assert found.gap.pairs[0].control == ("lfw/eval", "real/unmasked")
+    for gap in (plain | {"control": None}, plain | {"real": ["real/test", "other/test"]}):
+        one = make_study(gap=gap, evaluate_on=["mlfw/eval", "real/test", "other/test"])
+        assert with_control(one, data, tmp_path) == one
+    write_toy_set(tmp_path / "OTHER", "unmasked", people=2, size=32)
+    assert [pair.control for pair in with_control(one, data, tmp_path).gap.pairs] == [
+        ("lfw/eval", "real/unmasked"), ("lfw/eval", "other/unmasked")]
+
+
+def test_each_real_set_has_its_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SKILL, "wild/test", 0.6)
+    simulated = simulate(tmp_path, sizes={**SETS, "wild/test": ("c", 90)})
+    plan = {"recipes": {"over": "recipe", "against": "scratch", "on": ["real/test", "wild/test"]}}
+    study = make_study(gap={"synthetic": "mlfw/eval", "real": ["real/test", "wild/test"]},
+                       evaluate_on=[*SETS, "wild/test"], compare=plan)
+    view = build(simulated, study=study).said
+    with open(simulated.out / "gap.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["real"] for row in rows} == {"real/test", "wild/test"}
+    assert {row["n_real"] for row in rows if row["real"] == "wild/test"} == {"90"}
+    heads = [(one.name, one.note) for one in view.listings["results"].columns]
+    assert ("gap", "points, real/test") in heads and ("gap", "points, wild/test") in heads
+    assert any(line.startswith("On wild/test: ") and "in place of scratch" in line
+               for line in view.summary.others)
+    assert {pair.split for family in view.families for pair in family.planned if pair.gap} == {
+        "real/test", "wild/test"}
+    text = (simulated.out / "tables.tex").read_text()
+    assert "mlfw/eval minus wild/test" in text and text.count("& gap & gap &") == 1
+    one = build(simulated, study=study.model_copy(update={"compare": {}}),
+                out=tmp_path / "plain").said.summary
+    assert sum("on wild/test: a difference between the sets" in line for line in one.others) == 2
+    assert dump(study)["gap"]["real"] == ["real/test", "wild/test"]
+    assert make_study(**yaml.safe_load(yaml.safe_dump(dump(study)))) == study
+
+
+def test_a_control_of_another_number_of_sets_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"control\.real: as many splits as gap\.real"):
+        make_study(gap={**GAP, "real": ["real/test", "lfw/eval"]}, evaluate_on=list(SPLITS))
 
 
 def test_a_difference_in_differences_is_what_its_name_says() -> None:

@@ -1,9 +1,11 @@
 """Nothing of a source is dropped in silence: taken and left out are all of its files."""
 
+import importlib.util
 import io
 import os
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -111,10 +113,12 @@ def test_taken_and_left_out_are_all_files_of_any_source(
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "jfif", "jpe", "JPEG", "png", "bmp", "webp", "tif",
-                                    "tiff", "gif", "avif"])
+                                    "tiff", "gif", "avif", "heic", "HEIF"])
 def test_every_picture_format_comes_in_and_can_be_read(suffix: str, tmp_path: Path) -> None:
-    kind = {"tif": "TIFF", "jpg": "JPEG", "jfif": "JPEG", "jpe": "JPEG"}.get(suffix,
-                                                                             suffix.upper())
+    kind = {"tif": "TIFF", "jpg": "JPEG", "jfif": "JPEG", "jpe": "JPEG", "heic": "HEIF"}.get(
+        suffix, suffix.upper())
+    if kind == "HEIF" and find_spec("pillow_heif") is None:
+        pytest.skip("needs the plugin for HEIC: pip install pillow-heif")
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow without AVIF")
     for number, cls in enumerate(CLASSES):
@@ -127,7 +131,10 @@ def test_every_picture_format_comes_in_and_can_be_read(suffix: str, tmp_path: Pa
         assert len(found) == 3 and all(decode(picture.path)[0] for picture in found)
 
 
-def test_a_picture_is_what_its_content_says(tmp_path: Path) -> None:
+def test_a_picture_is_what_its_content_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without plugins
     write_set(tmp_path / "s", {"test": 20})
     place = tmp_path / "s/test/neutral"
     (place / "download").write_bytes(CONTENTS["jpeg"])

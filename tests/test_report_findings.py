@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from scipy.special import softmax
 from simulated_study import (
@@ -246,10 +247,10 @@ def test_a_damaged_record_of_the_machine_is_left_out(small: Simulated, content: 
     assert "mask_types" not in digests
 
 
-def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(
+def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_rows_open(
     small: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.report.view_model.MATRICES_SHOWN", 3)
+    monkeypatch.setattr("fer.report.row_details.DETAILS_SHOWN", 3)
     build(small)
     found = [row for row in rows(small.out / "confusion.csv") if not row["fact"]]
     configs = {run.config_id for run in small.runs}
@@ -263,8 +264,28 @@ def test_every_confusion_matrix_is_in_a_file_and_the_page_says_which_it_shows(
         assert int(row["n"]) == sum(
             int(((one.labels == truth) & (one.predicted == called)).sum()) for one in tables)
     page = (small.out / "index.html").read_text()
-    assert f"The first 3 of {len(configs)} configurations" in page
+    assert f"The first 3 of {len(configs)} configurations open" in page
     assert page.count('class="matrix"') == 3 * len(SMALL)
+
+
+def test_a_row_opens_to_what_is_known_of_its_configuration(
+    small: Simulated, tmp_path: Path
+) -> None:
+    picture = tmp_path / "face.png"
+    Image.new("RGB", (20, 20)).save(picture)
+    view = build(small, pictures=lambda name: picture, facts=lambda name: {
+        "mask_type": "cloth" if name[-5] in "02468" else "paper"}).said
+    best = view.listings["results"].rows[0][0].opens
+    assert next(iter(view.details)) == best and len(view.details) == 8
+    one = view.details[best]
+    tables = [predictions_of(run, "real/test") for run in small.runs if run.config_id == best]
+    wrong = np.all([table.predicted != table.labels for table in tables], axis=0)
+    assert (one.split, one.seeds, one.of) == ("real/test", len(tables), len(wrong))
+    assert one.wrong == int(wrong.sum()) and len(one.shown) == min(6, one.wrong)
+    assert {row[1].text for row in one.mask_types.rows} == {"cloth", "paper"}
+    assert [row[0].text for row in one.recalls.rows] == list(CLASSES)
+    assert len(one.recalls.columns) == 4 and len(one.matrices) == 2
+    assert f'id="detail-{best}" hidden' in (small.out / "index.html").read_text()
 
 
 def test_summary_has_brier_and_auroc_as_means_over_runs(small: Simulated) -> None:

@@ -178,7 +178,7 @@ def test_a_page_that_was_made_dark_is_printed_on_white(
 
 def column(page: WebDriver, table: str, place: int) -> list[str]:
     return [row.find_elements(By.TAG_NAME, "td")[place].text for row in page.find_elements(
-        By.CSS_SELECTOR, f"#{table} tbody tr") if row.is_displayed()]
+        By.CSS_SELECTOR, f"#{table} > tbody > tr:not(.detail)") if row.is_displayed()]
 
 
 @browsing
@@ -186,7 +186,7 @@ def test_tables_sort_by_number_and_by_word_both_ways(
     browser: WebDriver, report: Simulated
 ) -> None:
     page = opened(browser, report)
-    heads = page.find_elements(By.CSS_SELECTOR, "#table-results thead th")
+    heads = page.find_elements(By.CSS_SELECTOR, "#table-results > thead th")
     place = next(at for at, head in enumerate(heads) if "real masks" in head.text)
     heads[place].find_element(By.TAG_NAME, "button").click()
 
@@ -203,6 +203,41 @@ def test_tables_sort_by_number_and_by_word_both_ways(
     heads[0].find_element(By.TAG_NAME, "button").click()
     names = column(page, "table-results", 0)
     assert names == sorted(names) and heads[place].get_attribute("aria-sort") is None
+
+
+@browsing
+def test_a_row_opens_to_its_details_which_stay_with_it(
+    browser: WebDriver, report: Simulated
+) -> None:
+    page = opened(browser, report, width=1300)
+    buttons = page.find_elements(By.CSS_SELECTOR, "#table-results button.open")
+    assert len(buttons) == 8
+    details = page.find_elements(By.CSS_SELECTOR, "#table-results tr.detail")
+    assert not any(one.is_displayed() for one in details)
+    buttons[1].click()
+    assert [one.is_displayed() for one in details] == [False, True] + [False] * 6
+    text = details[1].text
+    for words in ("Recall per class", "UAR by mask type", "cloth", "wrong for all 2 seeds"):
+        assert words in text
+    assert details[1].find_elements(By.CSS_SELECTOR, "table.matrix, .gallery img")
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 1300
+    inside = page.execute_script(
+        "return [...document.querySelectorAll('.opened > div')].filter((one) => "
+        "one.scrollWidth > one.clientWidth + 1).length")
+    assert inside == 0
+    place = "return [...document.querySelectorAll('#table-results tbody > tr')].indexOf("
+    page.find_elements(By.CSS_SELECTOR, "#table-results > thead th button")[0].click()  # sorts
+    at = [page.execute_script(f"{place}arguments[0])", one) for one in (
+        buttons[1].find_element(By.XPATH, "./ancestor::tr"), details[1])]
+    assert at[1] == at[0] + 1
+    box = page.find_element(By.CSS_SELECTOR, 'input[data-table="table-results"]')
+    box.send_keys("no such row")
+    assert not details[1].is_displayed()
+    box.clear()
+    box.send_keys(" ")
+    assert details[1].is_displayed()
+    buttons[1].click()
+    assert not details[1].is_displayed()
 
 
 @browsing

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fer.config.search import Search
+from fer.report.drawings import DRAWINGS
 from fer.search.best import best_of
 from fer.search.report.importance import importances, neighbours, saved
 from fer.search.report.search_page import report_search
@@ -64,7 +65,7 @@ def test_of_scores_by_chance_no_importance_is_drawn(tmp_path: Path) -> None:
     record, rng = surface(search(), tmp_path), np.random.default_rng(1)
     for entry in list(record):
         record.change(entry.key, score=float(rng.random()))
-    report_search(tmp_path, search(), record, drawn=False)
+    report_search(tmp_path, search(), record, drawn="")
     page = (tmp_path / "report/index.html").read_text()
     assert "the importances are meaningless" in page
     assert not (tmp_path / "report/figures/importance.svg").exists()
@@ -111,7 +112,7 @@ def test_the_mean_over_seeds_decides_and_not_the_luckiest_trial(tmp_path: Path) 
 @pytest.mark.slow
 def test_the_table_has_a_row_a_trial(tmp_path: Path) -> None:
     record = surface(search(), tmp_path)
-    report_search(tmp_path, search(), record, drawn=False)
+    report_search(tmp_path, search(), record, drawn="")
     frame = pd.read_csv(tmp_path / "report/trials.csv")
     assert len(frame) == 60 and set(SPACE) <= set(frame)
     assert frame["macro_f1"].tolist() == pytest.approx([entry.score for entry in record])
@@ -120,7 +121,7 @@ def test_the_table_has_a_row_a_trial(tmp_path: Path) -> None:
 def test_a_search_without_a_score_has_a_page_too(tmp_path: Path) -> None:
     record = Record(tmp_path)
     record.put(Entry(0, {"optim.lr": 0.1}, state="failed", error="it <broke>"))
-    page = report_search(tmp_path, search(), record, drawn=False).read_text()
+    page = report_search(tmp_path, search(), record, drawn="").read_text()
     assert "No trial of surface has a score yet" in page and "it &lt;broke&gt;" in page
 
 
@@ -131,7 +132,7 @@ def test_the_page_opens_without_errors_and_does_not_scroll_sideways(
     browser: WebDriver, tmp_path: Path, width: int, scheme: str  # noqa: F811
 ) -> None:
     one = search()
-    report_search(tmp_path, one, surface(one, tmp_path), drawn=True)
+    report_search(tmp_path, one, surface(one, tmp_path), drawn=DRAWINGS)
     page = opened(browser, SimpleNamespace(out=tmp_path / "report"), width, scheme)  # type: ignore[arg-type]
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert page.execute_script("return document.documentElement.scrollWidth") <= width

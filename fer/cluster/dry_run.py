@@ -30,6 +30,7 @@ from fer.errors import plural
 from fer.study.changed_inputs import folders_by_label, why_again
 from fer.study.expand import Run
 from fer.study.plan import Step, plan
+from fer.study.planned_comparisons import power_lines
 from fer.study.queue_view import look
 from fer.study.run_folder import Store
 from fer.study.snapshot import snapshot_folder
@@ -51,6 +52,8 @@ def print_plan(
                 why := why_again(step.run, finished, work.contents)):
             _print(console, f"{'':9} {why}")
     console.print(counts(steps))
+    for line in power_lines(work.study, work.runs, work.data, work.contents):
+        _print(console, line)
     if all(step.action == "done" for step in steps):
         return
     if profile:

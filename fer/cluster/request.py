@@ -3,6 +3,7 @@
 Trains and submits nothing (`fer.commands.sweep`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from fer.config.validate import validate
 from fer.config.yaml_io import parse_overrides
 from fer.errors import CallerError
 from fer.progress import shown
+from fer.study.control import with_control
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions, place_of
 from fer.study.inputs import InputDigests, draw_missing_faces, drawn_sets_missing, require_sets
@@ -104,6 +106,7 @@ def expand_request(study: Study, console: Console, draw: bool = True) -> Expande
         _draw(data, names, console)
     require_sets(names, data, data_root())
     check_room(cache(), "FER_CACHE")
+    declared, study = study, with_control(study, data, data_root())
     contents = (PlannedDigests if provisional else InputDigests)(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
@@ -111,10 +114,19 @@ def expand_request(study: Study, console: Console, draw: bool = True) -> Expande
     for line in [*idle_exclusions(study), *idle_rules(runs, study.resources)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = find_overlaps((run.config for run in runs), splits, data, contents)
-    for line in [*refuse_overlaps(found, data.shared_people),
+    added = [split for split in splits if split not in declared.evaluate_on]
+    for line in [*([f"control of the gap: {' and '.join(added)}, evaluated too (gap.control: null "
+                    "leaves it out)"] if added else []),
+                 *refuse_overlaps(found, _accepted(study, data, added)),
                  *contents.people_warnings((run.config for run in runs), splits, data)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)
+
+
+def _accepted(study: Study, data: Data, added: Sequence[str]) -> list[str]:
+    """Return the splits that may share people with training: those named, and their originals."""
+    synthetic = study.gap.synthetic if study.gap else ""
+    return [*data.shared_people, *(added if synthetic in data.shared_people else ())]
 
 
 def _data_of(study: Study) -> Data:

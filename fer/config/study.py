@@ -4,7 +4,7 @@ Expanding a study into runs is in `fer.study.expand`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -14,6 +14,13 @@ RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not com
 MEMORY_PATTERN = r"^\d+[KMGT]$"
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
+
+Splits = Split | Annotated[list[Split], Field(min_length=1)]
+
+
+def listed(splits: str | list[str]) -> list[str]:
+    """Return one split or several as a list."""
+    return [splits] if isinstance(splits, str) else splits
 
 
 def minutes(time: str) -> int:
@@ -34,23 +41,58 @@ def minutes(time: str) -> int:
 class Control(Frozen):
     """Unmasked pictures from the same sources (people, cameras) as the two sets of a gap.
 
-    A difference between `synthetic` and `real` on these is not an effect of masks.
+    A difference between `synthetic` and `real` on these is not an effect of masks. Where a gap has
+    several real sets, `real` lists as many.
     """
 
     synthetic: Split
-    real: Split
+    real: Splits
+
+
+class GapPair(NamedTuple):
+    """One synthetic and one real set, and the control splits of their sources, if any."""
+
+    synthetic: str
+    real: str
+    control: tuple[str, str] | None = None
+
+    @property
+    def sets(self) -> list[tuple[float, str]]:
+        """Sign and name of each set of the difference synthetic minus real."""
+        return [(1.0, self.synthetic), (-1.0, self.real)]
+
+    @property
+    def net_sets(self) -> list[tuple[float, str]]:
+        """The same minus the difference between the unmasked pictures, where there are any."""
+        one, two = self.control or ("", "")
+        return [*self.sets, (-1.0, one), (1.0, two)] if self.control else self.sets
 
 
 class Gap(Frozen):
     """The gap is `synthetic` minus `real` performance of the same model.
 
-    With a `control` a difference in differences is computed too: the gap minus the difference of
-    the same models between unmasked pictures from the same two sources.
+    Several `real` sets have a gap each; the first is the main one. With a `control` the gap is a
+    difference in differences: net of the difference of the same models between unmasked pictures
+    from the same two sources. Without the key, a study takes the unmasked pictures that are on disk
+    (`fer.study.control`); `control: null` takes none.
     """
 
     synthetic: Split
-    real: Split
+    real: Splits
     control: Control | None = None
+
+    @model_validator(mode="after")
+    def _one_control_each(self) -> "Gap":
+        if self.control and len(listed(self.control.real)) != len(listed(self.real)):
+            raise ValueError("control.real: as many splits as gap.real are required, in its order")
+        return self
+
+    @property
+    def pairs(self) -> tuple[GapPair, ...]:
+        """The gap of each real set."""
+        one = self.control
+        return tuple(GapPair(self.synthetic, real, (one.synthetic, listed(one.real)[place])
+                             if one else None) for place, real in enumerate(listed(self.real)))
 
 
 class Comparison(Frozen):
@@ -148,9 +190,8 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _gap_is_measured(self) -> "Study":
-        control = self.gap.control if self.gap else None
-        missing = [split for split in ((control.synthetic, control.real) if control else ())
-                   if split not in self.evaluate_on]
+        missing = [split for pair in (self.gap.pairs if self.gap else ())
+                   for split in pair.control or () if split not in self.evaluate_on]
         if missing:
             raise ValueError(f"gap.control: {missing[0]} is not in evaluate_on")
         return self

@@ -87,13 +87,18 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def detectable(one: Interval, comparisons: int) -> float | None:
-    """Return the smallest difference found with 80 % power; None without an interval.
+    """Return the smallest difference found with 80 % power; None without an interval."""
+    if one.low is None or one.error <= 0:
+        return None
+    return smallest_difference(one.error, one.df, comparisons)
+
+
+def smallest_difference(error: float, df: float, comparisons: int) -> float:
+    """Return the smallest difference found with 80 % power, for a standard error.
 
     It is (t of the two-sided 5 % level of one of several comparisons + t of the power) standard
     errors, as Bloom (1995, 10.1177/0193841X9501900504) defines the minimum detectable effect.
     """
-    if one.low is None or one.error <= 0:
-        return None
     from scipy.special import stdtrit
 
-    return (quantile(one.df, comparisons) + float(stdtrit(one.df, POWER))) * one.error
+    return (quantile(df, comparisons) + float(stdtrit(df, POWER))) * error

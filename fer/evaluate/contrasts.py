@@ -64,6 +64,12 @@ class Interval:
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
         return replace(self, low=middle - half * wider, high=middle + half * wider)
 
+    def rooted(self) -> "Interval":
+        """Return the interval of the root of a mean square, 0 where its estimate is less."""
+        value, low, high = (None if number is None else max(number, 0.0) ** 0.5
+                            for number in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high, p=None)
+
 
 def quantile(df: float, comparisons: int = 1) -> float:
     """Return the two-sided 95 % quantile of t, for one of several comparisons."""

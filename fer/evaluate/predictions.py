@@ -7,6 +7,7 @@ Reads and writes the table. Predictions are made in `fer.train` and scored in
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -93,12 +94,21 @@ def read_predictions(path: Path) -> Predictions:
         FileNotFoundError: the file does not exist.
         DamagedFile: the file is not a complete predictions table.
     """
+    return parse_predictions(path, str(path))
+
+
+def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
+    """Return the table in an open file or at a path, as `read_predictions` does.
+
+    Args:
+        path: the name of the source in errors.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         # a single file: avoids the slow import of dataset discovery
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        table = pq.ParquetFile(source, page_checksum_verification=True).read()
         names = [name for name in table.column_names if name.startswith(LOGIT)]
     except FileNotFoundError:
         raise

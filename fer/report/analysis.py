@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fer.config.study import Gap, Study
+from fer.config.study import GapPair, Study
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.study_scores import Sets, StudyScores
+from fer.report.gaps import NET, Gaps, gaps_of
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
-NET = ", net of control"  # suffix of a gap's metric after subtracting the control gap
 PLAIN = ("nll", "ece", "brier", "auroc")
 MASKS = "train.masks"  # grid key of masks that are drawn while training
 
@@ -86,18 +86,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All cells of a study, keyed by (config_id, split), and gaps by config_id, then metric.
+    """All cells of a study, keyed by (config_id, split), and the gaps on each real set.
 
-    `scores` has the contrasts of all configurations with predictions, `labels` the names in words
-    of values of grid keys.
+    `pairs` are the gap's synthetic and real sets, the main ones first, `gaps_on` the gaps by real
+    set, config_id and metric. `scores` has the contrasts of all configurations with predictions,
+    `labels` the names in words of values of grid keys.
     """
 
     configs: tuple[Config, ...]
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     cells: dict[tuple[str, str], Cell]
-    gap: Gap | None
-    gaps: dict[str, dict[str, Interval]]
+    pairs: tuple[GapPair, ...]
+    gaps_on: dict[str, Gaps]
     scores: StudyScores
     problems: tuple[str, ...]
     labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -109,9 +110,45 @@ class Analysis:
         return value if found == parts else f"{' and '.join(found)} ({value})"
 
     @property
+    def gap(self) -> GapPair | None:
+        """The main gap; None if the study has none."""
+        return self.pairs[0] if self.pairs else None
+
+    @property
+    def gaps(self) -> Gaps:
+        """The main gap of each configuration, by config_id and metric."""
+        return self.gaps_on.get(self.gap.real, {}) if self.gap else {}
+
+    def pair_of(self, split: str) -> GapPair | None:
+        """Return the gap whose real set this is."""
+        return next((pair for pair in self.pairs if pair.real == split), None)
+
+    def controlled(self, pair: GapPair | None) -> bool:
+        """Whether the control splits of a gap are there and measured."""
+        return bool(pair and pair.control and any(
+            metric.endswith(NET) for found in self.gaps_on.get(pair.real, {}).values()
+            for metric in found))
+
+    def gap_noun(self, pair: GapPair) -> str:
+        """Return `gap` only where people and cameras do not confound it."""
+        same = pair == self.gap and self.same_people()
+        return "gap" if same or self.controlled(pair) else "difference between the sets"
+
+    def sets_of(self, pair: GapPair | None) -> Sets:
+        """Return the signed test sets of a gap, net of its control where that was measured."""
+        if pair is None:
+            return []
+        return pair.net_sets if self.controlled(pair) else pair.sets
+
+    @property
     def gap_sets(self) -> Sets:
-        """The signed test sets of the gap; empty without one."""
-        return [(1.0, self.gap.synthetic), (-1.0, self.gap.real)] if self.gap else []
+        """The signed test sets of the main gap; empty without one."""
+        return self.sets_of(self.gap)
+
+    def gap_of(self, config_id: str, pair: GapPair) -> Interval | None:
+        """Return the gap of a configuration in UAR, net of the control where there is one."""
+        found = self.gaps_on.get(pair.real, {}).get(config_id, {})
+        return found.get("uar" + NET if self.controlled(pair) else "uar")
 
     def mean(self, configs: Sequence[Config], sets: Sets, metric: str = "uar",
              classes: Sequence[str] = ()) -> Interval | None:
@@ -123,14 +160,21 @@ class Analysis:
                                     metric, classes) if configs else None
 
     def same_people(self) -> bool:
-        """Return whether both sets of the gap show the same known people."""
+        """Return whether both sets of the main gap show the same known people."""
         found = [next((cell.tables.people for (_, name), cell in self.cells.items()
-                       if name == split and cell.tables), ()) for _, split in self.gap_sets]
+                       if name == split and cell.tables), ())
+                 for _, split in (self.gap.sets if self.gap else ())]
         return len(found) == 2 and bool(found[0]) and found[0] == found[1]
 
     def measured_splits(self) -> list[str]:
         """Return the test sets with results, in the order of the study."""
         return [split for split in self.splits if any(key[1] == split for key in self.cells)]
+
+    def shown_splits(self) -> list[str]:
+        """Return the measured test sets without the controls, which the gaps have in them."""
+        controls = {split for pair in self.pairs if self.controlled(pair)
+                    for split in pair.control or ()}
+        return [split for split in self.measured_splits() if split not in controls]
 
     def main_split(self) -> str:
         """Return the main test set: the real one if it has results, else the last one that has.
@@ -149,8 +193,8 @@ class Analysis:
 
     def role(self, split: str) -> str:
         """Return the test set's name with its role in the study's gap."""
-        roles = {} if self.gap is None else {self.gap.synthetic: "synthetic masks",
-                                             self.gap.real: "real masks"}
+        roles = {pair.real: "real masks" for pair in self.pairs}
+        roles |= {pair.synthetic: "synthetic masks" for pair in self.pairs}
         return f"{roles[split]} ({split})" if split in roles else split
 
 
@@ -195,10 +239,11 @@ def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     by_id = {config.config_id: config for config in configs}
     cells = {(name, split): _cell(by_id[name], split, found, scores)
              for (name, split), found in measured.items()}
-    gaps = {config.config_id: gap for config in configs
-            if (gap := _gap(study.gap, config.config_id, scores))}
+    pairs = study.gap.pairs if study.gap else ()
+    gaps = {pair.real: gaps_of(pair, [config.config_id for config in configs], scores)
+            for pair in pairs}
     classes = next((cell_classes(one) for one in gathered.measured.values()), ())
-    return Analysis(configs, gathered.splits, classes, cells, study.gap, gaps, scores,
+    return Analysis(configs, gathered.splits, classes, cells, pairs, gaps, scores,
                     tuple(problems))
 
 
@@ -226,20 +271,13 @@ def _cell(config: Config, split: str, found: Mapping[int, Measured], scores: Stu
 
         metrics = {name: score(name) or _absent(metrics["uar"]) for name in names}
         soft = {name: one for name in ("nll", "brier", "ece_debiased") if (one := score(name))}
-        soft["ece_debiased"] = rooted(soft["ece_debiased"])
+        soft["ece_debiased"] = soft["ece_debiased"].rooted()
     return Cell(
         config, split, metrics,
         plain={name: float(np.mean([one[name] for one in results])) for name in PLAIN
                if all(one.get(name) is not None for one in results)},
         soft=soft, confusion=np.sum([one["confusion"] for one in results], axis=0),
         tables=tables, n=int(results[0]["n"]), seeds=seeds)
-
-
-def rooted(one: Interval) -> Interval:
-    """Return the interval of the root of a mean square, which is 0 where its estimate is less."""
-    value, low, high = (None if number is None else max(number, 0.0) ** 0.5
-                        for number in (one.value, one.low, one.high))
-    return replace(one, value=value, low=low, high=high, p=None)
 
 
 def _absent(like: Interval) -> Interval:
@@ -258,20 +296,3 @@ def _without_intervals(results: Sequence[dict]) -> dict[str, Interval]:
     return {name: Interval(value, None, None, NO_INTERVAL, **sizes)  # type: ignore[arg-type]
             for name, value in (means | recalls).items()}
 
-
-def _gap(gap: Gap | None, config_id: str, scores: StudyScores) -> dict[str, Interval]:
-    """Return synthetic minus real of a configuration, in UAR and in recall per class.
-
-    UAR is over the classes that all sets of a difference have. Accuracy and macro-F1 depend on
-    class proportions, which differ between the sets, so they have no gap. With a control, UAR and
-    recall net of it are added, as in `uar, net of control`.
-    """
-    if gap is None:
-        return {}
-    sets = [(1.0, gap.synthetic), (-1.0, gap.real)]
-    names = ["uar", *(f"recall:{name}" for name in scores.classes([gap.synthetic, gap.real]))]
-    found = {name: scores.contrast({config_id: 1}, sets, name) for name in names}
-    if gap.control:
-        sets += [(-1.0, gap.control.synthetic), (1.0, gap.control.real)]
-        found |= {name + NET: scores.contrast({config_id: 1}, sets, name) for name in names}
-    return {name: one for name, one in found.items() if one is not None}

@@ -14,6 +14,7 @@ from fer.config.study import Study
 from fer.report.analysis import analyse
 from fer.report.comparisons import compare
 from fer.report.csv_tables import write_tables
+from fer.report.drawings import drawings_of
 from fer.report.ensemble_scores import ensembles
 from fer.report.markdown import markdown
 from fer.report.overall import overall_findings
@@ -42,7 +43,6 @@ class About:
         pictures: sample id -> the image file, or None if it is missing.
         facts: sample id -> metadata of the image, such as its mask type.
         best: names of the runs whose attention maps are shown, in order; None shows all.
-        drawn: whether the images are drawings, not people, which every page then states.
         labels: grid key and value -> its name in words, such as `masks of nine styles`.
         warnings: warnings about the data, listed before those about the runs.
         unknown_people: splits in whose images nobody is known by name.
@@ -51,7 +51,6 @@ class About:
     pictures: Pictures
     facts: Facts = no_facts
     best: Sequence[str] | None = None
-    drawn: bool = False
     warnings: Sequence[str] = field(default=())
     labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
     unknown_people: Collection[str] = ()
@@ -83,19 +82,22 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
     curves = [curve for run in found.gathered.runs
               if (curve := read_curve(run, memory)) is not None]
     memory.save()
-    view = build_view_model(study, found, len(curves), about.pictures, out, about.drawn)
-    write_tables(study.study, found, out, about.drawn)
-    drawings = _figures(found, curves, out / "figures")
+    view = build_view_model(study, found, len(curves), about.pictures, out)
+    write_tables(study.study, found, out)
+    key: dict[str, str] = {}
+    drawings = _figures(found, curves, out / "figures", key)
     files = ["confusion"] if found.analysis.cells else []  # the page shows these as tables
-    write_text(out / "report.md", markdown(view, [*drawings, *files]))
-    write_text(out / "index.html", page(view, drawings))
+    write_text(out / "report.md", markdown(view, [*drawings, *files], key))
+    write_text(out / "index.html", page(view, drawings, key))
     return ReportSummary(out, view)
 
 
 def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: About) -> Findings:
     """Return the findings of `runs` as numbers."""
     gathered = without_guessed_people(load_results(study, runs, memory), about.unknown_people)
-    gathered = replace(gathered, problems=(*about.warnings, *gathered.problems))
+    drawn, notes_on_drawings = drawings_of(gathered)
+    gathered = replace(gathered, problems=(*about.warnings, *notes_on_drawings,
+                                           *gathered.problems))
     analysis = replace(analyse(study, gathered), labels=about.labels)
     pooled, notes = ensembles(gathered, analysis)
     analysis = replace(analysis, problems=(*analysis.problems, *test_set_warnings(analysis),
@@ -108,7 +110,7 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
         analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
-                    tuple(attentions(_with_maps(gathered.runs, about))), origin)
+                    tuple(attentions(_with_maps(gathered.runs, about))), origin, drawn)
 
 
 def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
@@ -120,18 +122,22 @@ def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:
 
 
 def _figures(found: Findings, curves: Sequence[Curve],
-             folder: Path) -> dict[str, tuple[str, str]]:
-    """Write the figures; return those of the page as inline SVG, wide and narrow."""
+             folder: Path, key: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Write the figures; return those of the page as inline SVG, wide and narrow.
+
+    Args:
+        key: is extended by words that no font has, and what stands for them.
+    """
     from fer.report.figures.canvas import inline, save, svg  # matplotlib is slow to import
     from fer.report.figures.catalogue import planned
     from fer.report.figures.matrices import confusion_figure
 
     if found.analysis.cells:
-        save(confusion_figure(found.analysis), folder, "confusion")
+        save(confusion_figure(found.analysis), folder, "confusion", key)
     drawings = {}
     for name, (title, draw) in planned(found, curves).items():
-        drawings[name] = (inline(save(draw(False), folder, name), title),
-                          inline(svg(draw(True), f"{name}-narrow"), title))
+        drawings[name] = (inline(save(draw(False), folder, name, key), title),
+                          inline(svg(draw(True), f"{name}-narrow", key), title))
     _remove_stale(folder, {*drawings, *(["confusion"] if found.analysis.cells else [])})
     return drawings
 

@@ -32,8 +32,8 @@ class Pair:
         among: the settings that both share, or `mean of N settings`.
         difference: left minus right, in UAR, with limits of its own.
         simultaneous: the same with limits that hold for all comparisons of the family.
-        gap, gap_simultaneous: on the real set, the gap of left minus that of right, in UAR; None
-            elsewhere. It is not tested.
+        gap, gap_simultaneous: on a real set, the gap of left minus that of right, in UAR, net of
+            the control where there is one; None elsewhere. It is not tested.
         exact: McNemar's test for each seed that both have; empty for means over settings.
         claim: what may be claimed of `difference`.
         ours, theirs: config_id -> weight of either value.
@@ -203,8 +203,8 @@ def _tested(drafts: Sequence[_Draft], analysis: Analysis, baseline: bool = False
     verdicts = claims([one for _, one in known], worst)
     pairs = []
     for (draft, one), claim in zip(known, verdicts, strict=True):
-        real = analysis.gap is not None and draft.split == analysis.gap.real
-        gap = scores.contrast(difference_of(draft.ours, draft.theirs), analysis.gap_sets,
+        real = analysis.pair_of(draft.split)
+        gap = scores.contrast(difference_of(draft.ours, draft.theirs), analysis.sets_of(real),
                               METRIC) if real else None
         many = len(known)
         pairs.append(Pair(

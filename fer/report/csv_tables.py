@@ -5,6 +5,7 @@ no timestamps.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,8 @@ PLAIN = ("nll", "ece", "brier", "auroc")
 REMOVED = ("pooled", "omnibus", "agreement")  # files of reports of before
 
 
-def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
-    """Write the CSV files and tables.tex into `out`.
-
-    Args:
-        drawn: whether the images are drawings, not people.
-    """
+def write_tables(study: str, found: Findings, out: Path) -> None:
+    """Write the CSV files and tables.tex into `out`."""
     analysis = found.analysis
     write_results(study, found.gathered, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
@@ -35,7 +32,7 @@ def write_tables(study: str, found: Findings, out: Path, drawn: bool) -> None:
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
-    write_text(out / "tables.tex", latex(study, analysis, drawn))
+    write_text(out / "tables.tex", latex(study, analysis, found.drawn))
     for name in REMOVED:
         (out / f"{name}.csv").unlink(missing_ok=True)
 
@@ -120,14 +117,13 @@ def _confusions(study: str, found: Findings) -> Iterable[Sequence[Any]]:
 
 
 def _gaps(study: str, analysis: Analysis) -> Iterable[Sequence[Any]]:
-    """Yield one row per configuration x metric: synthetic minus real, as a fraction."""
+    """Yield one row per real set x configuration x metric: synthetic minus real, a fraction."""
     yield ("study", "config_id", "backbone", "recipe", "train_on", "axes", "synthetic", "real",
            "metric", "gap", "low", "high", "interval", "seeds", "n_synthetic", "n_real", "classes")
-    for config in analysis.configs:
-        for metric, one in analysis.gaps.get(config.config_id, {}).items():
-            assert analysis.gap is not None
-            common = analysis.scores.classes([analysis.gap.synthetic, analysis.gap.real])
-            yield (study, *_names(config), analysis.gap.synthetic, analysis.gap.real, metric,
+    for pair, config in product(analysis.pairs, analysis.configs):
+        common = analysis.scores.classes([pair.synthetic, pair.real])
+        for metric, one in analysis.gaps_on[pair.real].get(config.config_id, {}).items():
+            yield (study, *_names(config), pair.synthetic, pair.real, metric,
                    *_limits(one), one.kind, one.seeds, one.n[0], one.n[:2][-1],
                    1 if ":" in metric else len(common))
 

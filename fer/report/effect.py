@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fer.config.study import GapPair
 from fer.errors import noun_for
 from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis
@@ -11,41 +12,40 @@ from fer.report.formatting import points, sizes
 NEAR_CHANCE = 0.2  # of the way from chance to 1
 
 
-def effect(analysis: Analysis, families: Sequence[Family]) -> tuple[str, str] | None:
-    """Return a sentence on the best intervention on real masks, and its sizes.
+def effect(analysis: Analysis, families: Sequence[Family], gap: GapPair
+           ) -> tuple[str, str] | None:
+    """Return a sentence on the best intervention on the real set of a gap, and its sizes.
 
-    None where no planned family compares with a baseline on the real set of a gap.
+    None where no planned family compares with a baseline on that set.
     """
     found = [(family, pair) for family in families if family.against is not None
-             for pair in family.planned if analysis.gap and pair.split == analysis.gap.real]
+             for pair in family.planned if pair.split == gap.real]
     if not found:
         return None
     rank = [(pair.claim.sign > 0, pair.claim.significant > 0, pair.difference.value or 0.0)
             for _, pair in found]
     family, pair = found[max(range(len(rank)), key=rank.__getitem__)]
-    main = (_claimed if pair.claim.sign > 0 else _none)(analysis, family, pair)
+    main = (_claimed(analysis, family, pair, gap) if pair.claim.sign > 0 else
+            _none(analysis, family, pair))
     return main, f"{sizes(pair.difference)}, {pair.among}, {_limits_of(len(found))}"
 
 
-def _claimed(analysis: Analysis, family: Family, pair: Pair) -> str:
+def _claimed(analysis: Analysis, family: Family, pair: Pair, gap: GapPair) -> str:
     """Return what the intervention raises, what happens to the gap, and what it costs."""
-    assert analysis.gap is not None
     before, after = (analysis.scores.contrast(side, [(1.0, pair.split)])
                      for side in (pair.theirs, pair.ours))
-    noun = "gap" if analysis.gap.control else "difference between the sets"
+    noun = analysis.gap_noun(gap)
     text = (f"{_named(analysis, family, pair)} raises real-mask UAR from {_plain(before)} to "
             f"{_plain(after)} ({points(pair.simultaneous)} points)")
-    sets = list(analysis.gap_sets)
-    if analysis.gap.control:
-        sets += [(-1.0, analysis.gap.control.synthetic), (1.0, analysis.gap.control.real)]
+    sets = analysis.sets_of(gap)
     weights = difference_of(pair.ours, pair.theirs)
     gaps = [analysis.scores.contrast(side, sets) for side in (pair.theirs, pair.ours, weights)]
     if gaps[0] and gaps[1]:
-        one, two = (round(100 * (gap.value or 0.0)) for gap in gaps[:2] if gap)
+        one, two = (round(100 * (end.value or 0.0)) for end in gaps[:2] if end)
         verb = "falls" if two < one else "rises" if two > one else "stays"
         text += f"; the {noun} {verb} from {one} to {two} {noun_for(abs(two), 'point')}".replace(
             "-", "−")
-    cost = analysis.scores.contrast(weights, [(1.0, analysis.gap.synthetic)])
+    cost = analysis.scores.contrast(weights, [(1.0, gap.synthetic)])
     if cost is not None and cost.low is not None and cost.high is not None:
         says = ("it costs nothing significant on synthetic masks" if cost.low <= 0 <= cost.high
                 else "it costs UAR on synthetic masks" if cost.high < 0

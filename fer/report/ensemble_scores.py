@@ -10,7 +10,7 @@ from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Config, rooted
+from fer.report.analysis import Analysis, Config
 from fer.report.formatting import count
 from fer.report.read.load_results import LoadedResults
 from fer.report.read.run_files import ReportRun
@@ -31,7 +31,7 @@ class Ensemble:
         plain: split -> nll, brier, ece, auroc.
         metrics: split -> uar, accuracy, … with intervals of this ensemble, not of others like it.
         soft: split -> nll, brier, ece_debiased with intervals.
-        gap: in UAR.
+        gaps: real set -> gap in UAR.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Ensemble:
     metrics: dict[str, dict[str, Interval]]
     soft: dict[str, dict[str, Interval]]
     plain: dict[str, dict[str, float | None]]
-    gap: Interval | None
+    gaps: dict[str, Interval]
 
 
 def ensembles(gathered: LoadedResults, analysis: Analysis) -> tuple[list[Ensemble], list[str]]:
@@ -136,9 +136,11 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedRe
     return Ensemble(
         name, how, None, runs[0].train_on, tuple(run.run for run in runs),
         {split: known(split, hard) for split in means},
-        {split: one | {"ece_debiased": rooted(one["ece_debiased"])} for split, one in soft.items()},
+        {split: one | {"ece_debiased": one["ece_debiased"].rooted()}
+         for split, one in soft.items()},
         {split: soft_scores(one.labels, one.logits) for split, one in means.items()},
-        scores.contrast({name: 1}, analysis.gap_sets) if analysis.gap else None)
+        {pair.real: one for pair in analysis.pairs
+         if (one := scores.contrast({name: 1}, analysis.sets_of(pair)))})
 
 
 def _tables(runs: Sequence[ReportRun], split: str, gathered: LoadedResults) -> list[Predictions]:

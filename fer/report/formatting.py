@@ -64,3 +64,8 @@ def caveat(intervals: Sequence[Interval]) -> str:
     more = f"; {POORLY_KNOWN}" if free < KNOWN_SPREAD else ""
     return ("Intervals include the variation between people and between seeds. The seeds' variance "
             f"is pooled over the configurations ({free} degrees of freedom{more}).")
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """Return `a, b and c`."""
+    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

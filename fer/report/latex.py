@@ -6,7 +6,6 @@ from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
 from fer.report.formatting import of_people
 
-DRAWN = "The images are computer-generated drawings, not evidence about people."
 LINES = 40  # per table; longer tables are split
 LETTERS, WIDTH = 30, "52mm"  # per line of a name, and the width of that line
 SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
@@ -16,11 +15,11 @@ SIGNS = {**{char: f"\\{char}" for char in "&%#$_{}"}, "\\": r"\textbackslash{}",
 BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
-def latex(study: str, analysis: Analysis, drawn: bool = False) -> str:
+def latex(study: str, analysis: Analysis, drawn: str = "") -> str:
     """Return booktabs tables of UAR on each test set and the gap, with n and seeds.
 
     Args:
-        drawn: whether the images are drawings, which the caption then states.
+        drawn: what the caption says of drawings.
     """
     splits = analysis.measured_splits()
     parts: list[list[str]] = [[]]
@@ -38,12 +37,12 @@ def latex(study: str, analysis: Analysis, drawn: bool = False) -> str:
     for number, part in enumerate(parts, 1):
         more = f", part {number} of {len(parts)}" if len(parts) > 1 else ""
         caption = _caption(study, analysis, splits, more, drawn)
-        lines += _table(part, caption, splits, bool(analysis.gaps))
+        lines += _table(part, caption, splits, sum(map(bool, analysis.gaps_on.values())))
     return "\n".join([*lines, ""])
 
 
-def _table(rows: Sequence[str], caption: str, splits: Sequence[str], gap: bool) -> list[str]:
-    heads = [*(rf"\texttt{{{escaped(split)}}}" for split in splits), *(["gap"] if gap else [])]
+def _table(rows: Sequence[str], caption: str, splits: Sequence[str], gaps: int) -> list[str]:
+    heads = [*(rf"\texttt{{{escaped(split)}}}" for split in splits), *(["gap"] * gaps)]
     return [r"\begin{table}", r"\centering", BEGIN,
             rf"\begin{{tabular}}{{l{'r' * len(heads)}r}}", r"\toprule",
             " & ".join(["configuration", *heads, "seeds"]) + r" \\", r"\midrule", *rows,
@@ -56,9 +55,10 @@ def _row(config: Config, analysis: Analysis, splits: Sequence[str]) -> str:
     if not any(cells):
         return ""
     row = [_tex(cell.metrics["uar"]) if cell else "--" for cell in cells]
-    if analysis.gaps:
-        gap = analysis.gaps.get(config.config_id, {}).get("uar")
-        row.append(_tex(gap) if gap else "--")
+    for pair in analysis.pairs:
+        if analysis.gaps_on[pair.real]:
+            gap = analysis.gap_of(config.config_id, pair)
+            row.append(_tex(gap) if gap else "--")
     seeds = sorted({cell.metrics["uar"].seeds for cell in cells if cell})
     counts = "--".join(dict.fromkeys((str(seeds[0]), str(seeds[-1]))))
     return " & ".join([_name(config.label), *row, counts]) + r" \\"
@@ -73,15 +73,17 @@ def _name(label: str) -> str:
 
 
 def _caption(study: str, analysis: Analysis, splits: Sequence[str], more: str,
-             drawn: bool) -> str:
+             drawn: str) -> str:
     sizes = ", ".join(f"{split} {_n(analysis, split)}" for split in splits)
-    gap = (f" Gap: {analysis.gap.synthetic} minus {analysis.gap.real}, in points."
-           if analysis.gap and analysis.gaps else "")
+    gap = "".join(f" Gap: {pair.synthetic} minus {pair.real}, in points"
+                  + (f", net of {pair.control[0]} minus {pair.control[1]}."
+                     if pair.control and analysis.controlled(pair) else ".")
+                  for pair in analysis.pairs if analysis.gaps_on[pair.real])
     what = sorted({cell.metrics["uar"].kind for cell in analysis.cells.values()})
     return (rf"Study {escaped(study)}{more}: unweighted average recall (UAR) in \%, mean over "
             r"seeds, 95\,\% interval "
             rf"({escaped('; '.join(what)) or 'none'}).{escaped(gap)} "
-            rf"Pictures: {escaped(sizes) or 'none'}.{' ' + escaped(DRAWN) if drawn else ''}")
+            rf"Pictures: {escaped(sizes) or 'none'}.{' ' + escaped(drawn) if drawn else ''}")
 
 
 def _n(analysis: Analysis, split: str) -> str:

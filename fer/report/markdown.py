@@ -1,21 +1,25 @@
 """The report as Markdown, for a terminal or a repository, with tables and links to the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fer.report.formatting import count
 from fer.report.read.run_files import Failure
-from fer.report.summary import DRAWINGS
 from fer.report.table_model import Field, Listing
 from fer.report.view_model import Gallery, ViewModel
 
 MOST_NAMED = 12  # images without a file
 
 
-def markdown(view: ViewModel, figures: Sequence[str]) -> str:
-    """Return the text of report.md; `figures` are names in `figures/`."""
+def markdown(view: ViewModel, figures: Sequence[str], key: Mapping[str, str]) -> str:
+    """Return the text of report.md.
+
+    Args:
+        figures: names in `figures/`.
+        key: words that no font of the figures has -> what stands for them.
+    """
     parts = [f"# Study {view.study}"]
     if view.drawn:
-        parts.append(f"> **{DRAWINGS}**")
+        parts.append(f"> **{view.drawn}**")
     if view.partial:
         parts.append(f"**Partial report**: {view.done} of {count(len(view.runs), 'run')} done "
                      f"({view.states}).")
@@ -23,6 +27,8 @@ def markdown(view: ViewModel, figures: Sequence[str]) -> str:
     parts += [f"- {line}" for line in view.summary.others]
     parts += [f"*{line}*" for line in view.summary.caveats]
     parts += [f"![{name}](figures/{name}.png)" for name in figures]
+    parts += [f"In the figures: {', '.join(f'{sign} {word}' for word, sign in key.items())}"
+              ] if key else []
     parts += _results(view) + _comparisons(view)
     if view.wrong:
         parts += _gallery("Misclassified by every model", view.wrong,

@@ -43,7 +43,7 @@ def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
                                      None),
         facts=lambda sample: next(filter(None, (one.facts(sample) for one in knowledge)), {}),
         best=[name for one in knowledge for name in one.best or ()],
-        drawn=any(one.drawn for one in knowledge), warnings=[*dict.fromkeys(notes), *lines],
+        warnings=[*dict.fromkeys(notes), *lines],
         unknown_people={split for one in knowledge for split in one.unknown_people},
         labels={key: label for one in knowledge for key, label in one.labels.items()}))
     print_summary(summary, console)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from fer.evaluate.claims import no_claim
 from fer.evaluate.contrasts import Interval
-from fer.report.analysis import NET, Analysis, Config
+from fer.report.analysis import Analysis, Config
 from fer.report.comparisons import Family, Pair
 from fer.report.ensemble_scores import Ensemble
 from fer.report.formatting import NONE, count, signed
+from fer.report.gaps import NET
 from fer.report.overall import BELOW, BEST, Overall
 from fer.report.read.run_files import ReportRun
 from fer.report.subgroups import Subgroup
@@ -27,11 +28,11 @@ from fer.report.table_model import (
 
 def results(analysis: Analysis, over: Overall | None) -> Listing:
     """Return the table of all configurations on all test sets, the best on the main one first."""
-    splits = analysis.measured_splits()
+    splits = analysis.shown_splits()
     standing = over.standing if over else {}
     columns = [Column("backbone"), Column("recipe"), Column("trained on"),
                *(_set_column(analysis, split) for split in splits),
-               *([Column("gap", "points", True)] if analysis.gaps else []),
+               *_gap_columns(analysis),
                *([Column("standing", f"on {over.split}")] if standing and over else []),
                Column("seeds", "", True)]
     rows = []
@@ -42,10 +43,11 @@ def results(analysis: Analysis, over: Overall | None) -> Listing:
         if not seeds:
             continue
         rows.append([
-            text(config.backbone), text(_recipe(config)), text(config.train_on),
+            Field(config.backbone, opens=config.config_id), text(_recipe(config)),
+            text(config.train_on),
             *(scored(cell.metrics["uar"] if cell else None) for cell in cells),
-            *([apart(analysis.gaps.get(config.config_id, {}).get("uar"), "strong")]
-              if analysis.gaps else []),
+            *(apart(analysis.gap_of(config.config_id, pair), "strong")
+              for pair in analysis.pairs if analysis.gaps_on[pair.real]),
             *([_standing(standing.get(config.config_id), over)] if standing and over else []),
             Field("–".join(dict.fromkeys((str(min(seeds)), str(max(seeds))))), float(max(seeds)))])
     notes = [over.why] if over and over.why else []
@@ -56,18 +58,27 @@ def results(analysis: Analysis, over: Overall | None) -> Listing:
 
 def ensembles(analysis: Analysis, found: Sequence[Ensemble]) -> Listing:
     """Return the table of all ensembles on all test sets."""
-    splits = analysis.measured_splits()
+    splits = analysis.shown_splits()
     rows = [[
         text(one.config.backbone if one.config else "several"),
         text(f"{_recipe(one.config)} · ensemble" if one.config else f"ensemble: {one.how}"),
         text(one.train_on), *(scored(one.metrics.get(split, {}).get("uar")) for split in splits),
-        *([apart(one.gap, "strong")] if analysis.gaps else []),
+        *(apart(one.gaps.get(pair.real), "strong")
+          for pair in analysis.pairs if analysis.gaps_on[pair.real]),
         Field(count(len(one.members), "run"), float(len(one.members)))] for one in found]
     return listing("UAR of ensembles, with 95 % intervals of that one ensemble", [
         Column("backbone"), Column("recipe"), Column("trained on"),
         *(_set_column(analysis, split) for split in splits),
-        *([Column("gap", "points", True)] if analysis.gaps else []),
+        *_gap_columns(analysis),
         Column("members", "", True)], rows)
+
+
+def _gap_columns(analysis: Analysis) -> list[Column]:
+    """Return a column for the gap of each real set that was measured."""
+    return [Column("gap", ", ".join((
+        "points", *(["net of control"] if analysis.controlled(pair) else []),
+        *([pair.real] if len(analysis.pairs) > 1 else []))), True)
+        for pair in analysis.pairs if analysis.gaps_on[pair.real]]
 
 
 def _recipe(config: Config) -> str:
@@ -124,16 +135,23 @@ def _metrics(metrics: Mapping[str, Interval], soft: Mapping[str, Interval],
 
 def gaps(analysis: Analysis) -> Listing:
     """Return the table of gaps in UAR and per class, on the classes that both sets have."""
-    metrics = list(dict.fromkeys(name for found in analysis.gaps.values() for name in found))
-    names = [_gap_name(metric) for metric in metrics]
-    rows = [[text(config.label), *(apart(analysis.gaps[config.config_id].get(metric))
-                                   for metric in metrics),
-             number(analysis.gaps[config.config_id]["uar"].seeds)]
-            for config in analysis.configs if config.config_id in analysis.gaps]
-    sizes = sorted({one.n[:2] for found in analysis.gaps.values() for one in found.values()})
-    note = "; ".join(f"n = {pair[0]:,} synthetic and {pair[-1]:,} real pictures" for pair in sizes)
+    metrics = list(dict.fromkeys(name for found in analysis.gaps_on.values()
+                                 for of_config in found.values() for name in of_config))
+    several = len(analysis.pairs) > 1
+    rows, sizes = list[list[Field]](), set[tuple[int, ...]]()
+    for pair in analysis.pairs:
+        for config in analysis.configs:
+            found = analysis.gaps_on[pair.real].get(config.config_id)
+            if found:
+                rows.append([text(config.label), *([text(pair.real)] if several else []),
+                             *(apart(found.get(metric)) for metric in metrics),
+                             number(found["uar"].seeds)])
+                sizes |= {one.n[:2] for one in found.values()}
+    note = "; ".join(f"n = {pair[0]:,} synthetic and {pair[-1]:,} real pictures"
+                     for pair in sorted(sizes))
     return listing("The gap in points: synthetic minus real masks", [
-        Column("configuration"), *(Column(*name, True) for name in names),
+        Column("configuration"), *([Column("real set")] if several else []),
+        *(Column(*_gap_name(metric), True) for metric in metrics),
         Column("seeds", number=True)], rows, [note] if note else [])
 
 

@@ -58,8 +58,7 @@ def about(study: StudyFolder, store: Store) -> About:
     """Return what is known about the images of a study."""
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
-                 study.data.drawn is not None, known_people(study, store),
-                 labels_of(study), unknown_people(study, store))
+                 known_people(study, store), labels_of(study), unknown_people(study, store))
 
 
 def unknown_people(study: StudyFolder, store: Store) -> set[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fer.config.study import GapPair
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
@@ -95,7 +96,8 @@ def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[st
 
 def _with_other_set(parts: Mapping[str, Tables], split: str, analysis: Analysis) -> StudyScores:
     """Return the scores with a subgroup in place of its test set; of the gap, the other set too."""
-    other = {name for _, name in analysis.gap_sets} - {split}
+    other = {name for pair in _pairs(split, analysis) for _, name in analysis.sets_of(pair)}
+    other -= {split}
     return StudyScores({(name, split): one for name, one in parts.items()} | {
         key: one for key, one in analysis.scores.tables.items()
         if key[1] in other and key[0] in parts})
@@ -134,10 +136,18 @@ def _part(cell: Cell, part: Tables, fact: str, value: str, logits: Mapping[int, 
 
 def _gap(cell: Cell, scores: StudyScores, analysis: Analysis) -> Interval | None:
     """Return the gap in UAR with a subgroup in place of its test set, if it lacks no class."""
-    splits = [split for _, split in analysis.gap_sets]
-    if cell.split not in splits or scores.classes(splits) != analysis.scores.classes(splits):
-        return None
-    return scores.contrast({cell.config.config_id: 1}, analysis.gap_sets)
+    for pair in _pairs(cell.split, analysis):
+        sets = analysis.sets_of(pair)
+        splits = [split for _, split in sets]
+        if scores.classes(splits) == analysis.scores.classes(splits):
+            return scores.contrast({cell.config.config_id: 1}, sets)
+    return None
+
+
+def _pairs(split: str, analysis: Analysis) -> list[GapPair]:
+    """Return the gap that a set is part of; of the synthetic one, the main gap."""
+    own = [pair for pair in analysis.pairs if split in (pair.synthetic, pair.real)]
+    return own[:1]
 
 
 def _precision(table: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:

@@ -7,31 +7,23 @@ Configurations are treated as fixed, not as a sample. Training sets are compared
 recipes and other axes that all of them share, if any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fer.errors import noun_for
 from fer.evaluate.claims import THESE_MODELS, no_claim
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.predictions import NOBODY
-from fer.report.analysis import MASKS, NET, Analysis, Config
+from fer.report.analysis import MASKS, Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.effect import at_chance, effect
-from fer.report.formatting import caveat, count, score, signed, sizes
+from fer.report.formatting import caveat, count, listed, score, sizes
+from fer.report.gap_sentences import confound, gap_sentence
 from fer.report.overall import BELOW, TIED, Overall
 
-CONFOUND = ("The two sets differ in people and cameras as well as in masks, and there is no "
-            "control split of unmasked images of the same people, so the gap is not the effect "
-            "of the masks alone.")
-CONTROLLED = ("The two sets differ in people and cameras as well as in masks. The gap net of "
-              "control subtracts what the same models lose between the unmasked images of "
-              "{synthetic} and {real}. It assumes that this loss is the same under masks.")
-SAME_PEOPLE = "Both sets of the gap show the same people, so people are paired in its interval."
+NO_CONTROL = "no control split"  # linked to the reason on the page
 OF_MODELS = f"With one seed a configuration, this is about {THESE_MODELS}."
 UNLIKE = ("No combination of backbone and recipe was trained on every training set, so the "
           "sentences about the training sets are not comparable.")
-DRAWINGS = ("The images are computer-generated drawings, not people: no number on this page is "
-            "evidence about people.")
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ def summarise(analysis: Analysis, families: Sequence[Family],
     first = first.replace("a UAR of", "an unweighted average recall (UAR) of", 1)
     every = [one for _, _, found in sentences for one in found]
     caveats = (caveat(every), *_pooling(analysis), *([UNLIKE] if subset is None else []),
-               *([_confound(analysis)] if analysis.gaps else []))
+               *filter(None, [confound(analysis)]))
     number = len(groups[sentences[0][0]])
     more = "" if number == 1 else f", mean of {number} configurations"
     if subset:
@@ -77,15 +69,33 @@ def summarise(analysis: Analysis, families: Sequence[Family],
     main, size = first, f"{sizes(intervals[-1])}{more}"
     too_small = next((reason for one in intervals
                       if (reason := no_claim(one)) not in ("", THESE_MODELS)), "")
-    best = effect(analysis, families)
+    best = effect(analysis, families, analysis.gap) if analysis.gap else None
     if too_small:
         main, size = f"The test sets allow no conclusion: {too_small}.", ""
     elif best is not None:
         main, size = best
     if main != first:
         others.insert(0, f"{first} ({sizes(intervals[-1])}{more})")
+    others += _other_real_sets(analysis, families, groups)
     others += [_compared(families), _standing(analysis, over), _detectable(families)]
     return Summary(main, size, tuple(filter(None, others)), caveats, _status(analysis, every))
+
+
+def _other_real_sets(analysis: Analysis, families: Sequence[Family],
+                     groups: Mapping[str, Sequence[Config]]) -> list[str]:
+    """Return a sentence on each real set but the main one: the effect, or scores and gap."""
+    lines = []
+    for pair in analysis.pairs[1:]:
+        best = effect(analysis, families, pair)
+        if best is not None:
+            lines.append(f"On {pair.real}: {best[0]} ({best[1]})")
+            continue
+        for name in _first_synthetic(analysis, list(groups)):
+            words = _in_words(analysis, name, groups[name][0])
+            found = gap_sentence(analysis, pair, words, groups[name])
+            if found is not None:
+                lines.append(f"{found[0]} ({sizes(found[1][-1])})")
+    return lines
 
 
 def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None]:
@@ -115,19 +125,11 @@ def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
         axis for axis in config.axes if axis[0] != MASKS and not axis[0].startswith(f"{MASKS}."))
 
 
-def _confound(analysis: Analysis) -> str:
-    if analysis.same_people():
-        return SAME_PEOPLE
-    control = analysis.gap.control if analysis.gap else None
-    if control is None or not any("uar" + NET in found for found in analysis.gaps.values()):
-        return CONFOUND
-    return CONTROLLED.format(synthetic=control.synthetic, real=control.real)
-
-
 def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...]:
     """Return the facts that stand under the first sentence."""
     gap = analysis.gap
-    splits = [gap.synthetic, gap.real] if gap else [analysis.main_split()]
+    splits = ([gap.synthetic, *(pair.real for pair in analysis.pairs)] if gap else
+              [analysis.main_split()])
     classes, seeds = analysis.scores.classes(splits), sorted({one.seeds for one in intervals})
     unknown = dict.fromkeys(
         split for (_, split), cell in analysis.cells.items() if split in splits and cell.tables
@@ -137,9 +139,10 @@ def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...
         seeds) > 1 else count(seeds[0], "seed")
     return tuple(filter(None, (
         chance, f"{number} a configuration",
-        f"people unknown on {_listed(list(unknown))}" if unknown else "people known",
-        "" if gap is None else "control split of unmasked pictures" if gap.control else
-        "no control split", "models selected on validation pictures only")))
+        f"people unknown on {listed(list(unknown))}" if unknown else "people known",
+        "" if gap is None else "control split of unmasked pictures" if analysis.controlled(gap)
+        else "same people in both sets" if analysis.same_people() else NO_CONTROL,
+        "models selected on validation pictures only")))
 
 
 def _pooling(analysis: Analysis) -> list[str]:
@@ -165,7 +168,8 @@ def _sentence(analysis: Analysis, name: str,
               configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
     """Return a sentence on the scores of models trained on `name`, and the intervals in it."""
     if analysis.gap is not None:
-        found = _gap_sentence(analysis, name, configs)
+        words = _in_words(analysis, name, configs[0])
+        found = gap_sentence(analysis, analysis.gap, words, configs)
         if found is not None:
             return found
     parts, intervals = [], []
@@ -178,65 +182,11 @@ def _sentence(analysis: Analysis, name: str,
     if not parts:
         return None
     return (f"Models trained on {_in_words(analysis, name, configs[0])} reach a UAR of "
-            f"{_listed(parts)}.", intervals)
+            f"{listed(parts)}.", intervals)
 
 
 def _in_words(analysis: Analysis, name: str, config: Config) -> str:
     return name.replace(config.train_on, analysis.words("train_on", config.train_on), 1)
-
-
-def _gap_sentence(analysis: Analysis, name: str,
-                  configs: Sequence[Config]) -> tuple[str, list[Interval]] | None:
-    gap = analysis.gap
-    assert gap is not None
-    common = analysis.scores.classes([gap.synthetic, gap.real])
-    apart = analysis.mean(configs, analysis.gap_sets)
-    one, two = (analysis.mean(configs, [(1.0, split)], "uar", common)
-                for split in (gap.synthetic, gap.real))
-    if one is None or two is None or apart is None:
-        return None
-    missing = [label for label in analysis.classes if label not in common]
-    words = [at_chance(end, len(common)) for end in (one, two)]
-    name = _in_words(analysis, name, configs[0])
-    text = (f"Models trained on {name} reach a UAR of {score(one)}{words[0]} on synthetic masks "
-            f"and {score(two)}{words[1]} on real masks: {_gap_words(apart)}"
-            + (f", over the classes that both sets have (not {_listed(missing)})" if missing
-               else "") + _shifts(analysis, configs, apart, common) + ".")
-    if all(words):
-        text += " Where models are at chance on both sets, a gap says nothing."
-    if gap.control is not None:
-        net = analysis.mean(configs, [*analysis.gap_sets, (-1.0, gap.control.synthetic),
-                                      (1.0, gap.control.real)])
-        if net is not None:
-            text += f" Net of the control, {_gap_words(net)}."
-    return text, [one, two, apart]
-
-
-def _shifts(analysis: Analysis, configs: Sequence[Config], apart: Interval,
-            common: Sequence[str]) -> str:
-    """Return how the recalls move where the gap in UAR does not."""
-    if apart.low is None or apart.high is None or not apart.low <= 0 <= apart.high:
-        return ""
-    found = {name: one.simultaneous(len(common)) for name in common
-             if (one := analysis.mean(configs, analysis.gap_sets, f"recall:{name}"))}
-    if not any(one.low is not None and one.high is not None and not one.low <= 0 <= one.high
-               for one in found.values()):
-        return ""
-    return "; but recalls differ: " + _listed([f"{name} {signed(one.value or 0.0)}"
-                                               for name, one in found.items()]) + " points"
-
-
-def _gap_words(apart: Interval) -> str:
-    """Return the gap in words, noting where it is not distinguishable from zero."""
-    assert apart.value is not None
-    points = round(100 * apart.value)  # an int, so never −0
-    noun = noun_for(abs(points), "point")
-    value = f"{points:d}".replace("-", "−")
-    if apart.low is None or apart.high is None:
-        return f"a gap of {value} {noun}, without an interval"
-    limits = f"[{round(100 * apart.low):d}, {round(100 * apart.high):d}]".replace("-", "−")
-    note = ", not distinguishable from zero" if apart.low <= 0 <= apart.high else ""
-    return f"a gap of {value} {noun} {limits}{note}"
 
 
 def _compared(families: Sequence[Family]) -> str:
@@ -249,7 +199,7 @@ def _compared(families: Sequence[Family]) -> str:
     models = sum(pair.verdict == "these models" for pair in pairs)
     if tied == len(pairs):
         over = list(dict.fromkeys(family.over for family in families))
-        return (f"{_all(len(pairs))} tied: no {_listed(over, 'or')} "
+        return (f"{_all(len(pairs))} tied: no {listed(over, 'or')} "
                 "is shown to be better than another.")
     if ranked == len(pairs):
         return f"{_all(len(pairs))} statistically significant."
@@ -279,7 +229,7 @@ def _detectable(families: Sequence[Family]) -> str:
     found = [f"{100 * family.detectable:.0f} points for {family.name}" for family in families
              if family.detectable is not None]
     return ("The smallest difference in UAR that this study could detect (80 % power): about "
-            f"{_listed(found)}.") if found else ""
+            f"{listed(found)}.") if found else ""
 
 
 def _is(number: int) -> str:
@@ -289,7 +239,3 @@ def _is(number: int) -> str:
 def _all(number: int) -> str:
     return "The one planned comparison is" if number == 1 else (
         f"All {number} planned comparisons are")
-
-
-def _listed(parts: Sequence[str], last: str = "and") -> str:
-    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

@@ -26,12 +26,14 @@ class Field:
     Attributes:
         key: numeric sort key; None sorts by the text.
         look: `strong`, or `good` or `plain` for a chip; empty for plain text.
+        opens: what the row of this first cell opens to; empty for nothing.
     """
 
     text: str
     key: float | None = None
     link: str = ""
     look: str = ""
+    opens: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from fer.report.build_report import ReportSummary
 from fer.report.formatting import count
-from fer.report.summary import DRAWINGS
 from fer.report.view_model import ViewModel
 
 MOST_ROWS = 40  # configurations
@@ -35,7 +34,7 @@ def print_summary(summary: ReportSummary, console: Console | None = None) -> Non
     for line in view.summary.caveats:
         console.print(Text(line, style="dim"))
     if view.drawn:
-        console.print(Text(DRAWINGS, style="bold yellow"))
+        console.print(Text(view.drawn, style="bold yellow"))
     if view.partial:
         console.print(Text(f"partial: {view.done} of {count(len(view.runs), 'run')} done "
                            f"({view.states})", style="yellow"))

@@ -1,10 +1,10 @@
 """What a reader must know about the test sets and runs before any number: one line each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fer.config.study import Control, Gap
+from fer.config.study import GapPair
 from fer.errors import noun_for
 from fer.evaluate.claims import LEAST_PICTURES, LEAST_WORTH, PRIOR, RARE
 from fer.evaluate.contrasts import LEAST_WORTH as LEAST_FOR_INTERVAL
@@ -31,7 +31,7 @@ def test_set_warnings(analysis: Analysis) -> list[str]:
         if cell.metrics["uar"].uneven:
             lines[f"{cell.config.label}: its seeds vary more than four times as much on {split} as "
                   "those of the other configurations; its limits use its own spread"] = None
-    return [*lines, *_nearly_paired(analysis.gap, cells)]
+    return [*lines, *_nearly_paired(analysis.pairs, cells)]
 
 
 def _of_people(split: str, tables: Tables, uar: Interval) -> list[str]:
@@ -64,15 +64,15 @@ def _collapsed(cells: Mapping[tuple[str, str], Cell]) -> list[str]:
             + (" and more" if len(runs) > MOST_NAMED else "") for split, runs in found.items()]
 
 
-def _nearly_paired(gap: Gap | None, cells: Mapping[tuple[str, str], Cell]) -> list[str]:
+def _nearly_paired(gaps: Sequence[GapPair], cells: Mapping[tuple[str, str], Cell]) -> list[str]:
     """Return a warning for each pair of gap sets that share some, but not all, people."""
-    pairs: list[Gap | Control] = [one for one in (gap, gap and gap.control) if one]
+    pairs = [one for gap in gaps for one in ((gap.synthetic, gap.real), gap.control) if one]
     people = {split: set(cell.tables.people) for (_, split), cell in cells.items() if cell.tables}
     lines = []
-    for one in pairs:
-        left, right = (people.get(split, set()) for split in (one.synthetic, one.real))
+    for one, two in pairs:
+        left, right = (people.get(split, set()) for split in (one, two))
         if left & right and left != right:
-            lines.append(f"{one.synthetic} and {one.real} have {len(left & right)} of "
+            lines.append(f"{one} and {two} have {len(left & right)} of "
                          f"{len(left | right)} people in common, but count as independent, "
                          "so the interval of their difference is wider than necessary")
     return lines

@@ -5,33 +5,33 @@ Templates define the layout; tables are in `fer.report.report_tables`.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer.config.study import Study
 from fer.report import report_tables as listings
-from fer.report.analysis import Analysis, Cell, Config
+from fer.report.analysis import Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.ensemble_scores import Ensemble
-from fer.report.formatting import count, points, score
+from fer.report.formatting import points, score
 from fer.report.methods import methods
 from fer.report.overall import Overall
 from fer.report.page.gallery import Attention, Pictures, Shown, disputed, embed, wrong_for_all
 from fer.report.read.load_results import LoadedResults
 from fer.report.read.provenance import Provenance
 from fer.report.read.run_files import Failure, ReportRun, failures
+from fer.report.row_details import Detail, row_details
 from fer.report.subgroups import Subgroup
 from fer.report.summary import Summary, summarise
 from fer.report.table_model import Column, Listing, capped, listing, number, text
 
 NAMES, HOLM = 3, 4  # name columns in the results; column of Holm's p in the comparisons
-MATRICES_SHOWN = 24  # configurations on the page; confusion.csv has all
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The findings of a study as numbers."""
+    """The findings of a study as numbers; `drawn` says which images are drawings, if any."""
 
     gathered: LoadedResults
     analysis: Analysis
@@ -41,6 +41,7 @@ class Findings:
     parts: tuple[Subgroup, ...]
     attention: tuple[Attention, ...]
     provenance: Provenance
+    drawn: str
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,8 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """One confusion matrix: rows of (share of the true class or None, count)."""
-
-    title: str
-    size: str
-    rows: tuple[tuple[str, tuple[tuple[float | None, int], ...]], ...]
-
-
-@dataclass(frozen=True)
 class Row:
-    """One configuration in the terminal's table, and its matrices on the page.
+    """One configuration in the terminal's table.
 
     `rank` is its UAR on the main test set.
     """
@@ -76,7 +68,6 @@ class Row:
     seeds: str
     scores: tuple[str, ...]
     gap: str
-    matrices: tuple[Matrix, ...]
     rank: float
 
 
@@ -109,7 +100,7 @@ class ViewModel:
     """The content of a report."""
 
     study: str
-    drawn: bool
+    drawn: str  # what is said of drawings; empty without any
     done: int
     runs: tuple[tuple[ReportRun, str], ...]
     states: str
@@ -119,6 +110,7 @@ class ViewModel:
     classes: tuple[str, ...]
     rows: tuple[Row, ...]
     listings: dict[str, Listing]
+    details: Mapping[str, Detail]
     comparisons: tuple[Comparisons, ...]
     across: Overall | None
     wrong: Gallery | None
@@ -142,8 +134,8 @@ class ViewModel:
         return self.done < len(self.runs)
 
 
-def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures, out: Path,
-                     drawn: bool) -> ViewModel:
+def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictures,
+                     out: Path) -> ViewModel:
     """Return the content of the report in folder `out`; `curves` is the number of curves."""
     gathered, analysis = found.gathered, found.analysis
     runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
@@ -151,11 +143,12 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
     states = Counter(run.state for run in gathered.runs)
     sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
     return ViewModel(
-        study=study.study, drawn=drawn, done=states["done"], runs=runs,
+        study=study.study, drawn=found.drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
         summary=summarise(analysis, found.families, found.across), sets=sets,
         judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
+        details=row_details(analysis, found.parts, gathered, pictures) if sets else {},
         comparisons=tuple(Comparisons(
             one, capped(listings.comparisons(one), "comparisons.csv", HOLM, rising=True))
             for one in found.families),
@@ -172,7 +165,7 @@ def _listings(found: Findings, sets: Sequence[TestSet],
               runs: Sequence[tuple[ReportRun, str]]) -> dict[str, Listing]:
     """Return the non-empty tables by name."""
     analysis, over = found.analysis, found.across
-    splits = analysis.measured_splits()
+    splits = analysis.shown_splits()
     real = NAMES + splits.index(over.split) if over and over.split in splits else None
     tables = {
         "results": capped(listings.results(analysis, over), "summary.csv", real),
@@ -213,30 +206,13 @@ def _rows(analysis: Analysis) -> tuple[Row, ...]:
         measured = [cell for cell in cells if cell is not None]
         if not measured:
             continue
-        gaps = analysis.gaps.get(config.config_id, {})
+        gap = analysis.gap_of(config.config_id, analysis.gap) if analysis.gap else None
         seeds = sorted({cell.metrics["uar"].seeds for cell in measured})
-        shown = measured if len(rows) < MATRICES_SHOWN else []
         rows.append(Row(
             config, "–".join(str(number) for number in {seeds[0]: 0, seeds[-1]: 0}),
             tuple(score(cell.metrics["uar"]) if cell else "–" for cell in cells),
-            points(gaps.get("uar")),
-            tuple(_matrix(analysis, cell) for cell in shown if _in_gap(analysis, cell.split)),
-            analysis.main_score(config)))
+            points(gap), analysis.main_score(config)))
     return tuple(rows)
-
-
-def _in_gap(analysis: Analysis, split: str) -> bool:
-    return analysis.gap is None or split in (analysis.gap.synthetic, analysis.gap.real)
-
-
-def _matrix(analysis: Analysis, cell: Cell) -> Matrix:
-    totals = cell.confusion.sum(axis=1)
-    rows = tuple(
-        (name, tuple((float(number / total) if total else None, int(number)) for number in line))
-        for name, line, total in zip(analysis.classes, cell.confusion, totals, strict=True))
-    role, *_ = analysis.role(cell.split).split(" (")
-    pictures = f"{cell.split}, n = {cell.n:,}, {count(len(cell.seeds), 'seed')}"
-    return Matrix(role, pictures, rows)
 
 
 def _gallery(split: str, gathered: LoadedResults, found: Sequence[Shown], models: int,

@@ -1,7 +1,7 @@
 """The search behind `launch/tune.py`: check, prepare data, search, repeat the best, report."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from fer.config.paths import REPOSITORY, cache, data_root, home
 from fer.config.run import RunConfig
 from fer.config.search import Search
 from fer.config.yaml_io import parse_overrides, read_tree
+from fer.data.splits import pictures_of
 from fer.errors import CallerError
 from fer.machine import cores, count_gpus
 from fer.progress import shown
@@ -98,9 +99,19 @@ def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = N
             report_search,  # imports pandas and matplotlib: only when needed
         )
 
-        page = report_search(folder, search, record, configs[0].data.drawn is not None)
+        page = report_search(folder, search, record, _drawings(configs))
     console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
     return _verdict(record, best, folder, search)
+
+
+def _drawings(configs: Sequence[RunConfig]) -> str:
+    """Return what the page says of drawings, if all trials were scored on some."""
+    from fer.report.drawings import DRAWINGS, are_drawings
+
+    data = configs[0].data
+    splits = {f"{name}/val" for config in configs for name in config.train_sets}
+    return DRAWINGS if all(are_drawings(picture.id for picture in pictures_of(
+        split, data, data_root())) for split in splits) else ""
 
 
 def read_search(asked: TuneOptions) -> tuple[Search, TrialFactory]:

@@ -63,12 +63,12 @@ class InputDigests:
         """Return the content digest of a split; raise a `CallerError` if data is missing."""
         memo = _memo(split, data)
         if memo not in self._known:
-            pictures = self._pictures(split, data)
+            pictures = self.listed(split, data)
             with disk_refusals_named(self.cache):
                 self._known[memo] = split_digest(pictures, self.cache)
         return self._known[memo]
 
-    def _pictures(self, split: str, data: Data) -> list[Picture]:
+    def listed(self, split: str, data: Data) -> list[Picture]:
         """Return the pictures of a split, from one scan of its folders."""
         memo = _memo(split, data)
         if memo not in self._scanned:
@@ -86,7 +86,7 @@ class InputDigests:
 
     def pictures(self, split: str, data: Data) -> int:
         """Return the number of images in a split, including unusable ones."""
-        return len(self._pictures(split, data))
+        return len(self.listed(split, data))
 
     def people(self, split: str, data: Data) -> frozenset[str]:
         """Return the known people in a split."""
@@ -99,7 +99,7 @@ class InputDigests:
         """Return the digests of the files of a split."""
         memo = _memo(split, data)
         if memo not in self._files:
-            paths = [picture.path for picture in self._pictures(split, data)]
+            paths = [picture.path for picture in self.listed(split, data)]
             with disk_refusals_named(self.cache):
                 found = file_digests(paths, self.cache)
             self._files[memo] = frozenset(found.values())
@@ -119,7 +119,7 @@ class InputDigests:
         return [line for line in dict.fromkeys(lines) if line]
 
     def _identities(self, split: str, data: Data) -> list[str]:
-        return [picture.identity for picture in self._pictures(split, data)]
+        return [picture.identity for picture in self.listed(split, data)]
 
     def weights(self, file: str) -> str:
         """Return the content digest of a pretrained weights file.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from fer.config.run import Data
+from fer.data.layout import Picture
 from fer.study.inputs import InputDigests, drawn_sets_missing
 
 NOTE = ("the drawn faces are not there yet: the sweep draws them first; until then the ids at the "
@@ -43,6 +44,10 @@ class PlannedDigests(InputDigests):
         if "PEOPLE" in data.sets[name].folder:
             return data.drawn.people_train
         return data.drawn.lfw_train if part in ("train", "val") else data.drawn.lfw_eval
+
+    def listed(self, split: str, data: Data) -> list[Picture]:
+        """Return the pictures of a split; none yet if it is going to be drawn."""
+        return [] if self._missing(split, data) else super().listed(split, data)
 
     def people(self, split: str, data: Data) -> frozenset[str]:
         """Return the known people of a split; nobody yet if it is going to be drawn."""

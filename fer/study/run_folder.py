@@ -252,6 +252,11 @@ class Store:
             return RunFolder(path)
         return RunFolder(self._by_id.get(run.id, path))
 
+    def by_id(self, run_id: str) -> RunFolder | None:
+        """Return the folder of the run with this id; None if there is none."""
+        path = self._by_id.get(run_id)
+        return RunFolder(path) if path else None
+
     @property
     def names(self) -> frozenset[str]:
         """Names of the existing run folders, from a single directory listing."""

@@ -1,5 +1,7 @@
 """Random people, expressions, looks and masks of drawn faces: functions of the seed."""
 
+import math
+import re
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -75,18 +77,36 @@ B Br D Dr F Fl G Gr H K Kr L M N P Pr R S St T Tr V W Z;
 b d g l m n r s t v z br dr lm nd rn st;
 bar dek fell gard hov kin lund marr nok quist rel sing tov vand wick zen"""
 _FIRST, _ONSET, _MIDDLE, _END = (words.split() for words in _NAMES.split(";"))
-_SURNAMES = len(_ONSET) * 5 * len(_MIDDLE) * 5 * len(_END)
+_SYLLABLES = (_ONSET, "aeiou", _MIDDLE, "aeiou", _END)
+_SURNAMES = math.prod(map(len, _SYLLABLES))
+_NAME = re.compile("(?P<first>[A-Z][a-z]+)_" + "".join(
+    f"({'|'.join(table)})" for table in _SYLLABLES))
 
 
 def person_name(set_name: str, person: int) -> str:
     """Return the generated First_Last of a person; surnames are unique over all sets."""
     number = (4 * person + BY_NAME[set_name].key) * 7919 % _SURNAMES
-    first = _FIRST[(number * 2_654_435_761 >> 16) % len(_FIRST)]  # hashed: independent of surname
+    first = _first_name(number)
     parts = []
-    for table in (_END, "aeiou", _MIDDLE, "aeiou", _ONSET):
+    for table in reversed(_SYLLABLES):
         number, index = divmod(number, len(table))
         parts.append(table[index])
     return first + "_" + "".join(reversed(parts))
+
+
+def _first_name(number: int) -> str:
+    return _FIRST[(number * 2_654_435_761 >> 16) % len(_FIRST)]  # hashed: independent of surname
+
+
+def is_generated(name: str) -> bool:
+    """Return whether `person_name` generates this name; of other names hardly one in a million."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return False
+    number = 0
+    for table, part in zip(_SYLLABLES, match.groups()[1:], strict=True):
+        number = number * len(table) + table.index(part)
+    return match["first"] == _first_name(number)
 
 
 _SKINS = ((255, 226, 205), (250, 208, 178), (238, 190, 154), (222, 168, 126), (196, 140, 98),

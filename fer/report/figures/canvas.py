@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fer.atomic_io import replacing, write_text
 from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
+from fer.report.figures.fonts import Key, make_legible
 from fer.report.formatting import count
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -168,7 +169,8 @@ def paired(analysis: Analysis) -> list[str]:
     splits = analysis.measured_splits()
     if analysis.gap is None:
         return splits
-    return [split for split in (analysis.gap.synthetic, analysis.gap.real) if split in splits]
+    names = [analysis.gap.synthetic, *(pair.real for pair in analysis.pairs)]
+    return [split for split in names if split in splits]
 
 
 def cycle(values: Sequence[str]) -> Sequence[str]:
@@ -176,10 +178,15 @@ def cycle(values: Sequence[str]) -> Sequence[str]:
     return [*values] * 20
 
 
-def svg(figure: "Figure", name: str) -> str:
-    """Return `figure` as deterministic SVG text; `name` makes its ids unique."""
+def svg(figure: "Figure", name: str, key: Key | None = None) -> str:
+    """Return `figure` as deterministic SVG text; `name` makes its ids unique.
+
+    Args:
+        key: is extended by words that no font has, and what stands for them.
+    """
     from matplotlib import rc_context
 
+    make_legible(figure, {} if key is None else key)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # avoid another layout for every file
     stream = io.StringIO()
@@ -188,9 +195,9 @@ def svg(figure: "Figure", name: str) -> str:
     return stream.getvalue()
 
 
-def save(figure: "Figure", folder: Path, name: str) -> str:
+def save(figure: "Figure", folder: Path, name: str, key: Key | None = None) -> str:
     """Publish `figure` as `name.png` and `name.svg` in `folder`; return the SVG text."""
-    text = svg(figure, name)
+    text = svg(figure, name, key)
     write_text(folder / f"{name}.svg", text)
     with replacing(folder / f"{name}.png") as temporary, open(temporary, "wb") as stream:
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})

@@ -34,10 +34,16 @@ LOOKS = {"left": (OKABE_ITO[2], "o", "better than the baseline"),
 
 
 def interventions(analysis: Analysis, families: Sequence[Family]) -> list[tuple[Family, Pair]]:
-    """Return the planned comparisons with a baseline on the main test set, best first."""
+    """Return the planned comparisons with a baseline on each real set, best first.
+
+    Without any real set, on the main test set.
+    """
+    splits = [pair.real for pair in analysis.pairs if pair.real in analysis.measured_splits()]
+    splits = splits or [analysis.main_split()]
     found = [(family, pair) for family in families if family.against is not None
-             for pair in family.planned if pair.split == analysis.main_split()]
-    return sorted(found, key=lambda one: -(one[1].difference.value or 0.0))
+             for pair in family.planned if pair.split in splits]
+    return sorted(found, key=lambda one: (splits.index(one[1].split),
+                                          -(one[1].difference.value or 0.0)))
 
 
 def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
@@ -46,21 +52,25 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     shown = found[:MOST_SHOWN]
     gaps = any(pair.gap for _, pair in shown)
     tall = (ROW * 1.25 if narrow else ROW) * len(shown)
-    figure = (blank(4.3, (tall + 1.0) * (1 + gaps) + 0.4) if narrow else
-              blank(10.0, tall + 1.15))
+    more = 0.17 * (len({pair.split for _, pair in shown}) - 1)  # lines below an axis
+    figure = (blank(4.3, (tall + 1.0 + more) * (1 + gaps) + 0.4) if narrow else
+              blank(10.0, tall + 1.15 + more))
     shape = (1 + gaps, 1) if narrow else (1, 1 + gaps)
     axes = list(figure.subplots(*shape, squeeze=False).ravel())
     if len(found) > len(shown):
         say_left_out(figure, f"the first {len(shown)} of {len(found)}; all are in comparisons.csv")
     for place, axis in enumerate(axes):
         _panel(axis, analysis, shown, place == 1, narrow)
-    one = shown[0][1].difference
-    axes[0].set_xlabel(f"change in UAR on {analysis.role(analysis.main_split())}, points\n"
-                       f"n = {one.n[0]:,}, {count(one.seeds, 'seed')}")
+    first = {pair.split: pair for _, pair in reversed(shown)}
+    order = [pair for pair in reversed(first.values())]
+    axes[0].set_xlabel("\n".join(["change in UAR, points", *(
+        f"{analysis.role(pair.split)}, n = {pair.difference.n[0]:,}, "
+        f"{count(pair.difference.seeds, 'seed')}" for pair in order)]))
     if gaps:
-        gap = next(pair.gap for _, pair in shown if pair.gap)
-        sizes = " and ".join(f"{n:,}" for n in gap.n)
-        axes[1].set_xlabel(f"change in the gap, points\nn = {sizes}")
+        net = ", net of control" if any(map(analysis.controlled, analysis.pairs)) else ""
+        axes[1].set_xlabel("\n".join([f"change in the gap{net}, points", *(
+            f"n = {' and '.join(f'{n:,}' for n in pair.gap.n[:2])}"
+            for pair in order if pair.gap)]))
     _key(figure, shown, narrow)
     return figure
 
@@ -74,8 +84,9 @@ def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]
         dots(axis, values, MUTED if gap else color, "o" if gap else marker, label)
     axis.axvline(0, color=MUTED, linewidth=1)
     axis.set_ylim(len(shown) - 0.4, -0.85 if narrow else -0.6)
+    several = len({pair.split for _, pair in shown}) > 1
     names = [f"{analysis.words(family.over, pair.left)} vs {pair.right}"
-             for family, pair in shown]
+             + (f" on {pair.split}" if several else "") for family, pair in shown]
     if not narrow:
         names = ["\n".join([*wrap(name, LETTERS)[:2], pair.among])
                  for name, (_, pair) in zip(names, shown, strict=True)]

@@ -47,11 +47,19 @@ def gap_figure(analysis: Analysis, narrow: bool) -> "Figure":
     mark_chance(axes[0], analysis)
     key_above(figure, axes[0], narrow)
     if analysis.gaps:
-        gaps = [analysis.gaps.get(config.config_id, {}).get("uar") for config in configs]
-        dots(axes[1], [_in_points(one) for one in gaps], INK, "o", "gap")
+        shown = [pair for pair in analysis.pairs if analysis.gaps_on[pair.real]]
+        for place, pair in enumerate(shown):
+            gaps = [analysis.gap_of(config.config_id, pair) for config in configs]
+            place_of = analysis.measured_splits().index(pair.real)
+            color, marker = ((INK, "o") if len(shown) == 1 else
+                             (cycle(OKABE_ITO)[place_of], cycle(MARKERS)[place_of]))
+            dots(axes[1], [_in_points(one) for one in gaps], color, marker, "gap",
+                 shift=SPREAD * (place - (len(shown) - 1) / 2))
         axes[1].axvline(0, color=MUTED, linewidth=1)
         name_rows(axes[1], configs, narrow, names=narrow)
-        axes[1].set_xlabel("gap: synthetic − real (points of UAR)")
+        net = ", net of control" if analysis.controlled(analysis.gap) else ""
+        axes[1].set_xlabel(f"gap: synthetic − real (points of UAR{net})"
+                           + ("\none colour and sign a real set" if len(shown) > 1 else ""))
     return figure
 
 

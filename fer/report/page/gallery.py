@@ -85,12 +85,13 @@ def _shown(first: Predictions, votes: np.ndarray, index: int) -> Shown:
                  first.classes[predicted], agreed, len(votes))
 
 
-def embed(found: Sequence[Shown], pictures: Pictures) -> tuple[list[tuple[Shown, str]], list[str]]:
-    """Return up to `SHOWN` images with their data URIs, and the ids without an image file."""
+def embed(found: Sequence[Shown], pictures: Pictures, most: int = SHOWN
+          ) -> tuple[list[tuple[Shown, str]], list[str]]:
+    """Return up to `most` images with their data URIs, and the ids without an image file."""
     shown: list[tuple[Shown, str]] = []
     lost: list[str] = []
     for one in found:
-        if len(shown) == SHOWN:
+        if len(shown) == most:
             break
         path = pictures(one.sample_id)
         data = None if path is None else thumbnail(path)

@@ -8,6 +8,17 @@ function compare(one, two) {
   return String(one).localeCompare(String(two), undefined, { numeric: true });
 }
 
+// a row may be followed by one that it opens
+const rowsOf = (table) => [...table.tBodies[0].rows].filter((row) => !row.classList.contains("detail"));
+const buttonOf = (row) => row.querySelector("button.open");
+const detailOf = (row) => buttonOf(row) && document.getElementById(buttonOf(row).getAttribute("aria-controls"));
+const isOpen = (row) => buttonOf(row)?.getAttribute("aria-expanded") === "true";
+
+function toggle(row) {
+  buttonOf(row).setAttribute("aria-expanded", String(!isOpen(row)));
+  detailOf(row).hidden = !isOpen(row);
+}
+
 function sortBy(head) {
   const table = head.closest("table");
   const place = [...head.parentElement.children].indexOf(head);
@@ -18,18 +29,19 @@ function sortBy(head) {
   for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [key(row.cells[place]), row]);
+  const rows = rowsOf(table).map((row) => [key(row.cells[place]), row]);
   rows.sort((one, two) => (rising ? 1 : -1) * compare(one[0], two[0]));
-  body.append(...rows.map((pair) => pair[1]));
+  body.append(...rows.flatMap((pair) => [pair[1], detailOf(pair[1])]).filter(Boolean));
 }
 
 function filter(box) {
   const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = [...document.getElementById(box.dataset.table).tBodies[0].rows];
+  const rows = rowsOf(document.getElementById(box.dataset.table));
   let shown = 0;
   for (const row of rows) {
     const text = row.textContent.toLowerCase();
     row.hidden = !words.every((word) => text.includes(word));
+    if (detailOf(row)) detailOf(row).hidden = row.hidden || !isOpen(row);
     shown += row.hidden ? 0 : 1;
   }
   box.nextElementSibling.textContent = words.length ? `${shown} of ${rows.length}` : "";
@@ -46,6 +58,10 @@ for (const box of document.querySelectorAll("input.filter")) {
   box.addEventListener("input", () => filter(box));
 }
 
+for (const row of document.querySelectorAll("tr.opens")) row.addEventListener("click", (event) => {
+  if (!event.target.closest("a") && !String(getSelection())) toggle(row);
+});
+
 // a link into the appendix opens it
 function reveal() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -57,15 +73,18 @@ reveal();
 
 // expand everything for printing
 let closed = null;
+let folded = [];
 addEventListener("beforeprint", () => {
   if (closed) return;
   closed = [...document.querySelectorAll("details:not([open])")];
   for (const one of closed) one.open = true;
+  folded = [...document.querySelectorAll("tr.detail[hidden]")];
   for (const row of document.querySelectorAll("tbody tr[hidden]")) row.hidden = false;
 });
 addEventListener("afterprint", () => {
   for (const one of closed ?? []) one.open = false;
   closed = null;
+  for (const row of folded) row.hidden = true;
   for (const box of document.querySelectorAll("input.filter")) filter(box);
 });
 

@@ -41,14 +41,14 @@ class Said:
     trials: Listing
     importance: str
     failures: list[Entry]
-    drawn: bool
+    drawn: str  # what is said of drawings; empty without any
 
 
-def report_search(folder: Path, search: Search, record: Record, drawn: bool) -> Path:
+def report_search(folder: Path, search: Search, record: Record, drawn: str) -> Path:
     """Write the report of a search and return its page.
 
     Args:
-        drawn: whether the images are drawings, not people, which the page then states.
+        drawn: what the page says of drawings.
     """
     entries = record.searched
     best = best_of(record, search)
@@ -63,7 +63,7 @@ def report_search(folder: Path, search: Search, record: Record, drawn: bool) -> 
 
 
 def _view(search: Search, record: Record, entries: list[Entry], best: Best | None,
-          weights: Importances | None, drawn: bool) -> Said:
+          weights: Importances | None, drawn: str) -> Said:
     kept = saved(entries)
     ranked = best_first(entries, search.higher_is_better)
     of_best = next((entry for entry in entries if best and entry.number == best.trial), None)
