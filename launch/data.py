@@ -100,14 +100,14 @@ def mask(
     seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 1,
 ) -> None:
     """Write a copy of a data set with a synthetic mask in every image, same file names."""
-    from fer.config.paths import cache, data_root
+    from fer.config.paths import data_root
     from fer.data.ingest.add import set_folder
-    from fer.data.masks.landmarks import find_faces
+    from fer.data.masks.landmarks import landmark_source
     from fer.data.masks.masked_copy import Twin, default_landmarks, write_twin
     from fer.progress import shown
 
     landmarks = landmarks or default_landmarks(data_root() / source)
-    faces = find_faces(landmarks, cache())
+    faces = landmark_source(landmarks)
     twin = Twin(data_root() / source, tuple(styles.split(",")), seed, faces, landmarks,
                 tuple(splits.split(",")) if splits else None)
     with shown("drawing masks") as progress:
@@ -181,11 +181,10 @@ def sheet(
     """Write a contact sheet: mask styles on faces, or the effect of an augmentation preset."""
     from pathlib import Path
 
-    from fer.config.paths import cache, data_root
+    from fer.config.paths import data_root
     from fer.data.contact_sheet import sheet
 
-    size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out),
-                 cache())
+    size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out))
     typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
 
 

@@ -19,7 +19,7 @@ from fer.atomic_io import building_folder, read_json, write_json
 from fer.data.decode import inspect_picture
 from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
-from fer.data.masks.landmarks import Faces
+from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
 from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
@@ -54,7 +54,7 @@ class Twin:
     source: Path
     styles: tuple[str, ...]
     seed: int
-    faces: Faces
+    faces: LandmarkSource
     said: str
     splits: tuple[str, ...] | None = None
 
