@@ -115,6 +115,46 @@ def mask(
     typer.echo(f"{data_root() / name}: {written or 'was there already'}")
 
 
+def align(
+    source: Annotated[str, typer.Argument(
+        help="A folder of pictures in any folders, or a data set's name in FER_DATA.")],
+    out: Annotated[str, typer.Option(help="Folder of the aligned pictures.")] = "",
+    name: Annotated[str, typer.Option(
+        "--as", help="Instead of --out: folder of the aligned set in FER_DATA.")] = "",
+    frame: Annotated[str, typer.Option(
+        help="Where faces lie: funnelled (LFW), cropped, or a set in FER_DATA, whose faces are "
+             "measured.")] = "funnelled",
+    least: Annotated[int, typer.Option(
+        help="Smallest face in pixels; smaller ones are left out.")] = 40,
+    largest: Annotated[bool, typer.Option(
+        "--largest", help="Of several faces of similar size, take the largest; else such images "
+                          "are left out.")] = False,
+) -> None:
+    """Find the face in every image, and write it rotated and cropped into one frame.
+
+    faces.csv has a row for each image: its original, the box of the face, or why it is left out.
+    """
+    from pathlib import Path
+
+    from fer.config.paths import data_root
+    from fer.data.faces.aligned_copy import AlignRequest, align_folder
+    from fer.data.faces.framing import named_frame
+    from fer.data.ingest.add import set_folder
+    from fer.data.layout import pictures_below
+    from fer.errors import CallerError
+    from fer.progress import shown
+
+    if bool(out) == bool(name):
+        raise CallerError("align needs --out FOLDER, or --as NAME for a set in FER_DATA")
+    target = set_folder(name, data_root()) if name else Path(out)
+    of_set = pictures_below(data_root() / frame) if (data_root() / frame).is_dir() else None
+    folder = Path(source) if Path(source).is_dir() else data_root() / source
+    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest)
+    with shown("aligning faces") as progress:
+        lines = align_folder(request, progress=progress)
+    typer.echo("\n".join(lines))
+
+
 def verify(
     names: Annotated[Optional[list[str]], typer.Argument(  # noqa: UP045 - typer reads it
         metavar="[SET ...]", help="Sets of the configuration, or folders in FER_DATA. "
@@ -131,7 +171,7 @@ def verify(
 
     from fer.atomic_io import write_text
     from fer.config.paths import data_root
-    from fer.data.verify.verify import data_of, lines, page, verify
+    from fer.data.verify.verify import data_of, framing_lines, lines, page, verify
     from fer.errors import plural
     from fer.progress import shown
 
@@ -140,6 +180,7 @@ def verify(
         verdict = verify(data, data_root(), progress, named=bool(names))
     write_text(Path(out), page(verdict))
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
+    typer.echo("\n".join(framing_lines(verdict)))
     for finding in verdict.findings:
         typer.echo(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
                    f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
@@ -189,4 +230,4 @@ def sheet(
 
 
 if __name__ == "__main__":
-    run(add, update, remove, verify, list_sets, mask, sheet)
+    run(add, update, remove, align, verify, list_sets, mask, sheet)
