@@ -9,14 +9,15 @@ from fer.cli import run
 
 def add(
     source: Annotated[str, typer.Argument(
-        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a CSV with the "
-             "columns file and label, or FER2013's CSV of pixels.")],
+        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a known data set "
+             "(RAF-DB, AffectNet, FERPlus, CK+, a Hugging Face folder), a CSV with the columns "
+             "file and label, or FER2013's CSV of pixels.")],
     name: Annotated[str, typer.Option(
         "--as", help="Folder of the set in FER_DATA. Default: the published archive's.")] = "",
     split: Annotated[str, typer.Option(help="Split of images whose source names none.")] = "",
     labels: Annotated[str, typer.Option(
         help="A label map: a YAML file or a name in configs/labels: fer7 (names only), "
-             "fer2013, affectnet, rafdb.")] = "",
+             "fer2013, ferplus, affectnet, rafdb, ckplus.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas.")]
     = "negative,neutral,positive",
     link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,
@@ -45,7 +46,7 @@ def add(
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
                          any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
-        lines = add(request, data_root(), progress)
+        lines = add(request, data_root(), progress, typer.echo)
     typer.echo("\n".join(lines))
 
 

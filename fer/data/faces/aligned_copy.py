@@ -190,6 +190,7 @@ def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
     if not faces:
         return Row("", str(path), reason="no face found")
     left, top, right, bottom = faces[0].box
+    edges = [f"{edge:.1f}" for edge in faces[0].box]
     reason, side = "", min(right - left, bottom - top)
     rivals = [face for face in faces if face.area > RIVAL**2 * faces[0].area]
     if len(rivals) > 1 and not request.largest:
@@ -202,8 +203,8 @@ def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
         is_jpeg = name.lower().endswith(JPEG_SUFFIXES)
         aligned.save(folder / name, "JPEG" if is_jpeg else "PNG",
                      **({"quality": QUALITY, "subsampling": 0} if is_jpeg else {}))
-    return Row(name, str(path.absolute()), len(faces), *(f"{edge:.1f}" for edge in faces[0].box),
-               f"{faces[0].score:.2f}", reason)
+    return Row(name, str(path.absolute()), len(faces), edges[0], edges[1], edges[2],
+               edges[3], f"{faces[0].score:.2f}", reason)
 
 
 def _aligned_name(file: str) -> str:

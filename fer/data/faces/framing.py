@@ -118,8 +118,7 @@ def difference(one: Framing, two: Framing) -> str:
     if min(len(one.faces), len(two.faces)) < LEAST_FACES:
         return ""
     said = []
-    sizes = [np.log(framing.faces[:, 0]) for framing in (one, two)]
-    if _apart(*sizes, np.log(MOST_RATIO)):
+    if _apart(np.log(one.faces[:, 0]), np.log(two.faces[:, 0]), float(np.log(MOST_RATIO))):
         said.append(f"faces fill {one.size:.0%} and {two.size:.0%} of the side")
     if _apart(one.faces[:, 1], two.faces[:, 1], MOST_SHIFT):
         said.append(f"eyes are at {one.eyes:.0%} and {two.eyes:.0%} of the height")
@@ -128,7 +127,7 @@ def difference(one: Framing, two: Framing) -> str:
 
 def _apart(one: NDArray[np.float64], two: NDArray[np.float64], least: float) -> bool:
     """Return whether two medians differ by more than `least` and than chance explains."""
-    error = np.hypot(*(_error_of_median(values) for values in (one, two)))
+    error = np.hypot(_error_of_median(one), _error_of_median(two))
     return bool(abs(np.median(one) - np.median(two)) > max(least, ERRORS * error))
 
 
