@@ -171,7 +171,8 @@ def verify(
     from pathlib import Path
 
     from fer.atomic_io import write_text
-    from fer.config.paths import data_root
+    from fer.config.paths import cache, data_root
+    from fer.data.faces.framing_record import remember
     from fer.data.verify.verify import data_of, framing_lines, lines, page, verify
     from fer.errors import plural
     from fer.progress import shown
@@ -180,6 +181,8 @@ def verify(
     with shown("checking images") as progress:
         verdict = verify(data, data_root(), progress, named=bool(names))
     write_text(Path(out), page(verdict))
+    remember(cache(), {split: [picture.path for picture in pictures]
+                       for split, pictures in verdict.splits.items()}, verdict.framing)
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
     typer.echo("\n".join(framing_lines(verdict)))
     for finding in verdict.findings:

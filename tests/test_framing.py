@@ -15,11 +15,13 @@ from scipy import ndimage
 from test_faces import needs_detector
 from test_mistakes import said_in_one_line
 
+from fer.config.paths import cache
 from fer.config.run import Data, DataSet
 from fer.data.faces import detector
 from fer.data.faces.detector import Face
 from fer.data.faces.face_points import TEMPLATES
 from fer.data.faces.framing import Framing, difference
+from fer.data.faces.framing_record import recall
 from fer.data.synthetic.face import draw, draw_twins
 from fer.data.synthetic.sampling import plan_shots, sample_face
 from fer.data.verify.findings import Finding
@@ -75,6 +77,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_squares(root / name, "eval", 90)
     write_squares(root / "REAL", "test", 108)
     monkeypatch.setenv("FER_DATA", str(root))
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return root
 
@@ -104,6 +107,9 @@ def test_verify_says_the_framing_and_ends_with_1(root: Path, squares: None) -> N
     done = launch("data", "verify", "lfw", "mlfw", "--out", root / "page.html")
     assert done.returncode == 1 and "WRONG other framing: lfw/eval and mlfw/eval" in done.stdout
     assert "other framing" in (root / "page.html").read_text()
+    files = list((root / "M-LFW-FER").rglob("*.png"))
+    assert recall(cache(), files).startswith("faces fill 44% of the side")  # for the report
+    assert not recall(cache(), files[1:])
 
 
 def test_without_the_detector_verify_says_what_it_does_not_measure(

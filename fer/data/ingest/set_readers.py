@@ -19,7 +19,6 @@ from fer.data.ingest.known_sets import (
     AFFECTNET_ARRAYS,
     AFFECTNET_LISTS,
     CKPLUS,
-    FERPLUS,
     HUGGING_FACE,
     LIST_OF_RAFDB,
     RAFDB_LIST,
@@ -298,4 +297,3 @@ def _text(file: Path) -> str:
 READERS: Mapping[KnownSet, Callable[[Source], list[Labelled]]] = {
     RAFDB_LIST: _rafdb, AFFECTNET_ARRAYS: _affectnet_arrays, AFFECTNET_LISTS: _affectnet_lists,
     CKPLUS: _ckplus, HUGGING_FACE: _hugging_face}
-assert FERPLUS not in READERS  # its pictures are rows of a CSV: fer.data.ingest.ferplus
