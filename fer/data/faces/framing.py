@@ -22,7 +22,7 @@ from fer.data.hashing import key, text_word
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
 
-SAMPLE = 100  # pictures of a split
+SAMPLE = 60  # pictures of a split
 INPUT = 192  # pixels of the detector's input
 JOB_PICTURES = 10
 MANY = 60  # pictures; for fewer, starting processes takes longer than finding faces
