@@ -12,6 +12,7 @@ from PIL import Image
 from test_mistakes import said_in_one_line
 
 from fer.config.run import Data, DataSet
+from fer.data.faces import detector
 from fer.data.ingest.archive import EXPECTED
 from fer.data.layout import Picture
 from fer.data.pack import ensure_pack
@@ -30,6 +31,12 @@ def write(path: Path, seed: int, masked: bool = False) -> None:
     if masked:
         picture.paste((240, 240, 240), (0, 40, 64, 64))
     picture.save(path, quality=92)
+
+
+@pytest.fixture(autouse=True)
+def without_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Framing is tested in `test_framing.py`; these pictures have no faces."""
+    monkeypatch.setattr(detector, "is_available", lambda: False)
 
 
 @pytest.fixture

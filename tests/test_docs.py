@@ -7,6 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 from fer.config.profile import Profile
+from fer.data.ingest.known_sets import _FILES, _PICTURES
 from fer.study.run_folder import State
 
 README = (REPOSITORY / "README.md").read_text()
@@ -52,6 +53,19 @@ def test_every_verb_of_the_data_script_is_in_its_page(verb: str) -> None:
     verb = verb.partition("_")[0]
     assert f"python launch/data.py {verb}" in (REPOSITORY / "docs/data.md").read_text()
     assert re.search(rf"launch/data\.py [a-z\\|]*\b{verb}\b", README)
+
+
+@pytest.mark.parametrize("name", sorted(
+    path.stem for path in (REPOSITORY / "configs/labels").glob("*.yaml")))
+def test_every_label_map_is_in_the_page_on_data(name: str) -> None:
+    assert f"`{name}`" in (REPOSITORY / "docs/data.md").read_text()
+
+
+def test_every_known_set_is_in_the_page_on_data_and_begins_with_three_ways_in() -> None:
+    text = (REPOSITORY / "docs/data.md").read_text()
+    assert all(known.name in text for known in [*_FILES.values(), *_PICTURES.values()])
+    ways = text.partition("Three ways in:")[2].partition("## ")[0]
+    assert all(verb in ways for verb in ("add LFW-FER.zip", "align", "mask", "verify", "RAF-DB"))
 
 
 def test_pictures_of_the_pages_are_there() -> None:

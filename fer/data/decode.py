@@ -51,15 +51,20 @@ def inspect_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
     return (np.asarray(image) if image is not None else None), reason
 
 
-def decode(path: Path) -> tuple[Image.Image | None, str | None]:
-    """Return (RGB image, None) or (None, reason), like `inspect_picture`."""
+def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
+    """Return (RGB image, None) or (None, reason), like `inspect_picture`.
+
+    Args:
+        least: if set, a JPEG may come back grey and 2, 4 or 8 times smaller, but no side shorter
+            than this, which takes half the time.
+    """
     if path.stat().st_size == 0:
         return None, EMPTY
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(path)
+            return _decode(path, least)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None, TOO_LARGE
     except UnidentifiedImageError:
@@ -71,13 +76,15 @@ def decode(path: Path) -> tuple[Image.Image | None, str | None]:
         return None, TRUNCATED if "truncated" in str(error).lower() else CORRUPT
 
 
-def _decode(path: Path) -> tuple[Image.Image | None, str | None]:
+def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
     with Image.open(path) as image:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             return None, TOO_SMALL
         if width * height > MAX_PIXELS:
             return None, TOO_LARGE
+        if least:
+            image.draft("L", (least, least))
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image)), None
 

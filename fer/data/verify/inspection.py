@@ -16,11 +16,12 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.data.decode import decode
 from fer.data.layout import Picture
-from fer.data.picture_format import FORMAT_OF
+from fer.data.picture_format import FORMAT_OF, HEAD, format_of
 from fer.data.process_map import map_in_processes
 
 SIDE = 16  # a difference hash has SIDE x SIDE bits: whether brightness increases to the right
 THUMB = 24  # side in pixels of the grey thumbnails that confirm matching hashes
+ENOUGH = 96  # pixels: the side of a picture from which hashes and thumbnails are made
 JOB_PICTURES = 64
 MISSING = "missing: a link to nothing"
 MANY = 256  # pictures; for fewer, starting processes takes longer than the inspection
@@ -76,14 +77,15 @@ def _inspect_all(paths: list[Path]) -> list[_Row]:
 
 def _inspect_one(path: Path) -> _Row:
     try:
-        digest = xxh3_128_hexdigest(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:  # a link to a picture that was moved
         return f"missing {path}", MISSING, "", *_nothing()
-    image, reason = decode(path)
+    digest = xxh3_128_hexdigest(content)
+    image, reason = decode(path, ENOUGH)
     if image is None:
         return digest, str(reason), "", *_nothing()
     grey = image.convert("L")
-    return digest, "", _other_format(path), _print(grey), np.asarray(
+    return digest, "", _other_format(content[:HEAD], path), _print(grey), np.asarray(
         grey.resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
@@ -91,9 +93,8 @@ def _nothing() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     return np.zeros(SIDE * SIDE // 64, np.uint64), np.zeros((THUMB, THUMB), np.uint8)
 
 
-def _other_format(path: Path) -> str:
-    with Image.open(path) as opened:
-        found = str(opened.format)
+def _other_format(head: bytes, path: Path) -> str:
+    found = format_of(head, path.name)
     return "" if found == FORMAT_OF.get(path.suffix.lower(), found) else found
 
 
