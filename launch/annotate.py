@@ -42,7 +42,8 @@ def label(
 
 def agreement(
     folder: Folder,
-    round_name: Annotated[str, typer.Option("--round", help="Default: the newest labels.")] = "",
+    round_name: Annotated[str, typer.Option(
+        "--round", help="Default: the first label of each picture.")] = "",
 ) -> None:
     """Print kappa, alpha, self-agreement and confusions of the annotators."""
     from fer.commands.annotate import show_agreement
@@ -76,7 +77,19 @@ def export(
     export_labels(folder, to, merge, split, people, known)
 
 
-VERBS = (label, agreement, review, export)
+def errors(
+    study: Annotated[str, typer.Argument(help="A study whose runs predict the split.")],
+    split: Annotated[str, typer.Option(help="Such as real/test; not one trained on.")],
+    most: Annotated[int, typer.Option(
+        min=0, help="Pictures in the round. 0: all that are suspect.")] = 0,
+) -> None:
+    """Start a round of the pictures of a data set whose labels are probably wrong."""
+    from fer.commands.annotate import find_errors
+
+    find_errors(study, split, most)
+
+
+VERBS = (label, agreement, review, export, errors)
 
 if __name__ == "__main__":
     names = [verb.__name__ for verb in VERBS]

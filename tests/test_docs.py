@@ -54,6 +54,20 @@ def test_every_verb_of_the_data_script_is_in_its_page(verb: str) -> None:
     assert re.search(rf"launch/data\.py [a-z\\|]*\b{verb}\b", README)
 
 
+@pytest.mark.parametrize("verb", re.findall(
+    r"^def (\w+)\(", (REPOSITORY / "launch/annotate.py").read_text(), re.MULTILINE))
+def test_every_verb_of_the_labelling_script_is_in_its_page(verb: str) -> None:
+    text = (REPOSITORY / "docs/labelling.md").read_text()
+    assert f"python launch/annotate.py {verb}" in text or verb == "label"
+
+
+def test_the_page_on_labelling_has_the_keys_of_the_page() -> None:
+    text = (REPOSITORY / "docs/labelling.md").read_text()
+    keys = re.search(r"mask_types: \"(\w+)\", poses: \"(\w+)\"", (
+        REPOSITORY / "fer/annotate/page.js").read_text())
+    assert keys and all(f"`{' '.join(row)}`" in text for row in keys.groups())
+
+
 def test_pictures_of_the_pages_are_there() -> None:
     pages = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
     named = [page.parent / name for page in pages

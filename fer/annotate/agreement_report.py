@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import combinations
 
-from fer.annotate.votes import Votes, contested, could_not_tell
+from fer.annotate.votes import Votes, could_not_tell
 from fer.errors import plural
 from fer.evaluate.agreement import (
     Agreement,
@@ -40,7 +40,6 @@ def agreement_lines(votes: Votes) -> list[str]:
             f"{count:>{len(column)}}" for count, column in
             zip(row, votes.categories, strict=True))
             for name, row in zip(votes.categories, table.tolist(), strict=True)]
-    lines.append(f"{plural(len(contested(votes)), 'contested picture')}")
     return lines
 
 

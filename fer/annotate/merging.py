@@ -11,6 +11,7 @@ import numpy as np
 
 from fer.annotate.label_log import NOT_A_FACE
 from fer.annotate.votes import Votes, most_named
+from fer.data.metadata import annotations_text
 from fer.evaluate.agreement import majority, value_counts
 from fer.evaluate.dawid_skene import dawid_skene
 
@@ -52,11 +53,13 @@ def merge(votes: Votes, method: Method) -> Merged:
     return Merged(tuple(labels), tuple(float(one) for one in sure))
 
 
-def label_table(votes: Votes, merged: Merged, to_file: Mapping[str, str], split: str,
+def label_table(votes: Votes, merged: Merged, first: Votes, to_file: Mapping[str, str], split: str,
                 people: People = "") -> str:
     """Return the CSV with one row a picture that has a class.
 
     Args:
+        first: the first label of each annotator, for the column `annotations`: labels of a second
+            round agree more than people do.
         to_file: picture -> how the table names its file.
         split: for the column `split`; without one there is no column.
         people: `folder`: the first folder of a picture is the person in it.
@@ -68,8 +71,9 @@ def label_table(votes: Votes, merged: Merged, to_file: Mapping[str, str], split:
             continue
         said = {name: votes.records[name][picture] for name in votes.annotators
                 if picture in votes.records[name]}
-        voted = {name: one.label for name, one in said.items()
-                 if one.label in votes.categories and one.label != NOT_A_FACE}
+        voted = {name: first.records[name][picture].label for name in said}
+        voted = {name: label for name, label in voted.items()
+                 if label in votes.categories and label != NOT_A_FACE}
         parts = PurePosixPath(picture).parts
         rows.append({
             "file": to_file[picture], "label": merged.labels[at], "split": split,
@@ -77,7 +81,7 @@ def label_table(votes: Votes, merged: Merged, to_file: Mapping[str, str], split:
             "mask_type": most_named([one.mask_type for one in said.values()]),
             "pose": most_named([one.pose for one in said.values()]),
             "annotator": "+".join(said),
-            "annotations": ";".join(f"{name}={label}" for name, label in voted.items()),
+            "annotations": annotations_text(voted),
             "certainty": f"{merged.certainty[at]:.3f}",
             "tags": ";".join(dict.fromkeys(tag for one in said.values() for tag in one.tags))})
     columns = ["file", "label", *(name for name in (

@@ -1,4 +1,8 @@
-"""What the annotators of a project said, as votes: the input of agreement, merging and review."""
+"""What the annotators of a project said, as votes: the input of agreement, merging and review.
+
+The newest labels are merged; agreement is that of the first ones, which nobody was asked to think
+over again.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,21 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer.annotate.label_log import CANT_TELL, NOT_A_FACE, SKIP, Record, standing
-from fer.annotate.project import Project
+from fer.annotate.project import FIRST, Project
 
 NOBODY = -1  # in matrices: no vote
 
 
 @dataclass(frozen=True)
 class Votes:
-    """The newest label of each annotator on each picture.
+    """One label of each annotator on each picture, the newest or the first.
 
     Attributes:
         pictures: those with at least one label, sorted.
         annotators: names, sorted.
         categories: the classes, and `NOT_A_FACE` where somebody said so.
-        records: annotator -> picture -> label; of the newest round that the annotator labelled it
-            in. Skips are none.
+        records: annotator -> picture -> label. Skips are none.
         repeated: annotator -> the first and the second label of each picture shown twice.
     """
 
@@ -47,8 +50,11 @@ class Votes:
         return found
 
 
-def votes_of(project: Project, round_name: str = "") -> Votes:
+def votes_of(project: Project, round_name: str = "", first: bool = False) -> Votes:
     """Return the votes of a project, of one round or with later rounds replacing earlier ones.
+
+    Args:
+        first: earlier rounds replace later ones.
 
     Raises:
         CallerError: a damaged log.
@@ -59,11 +65,12 @@ def votes_of(project: Project, round_name: str = "") -> Votes:
     for name, log in project.records().items():
         own = [one for one in standing(log, round_name)
                if one.picture in there and one.label != SKIP]
-        records[name] = {one.picture: one for one in own if one.showing == 1}
-        first = {one.picture: one.label for one in own if one.showing == 1 and one.round == "1"}
-        second = {one.picture: one.label for one in own if one.showing == 2}
-        repeated[name] = [(first[picture], label) for picture, label in sorted(second.items())
-                          if picture in first]
+        records[name] = {one.picture: one for one in (reversed(own) if first else own)
+                         if one.showing == 1}
+        once = {one.picture: one.label for one in own if one.showing == 1 and one.round == FIRST}
+        again = {one.picture: one.label for one in own if one.showing == 2}
+        repeated[name] = [(once[picture], label) for picture, label in sorted(again.items())
+                          if picture in once]
     names = tuple(name for name in sorted(records) if records[name])
     said = {one.label for name in names for one in records[name].values()}
     categories = (*project.settings.classes, *([NOT_A_FACE] if NOT_A_FACE in said else []))

@@ -23,11 +23,16 @@ from fer.annotate.project import (
 )
 from fer.annotate.votes import Votes, contested, votes_of
 from fer.atomic_io import write_text
-from fer.config.paths import data_root
-from fer.data.layout import SPLITS
+from fer.config.paths import data_root, home
+from fer.data.layout import SPLITS, discover
+from fer.data.splits import folder_of
 from fer.data.verify.verify import data_of, pictures_on_disk
 from fer.errors import CallerError, choices, plural
+from fer.evaluate.label_errors import find_label_errors
 from fer.progress import shown
+from fer.study.out_of_sample import out_of_sample
+from fer.study.run_folder import Store
+from fer.study.study_folder import read_study
 
 USUAL_PORT = 8760
 INSTRUCTIONS = "instructions.md"
@@ -126,7 +131,7 @@ def address_lines(port: int, token: str) -> list[str]:
 
 
 def show_agreement(folder: Path, round_name: str) -> None:
-    """Print how far annotators agree.
+    """Print how far annotators agree, by their first labels or those of one round.
 
     Raises:
         CallerError: nothing labelled, or no such round.
@@ -134,7 +139,10 @@ def show_agreement(folder: Path, round_name: str) -> None:
     project = open_project(folder)
     if round_name:
         project.round(round_name)
-    print("\n".join(agreement_lines(_votes(project, round_name))))
+    newest = _votes(project)
+    votes = votes_of(project, round_name, first=True)
+    left = plural(len(contested(newest)), "picture")
+    print("\n".join([*agreement_lines(votes), f"{left} contested by the newest labels"]))
 
 
 def export_labels(folder: Path, out: Path, method: str, split: str, people: str,
@@ -161,7 +169,8 @@ def export_labels(folder: Path, out: Path, method: str, split: str, people: str,
     start = out.absolute().parent
     files = {picture: os.path.relpath((folder / picture).absolute(), start)
              for picture in votes.pictures}
-    text = label_table(votes, merged, files, split, "folder" if people else "")
+    text = label_table(votes, merged, votes_of(project, first=True), files, split,
+                       "folder" if people else "")
     counts = {label: merged.labels.count(label) for label in dict.fromkeys(merged.labels)}
     rows = text.count("\n") - 1
     if not rows:
@@ -232,6 +241,46 @@ def _writing(project: Project) -> Iterator[None]:
     start_project(project)
     with only_writer(project):
         yield
+
+
+def find_errors(study_name: str, split: str, most: int) -> None:
+    """Start a round of the pictures of a data set whose labels are probably wrong.
+
+    Writes all pictures of the split to `annotations/label_errors.csv` in the set's folder, the most
+    suspect first.
+
+    Args:
+        study_name: whose runs predict the split.
+        most: pictures of the round at most; 0 for all that confident learning suspects.
+
+    Raises:
+        CallerError: no out-of-sample predictions, the set is not here, or nothing is suspect.
+    """
+    store = Store(home())
+    study = read_study(store, study_name)
+    found = out_of_sample(study, store, split)
+    name = split.partition("/")[0]
+    folder = discover(folder_of(name, study.data, data_root()))
+    ranked = find_label_errors(found.labels, found.probabilities)
+    files = [one.partition("/")[2] for one in found.sample_ids]
+    lines = ["file,label,suggested,p_label,p_suggested,suspect"]
+    for at in ranked.order.tolist():
+        label, other = int(found.labels[at]), int(ranked.suggested[at])
+        lines.append(f'"{files[at]}",{found.classes[label]},{found.classes[other]},'
+                     f"{found.probabilities[at, label]:.4f},{found.probabilities[at, other]:.4f},"
+                     f"{'yes' if ranked.suspect[at] else 'no'}")
+    chosen = [files[at] for at in ranked.order.tolist() if ranked.suspect[at]]
+    chosen = [files[at] for at in ranked.order.tolist()][:most] if most else chosen
+    if not chosen:
+        raise CallerError(f"{split}: no label is suspect among {plural(len(files), 'picture')}")
+    project = open_project(folder, {"classes": list(found.classes)})
+    with _writing(project):
+        table = project.store / "label_errors.csv"
+        write_text(table, "\n".join(lines) + "\n")
+        new = project.add_round(f"probable label errors of {split}", chosen)
+    print(f"{table}: {plural(len(files), 'picture')} by {plural(found.runs, 'run')}, "
+          f"{int(ranked.suspect.sum())} suspect\nround {new.name}: "
+          f"{plural(len(chosen), 'picture')}\nlabel them: python launch/annotate.py {folder}")
 
 
 def _votes(project: Project, round_name: str = "") -> Votes:
