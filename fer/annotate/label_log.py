@@ -30,7 +30,6 @@ class Record:
         showing: 1, or 2 where the picture is shown again for self-agreement.
         label: a class or one of `ANSWERS`; empty for an undo.
         mask_type, pose, tags: empty where not given.
-        box: left, top, right, bottom in pixels, corrected by hand; empty where not given.
         seconds: how long the picture was looked at.
         time: UTC, ISO 8601.
         undoes: number of the record that an undo takes back; 0 for a label.
@@ -44,7 +43,6 @@ class Record:
     mask_type: str = ""
     pose: str = ""
     tags: tuple[str, ...] = ()
-    box: tuple[int, ...] = ()
     seconds: float = 0.0
     time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(
         timespec="seconds"))
@@ -78,8 +76,7 @@ def _parse(line: bytes) -> Record | None:
         known = {one.name for one in fields(Record)}
         if not isinstance(content, dict) or content.keys() - known:
             return None
-        for name in ("tags", "box"):
-            content[name] = tuple(content.get(name, ()))
+        content["tags"] = tuple(content.get("tags", ()))
         record = Record(**content)
     except (ValueError, TypeError):
         return None

@@ -28,7 +28,6 @@ class Answer:
     mask_type: str = ""
     pose: str = ""
     tags: tuple[str, ...] = ()
-    box: tuple[int, ...] = ()
     seconds: float = 0.0
 
 
@@ -119,7 +118,7 @@ class Labelling:
                 raise Stale
             self.log.append(Record(
                 self.log.revision + 1, self.round.name, picture, item.showing, answer.label,
-                answer.mask_type, answer.pose, tuple(dict.fromkeys(answer.tags)), answer.box,
+                answer.mask_type, answer.pose, tuple(dict.fromkeys(answer.tags)),
                 round(min(max(answer.seconds, 0.0), LONGEST_LOOK), 2)))
 
     def undo(self, revision: int) -> None:
@@ -153,6 +152,3 @@ class Labelling:
                 for tag in answer.tags):
             raise CallerError(f"at most {MOST_TAGS} tags of at most {LONGEST_TAG} letters, without "
                               "semicolons")
-        left, top, right, bottom = answer.box or (0, 0, 1, 1)
-        if not (0 <= left < right <= 100_000 and 0 <= top < bottom <= 100_000):
-            raise CallerError("a box has left < right and top < bottom, in pixels")

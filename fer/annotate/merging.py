@@ -87,10 +87,11 @@ def label_table(votes: Votes, merged: Merged, first: Votes, to_file: Mapping[str
     columns = ["file", "label", *(name for name in (
         "split", "identity", "mask_type", "pose", "annotator", "annotations", "certainty", "tags")
         if any(row[name] for row in rows))]
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+    """Return a table as CSV; keys of rows that are no columns are left out."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

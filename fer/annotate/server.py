@@ -141,7 +141,7 @@ class _Desk:
     def label(self, body: _AnswerBody) -> dict[str, Any]:
         """Store an answer and return what comes next."""
         answer = Answer(body.label, body.mask_type, body.pose,
-                        tuple(tag.strip() for tag in body.tags if tag.strip()), (), body.seconds)
+                        tuple(tag.strip() for tag in body.tags if tag.strip()), body.seconds)
         self._labelling(body.annotator).label(body.revision, self.ids.get(body.picture, ""), answer)
         return self.state(body.annotator)
 

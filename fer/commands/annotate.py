@@ -13,7 +13,7 @@ from typing import Any
 
 from fer.annotate.agreement_report import agreement_lines
 from fer.annotate.known_pictures import known_pictures
-from fer.annotate.merging import METHODS, Method, label_table, merge
+from fer.annotate.merging import METHODS, Method, csv_text, label_table, merge
 from fer.annotate.project import (
     STORE,
     Project,
@@ -203,8 +203,8 @@ def _flag_known(project: Project, votes: Votes, known: Sequence[str]) -> None:
         print(f"KNOWN {picture}: {why}")
     if found:
         file = project.store / "known.csv"
-        write_text(file, "file,known\n" + "".join(f'"{picture}","{why}"\n'
-                                                  for picture, why in found.items()))
+        write_text(file, csv_text(["file", "known"], [
+            {"file": picture, "known": why} for picture, why in found.items()]))
         print(f"{plural(len(found), 'picture')} may be in a training set: leave them out of a test "
               f"set ({file})")
 
@@ -263,12 +263,14 @@ def find_errors(study_name: str, split: str, most: int) -> None:
     folder = discover(folder_of(name, study.data, data_root()))
     ranked = find_label_errors(found.labels, found.probabilities)
     files = [one.partition("/")[2] for one in found.sample_ids]
-    lines = ["file,label,suggested,p_label,p_suggested,suspect"]
+    rows = []
     for at in ranked.order.tolist():
         label, other = int(found.labels[at]), int(ranked.suggested[at])
-        lines.append(f'"{files[at]}",{found.classes[label]},{found.classes[other]},'
-                     f"{found.probabilities[at, label]:.4f},{found.probabilities[at, other]:.4f},"
-                     f"{'yes' if ranked.suspect[at] else 'no'}")
+        rows.append({
+            "file": files[at], "label": found.classes[label], "suggested": found.classes[other],
+            "p_label": f"{found.probabilities[at, label]:.4f}",
+            "p_suggested": f"{found.probabilities[at, other]:.4f}",
+            "suspect": "yes" if ranked.suspect[at] else "no"})
     chosen = [files[at] for at in ranked.order.tolist() if ranked.suspect[at]]
     chosen = [files[at] for at in ranked.order.tolist()][:most] if most else chosen
     if not chosen:
@@ -276,7 +278,7 @@ def find_errors(study_name: str, split: str, most: int) -> None:
     project = open_project(folder, {"classes": list(found.classes)})
     with _writing(project):
         table = project.store / "label_errors.csv"
-        write_text(table, "\n".join(lines) + "\n")
+        write_text(table, csv_text(list(rows[0]), rows))
         new = project.add_round(f"probable label errors of {split}", chosen)
     print(f"{table}: {plural(len(files), 'picture')} by {plural(found.runs, 'run')}, "
           f"{int(ranked.suspect.sum())} suspect\nround {new.name}: "
