@@ -34,7 +34,8 @@ def add(
     encoding: Annotated[str, typer.Option(
         help="Encoding of file names in a zip. Default: UTF-8 or cp932 where they fit.")] = "",
     columns: Annotated[str, typer.Option(
-        help="file=NAME,label=NAME,... for a table whose columns have other names.")] = "",
+        help="file=NAME,label=NAME,... for a table whose columns have other names; NAME=NAME keeps "
+             "a further column.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
     from pathlib import Path

@@ -221,8 +221,8 @@ def test_a_table_with_a_wrong_column_encoding_or_split_is_one_line(
 ) -> None:
     file = table(tmp_path / "t", "a.jpg,neutral", header="picture,label")
     said_in_one_line(add(file, "--as", "X", "--split", "test"), "no column 'file'")
-    file = table(tmp_path / "t", "a.jpg,neutral,3", header="file,label,age")
-    said_in_one_line(add(file, "--as", "X", "--split", "test"), "unknown column 'age'")
+    file = table(tmp_path / "t", "a.jpg,neutral,3", header="file,label,hat")
+    said_in_one_line(add(file, "--as", "X", "--split", "test"), "unknown column 'hat'")
     file.write_bytes("file,label\nZoë.jpg,neutral\n".encode("latin-1"))
     said_in_one_line(add(file, "--as", "X", "--split", "test"), "not UTF-8")
     file = table(tmp_path / "t", *GOOD)

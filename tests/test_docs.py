@@ -55,6 +55,18 @@ def test_every_verb_of_the_data_script_is_in_its_page(verb: str) -> None:
     assert re.search(rf"launch/data\.py [a-z\\|]*\b{verb}\b", README)
 
 
+@pytest.mark.parametrize("verb", re.findall(
+    r"^def (\w+)\(", (REPOSITORY / "launch/annotate.py").read_text(), re.MULTILINE))
+def test_every_verb_of_the_labelling_script_is_in_its_page(verb: str) -> None:
+    text = (REPOSITORY / "docs/labelling.md").read_text()
+    assert f"python launch/annotate.py {verb}" in text or verb == "label"
+
+
+def test_the_page_on_labelling_has_the_keys_of_the_page() -> None:
+    text = (REPOSITORY / "docs/labelling.md").read_text()
+    keys = re.search(r"mask_types: \"(\w+)\", poses: \"(\w+)\"", (
+        REPOSITORY / "fer/annotate/page.js").read_text())
+    assert keys and all(f"`{' '.join(row)}`" in text for row in keys.groups())
 @pytest.mark.parametrize("name", sorted(
     path.stem for path in (REPOSITORY / "configs/labels").glob("*.yaml")))
 def test_every_label_map_is_in_the_page_on_data(name: str) -> None:

@@ -3,7 +3,9 @@
 `dataset.json` says how the people of each split are known: `{"people": {"test": "unknown"}}`
 (`fer.data.people`). `pictures.csv` has one row per picture with metadata. Columns: `file`
 (split/class/name, as in sample ids, folders in any letter case), and any of `identity`,
-`mask_type`, `pose`, `annotator`, `agreement`. Labels are given by the class folders.
+`mask_type`, `pose`, `annotator`, `agreement`. Labels are given by the class folders. All other
+columns are kept: reports divide the set by them. `annotations` has the label that each annotator
+gave: `ada=positive;ben=neutral`.
 """
 
 import csv
@@ -32,6 +34,7 @@ class Facts:
         pose: such as `frontal` or `left`.
         annotator: who labelled it.
         agreement: share of the votes for its label, such as `0.8`.
+        more: name and value of each further column that has one.
     """
 
     identity: str = ""
@@ -39,15 +42,21 @@ class Facts:
     pose: str = ""
     annotator: str = ""
     agreement: str = ""
+    more: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """Leave out what was added later: records of sets contain this text."""
-        known = {one.name: getattr(self, one.name) for one in fields(self)
-                 if one.name != "agreement" or self.agreement}
+        known = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "more"
+                 and (one.name != "agreement" or self.agreement)}
         return f"Facts({', '.join(f'{name}={value!r}' for name, value in known.items())})"
 
 
-COLUMNS = tuple(field.name for field in fields(Facts))
+COLUMNS = ("identity", "mask_type", "pose", "annotator", "agreement")
+ANNOTATIONS, CERTAINTY = "annotations", "certainty"
+FURTHER = ("age", "gender", "skin_tone", "camera", "tags", CERTAINTY, ANNOTATIONS)
+"""Further columns that a table may have without being told to keep them."""
+ROW_NUMBERS = ("", "Unnamed: 0", "index")  # as pandas writes an index
+NO_FACTS = ("file", "label", "split", *ROW_NUMBERS)
 
 
 class _ByFile(Mapping[str, Facts]):
@@ -96,21 +105,52 @@ def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
     rows = csv.DictReader(io.StringIO(text))
     if "file" not in (rows.fieldnames or ()):
         raise CallerError(f"{file}: no column 'file'; columns are file, {', '.join(COLUMNS)}")
-    return _ByFile({row["file"]: Facts(*((row.get(name) or "").strip() for name in COLUMNS))
-                    for row in rows})
+    return _ByFile({row["file"]: facts_of_row(row) for row in rows})
+
+
+def facts_of_row(row: Mapping[str, str | None]) -> Facts:
+    """Return the facts in a row of a table; `row` is column -> value."""
+    own = {name: value.strip() for name, value in row.items()  # a row may be too short or too long
+           if isinstance(name, str) and isinstance(value, str)}
+    more = tuple((name, value) for name, value in own.items()
+                 if value and name not in (*COLUMNS, *NO_FACTS))
+    return Facts(**{name: own.get(name, "") for name in COLUMNS}, more=more)
+
+
+def annotations_text(labels: Mapping[str, str]) -> str:
+    """Return the cell of the column `annotations`; `labels` are annotator -> label."""
+    return ";".join(f"{name}={label}" for name, label in labels.items())
+
+
+def read_annotations(text: str) -> dict[str, str]:
+    """Return annotator -> label of a cell of the column `annotations`.
+
+    Raises:
+        ValueError: an entry that is not NAME=LABEL, or an annotator twice.
+    """
+    found: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        name, equals, label = (part.strip() for part in entry.partition("="))
+        if not (name and equals and label) or name in found:
+            raise ValueError(f"'{entry}' is not a NAME=LABEL, once for each annotator")
+        found[name] = label
+    return found
 
 
 def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
     """Write the facts of a set, without empty columns."""
     used = [name for name in COLUMNS if any(getattr(one, name) for one in facts.values())]
-    if not used:
+    further = list(dict.fromkeys(name for _, one in sorted(facts.items()) for name, _ in one.more))
+    if not used and not further:
         (top / FILE).unlink(missing_ok=True)
         return
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["file", *used])
+    rows.writerow(["file", *used, *further])
     for file, one in sorted(facts.items()):
-        rows.writerow([file, *(getattr(one, name) for name in used)])
+        more = dict(one.more)
+        rows.writerow([file, *(getattr(one, name) for name in used),
+                       *(more.get(name, "") for name in further)])
     write_text(top / FILE, out.getvalue())
 
 

@@ -16,6 +16,7 @@ from fer.report.comparisons import compare
 from fer.report.csv_tables import write_tables
 from fer.report.drawings import drawings_of
 from fer.report.ensemble_scores import ensembles
+from fer.report.human_ceiling import human_ceilings
 from fer.report.markdown import markdown
 from fer.report.overall import overall_findings
 from fer.report.page.gallery import Pictures, attentions
@@ -112,7 +113,8 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
         analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
-                    tuple(attentions(_with_maps(gathered.runs, about))), origin, drawn)
+                    tuple(attentions(_with_maps(gathered.runs, about))), origin, drawn,
+                    tuple(human_ceilings(analysis, about.facts)))
 
 
 def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:

@@ -12,6 +12,7 @@ from typing import Any
 from fer.atomic_io import write_text
 from fer.evaluate.contrasts import Interval
 from fer.report.analysis import Analysis, Config
+from fer.report.human_ceiling import human_rows
 from fer.report.latex import latex
 from fer.report.read.load_results import LoadedResults
 from fer.report.view_model import Findings
@@ -30,6 +31,10 @@ def write_tables(study: str, found: Findings, out: Path) -> None:
              "comparisons": _comparisons(study, found),
              "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
+    if found.humans:
+        files["humans"] = human_rows(study, found.humans)
+    else:
+        (out / "humans.csv").unlink(missing_ok=True)
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
     write_text(out / "tables.tex", latex(study, analysis, found.drawn))

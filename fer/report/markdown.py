@@ -50,7 +50,8 @@ def markdown(view: ViewModel, figures: Sequence[str], key: Mapping[str, str]) ->
 
 
 def _results(view: ViewModel) -> list[str]:
-    heads = {"results": "Results", "sets": "Test sets", "metrics": "Other metrics",
+    heads = {"results": "Results", "humans": "The human ceiling", "sets": "Test sets",
+             "metrics": "Other metrics",
              "ensembles": "Ensembles",
              "gaps": "The gap", "robustness": "Effective robustness",
              "parts": "By image type"}

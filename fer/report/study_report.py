@@ -27,7 +27,7 @@ from fer.study.run_folder import Store
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder
 
-KINDS = ("mask_type", "pose")  # facts that define subgroups of a test set
+KINDS = ("mask_type", "pose", "annotator")  # and all further columns: subgroups of a test set
 NAMED = ("backbone", "recipe", "train_on", "seed")  # grid keys that are fields of `ReportRun`
 
 
@@ -136,7 +136,7 @@ def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
 
 
 def facts_of(data: Data, root: Path) -> Facts:
-    """Return a function from sample id to its metadata: mask type and pose."""
+    """Return a function from sample id to its metadata: mask type, pose, further columns."""
     known: dict[str, Mapping[str, PictureFacts]] = {}
 
     def find(sample_id: str) -> dict[str, str]:
@@ -144,7 +144,8 @@ def facts_of(data: Data, root: Path) -> Facts:
         if name not in known:
             known[name] = _facts_of_set(_folder(data, root, name))
         one = known[name].get(relative)
-        return {} if one is None else {key: value for key in KINDS if (value := getattr(one, key))}
+        return {} if one is None else {key: value for key in KINDS if (value := getattr(one, key))
+                                       } | dict(one.more)
 
     return find
 

@@ -1,6 +1,7 @@
-"""Scores on subgroups of a test set: by mask type, pose, and number of images per person.
+"""Scores on subgroups of a test set: by mask type, pose, further columns, and images per person.
 
 Subgroups come from the data set's current `pictures.csv`; an image without metadata is in none.
+A column of many numbers, such as ages, is cut at its quartiles.
 Intervals are those of the subgroup alone, with the seed spread of all configurations on it.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fer.config.study import GapPair
+from fer.data.metadata import ANNOTATIONS
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
@@ -26,6 +28,7 @@ PER_PERSON = "pictures of the person"
 MANY = 5  # people with at least this many images form one subgroup
 LEAST_PICTURES = 5  # smaller subgroups are dropped
 MOST_PARTS = 24  # per fact; more values are names, not categories
+MOST_NUMBERS = 10  # different numbers that are categories: the tones of a skin scale, say
 
 
 @dataclass(frozen=True)
@@ -164,17 +167,36 @@ def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
     """Return fact, value and image mask, for facts with two values or more."""
     known = [facts(picture) for picture in tables.pictures]
     columns = {name: [one.get(name, "") for one in known]
-               for name in dict.fromkeys(name for one in known for name in one)}
+               for name in dict.fromkeys(name for one in known for name in one)
+               if name != ANNOTATIONS}
     of_person = np.bincount(tables.rows)[tables.rows]
     columns[PER_PERSON] = [
         "" if tables.people[row].startswith(NOBODY) else
         "1" if n == 1 else f"2–{MANY - 1}" if n < MANY else f"{MANY} or more"
         for row, n in zip(tables.rows, of_person, strict=True)]
     found = []
-    for fact, values in columns.items():
+    for fact, given in columns.items():
+        values = _in_quarters(given)
         counts = Counter(values)
         kept = sorted(value for value in counts if value and counts[value] >= LEAST_PICTURES)
         if 1 < len(kept) <= MOST_PARTS:
             found += [(fact, value, np.array([one == value for one in values]))
                       for value in kept]
     return found
+
+
+def _in_quarters(values: Sequence[str]) -> Sequence[str]:
+    """Return many different numbers as ranges between quartiles; anything else as it is."""
+    try:
+        numbers = {value: float(value) for value in set(values) - {""}}
+    except ValueError:
+        return values
+    if len(numbers) <= MOST_NUMBERS or not np.isfinite(list(numbers.values())).all():
+        return values
+    known = np.array([numbers[value] for value in values if value])
+    edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75], method="lower"))
+    parts = np.searchsorted(edges, known)
+    names = {part: f"{known[parts == part].min():g} to {known[parts == part].max():g}"
+             for part in np.unique(parts)}
+    place = {value: names[int(np.searchsorted(edges, number))] for value, number in numbers.items()}
+    return [place.get(value, "") for value in values]

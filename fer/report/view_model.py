@@ -14,7 +14,8 @@ from fer.report import report_tables as listings
 from fer.report.analysis import Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.ensemble_scores import Ensemble
-from fer.report.formatting import points, score
+from fer.report.formatting import count, points, score
+from fer.report.human_ceiling import HumanCeiling, human_listing
 from fer.report.methods import methods
 from fer.report.overall import Overall
 from fer.report.page.gallery import Attention, Pictures, Shown, disputed, embed, wrong_for_all
@@ -42,6 +43,7 @@ class Findings:
     attention: tuple[Attention, ...]
     provenance: Provenance
     drawn: str
+    humans: tuple[HumanCeiling, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,8 @@ def _listings(found: Findings, sets: Sequence[TestSet],
         "gaps": capped(listings.gaps(analysis), "gap.csv"),
         "parts": capped(listings.parts(found.parts), "parts.csv"),
         "runs": capped(listings.runs(runs), "launch/status.py --json")}
+    if found.humans:
+        tables["humans"] = capped(human_listing(found.humans), "humans.csv")
     if over and over.robustness:
         tables["robustness"] = capped(listings.robustness(analysis, over), "robustness.csv")
     return {name: table for name, table in tables.items() if table.rows}

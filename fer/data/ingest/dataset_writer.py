@@ -206,7 +206,7 @@ def _facts(items: Iterable[Item]) -> dict[str, Facts]:
 
 def _record(incoming: Incoming, items: Sequence[Item], link: bool) -> dict:
     listing = "\n".join([incoming.digest, *(
-        f"{item.place}\0{item.size}\0{item.facts}" for item in items)])
+        f"{item.place}\0{item.size}\0{item.facts}{item.facts.more or ''}" for item in items)])
     return {"source": incoming.source, "digest": incoming.digest,
             "how": "linked" if link else "copied", "pictures": len(items),
             "classes": dict(sorted(Counter(item.cls for item in items).items())),

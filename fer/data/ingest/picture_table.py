@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from fer.data.ingest.archive import sha256_of
@@ -18,14 +19,22 @@ from fer.data.ingest.folders import item_of
 from fer.data.ingest.label_map import Labels
 from fer.data.ingest.left_out import LeftOut, no_picture
 from fer.data.layout import SPLIT_NAMES, SPLITS
+from fer.data.metadata import (
+    ANNOTATIONS,
+    FURTHER,
+    ROW_NUMBERS,
+    Facts,
+    annotations_text,
+    facts_of_row,
+    read_annotations,
+)
 from fer.data.metadata import COLUMNS as FACTS
-from fer.data.metadata import Facts
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
-COLUMNS = ("file", "label", "split", *FACTS)
-ROW_NUMBERS = ("", "Unnamed: 0", "index")  # as pandas writes an index
+COLUMNS = ("file", "label", "split", *FACTS, *FURTHER)
+ALIKE = 0.8  # similarity of a column's name to one of ours that is taken for a slip of the pen
 
 
 def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
@@ -75,8 +84,8 @@ def read_table(file: Path, labels: Labels, split: str = "",
         file: the CSV.
         labels: of its column `label`.
         split: of rows that name none.
-        columns: our name -> the table's, for columns with other names; those that are not named
-            and unknown are then ignored.
+        columns: our name -> the table's, for columns with other names, and further columns to
+            keep; those that are not named and unknown are then ignored.
 
     Raises:
         CallerError: a missing or unknown column, an unknown label, a file that is missing, listed
@@ -86,11 +95,12 @@ def read_table(file: Path, labels: Labels, split: str = "",
     if columns:
         rows, there = _renamed(file, rows, there, columns)
     missing = [name for name in ("file", "label") if name not in there]
-    unknown = [name for name in there if name not in COLUMNS]
+    unknown = [name for name in there if name not in COLUMNS and name not in (columns or ())]
     if missing or unknown:
         problem = f"no column '{missing[0]}'" if missing else f"unknown column '{unknown[0]}'"
         raise CallerError(f"{file}: {problem} among {', '.join(there)}; columns are: "
-                          f"{', '.join(COLUMNS)}; --columns file=NAME,label=NAME reads others")
+                          f"{', '.join(COLUMNS)}; --columns file=NAME,label=NAME reads others, and "
+                          "NAME=NAME keeps a further one")
     items: list[Item] = []
     left_out: list[LeftOut] = []
     seen: dict[Path, int] = {}
@@ -107,7 +117,8 @@ def _renamed(file: Path, rows: list[dict[str, str]], there: Sequence[str],
              columns: Mapping[str, str]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """Return rows and column names under our names; columns that nobody named are left out."""
     absent = [name for name in columns.values() if name not in there]
-    unknown = [name for name in columns if name not in COLUMNS]
+    unknown = [name for name, theirs in columns.items()
+               if name not in COLUMNS and (theirs in COLUMNS or not _is_further(name))]
     if absent or unknown:
         problem = (f"'{unknown[0]}' is none of ours: {', '.join(COLUMNS)}" if unknown else
                    f"{file} has no column '{absent[0]}'; it has: {', '.join(there)}")
@@ -122,6 +133,26 @@ def _picture_file(folder: Path, name: str) -> Path:
     names = [name, name.replace("\\", "/")]
     names += [unicodedata.normalize(form, one) for one in names for form in ("NFC", "NFD")]
     return next((folder / one for one in names if (folder / one).is_file()), folder / name)
+
+
+def _is_further(name: str) -> bool:
+    """Return whether a name can be that of a further column, and is not one of ours misspelt."""
+    return name.isidentifier() and not get_close_matches(
+        name.lower(), COLUMNS, 1, ALIKE)
+
+
+def _facts(row: Mapping[str, str], labels: Labels, place: str) -> Facts:
+    """Return the facts of a row; what annotators said is translated as labels are."""
+    facts = facts_of_row(row)
+    more = dict(facts.more)
+    if text := more.get(ANNOTATIONS):
+        try:
+            said = read_annotations(text)
+        except ValueError as error:
+            raise CallerError(f"{place}: {ANNOTATIONS}: {error}") from None
+        classes = {name: labels.of(label, place) for name, label in said.items()}
+        more[ANNOTATIONS] = annotations_text({name: cls for name, cls in classes.items() if cls})
+    return replace(facts, more=tuple((name, value) for name, value in more.items() if value))
 
 
 def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str,
@@ -145,6 +176,6 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
     cls = labels.of(row["label"], place)
     if cls is None:
         return None
-    facts = Facts(*((row.get(column) or "").strip() for column in FACTS))
+    facts = _facts(row, labels, place)
     target = picture_name(path.name, format_of(head, path.name))
     return replace(item_of(path, where, cls, target), said=f"{name} (line {line})", facts=facts)

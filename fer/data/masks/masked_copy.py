@@ -28,7 +28,15 @@ from fer.data.layout import (
 from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
-from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
+from fer.data.metadata import (
+    ANNOTATIONS,
+    CERTAINTY,
+    Facts,
+    read_facts,
+    read_people,
+    write_facts,
+    write_people,
+)
 from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
@@ -136,12 +144,18 @@ def write_twin(twin: Twin, target: Path, workers: int | None = None,
             _draw(twin, files, folder, workers or _workers_for(len(files)), made, left_out,
                   progress)
             known = read_facts(top)
-            write_facts(folder, {file: replace(known.get(file, Facts()), mask_type=style)
+            write_facts(folder, {file: _of_copy(known.get(file, Facts()), style)
                                  for file, style in made.items()})
             if people := read_people(top):
                 write_people(folder, people)
             write_json(folder / RECORD, record | {"left_out": left_out})
     return Written(Counter(made.values()), left_out)
+
+
+def _of_copy(facts: Facts, style: str) -> Facts:
+    """Return the facts of a masked copy: annotators saw the original."""
+    more = tuple(one for one in facts.more if one[0] not in (ANNOTATIONS, CERTAINTY))
+    return replace(facts, mask_type=style, more=more)
 
 
 def _draw(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int,

@@ -113,6 +113,12 @@ def near_duplicates(looks: Inspection, original_of: Callable[[str], str]) -> lis
     Args:
         original_of: set name -> the original of its family.
     """
+    return _pairs("alike", near_pairs(looks, original_of))
+
+
+def near_pairs(looks: Inspection, original_of: Callable[[str], str]
+               ) -> list[tuple[Picture, Picture]]:
+    """Return the pairs that `near_duplicates` reports, each in the order of `looks`."""
     pairs = []
     flat = looks.thumbs.reshape(len(looks.thumbs), -1).astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
@@ -134,7 +140,7 @@ def near_duplicates(looks: Inspection, original_of: Callable[[str], str]) -> lis
             if (looks.digests[left] != looks.digests[right] and not _twins(*pair, original_of)
                     and flat[left] @ flat[right] >= _least_correlation(*pair)):
                 pairs.append(pair)
-    return _pairs("alike", pairs)
+    return pairs
 
 
 def _least_correlation(one: Picture, two: Picture) -> float:

@@ -1,0 +1,145 @@
+"""The label log of one annotator: JSON lines, append-only, each on disk before it is confirmed.
+
+A kill at any moment loses nothing that was confirmed: at worst the last line is incomplete, which
+was never confirmed and is set aside. Nothing is ever overwritten: an undo is a line of its own.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fer.atomic_io import sync_folder
+from fer.errors import CallerError
+
+NOT_A_FACE, CANT_TELL, SKIP = "not_a_face", "cant_tell", "skip"
+ANSWERS = (NOT_A_FACE, CANT_TELL, SKIP)
+"""Answers that are no class."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of a log.
+
+    Attributes:
+        number: increasing; the last one is the log's revision.
+        round: name of the labelling round.
+        picture: path relative to the folder of pictures; empty for an undo.
+        showing: 1, or 2 where the picture is shown again for self-agreement.
+        label: a class or one of `ANSWERS`; empty for an undo.
+        mask_type, pose, tags: empty where not given.
+        seconds: how long the picture was looked at.
+        time: UTC, ISO 8601.
+        undoes: number of the record that an undo takes back; 0 for a label.
+    """
+
+    number: int
+    round: str
+    picture: str = ""
+    showing: int = 1
+    label: str = ""
+    mask_type: str = ""
+    pose: str = ""
+    tags: tuple[str, ...] = ()
+    seconds: float = 0.0
+    time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(
+        timespec="seconds"))
+    undoes: int = 0
+
+
+def read_log(path: Path) -> tuple[list[Record], bytes]:
+    """Return the records of a log, and the bytes of an incomplete last line; both empty if new.
+
+    Raises:
+        CallerError: a line is damaged. Names it, and how to go on.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return [], b""
+    *lines, rest = content.split(b"\n")
+    records: list[Record] = []
+    for number, line in enumerate(lines, 1):
+        record = _parse(line)
+        if record is None or (records and record.number <= records[-1].number):
+            raise CallerError(f"{path}:{number}: damaged line in a label log; restore the file "
+                              "from a copy, or delete that line to go on without its label")
+        records.append(record)
+    return records, rest
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        content = json.loads(line)
+        known = {one.name for one in fields(Record)}
+        if not isinstance(content, dict) or content.keys() - known:
+            return None
+        content["tags"] = tuple(content.get("tags", ()))
+        record = Record(**content)
+    except (ValueError, TypeError):
+        return None
+    texts = (record.round, record.picture, record.label, record.mask_type, record.pose)
+    whole = all(type(one) is int for one in (record.number, record.showing, record.undoes))
+    return record if whole and all(isinstance(one, str) for one in texts) else None
+
+
+class LabelLog:
+    """The log of one annotator, for its one writer."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the log; an incomplete last line is moved to a file `….cut` beside it.
+
+        Raises:
+            CallerError: as in `read_log`.
+        """
+        self.path = path
+        self.records, rest = read_log(path)
+        if rest:
+            with open(path.with_name(f"{path.name}.cut"), "ab") as aside:
+                aside.write(rest + b"\n")
+            os.truncate(path, path.stat().st_size - len(rest))
+
+    @property
+    def revision(self) -> int:
+        """The number of the last record; 0 for an empty log."""
+        return self.records[-1].number if self.records else 0
+
+    def append(self, record: Record) -> None:
+        """Write a record and wait until it is on disk.
+
+        Raises:
+            OSError: it could not be written; the log is then as it was.
+        """
+        assert record.number > self.revision
+        content = {name: value for name, value in asdict(record).items()
+                   if value or name == "number"}
+        line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+        new = not self.path.exists()
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+        try:
+            size = os.fstat(handle).st_size
+            try:
+                _write(handle, line)
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, size)
+                raise
+        finally:
+            os.close(handle)
+        if new:
+            sync_folder(self.path.parent)
+        self.records.append(record)
+
+
+def _write(handle: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(handle, line):]
+
+
+def standing(records: Sequence[Record], round_name: str = "") -> list[Record]:
+    """Return the labels that no undo has taken back, oldest first; of one round if it is named."""
+    undone = {record.undoes for record in records if record.undoes}
+    return [record for record in records if not record.undoes and record.number not in undone
+            and (not round_name or record.round == round_name)]
