@@ -6,7 +6,6 @@ checkpoints. Existing results for the current content of a split are reused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +25,7 @@ from fer.study.leakage import find_overlaps
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import read_study
+from fer.study.trained_runs import find_runs
 from fer.train.distributed import Session, leave_group, open_session
 from fer.train.error_analysis import Answers, print_answers, save_answers
 from fer.train.evaluate_run import (
@@ -40,7 +40,6 @@ from fer.train.run_tasks import Task, run_task
 from fer.train.setup import source
 
 console = Console()
-MOST_NAMED = 20
 DIGITS = 10  # of a weights file's checksum, in its folder name
 BASE = "configs/base.yaml"  # its data sets are used to evaluate weights files
 
@@ -135,26 +134,6 @@ def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
     config = config.model_copy(update={"backbone": about.backbone})
     name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have the same name
     return Subject(name, config, store.home / "evaluations" / name, weights=path)
-
-
-def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
-    """Return the trained runs selected by path, name, id or pattern.
-
-    Raises:
-        CallerError: a name matches no trained run.
-    """
-    trained = [folder for folder in store if folder.trained]
-    found: dict[Path, RunFolder] = {}
-    for name in names:
-        path = Path(name)
-        here = [RunFolder(path.absolute())] if (path / "train.json").is_file() else []
-        fits = here or [f for f in trained if f.run_id == name or fnmatch(f.name, name)]
-        if not fits:
-            some = choices(folder.name for folder in trained[:MOST_NAMED])
-            raise CallerError(f"no trained run '{name}' in {store.runs}; there are: "
-                              f"{some or 'none'}")
-        found.update({folder.path: folder for folder in fits})
-    return list(found.values())
 
 
 def _measure(subject: Subject, split: str, asked: Request,

@@ -8,7 +8,6 @@ import torch
 from rich.table import Table
 
 from fer.checksums import check_beside
-from fer.commands.evaluate import find_runs
 from fer.config.load import block_names, load_backbone
 from fer.config.paths import home
 from fer.config.run import Backbone
@@ -18,6 +17,7 @@ from fer.models.export import export
 from fer.models.registry import build
 from fer.models.weights import load_model
 from fer.study.run_folder import Store
+from fer.study.trained_runs import find_runs
 from fer.train.checkpoint import Checkpoints
 
 MILLION = 1e6
