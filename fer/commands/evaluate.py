@@ -17,7 +17,9 @@ from fer.config.run import Data, RunConfig
 from fer.data.pack import Pack
 from fer.data.splits import original_of
 from fer.errors import CallerError, choices
+from fer.evaluate.calibration import Calibration, calibrate
 from fer.evaluate.predictions import DamagedFile, predictions_path, read_predictions
+from fer.evaluate.saved_tables import save_tables
 from fer.models.weights import describe_weights, load_model
 from fer.study.disk_space import check_room
 from fer.study.inputs import InputDigests, build_pack
@@ -55,7 +57,7 @@ class Request:
         data_file: a configuration whose data sets are used; empty uses each run's own.
         variant: which checkpoint, and whether to average over fixed views.
         show: maximum number of images to list.
-        save: folder for confusion matrices and images; None writes none.
+        save: folder for metrics, probabilities, confusion matrices and images; None writes none.
     """
 
     names: Sequence[str]
@@ -92,7 +94,27 @@ def measure_models(asked: Request) -> None:
             if asked.save is not None:
                 save_answers(asked.save, split + asked.variant.suffix, answers,
                              subjects[0].config.data, console)
+                save_tables(asked.save, split + asked.variant.suffix,
+                            {one.model: one.table for one in answers},
+                            _calibrations(subjects) if asked.variant == PLAIN else {})
     leave_group()
+
+
+def _calibrations(subjects: Sequence[Subject]) -> dict[str, Calibration]:
+    """Return the calibrations of the runs with validation predictions."""
+    found = {}
+    for subject in subjects:
+        split = f"{subject.config.train_on}/val"
+        path = predictions_path(subject.folder, split)
+        if subject.run is None or not path.is_file():
+            continue
+        try:
+            table = read_predictions(path)
+        except DamagedFile as error:
+            console.print(f"{error}: no calibrated probabilities", markup=False, soft_wrap=True)
+            continue
+        found[subject.name] = calibrate(table.labels, table.logits, split)
+    return found
 
 
 def find_subjects(store: Store, asked: Request) -> list[Subject]:
