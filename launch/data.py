@@ -9,14 +9,15 @@ from fer.cli import run
 
 def add(
     source: Annotated[str, typer.Argument(
-        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a CSV with the "
-             "columns file and label, or FER2013's CSV of pixels.")],
+        help="A zip (LFW-FER, M-LFW-FER, …), a folder of split or class folders, a known data set "
+             "(RAF-DB, AffectNet, FERPlus, CK+, a Hugging Face folder), a CSV with the columns "
+             "file and label, or FER2013's CSV of pixels.")],
     name: Annotated[str, typer.Option(
         "--as", help="Folder of the set in FER_DATA. Default: the published archive's.")] = "",
     split: Annotated[str, typer.Option(help="Split of images whose source names none.")] = "",
     labels: Annotated[str, typer.Option(
         help="A label map: a YAML file or a name in configs/labels: fer7 (names only), "
-             "fer2013, affectnet, rafdb.")] = "",
+             "fer2013, ferplus, affectnet, rafdb, ckplus.")] = "",
     classes: Annotated[str, typer.Option(help="Class names, separated by commas.")]
     = "negative,neutral,positive",
     link: Annotated[bool, typer.Option("--link", help="Link images, do not copy them.")] = False,
@@ -45,7 +46,7 @@ def add(
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
                          any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
-        lines = add(request, data_root(), progress)
+        lines = add(request, data_root(), progress, typer.echo)
     typer.echo("\n".join(lines))
 
 
@@ -100,19 +101,59 @@ def mask(
     seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 1,
 ) -> None:
     """Write a copy of a data set with a synthetic mask in every image, same file names."""
-    from fer.config.paths import cache, data_root
+    from fer.config.paths import data_root
     from fer.data.ingest.add import set_folder
-    from fer.data.masks.landmarks import find_faces
+    from fer.data.masks.landmarks import landmark_source
     from fer.data.masks.masked_copy import Twin, default_landmarks, write_twin
     from fer.progress import shown
 
     landmarks = landmarks or default_landmarks(data_root() / source)
-    faces = find_faces(landmarks, cache())
+    faces = landmark_source(landmarks)
     twin = Twin(data_root() / source, tuple(styles.split(",")), seed, faces, landmarks,
                 tuple(splits.split(",")) if splits else None)
     with shown("drawing masks") as progress:
         written = write_twin(twin, set_folder(name, data_root()), progress=progress)
     typer.echo(f"{data_root() / name}: {written or 'was there already'}")
+
+
+def align(
+    source: Annotated[str, typer.Argument(
+        help="A folder of pictures in any folders, or a data set's name in FER_DATA.")],
+    out: Annotated[str, typer.Option(help="Folder of the aligned pictures.")] = "",
+    name: Annotated[str, typer.Option(
+        "--as", help="Instead of --out: folder of the aligned set in FER_DATA.")] = "",
+    frame: Annotated[str, typer.Option(
+        help="Where faces lie: funnelled (LFW), cropped, or a set in FER_DATA, whose faces are "
+             "measured.")] = "funnelled",
+    least: Annotated[int, typer.Option(
+        help="Smallest face in pixels; smaller ones are left out.")] = 40,
+    largest: Annotated[bool, typer.Option(
+        "--largest", help="Of several faces of similar size, take the largest; else such images "
+                          "are left out.")] = False,
+) -> None:
+    """Find the face in every image, and write it rotated and cropped into one frame.
+
+    faces.csv has a row for each image: its original, the box of the face, or why it is left out.
+    """
+    from pathlib import Path
+
+    from fer.config.paths import data_root
+    from fer.data.faces.aligned_copy import AlignRequest, align_folder
+    from fer.data.faces.framing import named_frame
+    from fer.data.ingest.add import set_folder
+    from fer.data.layout import pictures_below
+    from fer.errors import CallerError
+    from fer.progress import shown
+
+    if bool(out) == bool(name):
+        raise CallerError("align needs --out FOLDER, or --as NAME for a set in FER_DATA")
+    target = set_folder(name, data_root()) if name else Path(out)
+    of_set = pictures_below(data_root() / frame) if (data_root() / frame).is_dir() else None
+    folder = Path(source) if Path(source).is_dir() else data_root() / source
+    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest)
+    with shown("aligning faces") as progress:
+        lines = align_folder(request, progress=progress)
+    typer.echo("\n".join(lines))
 
 
 def verify(
@@ -130,8 +171,9 @@ def verify(
     from pathlib import Path
 
     from fer.atomic_io import write_text
-    from fer.config.paths import data_root
-    from fer.data.verify.verify import data_of, lines, page, verify
+    from fer.config.paths import cache, data_root
+    from fer.data.faces.framing_record import remember
+    from fer.data.verify.verify import data_of, framing_lines, lines, page, verify
     from fer.errors import plural
     from fer.progress import shown
 
@@ -139,7 +181,10 @@ def verify(
     with shown("checking images") as progress:
         verdict = verify(data, data_root(), progress, named=bool(names))
     write_text(Path(out), page(verdict))
+    remember(cache(), {split: [picture.path for picture in pictures]
+                       for split, pictures in verdict.splits.items()}, verdict.framing)
     typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
+    typer.echo("\n".join(framing_lines(verdict)))
     for finding in verdict.findings:
         typer.echo(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
                    f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
@@ -181,13 +226,12 @@ def sheet(
     """Write a contact sheet: mask styles on faces, or the effect of an augmentation preset."""
     from pathlib import Path
 
-    from fer.config.paths import cache, data_root
+    from fer.config.paths import data_root
     from fer.data.contact_sheet import sheet
 
-    size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out),
-                 cache())
+    size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out))
     typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
 
 
 if __name__ == "__main__":
-    run(add, update, remove, verify, list_sets, mask, sheet)
+    run(add, update, remove, align, verify, list_sets, mask, sheet)

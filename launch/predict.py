@@ -31,15 +31,24 @@ def predict(
         min=0, help="Loader processes. Default: one per core for many pictures, else none.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    faces: Annotated[str, typer.Option(
+        help="cropped: the pictures are cropped as in training. find: find the largest face in "
+             "each, and align it as launch/data.py align does.")] = "cropped",
+    frame: Annotated[str, typer.Option(
+        help="With --faces find: where faces lie in the training set: funnelled (LFW), cropped, or "
+             "a set in FER_DATA, whose faces are measured.")] = "funnelled",
 ) -> None:
     """Write the class and the probabilities of each picture; an unusable one has a reason.
 
     Calibrated probabilities are those divided by a temperature fitted on validation.
     """
     from fer.commands.predict import Request, predict_pictures
+    from fer.errors import CallerError
 
+    if faces not in ("cropped", "find"):
+        raise CallerError(f"no --faces '{faces}'; there are: cropped, find")
     predict_pictures(Request([model, *another], pictures, out, annotated, accuracy, batch_size,
-                             workers, device))
+                             workers, device, frame if faces == "find" else ""))
 
 
 if __name__ == "__main__":

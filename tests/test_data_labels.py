@@ -57,7 +57,7 @@ def test_bare_numbers_are_refused_until_their_map_is_named(
     source = folders(tmp_path / "source", names)
     asked = AddRequest(source, "A", "train", labels=labels,
                        classes=(*CLASSES, "happy"))
-    with pytest.raises(CallerError, match=r"is a number.*--labels: affectnet, fer2013, rafdb"):
+    with pytest.raises(CallerError, match=r"is a number.*: affectnet, ckplus, fer2013, rafdb"):
         add(asked, tmp_path / "data")
     assert not (tmp_path / "data/A").exists()
 
@@ -72,7 +72,7 @@ def test_a_number_that_the_named_set_does_not_have_is_refused(tmp_path: Path) ->
 def test_only_the_map_of_one_set_contains_numbers() -> None:
     numbered = {path.stem for path in FOLDER.glob("*.yaml")
                 if any(label.isdigit() for label in read_labels(path.stem, CLASSES).known)}
-    assert numbered == {"affectnet", "fer2013", "rafdb"}
+    assert numbered == {"affectnet", "ckplus", "fer2013", "rafdb"}
 
 
 @pytest.mark.parametrize(("entries", "words"), [

@@ -68,7 +68,7 @@ def write_tree(folder: Path, tree: dict[tuple[str, ...], str]) -> dict[str, str]
 def read(request: AddRequest) -> Incoming | None:
     """Return what would come in, or None after a refusal in one line."""
     try:
-        return _read(request)
+        return _read(request)[0]
     except CallerError as error:
         assert "\n" not in str(error)
         return None

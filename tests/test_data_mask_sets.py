@@ -11,8 +11,10 @@ from conftest import CLASSES, launch, write_toy_set
 from PIL import Image
 from test_mistakes import said_in_one_line
 
+from fer.data.faces.detector import Face
+from fer.data.faces.face_points import TEMPLATES
 from fer.data.layout import scan
-from fer.data.masks.landmarks import COLUMNS, Faces
+from fer.data.masks.landmarks import COLUMNS, LandmarkSource
 from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.metadata import read_facts
 
@@ -110,7 +112,7 @@ def test_mask_types_and_people_reach_the_pictures_whatever_the_case_of_a_class_f
     (root / "MINE/train/other").rename(root / "MINE/train" / name)
     first = sorted(path.name for path in (root / "MINE/train" / name).iterdir())[0]
     (root / "MINE/pictures.csv").write_text(f"file,identity\n{known}/{first},Ann\n")
-    twin = Twin(root / "MINE", ("cloth",), 0, Faces(template="cropped"), "cropped")
+    twin = Twin(root / "MINE", ("cloth",), 0, LandmarkSource(template="cropped"), "cropped")
     assert write_twin(twin, root / "MANY") is not None
     pictures = scan("many", root / "MANY", CLASSES)["train"]
     assert {picture.identity for picture in pictures if picture.path.name == first} == {"Ann"}
@@ -197,3 +199,22 @@ def test_contact_sheets_are_pictures_of_every_style_and_of_a_preset(
     said_in_one_line(launch("data", "sheet", "sepia"), "sepia", "light", "masks")
     said_in_one_line(launch("data", "sheet", "light", "--out", "a.xyz"), "a.xyz", ".png")
     said_in_one_line(launch("data", "sheet", "masks", "--of", "MINE"), "--landmarks")
+
+
+def test_masks_are_laid_over_the_faces_that_are_found(root: Path, monkeypatch: pytest.MonkeyPatch
+                                                      ) -> None:
+    def one_face(picture: np.ndarray) -> list[Face]:
+        if picture[:21, 16:48].mean() > 120:  # the bright bar of the toy class negative
+            return []
+        return [Face((8, 8, 56, 56), TEMPLATES["cropped"] * size, 0.9) for size in (64.0, 20.0)]
+
+    monkeypatch.setattr("fer.data.masks.landmarks.find_faces", one_face)
+    monkeypatch.setattr("fer.data.masks.landmarks.weights_file", lambda: None)
+    done = mask("MINE", "--as", "MANY", "--landmarks", "detect", "--styles", "cloth")
+    assert done.returncode == 0, done.stderr
+    assert "12 pictures masked" in done.stdout and "6 left out" in done.stdout
+    assert "no face found" in done.stdout
+    assert mask("MINE", "--as", "SAME", "--landmarks", "cropped", "--styles", "cloth"
+                ).returncode == 0
+    found = contents(root / "MANY")
+    assert found == {name: data for name, data in contents(root / "SAME").items() if name in found}

@@ -1,6 +1,5 @@
 """Synthetic masks: drawn by geometry, a function of the seed, over the mouth, not the eyes."""
 
-import sys
 import typing
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from fer.config.run import Masks, MaskStyle
 from fer.data.augment.random_numbers import Samples
+from fer.data.faces.face_points import TEMPLATES, Points, template
 from fer.data.masks.atlas import (
     ATLAS_VERSION,
     Atlas,
@@ -20,16 +20,7 @@ from fer.data.masks.atlas import (
     wear_all,
 )
 from fer.data.masks.geometry import Fit, camera_of
-from fer.data.masks.landmarks import (
-    COLUMNS,
-    MESH,
-    TEMPLATES,
-    Points,
-    detect,
-    read_landmarks,
-    require_detector,
-    template,
-)
+from fer.data.masks.landmarks import COLUMNS, read_landmarks
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, named, sample
 from fer.data.synthetic.face import draw, landmarks
@@ -178,54 +169,6 @@ def test_a_landmarks_file_that_is_missing_latin_1_or_without_columns_is_one_line
     (tmp_path / "short.csv").write_text("file,left_eye_x\n")
     with pytest.raises(CallerError, match="no column left_eye_y"):
         read_landmarks(tmp_path / "short.csv")
-
-
-class StandIn:
-    """Stands for MediaPipe, whose model cannot be downloaded here: two faces, one small."""
-
-    class ImageFormat:
-        SRGB = "srgb"
-
-    @staticmethod
-    def Image(image_format: str, data: np.ndarray) -> np.ndarray:
-        return data
-
-    @staticmethod
-    def detect(image: np.ndarray) -> typing.Any:
-        class Found:
-            face_landmarks: typing.ClassVar = []
-
-        class Point:
-            def __init__(self, x: float, y: float) -> None:
-                self.x, self.y = x, y
-
-        for size in (0.1, 0.8):
-            mesh = [Point(0.1, 0.1) for _ in range(478)]
-            for (xs, ys), vertices in zip(template("cropped", 1, 1) * size, MESH, strict=True):
-                for vertex in vertices:
-                    mesh[vertex] = Point(float(xs), float(ys))
-            Found.face_landmarks.append(mesh)
-        return Found
-
-
-def test_a_detector_gives_five_points_of_the_largest_face(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "mediapipe", StandIn)
-    monkeypatch.setattr("fer.data.masks.landmarks._landmarker", lambda model: StandIn)
-    with pytest.raises(CallerError, match="model is missing: download https"):
-        require_detector(tmp_path)
-    found = detect(GREY, tmp_path)
-    assert found is not None
-    np.testing.assert_allclose(found, template("cropped", SIDE, SIDE) * 0.8)
-
-
-def test_without_the_detectors_library_the_line_says_how_to_get_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(CallerError, match=r"pip install '.\[landmarks\]'"):
-        require_detector(tmp_path)
 
 
 @pytest.fixture(scope="module")

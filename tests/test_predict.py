@@ -18,6 +18,9 @@ from PIL import Image
 from test_mistakes import said_in_one_line
 
 import fer
+from fer.data.faces import detector
+from fer.data.faces.alignment import align, frame_of_template
+from fer.data.faces.face_points import template
 from fer.errors import CallerError
 from fer.evaluate.calibration import NEVER, best_temperature, sure_from
 from fer.evaluate.metrics import log_probabilities
@@ -269,6 +272,26 @@ def test_an_annotated_picture_shows_the_answer(runs: list[Path], album: Path, tm
     one = fer.load(runs[0])(usable[0]["file"])
     path = annotate(one, tmp_path / "again")
     assert path is not None and path.name in {file.name for file in made}
+
+
+def test_the_largest_face_is_found_and_aligned_as_data_align_does(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = detector.Face((30.0, 20.0, 90.0, 100.0), template("drawn", 120, 120) + 5, 0.9)
+    monkeypatch.setattr(detector, "weights_file", lambda: tmp_path)
+    monkeypatch.setattr(detector, "find_faces", lambda picture: [face] * int(picture.mean() > 50))
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 140, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels // 9).save(tmp_path / "b.png")
+    done = predict(runs[0], tmp_path / "a.png", tmp_path / "b.png", "--faces", "find",
+                   "--frame", "cropped")
+    one, two = csv.DictReader(done.stdout.splitlines())
+    assert two["reason"] == "no face found" and not one["reason"]
+    expected = fer.load(runs[0])(align(pixels, face, frame_of_template("cropped")))
+    assert float(one["confidence"]) == pytest.approx(expected.confidence, rel=1e-8)
+    said_in_one_line(predict(runs[0], tmp_path / "a.png", "--faces", "seek"), "seek", "find")
+    said_in_one_line(predict(runs[0], tmp_path / "a.png", "--faces", "find", "--frame", "no"),
+                     "no frame 'no'", "funnelled")
 
 
 def test_import_fer_stays_cheap() -> None:

@@ -677,6 +677,13 @@ def test_recipes_and_what_runs_start_from_are_in_the_methods(small: Simulated) -
     assert "resmasking_dropout1.pth" in text and "optim.momentum" not in text
 
 
+def test_the_methods_say_how_faces_are_framed_or_that_nobody_measured_it(small: Simulated) -> None:
+    text = " ".join(build(small, framing={"real/test": "faces fill 58% of the side"}).said.methods)
+    assert "real/test: faces fill 58% of the side." in text and "not measured" not in text
+    text = " ".join(build(small).said.methods)
+    assert "was not measured (python launch/data.py verify" in text
+
+
 def test_how_well_the_robustness_line_holds_is_that_of_least_squares(small: Simulated) -> None:
     from scipy.stats import linregress, norm, t
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer.errors import CallerError, plural
 from fer.inference.annotated import annotate
 from fer.inference.picture_files import find_pictures
 from fer.inference.prediction import NOT_SURE, Prediction, columns
 from fer.inference.prediction_files import check_format, csv_writer, prediction_files
+
+if TYPE_CHECKING:
+    from fer.data.faces.alignment import Frame
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Request:
         batch_size: pictures in a forward pass.
         workers: loader processes; None: by the number of pictures.
         device: `auto`, `cpu` or `cuda`.
+        frame: into which faces are aligned, as for `launch/data.py align`; empty: the pictures are
+            cropped already.
     """
 
     models: Sequence[str]
@@ -37,6 +43,7 @@ class Request:
     batch_size: int
     workers: int | None
     device: str
+    frame: str = ""
 
 
 @dataclass
@@ -70,6 +77,7 @@ def predict_pictures(asked: Request) -> None:
     for path in asked.out:
         check_format(path)
     files = find_pictures(asked.pictures)  # before torch is imported: a typo answers at once
+    frame = _frame(asked.frame) if asked.frame else None
     from fer.inference.predictor import load
 
     model = load(*asked.models, accuracy=asked.accuracy, device=asked.device)
@@ -77,7 +85,7 @@ def predict_pictures(asked: Request) -> None:
         print(note, file=sys.stderr)
     heads = columns(model.classes, model.calibration is not None)
     tally = Tally()
-    found = model.predict(files, asked.batch_size, asked.workers)
+    found = model.predict(files, asked.batch_size, asked.workers, frame)
     with prediction_files(asked.out, heads) as write:
         show = write if asked.out else csv_writer(sys.stdout, heads)
         for some in _batches(found, asked.batch_size):
@@ -90,6 +98,18 @@ def predict_pictures(asked: Request) -> None:
     print(f"{tally}{': ' if where else ''}{', '.join(where)}", file=sys.stderr)
     if tally.reasons.total() == tally.total:
         raise CallerError("no picture is usable")
+
+
+def _frame(name: str) -> "Frame":
+    """Return the frame of a template, or of a set in FER_DATA."""
+    from fer.config.paths import data_root
+    from fer.data.faces.face_points import TEMPLATES
+    from fer.data.faces.framing import named_frame
+    from fer.data.layout import pictures_below
+
+    folder = data_root() / name  # the drawn sets are below a folder `drawn`
+    is_set = name not in TEMPLATES and folder.is_dir()
+    return named_frame(name, pictures_below(folder) if is_set else None)
 
 
 def _batches(found: Iterator[Prediction], size: int) -> Iterator[list[Prediction]]:

@@ -14,9 +14,10 @@ from fer.data.augment.mixing import as_unit, mixed, mixture
 from fer.data.augment.presets import PRESETS
 from fer.data.augment.random_numbers import Samples
 from fer.data.decode import inspect_picture
+from fer.data.faces.face_points import Points
 from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
-from fer.data.masks.landmarks import Points, find_faces
+from fer.data.masks.landmarks import landmark_source
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, sample
 from fer.data.pack_rows import fit
@@ -34,14 +35,14 @@ MIXES = {"mixup": Mix(how="mixup", alpha=1.0), "cutmix": Mix(how="cutmix", alpha
 BADLY = 2  # in one of so many rows masks are worn properly, in the others as sampled
 
 
-def sheet(what: str, folder: Path | None, points: str, rows: int, out: Path, cache: Path
+def sheet(what: str, folder: Path | None, points: str, rows: int, out: Path
           ) -> tuple[int, int]:
     """Write a contact sheet, PNG or JPEG by its suffix; return its width and height in pixels.
 
     Args:
         what: `masks`, `mixup`, `cutmix` or the name of a preset.
         folder: of a data set; None for drawn faces.
-        points: source of its landmarks, as for `find_faces`; not needed for presets.
+        points: source of its landmarks, as for `landmark_source`; not needed for presets.
         rows: number of pictures.
 
     Raises:
@@ -56,7 +57,7 @@ def sheet(what: str, folder: Path | None, points: str, rows: int, out: Path, cac
     if what == "masks" and folder is not None and not points:
         raise CallerError("masks need landmarks: set --landmarks to funnelled, cropped, "
                           "detect or a CSV file")
-    faces = drawn_faces(rows) if folder is None else _faces_of(folder, points, rows, cache)
+    faces = drawn_faces(rows) if folder is None else _faces_of(folder, points, rows)
     if what in MIXES:
         titles, cells = _mixes(MIXES[what], faces)
     else:
@@ -75,14 +76,14 @@ def drawn_faces(count: int) -> list[Face]:
             for shot, face in faces]
 
 
-def _faces_of(folder: Path, points: str, count: int, cache: Path) -> list[Face]:
+def _faces_of(folder: Path, points: str, count: int) -> list[Face]:
     """Return a pseudo-random choice of usable pictures of a set, with landmarks if requested."""
     top = discover(folder)
     files = [(f"{split}/{cls.name.lower()}/{name}", cls / name)
              for split, place in split_folders(top) for cls in class_folders(place)
              for name in sorted(picture_files(folder.name, cls))]
     files.sort(key=lambda entry: key(text_word(entry[0])))
-    faces = find_faces(points, cache) if points else None
+    faces = landmark_source(points) if points else None
     found = list(islice(
         ((file, pixels, faces.of(file, pixels) if faces else None) for file, path in files
          if (pixels := inspect_picture(path)[0]) is not None), count))

@@ -124,6 +124,16 @@ def unread(top: Path) -> list[str]:
     return found
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the pictures of all splits and classes of the set at or below a folder.
+
+    Raises:
+        CallerError: as in `discover` and `picture_files`.
+    """
+    return [place / file for _, split in split_folders(discover(folder))
+            for place in class_folders(split) for file in sorted(picture_files(folder.name, place))]
+
+
 def class_folders(split_folder: Path) -> list[Path]:
     """Return the visible folders in a split folder, sorted."""
     return _folders(split_folder)

@@ -3,7 +3,7 @@
 `dataset.json` says how the people of each split are known: `{"people": {"test": "unknown"}}`
 (`fer.data.people`). `pictures.csv` has one row per picture with metadata. Columns: `file`
 (split/class/name, as in sample ids, folders in any letter case), and any of `identity`,
-`mask_type`, `pose`, `annotator`. Labels are given by the class folders.
+`mask_type`, `pose`, `annotator`, `agreement`. Labels are given by the class folders.
 """
 
 import csv
@@ -31,12 +31,20 @@ class Facts:
         mask_type: such as `cloth` or `below-nose`; the style of synthetic masks.
         pose: such as `frontal` or `left`.
         annotator: who labelled it.
+        agreement: share of the votes for its label, such as `0.8`.
     """
 
     identity: str = ""
     mask_type: str = ""
     pose: str = ""
     annotator: str = ""
+    agreement: str = ""
+
+    def __repr__(self) -> str:
+        """Leave out what was added later: records of sets contain this text."""
+        known = {one.name: getattr(self, one.name) for one in fields(self)
+                 if one.name != "agreement" or self.agreement}
+        return f"Facts({', '.join(f'{name}={value!r}' for name, value in known.items())})"
 
 
 COLUMNS = tuple(field.name for field in fields(Facts))

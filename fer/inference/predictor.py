@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from fer.data.faces.alignment import Frame
 from fer.data.pack_rows import fit
 from fer.errors import CallerError, choices
 from fer.evaluate.calibration import ACCURACY, Calibration, calibrate
@@ -59,15 +60,17 @@ class Predictor:
         return self.answers([name], Chunk(0, ("",), pixels))[0]
 
     def predict(self, files: Sequence[str | Path], batch_size: int = BATCH,
-                workers: int | None = None) -> Iterator[Prediction]:
+                workers: int | None = None, frame: Frame | None = None) -> Iterator[Prediction]:
         """Yield the answer for each file, in order; an unusable one has a reason.
 
         Args:
             batch_size: pictures in a forward pass.
             workers: loader processes; 0: none. Default: one per core for many pictures.
+            frame: find the largest face in each picture, and align it into this frame; None: the
+                pictures are cropped as in training.
         """
         names = [str(file) for file in files]
-        with closing(load_chunks(names, self.sizes, batch_size, workers)) as chunks:
+        with closing(load_chunks(names, self.sizes, batch_size, workers, frame)) as chunks:
             for chunk in chunks:
                 yield from self.answers(names[chunk.start :], chunk)
 

@@ -46,6 +46,7 @@ class About:
         labels: grid key and value -> its name in words, such as `masks of nine styles`.
         warnings: warnings about the data, listed before those about the runs.
         unknown_people: splits in whose images nobody is known by name.
+        framing: test split -> how faces are framed in it, as far as measured.
     """
 
     pictures: Pictures
@@ -55,6 +56,7 @@ class About:
     warnings: Sequence[str] = field(default=())
     labels: Mapping[tuple[str, str], str] = field(default_factory=dict)
     unknown_people: Collection[str] = ()
+    framing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     over = overall_findings(analysis, study.baselines)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
-    origin = provenance(gathered.runs, memory)
+    origin = replace(provenance(gathered.runs, memory), framing=about.framing)
     if origin.mixed:
         analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,

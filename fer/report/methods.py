@@ -60,7 +60,17 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "the planned comparisons. Attention maps are Grad-CAM (Selvaraju et al. 2017) of the "
         "predicted class at the last feature map before the classifier. The difference of two gaps "
         "is a difference of differences; it is reported beside the tests.",
-        *_origin(analysis, origin))
+        _framing(origin), *_origin(analysis, origin))
+
+
+def _framing(origin: Provenance) -> str:
+    """Return how faces are framed in the test sets, or that it was not measured."""
+    if not origin.framing:
+        return ("How faces are framed in the test sets was not measured (python launch/data.py "
+                "verify, with the face detector): a crop that differs between them would be part "
+                "of the gap.")
+    return ("How faces are framed in the test sets, by the CenterFace detector (Xu et al. 2019): "
+            + "; ".join(f"{split}: {said}" for split, said in origin.framing.items()) + ".")
 
 
 def _origin(analysis: Analysis, origin: Provenance) -> list[str]:

@@ -10,10 +10,11 @@ from rich.console import Console
 from fer.config.load import block_label
 from fer.config.paths import cache, data_root
 from fer.config.run import Data
+from fer.data.faces.framing_record import recall
 from fer.data.layout import discover
 from fer.data.metadata import Facts as PictureFacts
 from fer.data.metadata import read_facts
-from fer.data.splits import folder_of
+from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError
 from fer.report.build_report import About, build_report
 from fer.report.read.run_files import ReportRun
@@ -59,7 +60,7 @@ def about(study: StudyFolder, store: Store) -> About:
     return About(picture_files(study.data, data_root()), facts_of(study.data, data_root()),
                  [best.folder.name for best in best_runs(study, store)],
                  study.data.drawn is not None, known_people(study, store),
-                 labels_of(study), unknown_people(study, store))
+                 labels_of(study), unknown_people(study, store), framing_of(study))
 
 
 def unknown_people(study: StudyFolder, store: Store) -> set[str]:
@@ -72,6 +73,17 @@ def unknown_people(study: StudyFolder, store: Store) -> set[str]:
         with suppress(CallerError):  # the data are gone: the predictions say who is known
             if not any(contents.people(f"{one}/{part}", study.data) for one in sets.split("+")):
                 found.add(name)
+    return found
+
+
+def framing_of(study: StudyFolder) -> dict[str, str]:
+    """Return test split -> its framing in words, as far as `data.py verify` has measured it."""
+    found = {}
+    for split in study.study.evaluate_on:
+        with suppress(CallerError):  # the data are gone
+            files = [picture.path for picture in pictures_of(split, study.data, data_root())]
+            if said := recall(cache(), files):
+                found[split] = said
     return found
 
 

@@ -1,18 +1,21 @@
 """Import of a data set: select the reader for a source, and report what was added."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fer.data.ingest.archive import ARCHIVES, read_archive
+from fer.data.ingest.archive import ARCHIVES, names_in, read_archive
 from fer.data.ingest.assign_people import FOLDER, assign_people, identities
 from fer.data.ingest.dataset_writer import Incoming, write_dataset
-from fer.data.ingest.folders import Structure, read_folder
-from fer.data.ingest.label_map import DROP, read_labels
+from fer.data.ingest.ferplus import read_ferplus
+from fer.data.ingest.folders import Structure, read_folder, walk
+from fer.data.ingest.known_sets import FERPLUS, HUGGING_FACE, KnownSet, recognise, said
+from fer.data.ingest.label_map import DROP, Labels, read_labels
 from fer.data.ingest.left_out import refuse_losses, summary
 from fer.data.ingest.picture_table import read_table
 from fer.data.ingest.pixel_csv import holds_pixels, read_pixels
+from fer.data.ingest.set_readers import Source, is_hugging_face, read_known
 from fer.data.layout import SPLITS
 from fer.data.people import people_text, people_warning
 from fer.errors import CallerError, choices
@@ -52,15 +55,22 @@ class AddRequest:
 
 
 def add(request: AddRequest, root: Path,
-        progress: Callable[[int, int], None] | None = None) -> list[str]:
+        progress: Callable[[int, int], None] | None = None,
+        say: Callable[[str], None] | None = None) -> list[str]:
     """Import a source below `root` and return lines that summarise it.
+
+    Args:
+        progress: called with (pictures done, total).
+        say: called before anything is written with the lines on what the source is; default: they
+            are the first lines returned.
 
     Raises:
         CallerError: as in the source's reader and `write_dataset`.
     """
     if request.split and request.split not in SPLITS:
         raise CallerError(f"no split '{request.split}'; there are: {choices(SPLITS)}")
-    incoming = assign_people(_read(request), request.people)
+    incoming, people = _read(request)
+    incoming = assign_people(incoming, people)
     name = request.name or _published(request.source)
     if not name:
         raise CallerError(f"{request.source.name} needs a name: --as NAME")
@@ -69,8 +79,11 @@ def add(request: AddRequest, root: Path,
     if not taken:
         raise CallerError(f"{request.source}: no pictures left: {summary(taken, left_out)}")
     refuse_losses(str(request.source), taken, left_out, request.partial)
+    notes = list(incoming.notes)
+    while say and notes:
+        say(notes.pop(0))
     new = write_dataset(incoming, target, request.link, progress)
-    lines = [*incoming.notes, f"{request.source.name}: {summary(taken, left_out)}"]
+    lines = [*notes, f"{request.source.name}: {summary(taken, left_out)}"]
     for split, counts in sorted(_counts(incoming).items()):
         verb = "added" if split in new else "already present"
         classes = ", ".join(f"{counts[cls]} {cls}" for cls in request.classes)
@@ -95,24 +108,70 @@ def set_folder(name: str, root: Path) -> Path:
     return root / name
 
 
-def _read(request: AddRequest) -> Incoming:
-    labels = read_labels(request.labels, request.classes)
-    source, by_person = request.source, request.people == FOLDER
-    how = Structure(request.split, _splits(request), labels if by_person else None)
+def _read(request: AddRequest) -> tuple[Incoming, str]:
+    """Return the content of a source, and who is in its pictures, as for `assign_people`."""
+    source = request.source
     if source.is_dir():
-        return read_folder(source, labels, how)
+        files = [path.relative_to(source) for path in walk(source)]
+        known = recognise([path.parts for path in files], str(source))
+        if known is HUGGING_FACE and not is_hugging_face(source, files, _columns(request.columns)):
+            known = None  # it describes the pictures of class folders
+        return _read_folder(request, known, files)
     if not source.is_file():
         raise CallerError(f"no file or folder {source}")
     if source.suffix.lower() == ".csv":
-        if by_person or how.splits:
-            raise CallerError(f"{source.name} is a table without folders: its columns identity and "
-                              "split say what --people folder and --splits would")
-        if holds_pixels(source):
-            return read_pixels(source, labels, request.split)
-        return read_table(source, labels, request.split, _columns(request.columns))
+        return _read_csv(request), request.people
     if source.suffix.lower() == ".zip":
-        return read_archive(source, labels, how, request.any_hash, request.encoding)
+        known = recognise(names_in(source), str(source))
+        if known and known.needs_files:
+            raise CallerError(f"{source} is {known.name} (by {known.mark}): unzip it and add the "
+                              "folder")
+        labels, people, notes = _by_known(request, known)
+        found = read_archive(source, labels, _structure(request, labels), request.any_hash,
+                             request.encoding)
+        return replace(found, notes=[*notes, *found.notes]), people
     raise CallerError(f"{source}: must be a .zip, a .csv or a folder")
+
+
+def _read_folder(request: AddRequest, known: KnownSet | None, files: Sequence[Path]
+                 ) -> tuple[Incoming, str]:
+    source = request.source
+    labels, people, notes = _by_known(request, known)
+    if known is None or not known.needs_files:
+        found = read_folder(source, labels, _structure(request, labels))
+    elif known is FERPLUS:
+        found = read_ferplus(source, files, labels)
+    else:
+        found = read_known(known, Source(source, files, labels, request.split, _splits(request),
+                                         _columns(request.columns)))
+    return replace(found, notes=[*notes, *found.notes]), people
+
+
+def _by_known(request: AddRequest, known: KnownSet | None) -> tuple[Labels, str, list[str]]:
+    """Return the labels, the rule of people and the notes; what the user says comes first."""
+    name, people = request.labels, request.people
+    if known is None:
+        return read_labels(name, request.classes), people, []
+    if not name and request.classes == AddRequest.classes:
+        name = known.labels
+    people = people or known.people
+    return read_labels(name, request.classes), people, [
+        said(known, request.source.name, name, people)]
+
+
+def _structure(request: AddRequest, labels: Labels) -> Structure:
+    return Structure(request.split, _splits(request),
+                     labels if request.people == FOLDER else None)
+
+
+def _read_csv(request: AddRequest) -> Incoming:
+    source, labels = request.source, read_labels(request.labels, request.classes)
+    if request.people == FOLDER or _splits(request):
+        raise CallerError(f"{source.name} is a table without folders: its columns identity and "
+                          "split say what --people folder and --splits would")
+    if holds_pixels(source):
+        return read_pixels(source, labels, request.split)
+    return read_table(source, labels, request.split, _columns(request.columns))
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -125,6 +125,16 @@ def read_archive(file: Path, labels: Labels, how: Structure, any_hash: bool = Fa
     return Incoming(file.name, items, notes, digest, [*left_out, *stray])
 
 
+def names_in(file: Path) -> list[Parts]:
+    """Return the paths in a zip as they are stored; none if it is not one, which is said later."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [PurePosixPath(name).parts for name in archive.namelist()
+                    if not name.endswith("/") and PurePosixPath(name).parts]
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError):
+        return []
+
+
 def sha256_of(file: Path) -> str:
     """Return the SHA-256 of a file.
 

@@ -68,12 +68,12 @@ def read_folder(folder: Path, labels: Labels, how: Structure) -> Incoming:
     """
     files: dict[Parts, tuple[str, Path]] = {}  # format and file
     left_out: list[LeftOut] = []
-    for path in _walk(folder):
+    for path in walk(folder):
         parts = path.relative_to(folder).parts
         if reason := _unreadable(path, parts):
             left_out.append(reason)
             continue
-        head = _head(path)
+        head = file_head(path)
         if reason := no_picture(head, path.name, "/".join(parts)):
             left_out.append(reason)
         else:
@@ -98,7 +98,7 @@ def item_of(path: Path, split: str, cls: str, name: str) -> Item:
                 path=path, stamp=path.read_bytes)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """Yield all files in sorted order; links are followed, but no folder is entered twice."""
 
     def refuse(error: OSError) -> None:
@@ -126,7 +126,8 @@ def _unreadable(path: Path, parts: Parts) -> LeftOut | None:
     return None
 
 
-def _head(path: Path) -> bytes:
+def file_head(path: Path) -> bytes:
+    """Return the first bytes of a file, which tell its format."""
     try:
         with open(path, "rb") as file:
             return file.read(HEAD)
@@ -154,7 +155,9 @@ def place_all(paths: Sequence[Parts], how: Structure, source: str
     tops = sorted({parts[:-how.depth] for parts in placed})
     if len(tops) > 1:
         names = ", ".join("/".join(top) or "." for top in tops[:4])
-        raise CallerError(f"{source} holds more than one data set: {names}; add them one by one")
+        hint = "" if how.people else ", or if these folders are people, --people folder"
+        raise CallerError(f"{source} holds more than one data set: {names}; add them one by "
+                          f"one{hint}")
     top = tops[0]
     stray = [parts for parts in paths if parts not in found]
     dropped = {parts: parts[-how.depth].lower() for parts in found if parts not in placed}

@@ -92,6 +92,11 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
     return Labels(classes, known, str(file))
 
 
+def names_of(name: str) -> set[str]:
+    """Return the labels of a map in `configs/labels`, as by `normal_form`."""
+    return {normal_form(str(label)) for label in read_tree(FOLDER / f"{name}.yaml")["classes"]}
+
+
 def _numbered() -> list[str]:
     """Return the names of the maps in `configs/labels` that contain numbers."""
     return [path.stem for path in FOLDER.glob("*.yaml")

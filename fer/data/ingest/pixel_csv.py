@@ -53,10 +53,15 @@ def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
         if cls is None:
             left_out.append(labels.left_out(row[names["emotion"]], f"line {line}"))
             continue
-        picture = _picture(row[names["pixels"]], place)
-        items.append(Item(where, cls, f"{line - 1:06d}.png", picture.size, f"line {line}",
-                          partial(_write, picture)))
+        items.append(pixel_item(row[names["pixels"]], where, cls, line, place))
     return Incoming(str(file.absolute()), items, digest=sha256_of(file), left_out=left_out)
+
+
+def pixel_item(text: str, split: str, cls: str, line: int, place: str) -> Item:
+    """Return the item of a row of pixels; `line` is its line in the CSV, `place` for messages."""
+    picture = _picture(text, place)
+    return Item(split, cls, f"{line - 1:06d}.png", picture.size, f"line {line}",
+                partial(_write, picture))
 
 
 def _picture(text: str, place: str) -> NDArray[np.uint8]:

@@ -18,8 +18,8 @@ from torch import Tensor
 from fer.atomic_io import replacing
 from fer.config.run import Masks
 from fer.data.augment.random_numbers import Samples
+from fer.data.faces.face_points import Points, template
 from fer.data.hashing import key, text_word
-from fer.data.masks.landmarks import Points, template
 from fer.data.masks.render import (
     BRIGHTEST,
     DIMMEST,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.masks.landmarks import Points
+from fer.data.faces.face_points import Points
 
 Array = NDArray[np.float64]
 

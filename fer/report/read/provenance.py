@@ -5,8 +5,8 @@ Packages, commits, hardware and digests come from `env.json`, settings from `con
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fer.config.yaml_io import parse_yaml
@@ -35,6 +35,7 @@ class Provenance:
         validation: training set -> number of validation images.
         settings: a sentence; empty if no run recorded any.
         mixed: why the runs do not share one clean state of the code; empty if they do.
+        framing: test split -> how faces are framed in it, as far as measured.
     """
 
     versions: tuple[str, ...]
@@ -44,6 +45,7 @@ class Provenance:
     validation: dict[str, int]
     settings: str
     mixed: str = ""
+    framing: Mapping[str, str] = field(default_factory=dict)
 
 
 def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:

@@ -1,0 +1,1 @@
+"""Faces in pictures: detection, and alignment into a frame."""

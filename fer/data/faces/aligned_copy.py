@@ -1,0 +1,237 @@
+"""Aligned copies of folders and sets: each face moved into one frame, by the same names.
+
+Every picture of the source has a row in `faces.csv`: where its face was found and, if it is left
+out, why. The copy of a set keeps the facts on its pictures and people.
+"""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import astuple, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image
+
+from fer.atomic_io import building_folder, read_json, write_json, write_text
+from fer.data.decode import inspect_picture
+from fer.data.faces import detector
+from fer.data.faces.alignment import Frame, align
+from fer.data.layout import is_system
+from fer.data.metadata import read_facts, read_people, write_facts, write_people
+from fer.data.pack import only_builder
+from fer.data.picture_format import JPEG_SUFFIXES, SUFFIXES
+from fer.data.process_map import map_in_processes
+from fer.errors import CallerError, plural
+
+TABLE, RECORD = "faces.csv", "aligned.json"
+QUALITY = 95  # of JPEGs
+JOB_PICTURES = 8
+MANY = 40  # pictures; for fewer, starting processes takes longer than finding faces
+RIVAL = 0.5  # a second face this large, relative to the largest, makes it unclear whose face counts
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AlignRequest:
+    """What to align.
+
+    Attributes:
+        source: a folder of pictures, in any folders.
+        target: of the aligned copy.
+        frame: of its pictures.
+        least: pixels; faces with a shorter side of the box are left out.
+        largest: of several faces take the largest, else leave the picture out.
+    """
+
+    source: Path
+    target: Path
+    frame: Frame
+    least: int
+    largest: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture of the source.
+
+    Attributes:
+        file: of the aligned picture, below the copy; empty if it is left out.
+        original: the source file.
+        faces: number of faces found.
+        left, top, right, bottom: box of the face in the original, in pixels after its EXIF turn.
+        score: of the detector.
+        reason: why it is left out; empty if it is not.
+    """
+
+    file: str
+    original: str
+    faces: int = 0
+    left: str = ""
+    top: str = ""
+    right: str = ""
+    bottom: str = ""
+    score: str = ""
+    reason: str = ""
+
+
+def align_folder(request: AlignRequest, workers: int | None = None,
+                 progress: Progress | None = None) -> list[str]:
+    """Write the aligned copy and return lines on it; one that exists already is left as it is.
+
+    Args:
+        workers: number of processes; default: one per core for many pictures, else 1.
+        progress: called with (pictures done, total).
+
+    Raises:
+        CallerError: no pictures, no face in any, other content at the target, or no detector.
+    """
+    detector.weights_file()
+    files = _pictures(request.source)
+    if not files:
+        raise CallerError(f"{request.source}: no pictures")
+    record = _record(request, files)
+    with only_builder(request.target):
+        if _holds(request.target, record):
+            return [f"{request.target}: was there already"]
+        with building_folder(request.target) as folder:
+            rows = _align_all(request, files, folder, workers, progress)
+            taken = [row for row in rows if row.file]
+            if not taken:
+                raise CallerError(f"{request.source}: no picture is left: {_reasons(rows)}")
+            write_text(folder / TABLE, _table(rows))
+            _copy_facts(request.source, folder, {row.file for row in taken})
+            write_json(folder / RECORD, record)
+    line = f"{request.target}: {len(taken)} of {plural(len(rows), 'picture')} aligned"
+    left_out = _reasons(rows)
+    return [f"{line}; left out: {left_out} ({TABLE} has a row for each)" if left_out else line]
+
+
+def _pictures(source: Path) -> list[str]:
+    if not source.is_dir():
+        raise CallerError(f"no folder {source}")
+    found = []
+    for place, folders, files in os.walk(source, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_system(name))
+        found += [str((Path(place) / name).relative_to(source)) for name in sorted(files)
+                  if name.lower().endswith(SUFFIXES) and not is_system(name)]
+    return found
+
+
+def _record(request: AlignRequest, files: Sequence[str]) -> dict:
+    state = sha256()
+    for file in files:
+        path = request.source / file
+        size = path.stat().st_size if path.exists() else 0
+        state.update(f"{file}\0{size}\n".encode())
+    frame = request.frame
+    return {"source": str(request.source.absolute()), "frame": frame.name,
+            "size": list(frame.size), "points": frame.points.round(2).tolist(),
+            "least": request.least, "largest": request.largest,
+            "detector": detector.SHA256, "pictures": len(files), "listing": state.hexdigest()}
+
+
+def _holds(target: Path, record: Mapping) -> bool:
+    """Return whether an equal copy exists; raise if the target has other content."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return False
+    try:
+        found = read_json(target / RECORD)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise CallerError(f"{target} exists and was not created by this command; name another")
+    other = [name for name in record if found.get(name) != record[name]]
+    if other:
+        raise CallerError(f"{target} contains faces of another source or frame (differs in: "
+                          f"{', '.join(other)}); name another folder, or remove it")
+    return True
+
+
+_Job = tuple[AlignRequest, Sequence[str], Path]
+
+
+def _align_all(request: AlignRequest, files: Sequence[str], folder: Path, workers: int | None,
+               progress: Progress | None) -> list[Row]:
+    for place in {os.path.dirname(file) for file in files}:
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    jobs = [(request, files[start : start + JOB_PICTURES], folder)
+            for start in range(0, len(files), JOB_PICTURES)]
+    cores = len(os.sched_getaffinity(0)) if len(files) >= MANY else 1
+    rows: list[Row] = []
+    with closing(map_in_processes(_align_some, jobs, workers or cores)) as results:
+        for found in results:
+            rows += found
+            if progress:
+                progress(len(rows), len(files))
+    for place, folders, inside in os.walk(folder, topdown=False):
+        if not inside and not folders and Path(place) != folder and not os.listdir(place):
+            os.rmdir(place)
+    return rows
+
+
+def _align_some(job: _Job) -> list[Row]:
+    request, files, folder = job
+    return [_align_one(request, file, folder) for file in files]
+
+
+def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
+    path = request.source / file
+    if not path.exists():
+        return Row("", str(path), reason="links to nothing")
+    picture, damage = inspect_picture(path)
+    if picture is None:
+        return Row("", str(path), reason=str(damage))
+    faces = detector.find_faces(picture)
+    if not faces:
+        return Row("", str(path), reason="no face found")
+    left, top, right, bottom = faces[0].box
+    edges = [f"{edge:.1f}" for edge in faces[0].box]
+    reason, side = "", min(right - left, bottom - top)
+    rivals = [face for face in faces if face.area > RIVAL**2 * faces[0].area]
+    if len(rivals) > 1 and not request.largest:
+        reason = "several faces"
+    elif side < request.least:
+        reason = f"a face smaller than {request.least} pixels"
+    name = "" if reason else _aligned_name(file)
+    if name:
+        aligned = Image.fromarray(align(picture, faces[0], request.frame))
+        is_jpeg = name.lower().endswith(JPEG_SUFFIXES)
+        aligned.save(folder / name, "JPEG" if is_jpeg else "PNG",
+                     **({"quality": QUALITY, "subsampling": 0} if is_jpeg else {}))
+    return Row(name, str(path.absolute()), len(faces), edges[0], edges[1], edges[2],
+               edges[3], f"{faces[0].score:.2f}", reason)
+
+
+def _aligned_name(file: str) -> str:
+    """Return the name of the aligned picture: formats other than JPEG become PNG."""
+    return file if file.lower().endswith((*JPEG_SUFFIXES, ".png")) else f"{file}.png"
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    counts = Counter(row.reason for row in rows if row.reason)
+    first = {row.reason: row.original for row in reversed(rows)}
+    return "; ".join(f"{count} with {reason}" if reason.startswith(("several", "a face"))
+                     else f"{count} {reason}, such as {first[reason]}"
+                     for reason, count in counts.most_common())
+
+
+def _table(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Row)])
+    writer.writerows(astuple(row) for row in rows)
+    return out.getvalue()
+
+
+def _copy_facts(source: Path, folder: Path, files: set[str]) -> None:
+    """Write the source's `pictures.csv` and `dataset.json` for the pictures of the copy."""
+    if facts := read_facts(source):
+        write_facts(folder, {file: one for original, one in facts.items()
+                             if (file := _aligned_name(original)) in files})
+    if people := read_people(source):
+        write_people(folder, people)
