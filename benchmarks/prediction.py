@@ -66,7 +66,7 @@ def _compare(root: Path, weights: Path, config, session, quick: bool) -> Compari
     model = load(weights, device="cpu")
 
     def ours() -> np.ndarray:
-        found = list(model.predict(names, BATCH))
+        found = list(model.predict(names, BATCH, None))
         assert len(found) == len(names)
         return np.array([list(one.probabilities.values()) for one in found if not one.reason])
 

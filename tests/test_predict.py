@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import finished_study, launch
-from crashing_loader import crash_on_notes
+from crashing_loader import crash_always, crash_on_notes
 from PIL import Image
 from test_mistakes import said_in_one_line
 
@@ -188,6 +188,14 @@ def test_loader_processes_change_nothing_and_survive_a_crash(
              for reason in chunk.reasons]
     assert found == [CRASHED if "notes" in file else reason for file, reason in zip(
         files, (reason for chunk in alone for reason in chunk.reasons), strict=True)]
+
+
+def test_processes_that_cannot_start_are_one_error_and_no_bad_pictures(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_loader, "load_chunk", crash_always)
+    with pytest.raises(CallerError, match="workers=0"):
+        list(load_chunks(find_pictures([str(album)]), (48,), 5, workers=1))
 
 
 def test_pictures_are_found_in_files_folders_and_patterns_each_once(album: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from fer.data.decode import decode
 from fer.data.pack_rows import fit
 from fer.data.process_map import ProcessPool
+from fer.errors import CallerError
 
 if TYPE_CHECKING:
     from fer.data.faces.alignment import Frame
@@ -60,7 +61,7 @@ def load_chunks(files: Sequence[str], sizes: Sizes, length: int, workers: int | 
         frame: into which the largest face of each picture is aligned; None: it is cropped already.
 
     Raises:
-        CallerError: a frame is given, and faces cannot be found here.
+        CallerError: a frame is given, and faces cannot be found here; or no process can start.
     """
     if frame is not None:
         from fer.data.faces.detector import weights_file
@@ -128,8 +129,18 @@ def _in_processes(tasks: Sequence[Task], workers: int, ahead: int = AHEAD) -> It
                 yield chunk
                 place += 1
         except BrokenProcessPool:
+            _check_start(tasks[place])
             yield _after_crash(tasks[place])
             place += 1
+
+
+def _check_start(task: Task) -> None:
+    """Raise a CallerError if no loader process can start, whatever it loads."""
+    try:
+        list(_by_pool([(0, (), *task[2:])], 1, ahead=1))
+    except BrokenProcessPool:
+        raise CallerError("loader processes cannot start: a script that uses them needs "
+                          "`if __name__ == '__main__':`; or workers=0") from None
 
 
 def _by_pool(tasks: Sequence[Task], workers: int, ahead: int) -> Iterator[Chunk]:

@@ -60,12 +60,13 @@ class Predictor:
         return self.answers([name], Chunk(0, ("",), pixels))[0]
 
     def predict(self, files: Sequence[str | Path], batch_size: int = BATCH,
-                workers: int | None = None, frame: Frame | None = None) -> Iterator[Prediction]:
+                workers: int | None = 0, frame: Frame | None = None) -> Iterator[Prediction]:
         """Yield the answer for each file, in order; an unusable one has a reason.
 
         Args:
             batch_size: pictures in a forward pass.
-            workers: loader processes; 0: none. Default: one per core for many pictures.
+            workers: loader processes, which a script may use below `if __name__ == "__main__":`.
+                None: one per core for many pictures.
             frame: find the largest face in each picture, and align it into this frame; None: the
                 pictures are cropped as in training.
         """
