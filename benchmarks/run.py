@@ -21,6 +21,7 @@ import idle_queue
 import input_pipeline
 import packs
 import precision
+import prediction
 import probes
 import report_side
 import search_side
@@ -80,7 +81,8 @@ def main() -> int:
     comparisons = [*step_overhead.measure(options.quick), *pipeline(options.quick),
                    *packs.measure(options.quick), *probes.measure(options.quick),
                    *start_up.measure(options.quick), *precision.measure(options.quick),
-                   *evaluation.measure(options.quick), *report_side.measure_report(options.quick),
+                   *evaluation.measure(options.quick), *prediction.measure(options.quick),
+                   *report_side.measure_report(options.quick),
                    *checkpoint.measure(options.quick), *cluster_side.measure(options.quick),
                    *idle_queue.measure(options.quick),
                    *search_side.measure(options.quick), *gpu.measure(options.quick)]

@@ -24,7 +24,8 @@ def evaluate(
     show: Annotated[int, typer.Option(
         min=0, help="Maximum number of images, misclassified by all models, to list.")] = 20,
     save: Annotated[Path | None, typer.Option(
-        help="Folder for confusion matrices, and the images that all models misclassify.")] = None,
+        help="Folder for metrics and probabilities (CSV, JSON), confusion matrices, and the images "
+             "that all models misclassify.")] = None,
 ) -> None:
     """Write predictions and metrics of models on splits; print them with confusion matrices.
 

@@ -72,13 +72,29 @@ def export(
         metavar="RUN", help="A trained run: folder, name, id or pattern; or a weights file.")],
     out: Annotated[str, typer.Argument(
         help="Output file; its suffix sets the format: .safetensors, .pt2 (torch.export), .onnx, "
-             "or .pth with the original implementation's names.")],
+             "or .pth with the original implementation's names.")] = "",
+    folder: Annotated[str, typer.Option(
+        help="New folder to publish: weights, configuration, preprocessing, example code, and a "
+             "model card in the format of the Hugging Face hub.")] = "",
+    licence: Annotated[str, typer.Option(
+        help="With --folder: the hub's identifier of the licence of the weights.")] = "other",
+    data_licence: Annotated[list[str], typer.Option(
+        metavar="SET=LICENCE", help="With --folder: the licence of a data set; repeatable.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Export the best checkpoint of a run and check the file against the model."""
     from pathlib import Path
 
-    from fer.commands.weights import export_run
+    from fer.commands.weights import export_run, export_run_folder
+    from fer.errors import CallerError
 
+    if bool(out) == bool(folder):
+        raise CallerError("give either an output file or --folder")
+    if folder:
+        model = export_run_folder(name, Path(folder), licence, data_licence)
+        typer.echo(f"{folder}: {model.backbone.arch} for {', '.join(model.classes)}; read its "
+                   "README.md before publishing it")
+        return
     model, apart = export_run(name, Path(out))
     side = model.backbone.input_size
     typer.echo(f"{out}: {model.backbone.arch} for {', '.join(model.classes)}, from uint8 images "

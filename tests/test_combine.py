@@ -13,10 +13,11 @@ from test_mistakes import said_in_one_line
 from test_training import epochs, trained
 
 from fer.config.load import load_run
+from fer.evaluate.calibration import best_temperature
 from fer.evaluate.metrics import log_probabilities
 from fer.evaluate.predictions import read_predictions
 from fer.study.run_folder import RunFolder, Store
-from fer.train.model_soup import best_temperature, weighted_mean
+from fer.train.model_soup import weighted_mean
 
 
 def members(folder: RunFolder) -> list[RunFolder]:

@@ -1,5 +1,6 @@
 """Any model on any split, any time later: checkpoints, views, weights files, ranks, TensorBoard."""
 
+import csv
 import json
 import os
 import shutil
@@ -155,6 +156,27 @@ def test_a_whole_study_on_several_splits_with_pictures_of_common_mistakes(
     lines = (tmp_path / "out/wrong-mlfw-eval.csv").read_text().splitlines()[1:]
     assert {line.split(",")[0] for line in lines} == wrong and wrong
     assert Image.open(tmp_path / "out/wrong-mlfw-eval.png").size[0] > 100
+    with open(tmp_path / "out/metrics-mlfw-eval.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    metrics = read_json(tmp_path / "out/metrics-mlfw-eval.json")
+    for run, table, row in zip(runs(study), tables, rows, strict=True):
+        stored = read_json(run / "results/mlfw/eval.json")
+        assert row["model"] == run.name and metrics[run.name].items() <= stored.items()
+        for name in ("uar", "nll"):
+            assert float(row[name]) == stored[name]
+        assert float(row["recall_neutral"]) == stored["recall"]["neutral"]
+        kept = read_json(tmp_path / f"out/probabilities-mlfw-eval-{run.name}.json")
+        with open(tmp_path / f"out/probabilities-mlfw-eval-{run.name}.csv", newline="") as handle:
+            text = list(csv.DictReader(handle))
+        assert [one["sample_id"] for one in text] == table.sample_ids
+        for kind in ("probability", "calibrated"):
+            values = [[one[f"{kind}_{name}"] for name in table.classes] for one in kept]
+            np.testing.assert_allclose(np.sum(values, axis=1), 1)
+            assert values == [[float(one[f"{kind}_{name}"]) for name in table.classes]
+                              for one in text]
+        np.testing.assert_allclose(
+            [[one[f"probability_{name}"] for name in table.classes] for one in kept],
+            np.exp(log_probabilities(table.logits)), rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "train", "report", "cluster",
-         "search", "annotate", "commands")
+ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "train", "report",
+         "inference", "cluster", "search", "annotate", "commands")
 """A package imports packages to its left only, and none of `FORBIDDEN`."""
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "train"}}

@@ -6,7 +6,6 @@ checkpoints. Existing results for the current content of a split are reused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +17,9 @@ from fer.config.run import Data, RunConfig
 from fer.data.pack import Pack
 from fer.data.splits import original_of
 from fer.errors import CallerError, choices
+from fer.evaluate.calibration import Calibration, calibrate
 from fer.evaluate.predictions import DamagedFile, predictions_path, read_predictions
+from fer.evaluate.saved_tables import save_tables
 from fer.models.weights import describe_weights, load_model
 from fer.study.disk_space import check_room
 from fer.study.inputs import InputDigests, build_pack
@@ -26,6 +27,7 @@ from fer.study.leakage import find_overlaps
 from fer.study.lease import LeaseTaken
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import read_study
+from fer.study.trained_runs import find_runs
 from fer.train.distributed import Session, leave_group, open_session
 from fer.train.error_analysis import Answers, print_answers, save_answers
 from fer.train.evaluate_run import (
@@ -40,7 +42,6 @@ from fer.train.run_tasks import Task, run_task
 from fer.train.setup import source
 
 console = Console()
-MOST_NAMED = 20
 DIGITS = 10  # of a weights file's checksum, in its folder name
 BASE = "configs/base.yaml"  # its data sets are used to evaluate weights files
 
@@ -56,7 +57,7 @@ class Request:
         data_file: a configuration whose data sets are used; empty uses each run's own.
         variant: which checkpoint, and whether to average over fixed views.
         show: maximum number of images to list.
-        save: folder for confusion matrices and images; None writes none.
+        save: folder for metrics, probabilities, confusion matrices and images; None writes none.
     """
 
     names: Sequence[str]
@@ -93,7 +94,27 @@ def measure_models(asked: Request) -> None:
             if asked.save is not None:
                 save_answers(asked.save, split + asked.variant.suffix, answers,
                              subjects[0].config.data, console)
+                save_tables(asked.save, split + asked.variant.suffix,
+                            {one.model: one.table for one in answers},
+                            _calibrations(subjects) if asked.variant == PLAIN else {})
     leave_group()
+
+
+def _calibrations(subjects: Sequence[Subject]) -> dict[str, Calibration]:
+    """Return the calibrations of the runs with validation predictions."""
+    found = {}
+    for subject in subjects:
+        split = f"{subject.config.train_on}/val"
+        path = predictions_path(subject.folder, split)
+        if subject.run is None or not path.is_file():
+            continue
+        try:
+            table = read_predictions(path)
+        except DamagedFile as error:
+            console.print(f"{error}: no calibrated probabilities", markup=False, soft_wrap=True)
+            continue
+        found[subject.name] = calibrate(table.labels, table.logits, split)
+    return found
 
 
 def find_subjects(store: Store, asked: Request) -> list[Subject]:
@@ -135,26 +156,6 @@ def _of_file(store: Store, path: Path, config: RunConfig) -> Subject:
     config = config.model_copy(update={"backbone": about.backbone})
     name = f"{path.stem}-{xxh3_of(path)[:DIGITS]}"  # two files may have the same name
     return Subject(name, config, store.home / "evaluations" / name, weights=path)
-
-
-def find_runs(store: Store, names: Sequence[str]) -> list[RunFolder]:
-    """Return the trained runs selected by path, name, id or pattern.
-
-    Raises:
-        CallerError: a name matches no trained run.
-    """
-    trained = [folder for folder in store if folder.trained]
-    found: dict[Path, RunFolder] = {}
-    for name in names:
-        path = Path(name)
-        here = [RunFolder(path.absolute())] if (path / "train.json").is_file() else []
-        fits = here or [f for f in trained if f.run_id == name or fnmatch(f.name, name)]
-        if not fits:
-            some = choices(folder.name for folder in trained[:MOST_NAMED])
-            raise CallerError(f"no trained run '{name}' in {store.runs}; there are: "
-                              f"{some or 'none'}")
-        found.update({folder.path: folder for folder in fits})
-    return list(found.values())
 
 
 def _measure(subject: Subject, split: str, asked: Request,

@@ -1,6 +1,6 @@
 """The command behind `launch/weights.py`: list backbones, export the model of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from rich.table import Table
 
 from fer.checksums import check_beside
-from fer.commands.evaluate import find_runs
 from fer.config.load import block_names, load_backbone
 from fer.config.paths import home
 from fer.config.run import Backbone
@@ -17,7 +16,8 @@ from fer.models.classifier import Classifier
 from fer.models.export import export
 from fer.models.registry import build
 from fer.models.weights import load_model
-from fer.study.run_folder import Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.trained_runs import find_runs
 from fer.train.checkpoint import Checkpoints
 
 MILLION = 1e6
@@ -36,13 +36,40 @@ def export_run(name: str, path: Path) -> tuple[Classifier, float]:
     if Path(name).is_file():
         weights = Path(name)
     else:
-        folders = find_runs(Store(home()), [name])
-        if len(folders) > 1:
-            raise CallerError(f"'{name}' matches {len(folders)} runs, such as {folders[0].name} "
-                              f"and {folders[1].name}; name one")
-        weights = Checkpoints(folders[0].path / "checkpoints", keep=2).best() / "model.safetensors"
+        run = _one_run(name)
+        weights = Checkpoints(run.path / "checkpoints", keep=2).best() / "model.safetensors"
     model = load_model(weights)
     return model, export(model, path)
+
+
+def export_run_folder(name: str, folder: Path, licence: str, data_licences: Sequence[str]
+                      ) -> Classifier:
+    """Write a folder to publish with the model of a run and its card; return the model.
+
+    Args:
+        name: one trained run.
+        data_licences: each `SET=LICENCE`.
+
+    Raises:
+        CallerError: no such run, more than one, or what `export_folder` refuses.
+    """
+    from fer.inference.model_folder import export_folder
+
+    if Path(name).is_file():
+        raise CallerError(f"{name}: a weights file has no results for a model card; name a run")
+    wrong = [text for text in data_licences if "=" not in text]
+    if wrong:
+        raise CallerError(f"--data-licence {wrong[0]}: expected SET=LICENCE")
+    given = dict(text.split("=", 1) for text in data_licences)
+    return export_folder(_one_run(name), folder, licence, given)
+
+
+def _one_run(name: str) -> RunFolder:
+    folders = find_runs(Store(home()), [name])
+    if len(folders) > 1:
+        raise CallerError(f"'{name}' matches {len(folders)} runs, such as {folders[0].name} "
+                          f"and {folders[1].name}; name one")
+    return folders[0]
 
 
 @dataclass(frozen=True)

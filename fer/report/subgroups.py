@@ -85,7 +85,7 @@ def subgroup_scores(analysis: Analysis, facts: Facts, measured: Mapping[tuple[st
             assert cell.tables is not None
             by_pictures.setdefault(cell.tables.pictures, []).append((cell, cell.tables))
         for members in by_pictures.values():
-            divided = _divide(members[0][1], facts)
+            divided = divide(members[0][1], facts)
             logits = [_logits(cell, tables, measured) if divided else {}
                       for cell, tables in members]
             for fact, value, keep in divided:  # one study, so that the seed spread is pooled
@@ -163,7 +163,7 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
+def divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
     """Return fact, value and image mask, for facts with two values or more."""
     known = [facts(picture) for picture in tables.pictures]
     columns = {name: [one.get(name, "") for one in known]

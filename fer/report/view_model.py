@@ -14,7 +14,7 @@ from fer.report import report_tables as listings
 from fer.report.analysis import Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.ensemble_scores import Ensemble
-from fer.report.formatting import count, points, score
+from fer.report.formatting import points, score
 from fer.report.human_ceiling import HumanCeiling, human_listing
 from fer.report.methods import methods
 from fer.report.overall import Overall

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,8 +23,10 @@ from fer.checksums import xxh3_of
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
-from fer.train.distributed import Session
 from fer.train.train_state import Progress
+
+if TYPE_CHECKING:  # slow to import, not needed to read a checkpoint
+    from fer.train.distributed import Session
 
 TRAINING = "training.safetensors"  # the trained weights, if the model is an average of them
 PATIENCE_S = 180.0  # network file systems may serve cached attributes for a minute
@@ -170,7 +172,7 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
 
-def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Progress] | None:
+def newest_of_all(checkpoints: Checkpoints, session: "Session") -> tuple[Path, Progress] | None:
     """Return the first rank's newest valid checkpoint once this rank sees it too."""
     found = session.from_first(lambda: _with_manifest(checkpoints.newest()))
     if found is None:
@@ -179,7 +181,7 @@ def newest_of_all(checkpoints: Checkpoints, session: Session) -> tuple[Path, Pro
     return _wait_for(folder, manifest, session), progress
 
 
-def best_of_all(run_folder: Path, session: Session) -> Path:
+def best_of_all(run_folder: Path, session: "Session") -> Path:
     """Return the first rank's best checkpoint of a run once this rank sees it too.
 
     Raises:
@@ -196,7 +198,7 @@ def _with_manifest(found: tuple[Path, Any] | None) -> tuple[tuple[Path, Any], st
     return found and (found, (found[0] / "manifest.json").read_text())
 
 
-def _wait_for(folder: Path, manifest: str, session: Session) -> Path:
+def _wait_for(folder: Path, manifest: str, session: "Session") -> Path:
     """Return the folder once this rank sees the same content as the first rank.
 
     Raises:

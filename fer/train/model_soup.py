@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer.evaluate.metrics import log_probabilities, validation_scores
+from fer.evaluate.calibration import best_temperature
+from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
 from fer.train.callbacks import Callbacks
 from fer.train.context import TrainContext
@@ -20,8 +21,6 @@ from fer.train.ema import State, copy_state, set_state, update_batch_norm
 from fer.train.predict import predict_logits
 from fer.train.run_logger import Cancelled, Preempted
 from fer.train.train_state import Progress
-
-TEMPERATURES = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
@@ -156,23 +155,6 @@ def _temperature(context: TrainContext, callbacks: Callbacks, member: State,
     found = best_temperature(context.val_labels, logits)
     state = with_temperature(context.model, member, found)
     judge(Candidate(state, {"temperature": found}, measured=True))
-
-
-def best_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Return the T that minimises the mean NLL of softmax(logits / T).
-
-    Args:
-        labels: integers, N.
-        logits: float, N x C.
-    """
-    from scipy.optimize import minimize_scalar  # slow to import, rarely needed
-
-    def nll(log: float) -> float:
-        scaled = log_probabilities(logits / np.exp(log))
-        return float(-scaled[np.arange(len(labels)), labels].mean())
-
-    low, high = np.log(TEMPERATURES)
-    return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
 
 
 def with_temperature(model: Classifier, member: State, temperature: float) -> State:

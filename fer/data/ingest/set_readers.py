@@ -228,8 +228,10 @@ def _hugging_face(source: Source) -> list[Labelled]:
             inside = [*table.parent.parts, *Path(name).parts[:-1]]
             known = {**SPLIT_NAMES, **source.splits}
             folder = next((part for part in inside if part.lower() in known), "")
-            facts = Facts(**{ours: str(row.get(source.columns.get(ours, ours)) or "")
-                             for ours in ("identity", "mask_type", "pose", "annotator")})
+            identity, mask_type, pose, annotator = (
+                str(row.get(source.columns.get(ours, ours)) or "")
+                for ours in ("identity", "mask_type", "pose", "annotator"))
+            facts = Facts(identity, mask_type, pose, annotator)
             label = _cell(source, row, LABEL_COLUMNS, "label", place)
             found.append(Labelled(path, source.split_of(said or folder, place), label, place,
                                   facts))

@@ -1,0 +1,1 @@
+"""Trained models on new pictures: loading, prediction, tables, and folders to publish."""
