@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer.config.run import Masks, MaskStyle
+from fer.config.augmentation import Masks, MaskStyle
 from fer.data.augment.random_numbers import Samples
 from fer.data.masks.atlas import (
     ATLAS_VERSION,
