@@ -310,3 +310,55 @@ def test_a_tree_that_is_resolved_twice_says_the_same() -> None:
     tree = apply(read_based(Path("configs/drawn.yaml").resolve()), TOY, "x")
     once = resolve(tree, "x")
     assert resolve(dump(once), "x") == once
+
+
+# --- defaults by starting point, and the recommended recipe
+
+SCRATCH_START, PRETRAINED_START = (2e-3, 75, 5), (3e-4, 50, 1)
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({}, SCRATCH_START), ({"recipe": "linear_probe"}, (3e-3, 50, 1)),
+    ({"recipe": "lp_ft"}, PRETRAINED_START),
+    ({"recipe": "lfw_then_target"}, PRETRAINED_START), ({"recipe": "soup"}, PRETRAINED_START),
+    ({"recipe": "lp_ft", "recipe.init.source": "scratch"}, SCRATCH_START),
+    ({"recipe": "scratch", "optim.lr": 0.1, "train.epochs": 3}, (0.1, 3, 5)),
+])
+def test_defaults_depend_on_where_a_run_starts(settings: dict[str, Any],
+                                               expected: tuple[float, int, int]) -> None:
+    found = load_run("configs/base.yaml", {"train_on": "mlfw", **settings})
+    assert (found.optim.lr, found.train.epochs, found.schedule.warmup_epochs) == expected
+
+
+def test_a_parent_has_the_defaults_of_its_own_start() -> None:
+    found = load_run("configs/base.yaml", {"recipe": "lfw_then_target", "train_on": "mlfw"})
+    assert found.parents["init"].optim.lr == 2e-3 and found.optim.lr == 3e-4
+
+
+def test_what_a_file_says_is_above_the_defaults_of_recipe_and_start() -> None:
+    small = load_run("configs/drawn.yaml", {"recipe": "recommended"})
+    assert (small.optim.lr, small.train.epochs, small.schedule.warmup_epochs) == (5e-3, 12, 1)
+    assert small.train.masks is not None and small.train.masks.styles == ("all", "flat")
+    without = load_run("configs/base.yaml", {"recipe": "recommended", "train.masks": None,
+                                             "train_on": "mlfw"})
+    assert without.train.masks is None and without.train.epochs == 75
+
+
+@pytest.mark.parametrize("source", ["scratch", "pretrained"])
+def test_the_recommended_recipe_learns_masked_faces(source: str, places: Path) -> None:
+    folder = trained(("mlfw/eval",), recipe="recommended", train_on="lfw", train__epochs=8,
+                     train__augment="none", recipe__init__source=source,
+                     train__masks__template="drawn", train__masks__styles=["flat"])
+    assert json.loads(folder.result("mlfw/eval").read_text())["uar"] > 0.5
+    assert epochs(folder)[-1]["val_uar"] > 0.5
+    assert json.loads((folder.path / "train.json").read_text())["kept"] == "last"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["lp_ft", "joint", "consistency", "distill"])
+def test_a_recipe_with_masks_on_the_fly_is_above_chance_on_masked_faces(recipe: str, places: Path
+                                                                         ) -> None:
+    folder = trained(("mlfw/eval",), recipe=recipe, train_on="lfw", train__epochs=6,
+                     train__augment="none", train__masks={**MASKS, "styles": ["flat"]})
+    assert json.loads(folder.result("mlfw/eval").read_text())["uar"] > 0.5  # chance: 0.33
+    assert epochs(folder)[-1]["phase"] == "finetune"

@@ -18,6 +18,7 @@ from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
 from fer.config.selection import renewed, select_of
+from fer.config.starts import with_defaults
 from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import Tree, merge, read_tree, set_key
@@ -135,7 +136,7 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
                           "recipe.teacher.set)")
-    config = validate(RunConfig, tree, place)
+    config = validate(RunConfig, with_defaults(tree), place)
     if config.recipe.phases:  # a stored configuration is not to depend on the default
         selected = config.train.model_copy(update={"select": select_of(config)})
         config = config.model_copy(update={"train": selected})

@@ -187,11 +187,15 @@ class Phase(Frozen):
 
 
 class Recipe(Frozen):
-    """A transfer-learning configuration; `configs/recipes/NAME.yaml`, `label` for reports."""
+    """A transfer-learning configuration; `configs/recipes/NAME.yaml`, `label` for reports.
+
+    `defaults`: dotted keys of the run that no file and no override sets otherwise.
+    """
 
     name: Name
     label: Annotated[str | None, Label()] = None
     init: Init = Init()
+    defaults: Annotated[dict[str, Any], Label()] = {}  # joins as the values that they set
     teacher: Annotated[Teacher | None, Label()] = None  # joins through the parent's id
     phases: tuple[Phase, ...] = ()
     combine: Annotated[Combine | None, Neutral(None)] = None

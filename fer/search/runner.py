@@ -192,12 +192,12 @@ class SearchRunner:
                         config_id=trial.run.config_id, epochs=trial.epochs, error="")
         self.record.put(entry)
         link(self.folder, folders[-1].path)
-        over = entry.state in ENDED
-        if self.jobs is not None and not over:
+        if self.jobs is not None and entry.state not in ENDED:
             self.jobs.submit(trial, self.leave.exists)
         return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
                 "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
-                "job": self.jobs is not None, "over": over, **compared_by(trial.run.config)}
+                "job": self.jobs is not None, "over": entry.state in ENDED,
+                **compared_by(trial.run.config)}
 
     def _folder(self, trial: Trial, index: int) -> RunFolder:
         folder = self.store.folder(trial.runs[index])
