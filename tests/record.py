@@ -50,6 +50,13 @@ MOST_SECONDS = 3600  # of one command, on a busy machine
 TABLES = ("results.csv", "summary.csv", "gap.csv", "recall.csv")
 JSON_FILES = ("train.json", "env.json", "status.json", "submit.json")
 
+DRAW = """
+import sys
+from rich.console import Console
+from fer.cluster.request import Request, expand_request
+expand_request(Request(tuple(sys.argv[1:2]), tuple(sys.argv[2:])).study(), Console(quiet=True))
+"""  # for commits whose dry runs draw no faces
+
 Record = dict[str, dict[str, list[str]]]  # part -> item -> lines
 
 
@@ -158,7 +165,11 @@ def drawn_overrides(side: Side, study: Path) -> list[str]:
 
 def run_names(side: Side, study: Path, *overrides: str) -> list[str]:
     """Return the names of a study's run folders, in the order of the plan."""
-    printed = side.run("launch/sweep.py", study, "--dry-run", "--cluster", "local", *overrides)
+    command = ("launch/sweep.py", study, "--dry-run", "--cluster", "local", *overrides)
+    printed = side.run(*command)
+    if "provisional" in printed:  # until the faces are drawn
+        side.run("-c", DRAW, study, *overrides)
+        printed = side.run(*command)
     names = re.findall(r"^[a-z]+ +(\S+-s\d+-[0-9a-f]{8,})$", printed, re.MULTILINE)
     if not names:
         raise SystemExit(f"{study}: no runs in what its dry run printed:\n{printed}")

@@ -77,3 +77,26 @@ def test_a_larger_backbone_is_said_to_take_more(places: Path, toy_study: Write) 
     small = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_tiny"})))
     large = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_resnet50"})))
     assert large[0] > small[0] + 2 * 100e6 and large[1] == small[1]
+
+
+def test_a_dry_run_draws_nothing_and_says_that_its_ids_are_provisional(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_DATA", str(tmp_path / "data"))
+    small = [f"data.drawn.{name}=24" for name in ("lfw_train", "lfw_eval", "real_test",
+                                                      "people_train")]
+    study = Path("sweeps/demo.yaml")
+    before = dry(study, *small)
+    assert "provisional" in before and not (tmp_path / "data").exists()
+    runs = re.compile(r"^(?:train|wait) +(\S+)-[0-9a-f]{8,}$", re.MULTILINE)
+    assert len(set(runs.findall(before))) == int(before.split(" runs: ")[0].split()[-1])
+    assert size(before)[0] > 0
+    from rich.console import Console
+
+    from fer.cluster.request import Request, expand_request
+
+    expand_request(Request((str(study),), tuple(small)).study(), Console(quiet=True))
+    after = dry(study, *small)
+    assert "provisional" not in after and runs.findall(after) == runs.findall(before)
+    assert size(after) == size(before)
+    assert after != before

@@ -27,7 +27,8 @@ from test_search import (
 
 from fer.cluster.dist_env import free_port_from
 from fer.cluster.local_queue import free_port
-from fer.search.ray_local import settings
+from fer.errors import Unavailable
+from fer.search.ray_local import ray_here, settings
 from fer.search.ray_slurm import head_arguments, ray_node, takes_connections
 from fer.study.run_folder import RunFolder
 
@@ -36,6 +37,31 @@ Start = Callable[..., subprocess.Popen[str]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1300)]
 launch = partial(launch, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("late", [1, 9])
+def test_where_ray_starts_too_slowly_it_is_started_again_and_the_end_is_one_line(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for Ray's start on a busy machine, which takes longer than 30 seconds."""
+    import ray
+
+    starts: list[object] = []
+
+    def init(**_: object) -> None:
+        starts.append(None)
+        if len(starts) <= late:
+            raise Exception("The current node timed out during startup. This could happen …")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    if late == 1:
+        with ray_here(1, 0):
+            assert len(starts) == 2
+    else:
+        with pytest.raises(Unavailable, match="in 3 attempts"), ray_here(1, 0):
+            raise AssertionError
+    assert not left_behind(os.getpid())
 
 
 def test_a_trial_that_diverges_fails_with_its_traceback_and_the_search_goes_on(

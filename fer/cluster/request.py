@@ -1,6 +1,6 @@
 """Resolution of a command line into a study, its runs and their test splits.
 
-Draws missing faces; trains and submits nothing (`fer.commands.sweep`).
+Trains and submits nothing (`fer.commands.sweep`).
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,9 @@ from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions, place_of
-from fer.study.inputs import InputDigests, draw_missing_faces, require_sets
+from fer.study.inputs import InputDigests, draw_missing_faces, drawn_sets_missing, require_sets
 from fer.study.leakage import find_overlaps, refuse_overlaps
+from fer.study.planned_inputs import NOTE, PlannedDigests
 from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
 
@@ -86,18 +87,24 @@ class ExpandedStudy:
     contents: InputDigests
 
 
-def expand_request(study: Study, console: Console) -> ExpandedStudy:
-    """Return a study with its runs, after drawing missing faces.
+def expand_request(study: Study, console: Console, draw: bool = True) -> ExpandedStudy:
+    """Return a study with its runs.
+
+    Args:
+        draw: whether to draw missing faces; without them run ids are provisional.
 
     Raises:
         CallerError: a mistake in the study, the configuration or the data.
     """
     data = _data_of(study)
     names = _sets_of(study, data)
-    _draw(data, names, console)
+    if provisional := not draw and drawn_sets_missing(data, data_root(), names):
+        console.print(NOTE, soft_wrap=True)
+    else:
+        _draw(data, names, console)
     require_sets(names, data, data_root())
     check_room(cache(), "FER_CACHE")
-    contents = InputDigests(data_root(), cache())
+    contents = (PlannedDigests if provisional else InputDigests)(data_root(), cache())
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
     refuse_misfits([run.config for run in runs], cache())

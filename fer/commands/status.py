@@ -26,6 +26,7 @@ from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices, plural
 from fer.study.orphans import orphaned_rows
 from fer.study.overview import overview
+from fer.study.queue_poll import QueuePoll
 from fer.study.queue_view import Queue
 from fer.study.run_folder import State, Store
 from fer.study.status import Row, rows_of
@@ -88,7 +89,7 @@ class StudyStatus:
         from rich.live import Live
         from rich.text import Text
 
-        console = Console()
+        console, poll = Console(), QueuePoll(self.store.home)
         with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while True:
                 lines = self._screen(console.width, console.height)
@@ -96,8 +97,16 @@ class StudyStatus:
                 if self.all_done:
                     break
                 time.sleep(WATCH_SECONDS)
-                self.rows = _rows(self.study, self.store)
+                self._refresh(poll)
         self.print()
+
+    def _refresh(self, poll: QueuePoll) -> None:
+        """Read the runs anew; the queue only now and then, and before a run is called lost."""
+        lost = {row.run for row in self.rows if row.state == "lost"}
+        self.rows = _rows(self.study, self.store, poll.queue())
+        if {row.run for row in self.rows if row.state == "lost"} - lost:
+            poll.now()
+            self.rows = _rows(self.study, self.store, poll.queue())
 
     def _screen(self, width: int, height: int) -> list[str]:
         """Return the lines that fit on a screen: running runs first, finished ones last."""
@@ -146,7 +155,7 @@ def status_of(name: str, cluster: str) -> "SearchStatus | StudyStatus":
     if search := _search(name, store):
         return search
     study = read_study(store, name)
-    return StudyStatus(study, store, _rows(study, store))
+    return StudyStatus(study, store, _rows(study, store, Queue(store.home)))
 
 
 def print_overview(cluster: str, as_json: bool) -> None:
@@ -179,8 +188,7 @@ def _search(name: str, store: Store) -> "SearchStatus | None":
     return SearchStatus(folder, validate(Search, read_tree(file), str(file)), store)
 
 
-def _rows(study: StudyFolder, store: Store) -> list[Row]:
-    queue = Queue(store.home)
+def _rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:
     return rows_of(study, store, queue=queue) + orphaned_rows(study, store, queue)
 
 

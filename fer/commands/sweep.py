@@ -34,10 +34,10 @@ console = Console()
 
 
 def dry_run(request: Request) -> None:
-    """Print each run and what would be done with it; write nothing except drawn faces."""
+    """Print each run and what would be done with it; write nothing."""
     profile = request.profile()
-    print_plan(expand_request(request.study(), console), Store(home()), request.place, profile,
-               console)
+    print_plan(expand_request(request.study(), console, draw=False), Store(home()), request.place,
+               profile, console)
 
 
 def sweep(request: Request) -> int:

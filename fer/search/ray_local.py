@@ -20,11 +20,13 @@ from pathlib import Path
 import psutil
 
 from fer.config.paths import REPOSITORY
+from fer.errors import Unavailable
 from fer.safe_path import python
 
 LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # request a search to save and exit
 PREFIX = "fer-ray-"
 OBJECT_STORE = 128 << 20  # bytes; trials send only a few numbers, and the default is 30 % of memory
+STARTS = 3
 FOLDERS = "/tmp"  # not TMPDIR: a socket path has at most 107 bytes, and Ray needs 60 of them
 
 
@@ -45,7 +47,11 @@ def settings(token: str) -> dict[str, str]:
 
 @contextmanager
 def ray_here(cpus: int, gpus: int) -> Iterator[None]:
-    """Run Ray with these cores and GPUs while the block runs, then remove its files."""
+    """Run Ray with these cores and GPUs while the block runs, then remove its files.
+
+    Raises:
+        Unavailable: Ray did not start, because the machine is busy.
+    """
     remove_left_behind()
     os.environ.update(settings(secrets.token_hex(32)))
     # Ray's switch for a single machine: every server then listens on 127.0.0.1
@@ -56,11 +62,7 @@ def ray_here(cpus: int, gpus: int) -> Iterator[None]:
                                stdin=subprocess.PIPE, cwd=REPOSITORY, start_new_session=True)
     try:
         with unheard_by_children():
-            import ray
-
-            ray.init(address="local", include_dashboard=False, num_cpus=cpus, num_gpus=gpus,
-                     object_store_memory=OBJECT_STORE, _temp_dir=f"{folder}/r", log_to_driver=False,
-                     logging_level=logging.ERROR)
+            _start(cpus, gpus, f"{folder}/r")
         yield
     finally:
         if "ray" in sys.modules:
@@ -68,6 +70,25 @@ def ray_here(cpus: int, gpus: int) -> Iterator[None]:
         assert watcher.stdin is not None
         watcher.stdin.close()  # it removes the folder and kills remaining Ray processes
         watcher.wait()
+
+
+def _start(cpus: int, gpus: int, folder: str) -> None:
+    """Start Ray's processes; on a busy machine they may miss its limit of 30 seconds."""
+    import ray
+
+    for _ in range(STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, num_cpus=cpus, num_gpus=gpus,
+                     object_store_memory=OBJECT_STORE, _temp_dir=folder, log_to_driver=False,
+                     logging_level=logging.ERROR)
+        except Exception as error:  # Ray has no class for it
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+        else:
+            return
+    raise Unavailable(f"Ray did not start in {STARTS} attempts of 30 seconds, because this machine "
+                      "is busy; the same command continues later")
 
 
 @contextmanager

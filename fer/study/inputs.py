@@ -196,12 +196,33 @@ def draw_missing_faces(data: Data, root: Path, names: Iterable[str],
     """
     if data.drawn is None:
         return False
-    from fer.data.synthetic.sets import MANY_FOLDER, write_drawn_sets, write_many_masks
+    from fer.data.synthetic.sets import (
+        DRAWN_FOLDER,
+        MANY_FOLDER,
+        write_drawn_sets,
+        write_many_masks,
+    )
 
-    drawn = write_drawn_sets(root / "drawn", data.drawn, progress=progress)
-    if any(name in data.sets and data.sets[name].folder == MANY_FOLDER for name in names):
+    drawn = write_drawn_sets(root / DRAWN_FOLDER, data.drawn, progress=progress)
+    if MANY_FOLDER in _folders(names, data):
         drawn |= write_many_masks(root, data.drawn, progress)
     return drawn
+
+
+def drawn_sets_missing(data: Data, root: Path, names: Iterable[str]) -> bool:
+    """Return whether one of these sets is going to be drawn; `names` as above."""
+    if data.drawn is None:
+        return False
+    from fer.data.synthetic.sets import DRAWN_FOLDER, MANY_FOLDER, MARKER
+
+    wanted = {folder for folder in _folders(names, data) if folder.startswith(f"{DRAWN_FOLDER}/")}
+    there = (root / DRAWN_FOLDER / MARKER).is_file()
+    return (bool(wanted) and not there) or (MANY_FOLDER in wanted
+                                          and not (root / MANY_FOLDER).is_dir())
+
+
+def _folders(names: Iterable[str], data: Data) -> set[str]:
+    return {data.sets[name].folder for name in names if name in data.sets}
 
 
 def packs_of(

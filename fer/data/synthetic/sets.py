@@ -34,6 +34,7 @@ from fer.errors import CallerError
 GENERATOR_VERSION = 1  # increase when any picture changes
 MARKER = "drawn.json"
 README = "DRAWINGS.txt"
+DRAWN_FOLDER = "drawn"
 MANY_FOLDER = "drawn/MANY-FER"
 MANY_ORIGINAL = "drawn/LFW-FER"
 MANY_SEED = 1
