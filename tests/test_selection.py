@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from fer.config.selection import few_people_warning, of_store, select_of, uar_no
 from fer.config.validate import validate
 from fer.data.masks.styles import named
 from fer.errors import CallerError
+from fer.report.read.provenance import provenance
+from fer.report.read.report_cache import ReportCache
 from fer.search.scores import Score
 from fer.study.changed_inputs import folders_by_label, why_again
 from fer.study.expand import identify
@@ -238,6 +241,13 @@ def test_a_run_notes_that_its_best_epoch_is_of_few_people(places: Path) -> None:
     assert "3 people" in (folder.path / "logs/train.log").read_text()
     env = json.loads((folder.path / "env.json").read_text())
     assert env["validation_people"] == 3 and "best epoch" in env["kept"]
+    run: Any = SimpleNamespace(folder=folder.path, train_on="lfw", backbone="b", recipe="r",
+                               config_id="1")
+    found = provenance([run], ReportCache(places))
+    assert found.selection == ("those of the best epoch of the last phase by uar, validated on "
+                               "9 pictures of 3 people of lfw",)
+    assert found.few_people[0].startswith("in 1 run, the best epoch was selected on validation "
+                                          "with 3 people, where UAR has a standard error of")
 
 
 @pytest.mark.parametrize(("score", "expected"), [
