@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from fer.config.run import Mix
+from fer.config.augmentation import Mix
 from fer.data.augment.mixing import label_shares, mixed, mixture, partners
 from fer.data.augment.random_numbers import Samples
 from fer.train.losses import WeightedCrossEntropy

@@ -113,8 +113,9 @@ def test_the_2021_preset_is_that_of_the_study() -> None:
         "radam", 1e-4, 1e-3, (0.9, 0.999))
     assert (schedule.name, schedule.factor, schedule.patience, schedule.min_lr) == (
         "plateau", 0.1, 2, 1e-6)
-    assert (train.batch_size, train.epochs, train.early_stop, train.select, train.augment) == (
-        48, 50, 8, "accuracy", "seed2021")
+    assert (train.batch_size, train.epochs, train.early_stop, train.augment) == (
+        48, 50, 8, "seed2021")
+    assert (train.select, train.score, train.best_over) == ("best", "accuracy", "all_phases")
     assert (config.backbone.mean, config.backbone.std) == ((0, 0, 0), (1, 1, 1))
     assert config.seed == 1234 and config.loss.class_weights == "none"
 

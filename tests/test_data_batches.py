@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from picture_sets import CLASSES, write_set
 
-from fer.config.run import Mix
+from fer.config.augmentation import Mix
 from fer.data.batches import BLOCK, EvalBatches, TrainBatches
 from fer.data.layout import scan
 from fer.data.pack import Pack

@@ -14,9 +14,10 @@ from conftest import TOY, launch, toy_arguments
 from test_features import weights
 from test_training import epochs, trained
 
+from fer.config.augmentation import Mix
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root
-from fer.config.run import Inputs, Mix, RunConfig
+from fer.config.run import Inputs, RunConfig
 from fer.config.run_id import run_id
 from fer.data.batches import TrainBatches
 from fer.data.mask_types import type_weights, types_digest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer.config.run import Masks, MaskStyle
+from fer.config.augmentation import Masks, MaskStyle
 from fer.data.augment.random_numbers import Samples
 from fer.data.faces.face_points import TEMPLATES, Points, template
 from fer.data.masks.atlas import (

@@ -75,8 +75,9 @@ GRID = [{"optim__lr": lr, "seed": seed, "optim__weight_decay": decay}
     {}, *(pytest.param(one, marks=SLOW) for one in [
         {"optim__name": "radam", "optim__decay_norms_and_biases": True}, {"optim__name": "sgd"},
         {"schedule__name": "plateau", "schedule__patience": 0},
-        {"train__early_stop": 1, "loss__label_smoothing": 0.2, "optim__clip_norm": 0.05},
-        {"train__augment": "seed2021", "train__select": "loss", "train__epochs": 2}]),
+        {"train__early_stop": 1, "train__select": "best", "loss__label_smoothing": 0.2,
+         "optim__clip_norm": 0.05},
+        {"train__augment": "seed2021", "train__score": "loss", "train__epochs": 2}]),
     {"recipe__phases": [{"name": "probe", "train": ["head"], "views": 2,
                          "multipliers": {"head": 3.0}, "schedule": {"name": "constant"},
                          "optim": {"name": "sgd", "momentum": 0.5, "clip_norm": 0.2}}]},

@@ -19,7 +19,8 @@ INPUTS = Inputs(digests={"lfw/train": "a" * 32, "lfw/val": "b" * 32}, parents={"
 
 
 def config(**overrides: Any) -> RunConfig:
-    return load_run("configs/drawn.yaml", {"recipe": "lp_ft", **overrides})
+    return load_run("configs/drawn.yaml",
+                    {"recipe": "lp_ft", "train.select": "best", **overrides})
 
 
 BASE = run_id(config(), INPUTS)
@@ -56,6 +57,8 @@ def test_names_folders_workers_and_test_sets_keep_the_id(override: dict[str, Any
     {"schedule.min_lr": 1e-6}, {"loss.class_weights": "none"}, {"loss.label_smoothing": 0.2},
     {"train.epochs": 3}, {"train.batch_size": 12}, {"train.micro_batch": 4},
     {"train.augment": "none"}, {"train.select": "accuracy"}, {"train.early_stop": 3},
+    {"train.score": "loss"}, {"train.select": "last"}, {"train.select": "average"},
+    {"train.best_over": "all_phases"}, {"schedule": {"name": "constant", "cooldown_epochs": 2}},
     {"compute.threads": 2}, {"compute.precision": "bf16"}, {"compute.channels_last": False},
     {"compute.compile": True}, {"compute.batch_norm": "local"}, {"data.val_fraction": 0.2},
     {"data.val_seed": 1}, {"data.classes": ["neutral", "negative", "positive"]},
@@ -138,7 +141,8 @@ def test_the_id_is_the_one_that_this_text_always_had() -> None:
     """The same on any machine and Python: a change here makes every finished run be done again."""
     assert run_id(RunConfig.model_validate({
         "backbone": {"name": "n", "arch": "a"}, "recipe": {"name": "r", "phases": [{"name": "p"}]},
-        "train_on": "x", "data": {"sets": {"x": {"folder": "f"}}}}), INPUTS) == GOLDEN
+        "train_on": "x", "data": {"sets": {"x": {"folder": "f"}}}, "train": {"select": "best"}}),
+        INPUTS) == GOLDEN
 
 
 GOLDEN = "ff9b64ab3d"

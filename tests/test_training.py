@@ -62,7 +62,7 @@ def test_a_toy_run_learns(places: Path) -> None:
     {"compute__precision": "bf16"}, {"compute__channels_last": False}, {"train__micro_batch": 5},
     {"train__augment": "seed2021", "train__epochs": 1}, {"loss__class_weights": [4.0, 0.9, 0.6]},
     {"optim__name": "radam"}, {"optim__name": "sgd", "optim__lr": 0.05},
-    {"train__select": "loss"},
+    {"train__score": "loss"}, {"train__select": "average", "train__average_epochs": 1},
     {"train__masks": {"probability": 0.5, "template": "drawn"}},
     {"compute__determinism": "strict"}, {"train_on": "lfw+mlfw"},
 ], ids=lambda overrides: next(iter(overrides)))
@@ -202,7 +202,7 @@ def test_tensorboard_holds_scalars_confusion_pictures_and_hparams_with_test_metr
 
 
 def test_a_finished_run_keeps_its_best_and_last_weights_and_no_optimiser(places: Path) -> None:
-    folder = trained(train__epochs=4)
+    folder = trained(train__epochs=4, train__select="best")
     kept = {path.name for path in folder.path.glob("checkpoints/step-*")}
     pointers = {(folder.path / "checkpoints" / p).read_text().strip() for p in ("best", "last")}
     assert kept == pointers

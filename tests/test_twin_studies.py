@@ -30,7 +30,7 @@ def test_what_closes_the_gap_is_asked_of_every_recipe_that_might() -> None:
         recipe = load_run("configs/drawn.yaml", {"recipe": name, "train_on": "mlfw"}).recipe
         averaged = any(phase.average for phase in recipe.phases)
         if recipe.paired or recipe.combine or averaged:
-            assert name in recipes
+            assert name in recipes or name == "recommended"  # has a study of its own
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def _bar(folder: RunFolder, show: bool) -> Iterator[OnStatus]:
 
 def _print_result(folder: RunFolder, splits: Sequence[str]) -> None:
     facts = read_json(folder.path / "train.json")
-    console.print(f"{folder.path}\nbest {facts['select']} on validation: "
+    console.print(f"{folder.path}\n{facts.get('kept', 'best')} {facts['select']} on validation: "
                   f"{facts['best_score']:.4f} in epoch {facts['best_epoch']}",
                   markup=False, highlight=False, soft_wrap=True)
     if not splits:

@@ -23,6 +23,13 @@ class Neutral:
     value: Any
 
 
+@dataclass(frozen=True)
+class HashedAs:
+    """Marks a field that is in the run id under the name it had before."""
+
+    name: str
+
+
 class Frozen(BaseModel):
     """Base of all configuration models: immutable, without unknown keys or infinite numbers."""
 

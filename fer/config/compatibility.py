@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from fer.config.run import RunConfig
 from fer.config.run_id import scientific
+from fer.config.selection import select_of
 from fer.errors import CallerError
 
 
@@ -72,6 +73,8 @@ def probe_kind(config: RunConfig) -> str | None:
     if inputs is None or len(recipe.phases) != 1 or recipe.phases[0].views is None:
         return None
     if config.compute.compile or recipe.phases[0].average is not None:
+        return None
+    if select_of(config) == "average":
         return None
     own = scientific(config)
     own["optim"] = {**own["optim"], "lr": None, "weight_decay": None}

@@ -17,6 +17,8 @@ from fer.config.compatibility import refuse_other_pictures, require_shared_start
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
+from fer.config.selection import renewed, select_of
+from fer.config.starts import with_defaults
 from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import Tree, merge, read_tree, set_key
@@ -47,7 +49,7 @@ def read_based(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
     if path in seen:
         chain = " -> ".join(file.name for file in (*seen, path))
         raise CallerError(f"{path}: its base files form a loop: {chain}")
-    tree = read_tree(path)
+    tree = renewed(read_tree(path))
     base = tree.pop("base", None)
     if base is None:
         return tree
@@ -118,6 +120,8 @@ def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
             for block in BLOCK_FOLDERS:
                 tree = with_block(tree, block, place)
         set_key(tree, key, overrides[key])
+        if key in ("train", "train.select"):
+            tree = renewed(tree)
     for block in BLOCK_FOLDERS:
         tree = with_block(tree, block, place)
     return tree
@@ -132,7 +136,10 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
                           "recipe.teacher.set)")
-    config = validate(RunConfig, tree, place)
+    config = validate(RunConfig, with_defaults(tree), place)
+    if config.recipe.phases:  # a stored configuration is not to depend on the default
+        selected = config.train.model_copy(update={"select": select_of(config)})
+        config = config.model_copy(update={"train": selected})
     if config.parents:
         return config
     known = {} if known is None else known

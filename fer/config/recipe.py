@@ -35,7 +35,8 @@ class Init(Frozen):
 class Schedule(Frozen):
     """Learning-rate schedule, as a factor on the base rate.
 
-    `plateau` is ReduceLROnPlateau on the selection metric; `cosine` ends at `min_lr`.
+    `plateau` is ReduceLROnPlateau on `train.score`; `cosine` ends at `min_lr`, and so does
+    `constant` with a linear cool-down over its last `cooldown_epochs`.
     """
 
     name: Literal["constant", "cosine", "plateau"] = "cosine"
@@ -43,6 +44,19 @@ class Schedule(Frozen):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 2
     min_lr: Annotated[float, Field(ge=0)] = 0.0
+    cooldown_epochs: Annotated[float, Field(ge=0), Neutral(0.0)] = 0.0
+
+    @property
+    def ends(self) -> bool:
+        """Whether the rate falls to `min_lr` by itself, so that the last epoch is the one to keep.
+        """
+        return self.name == "cosine" or self.cooldown_epochs > 0
+
+    @model_validator(mode="after")
+    def _only_a_constant_rate_cools_down(self) -> "Schedule":
+        if self.cooldown_epochs and self.name != "constant":
+            raise ValueError(f"cooldown_epochs is for schedule 'constant', not '{self.name}'")
+        return self
 
 
 class PhaseOptim(Frozen):
@@ -173,11 +187,15 @@ class Phase(Frozen):
 
 
 class Recipe(Frozen):
-    """A transfer-learning configuration; `configs/recipes/NAME.yaml`, `label` for reports."""
+    """A transfer-learning configuration; `configs/recipes/NAME.yaml`, `label` for reports.
+
+    `defaults`: dotted keys of the run that no file and no override sets otherwise.
+    """
 
     name: Name
     label: Annotated[str | None, Label()] = None
     init: Init = Init()
+    defaults: Annotated[dict[str, Any], Label()] = {}  # joins as the values that they set
     teacher: Annotated[Teacher | None, Label()] = None  # joins through the parent's id
     phases: tuple[Phase, ...] = ()
     combine: Annotated[Combine | None, Neutral(None)] = None

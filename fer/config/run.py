@@ -8,12 +8,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fer.config.base import Count, Fraction, Frozen, Label, Name, Neutral, NotNegative, Positive
+from fer.config.augmentation import Masks, Mix
+from fer.config.base import (
+    Count,
+    Fraction,
+    Frozen,
+    HashedAs,
+    Label,
+    Name,
+    Neutral,
+    NotNegative,
+    Positive,
+)
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
+from fer.config.selection import Score, Select, refuse_early_stopping
 
-PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # per epoch
-MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
-                    "bandana", "window", "sponge", "printed"]
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 
@@ -139,35 +148,14 @@ class Loss(Frozen):
     label_smoothing: Fraction = 0.0
 
 
-class Masks(Frozen):
-    """Masks drawn on training images, a different one in each epoch.
-
-    `template` gives the positions of facial features: `funnelled` as in LFW, `cropped` from ear to
-    ear, `drawn` for the project's drawings.
-    """
-
-    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
-    styles: Annotated[tuple[MaskStyle, ...], Field(min_length=1)] = ("all",)
-    template: Literal["funnelled", "cropped", "drawn"] = "funnelled"
-    drawing: Literal[1] = 1  # version; raised when masks look different
-
-
-class Mix(Frozen):
-    """Mixing of images and labels of two samples: `mixup`, `cutmix`, or either at random.
-
-    `alpha` is the parameter of the Beta distribution: 0.2 is usual for mixup, 1 for cutmix.
-    """
-
-    how: Literal["mixup", "cutmix", "either"] = "mixup"
-    alpha: Annotated[float, Field(ge=0.01, le=2)] = 0.2
-    probability: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
 class Train(Frozen):
-    """Epochs, batches, augmentation and the metric that selects the best checkpoint.
+    """Epochs, batches, augmentation, and which weights a run keeps (`fer.config.selection`).
 
     `batch_size` is the global batch size, independent of the number of GPUs; `micro_batch` is the
     maximum number of samples in one forward pass on one GPU (with gradient accumulation).
+    `select`: the weights of the `last` epoch, the `average` of those after each of the last
+    `average_epochs` epochs, or of the `best` epoch by `score` on validation; default: `last` with a
+    schedule that ends, else `best`. `best_over`: the phases whose epochs `best` compares.
     """
 
     epochs: Count = 10
@@ -176,7 +164,10 @@ class Train(Frozen):
     augment: Literal["none", "light", "seed2021", "strong", "trivial"] = "light"
     masks: Annotated[Masks | None, Neutral(None)] = None
     mix: Annotated[Mix | None, Neutral(None)] = None
-    select: Literal["accuracy", "uar", "macro_f1", "loss"] = "uar"
+    select: Annotated[Select | None, Label()] = None  # joins through `selection_in_id`, as do
+    average_epochs: Annotated[Count, Label()] = 5
+    best_over: Annotated[Literal["last_phase", "all_phases"], Label()] = "last_phase"
+    score: Annotated[Score, HashedAs("select")] = "uar"
     early_stop: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -271,6 +262,7 @@ class RunConfig(Frozen):
             raise ValueError(f"recipe '{self.recipe.name}' pairs masked pictures with unmasked "
                              f"ones: train on a masked copy (data.sets.NAME.twin_of), or "
                              f"draw masks on {self.train_on} (train.masks)")
+        refuse_early_stopping(self)
         weights = self.loss.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
             raise ValueError(f"loss.class_weights has {len(weights)} numbers for "

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fer.config.base import Label, Neutral
+from fer.config.base import HashedAs, Label, Neutral
 from fer.config.run import Inputs, RunConfig
+from fer.config.selection import selection_in_id
 
 NUMERICS = 1  # raised when the code's mathematics change
 ID_LENGTH = 10
@@ -24,18 +25,21 @@ ID_LENGTH = 10
 def scientific(model: BaseModel) -> dict[str, Any]:
     """Return the fields of `model` that affect results, as plain JSON values."""
     plain: dict[str, Any] = {}
-    for name, neutral in _hashed(type(model)):
+    for name, hashed_as, neutral in _hashed(type(model)):
         value = getattr(model, name)
         if neutral is None or value != neutral.value:
-            plain[name] = _plain(value)
+            plain[hashed_as] = _plain(value)
+    if isinstance(model, RunConfig) and (selection := selection_in_id(model)) is not None:
+        plain["selection"] = selection
     return plain
 
 
 @lru_cache(maxsize=64)
-def _hashed(model: type[BaseModel]) -> tuple[tuple[str, Neutral | None], ...]:
-    """Return the names of the fields not marked `Label`, each with its `Neutral` marker or None."""
+def _hashed(model: type[BaseModel]) -> tuple[tuple[str, str, Neutral | None], ...]:
+    """Return each field not marked `Label`: its name, that in the id, its `Neutral` marker."""
     return tuple(
-        (name, next((mark for mark in field.metadata if isinstance(mark, Neutral)), None))
+        (name, next((mark.name for mark in field.metadata if isinstance(mark, HashedAs)), name),
+         next((mark for mark in field.metadata if isinstance(mark, Neutral)), None))
         for name, field in model.model_fields.items()
         if not any(isinstance(mark, Label) for mark in field.metadata))
 

@@ -15,7 +15,8 @@ from fer.errors import choices
 
 METRICS = ("macro_f1", "uar", "accuracy", "loss")  # on validation, `val_*` in `metrics.jsonl`
 KINDS = ("choice", "uniform", "loguniform", "integer")
-COMPARED_ON = ("data", "train_on", "train.select")  # keys that change what a score means
+COMPARED_ON = ("data", "train_on", "train.select", "train.score", "train.masks")
+# keys that change what a score means: validation shows the masks of training
 DIGITS = 6  # significant digits of a sampled number, so that YAML and tables show it equally
 
 
@@ -186,7 +187,7 @@ class Search(Frozen):
         search: its name, and that of its folder under `studies/`.
         base: a configuration file. set: dotted overrides for every trial.
         space: configuration key -> its domain.
-        metric: on validation, at the epoch selected by `train.select`. Test splits are refused:
+        metric: on validation, in the epoch that `train.select` keeps. Test splits are refused:
             they must not be used for selection.
         mode: `max` or `min`; default: as the metric requires.
         searcher: `random` and `grid` need nothing; `optuna` needs `pip install -e ".[optuna]"`.

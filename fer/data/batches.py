@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.run import Mix
+from fer.config.augmentation import Mix
 from fer.data.augment.mixing import Mixture, as_unit, label_shares, mixed, mixture, partners
 from fer.data.augment.presets import PRESETS, Preset
 from fer.data.augment.random_numbers import Samples

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from fer.config.run import Mix
+from fer.config.augmentation import Mix
 from fer.data.augment.mixing import as_unit, mixed, mixture
 from fer.data.augment.presets import PRESETS
 from fer.data.augment.random_numbers import Samples

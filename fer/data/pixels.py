@@ -31,7 +31,12 @@ class Source:
         n: total number of pictures.
         size: their height and width in pixels.
         class_counts: pictures of each class.
+        drawn: what is drawn on the pictures; empty for those of the packs.
+        masked: number of pictures with a drawn mask.
     """
+
+    drawn = ""
+    masked = 0
 
     def __init__(self, packs: Sequence[Pack], device: torch.device | str = "cpu",
                  resident_fraction: float = RESIDENT_FRACTION) -> None:

@@ -109,8 +109,8 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
     origin = replace(provenance(gathered.runs, memory), framing=about.framing)
-    if origin.mixed:
-        analysis = replace(analysis, problems=(*analysis.problems, origin.mixed))
+    if lines := [*origin.few_people, *([origin.mixed] if origin.mixed else [])]:
+        analysis = replace(analysis, problems=(*analysis.problems, *lines))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
                     tuple(attentions(_with_maps(gathered.runs, about))), origin, drawn,

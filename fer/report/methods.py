@@ -79,8 +79,8 @@ def _origin(analysis: Analysis, origin: Provenance) -> list[str]:
     lines.append("Computed with " + ", ".join(
         f"{name} {version(name)}" for name in COMPUTED_WITH) + ".")
     lines += [f"{head}: {'; '.join(found)}." for head, found in (
-        ("Trained with", origin.versions), ("Commit", origin.commits),
-        ("Hardware", origin.machines)) if found]
+        ("Weights kept", origin.selection), ("Trained with", origin.versions),
+        ("Commit", origin.commits), ("Hardware", origin.machines)) if found]
     if origin.digests:
         lines.append("Digests of initial weights, training and validation data: " + "; ".join(
             f"{split} {' and '.join(found)}" for split, found in origin.digests.items()) + ".")

@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune import TuneConfig, Tuner
 
 from fer.config.search import Search
+from fer.config.selection import compared_by
 from fer.errors import CallerError
 from fer.search.messages import LEAVE, mark_stopped
 from fer.search.options import TrialSlots
@@ -191,13 +192,12 @@ class SearchRunner:
                         config_id=trial.run.config_id, epochs=trial.epochs, error="")
         self.record.put(entry)
         link(self.folder, folders[-1].path)
-        over = entry.state in ENDED
-        if self.jobs is not None and not over:
+        if self.jobs is not None and entry.state not in ENDED:
             self.jobs.submit(trial, self.leave.exists)
         return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
                 "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
-                "select": trial.run.config.train.select, "job": self.jobs is not None,
-                "over": over}
+                "job": self.jobs is not None, "over": entry.state in ENDED,
+                **compared_by(trial.run.config)}
 
     def _folder(self, trial: Trial, index: int) -> RunFolder:
         folder = self.store.folder(trial.runs[index])

@@ -11,23 +11,32 @@ from typing import Any
 class Score:
     """The metric of the model that a run would keep if it ended now.
 
-    That is the epoch selected by `train.select` so far, the earlier one in a tie, as in training;
-    a high value in any other epoch does not count.
+    That is the epoch that a run would keep (`train.select`): the newest, or the best so far, the
+    earlier one in a tie; a high value in any other epoch does not count.
 
     Attributes:
         metric: metric of the search.
-        select: `train.select` of the run.
+        select: `train.score` of the run if it keeps the best epoch; empty for the newest.
+        in_phase: whether it is the best epoch of the current phase (`train.best_over`).
         value: value of the metric in the selected epoch.
         best: value of the selection criterion, higher is better.
+        phase: of the newest epoch.
     """
 
     metric: str
     select: str
+    in_phase: bool = False
     value: float | None = None
     best: float | None = None
+    phase: str = ""
 
     def after(self, facts: Mapping[str, Any]) -> float:
         """Update with an epoch's line and return the score."""
+        if not self.select:
+            self.value = float(facts[f"val_{self.metric}"])
+            return self.value
+        if self.in_phase and facts["phase"] != self.phase:
+            self.best, self.phase = None, facts["phase"]
         chosen_by = float(facts[f"val_{self.select}"])
         chosen_by = -chosen_by if self.select == "loss" else chosen_by
         if self.best is None or chosen_by > self.best:
@@ -51,9 +60,3 @@ def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:  # truncated by a crash: the run writes it again
             return
-
-
-def curve(folder: Path, metric: str, select: str) -> list[float]:
-    """Return a run's score after each of its epochs."""
-    score = Score(metric, select)
-    return [score.after(facts) for facts in lines_of(folder)]

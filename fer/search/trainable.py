@@ -31,7 +31,7 @@ class RunTrial(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Begin with the run of a trial."""
         self._own = config  # Tune changes `config` before it releases a trial
-        self._score = Score(config["metric"], config["select"])
+        self._score = Score(config["metric"], config["select"], config.get("in_phase", False))
         self._curve: list[float] = []
         self._training = self._begin(config)
         self._last: dict[str, Any] = {"epoch": 0, "score": WORST.get(config["metric"], 0.0),
@@ -77,6 +77,7 @@ class RunTrial(Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save what Tune already knows; the run's own checkpoints hold the rest."""
         known = {"last": self._last, "value": self._score.value, "best": self._score.best,
+                 "phase": self._score.phase,
                  "curve": self._curve}
         (Path(checkpoint_dir) / "trial.json").write_text(json.dumps(known))
 
@@ -86,6 +87,7 @@ class RunTrial(Trainable):
         self._training.close()
         self._last, self._curve = known["last"], known["curve"]
         self._score.value, self._score.best = known["value"], known["best"]
+        self._score.phase = known.get("phase", "")
         self._training = self._begin(self._own, self._last["epoch"])
 
 

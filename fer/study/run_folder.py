@@ -15,6 +15,7 @@ from typing import Any, Literal
 from fer.atomic_io import read_json, write_json, write_yaml
 from fer.config.load import dump
 from fer.config.run import RunConfig
+from fer.config.selection import of_store
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
@@ -109,7 +110,7 @@ class RunFolder:
         if tree.get("schema") != 1:
             raise CallerError(f"{file}: written by another version (schema "
                               f"{tree.get('schema')!r}, this one reads 1); move the folder away")
-        return validate(RunConfig, tree, str(file))
+        return validate(RunConfig, of_store(tree), str(file))
 
     def status(self) -> Status:
         """Return the last status of the job; `pending` if none is readable.

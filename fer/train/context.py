@@ -80,7 +80,8 @@ def make_context(
     """
     batches = TrainBatches(
         train, config.seed, config.train.augment, config.train.batch_size, session.rank,
-        session.world, _masks(config, train), config.train.mix, sample_weights(config, train))
+        session.world, mask_augmentation(config, train), config.train.mix,
+        sample_weights(config, train))
     weights = class_weights(config.loss, train.class_counts)
     l2sp = any(phase.l2sp for phase in config.recipe.phases)
     return TrainContext(
@@ -110,8 +111,8 @@ def sample_weights(config: RunConfig, source: Source) -> NDArray[np.float32] | N
     return type_weights(types, samples)
 
 
-def _masks(config: RunConfig, source: Source) -> "MaskAugmentation | None":
-    """Return the mask augmentation of the training images, if configured."""
+def mask_augmentation(config: RunConfig, source: Source) -> "MaskAugmentation | None":
+    """Return the masks to draw on the images of a source, if configured."""
     masks = config.train.masks
     if masks is None:
         return None

@@ -36,14 +36,16 @@ class AveragedModel:
     """The average of a model's weights in one phase."""
 
     def __init__(self, model: Classifier, average: Average, state: State | None = None,
-                 epochs: int = 0) -> None:
+                 epochs: int = 0, first: int = 0) -> None:
         """Args:
         model: the bare model that is trained.
         average: the kind of average.
         state: the average, if the phase is resumed; default: the model's weights.
-        epochs: number of epochs of the phase already in the average.
+        epochs: number of finished epochs of the phase.
+        first: of `swa`, the epoch of the phase (from 0) with which the mean begins; before that it
+            is the model's weights.
         """
-        self.model, self.average, self.epochs = model, average, epochs
+        self.model, self.average, self.epochs, self.first = model, average, epochs, first
         self.state = state or copy_state(model)
 
     def after_step(self) -> None:
@@ -55,12 +57,17 @@ class AveragedModel:
         """Update the average after an epoch."""
         if self.average.how == "swa":
             self.epochs += 1
-            self._approach(1 / self.epochs)
+            self._approach(1 / max(1, self.epochs - self.first))
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether batch-norm statistics have to be recomputed: those of a mean are not its own."""
+        return self.average.how == "swa" and not (self.first and self.epochs <= self.first + 1)
 
     def copy(self) -> "AveragedModel":
         """Return an independent copy."""
         state = {key: tensor.clone() for key, tensor in self.state.items()}
-        return AveragedModel(self.model, self.average, state, self.epochs)
+        return AveragedModel(self.model, self.average, state, self.epochs, self.first)
 
     @torch.no_grad()
     def _approach(self, share: float) -> None:

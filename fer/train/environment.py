@@ -13,6 +13,7 @@ import torch
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
 from fer.config.run_id import NUMERICS
+from fer.config.selection import few_people_warning, kept_in_words
 from fer.data.pixels import Source
 from fer.study.job_environment import job_of_process, node_name
 from fer.study.snapshot import git_state
@@ -29,6 +30,17 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def people_in(source: Source) -> int:
+    """Return the number of people in a source; a picture of an unknown person counts as one."""
+    identities = source.index().column("identity").to_pylist()
+    return len(set(identities) - {""}) + identities.count("")
+
+
+def _masks_in_words(source: Source) -> str:
+    share = source.masked / source.n
+    return f"masks drawn on {100 * share:.0f} % of them" if share else ""
 
 
 def environment(config: RunConfig, session: Session, train: Source, val: Source
@@ -51,6 +63,9 @@ def environment(config: RunConfig, session: Session, train: Source, val: Source
                      for part, source in (("train", train), ("val", val))
                      for name, pack in zip(config.train_sets, source.packs, strict=True)},
         "validation_pictures": val.n,
+        "validation_people": people_in(val), "validation_masks": _masks_in_words(val),
+        "kept": kept_in_words(config),
+        "few_people": few_people_warning(config, people_in(val)),
         "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)
                         for bad in pack.quarantine],
     }

@@ -102,6 +102,8 @@ class Body:
             "backbone": scientific(self.model.backbone),
             "packs": [(pack.digest, pack.n) for pack in source.packs], "views": views,
             "compute": scientific(self.config.compute), "device": self.session.device.type}
+        if source.drawn:
+            content["drawn"] = source.drawn
         if self.session.device.type != "cpu":
             content["determinism"] = self.config.compute.determinism
         if views > 1:

@@ -27,9 +27,9 @@ def make_optimizer(optim: Optim, groups: list[dict[str, Any]]) -> torch.optim.Op
     return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
 
 
-def plateau_cost(select: str, score: float) -> float:
-    """Return the cost that the plateau schedule monitors, from a score (higher is better)."""
-    return -score if select == "loss" else 100.0 * (1.0 - score)
+def plateau_cost(name: str, score: float) -> float:
+    """Return the cost that the plateau schedule monitors, from `train.score` (higher is better)."""
+    return -score if name == "loss" else 100.0 * (1.0 - score)
 
 
 def learning_rate(
@@ -48,7 +48,9 @@ def learning_rate(
     if schedule.name == "plateau":
         return base_lr if plateau.lr is None else plateau.lr
     if schedule.name == "constant":
-        return base_lr
+        cooldown = round(schedule.cooldown_epochs * per_epoch)
+        left = min(steps - step, cooldown) / cooldown if cooldown else 1.0
+        return schedule.min_lr + (base_lr - schedule.min_lr) * left if cooldown else base_lr
     done = (step - warmup) / max(1, steps - warmup)
     return schedule.min_lr + (base_lr - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -197,7 +197,7 @@ class RunLogger:
 
 def _metric(progress: Progress, config: RunConfig) -> float | None:
     best = progress.best.score
-    return -best if best is not None and config.train.select == "loss" else best
+    return -best if best is not None and config.train.score == "loss" else best
 
 
 def _step_of(line: str) -> int:

@@ -10,6 +10,7 @@ from fer.atomic_io import write_json
 from fer.checksums import xxh3_of
 from fer.config.paths import cache, data_root, scratch
 from fer.config.run import Data, RunConfig, all_epochs
+from fer.config.selection import few_people_warning
 from fer.data.node_cache import node_copy
 from fer.data.pack import Pack, ensure_pack
 from fer.data.pixels import Source
@@ -19,11 +20,11 @@ from fer.models.classifier import Classifier
 from fer.models.weights import LoadReport, load_pretrained, load_state
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
-from fer.train.context import TrainContext, make_context, new_model
+from fer.train.context import TrainContext, make_context, mask_augmentation, new_model
 from fer.train.distributed import Session
 from fer.train.early_stopping import final_facts
 from fer.train.ema import State, copy_state
-from fer.train.environment import environment
+from fer.train.environment import environment, people_in
 from fer.train.run_logger import RunLogger
 from fer.train.train_state import Progress
 from fer.transfer.phases import check_recipe
@@ -52,7 +53,8 @@ def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
                  for name, pack in zip(config.train_sets, packed.packs, strict=True)
                  for line in pack.notes(f"{name}/{part}")]
         started = _initialise(folder, config, model, logger, session)
-        notes = [line for line in (note, *known, *started) if line]
+        few = few_people_warning(config, people_in(val))
+        notes = [line for line in (note, few, *known, *started) if line]
     else:
         train, val, model, notes = like.train, like.val, like.model, like.logger.status.notes
     context = make_context(config, session, train, val, model, checkpoints, logger,
@@ -106,15 +108,27 @@ def finish(folder: RunFolder, context: TrainContext, progress: Progress) -> None
         logger.write_status(logger.status_at(progress))
         context.checkpoints.drop_optimizer()
         write_json(folder.path / "train.json",
-                   final_facts(progress, context.config.train.select), durable=True)
+                   final_facts(progress, context.config), durable=True)
     context.session.wait()
 
 
 def training_source(config: RunConfig, part: str, session: Session) -> Source:
-    """Return the packs of `train` or `val` of the run's training sets, as one source."""
+    """Return the packs of `train` or `val` of the run's training sets, as one source.
+
+    Masks that are drawn in training are drawn on `val` too, if configured, in a fixed draw.
+    """
     planned = config.inputs.digests if config.inputs else {}
     splits = {split: planned[split] for split in (f"{name}/{part}" for name in config.train_sets)}
-    return source(config, config.data, splits, session)
+    pictures = source(config, config.data, splits, session)
+    masks = config.train.masks
+    if part == "train" or masks is None or not masks.on_validation:
+        return pictures
+    drawn = mask_augmentation(config, pictures)
+    assert drawn is not None
+    # slow to import, rarely needed
+    from fer.data.masks.fixed_masks import MaskedSource
+
+    return MaskedSource(pictures, drawn, config.data.val_seed, masks.model_dump_json())
 
 
 def source(

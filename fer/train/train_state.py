@@ -44,7 +44,10 @@ class Plateau:
 
 @dataclass
 class Best:
-    """The best epoch so far by the selection metric; the earlier one wins a tie."""
+    """The best epoch so far by `train.score`, of which the earlier one wins a tie.
+
+    In `Progress.best`, the epoch whose weights are kept: the last one where `train.select` says so.
+    """
 
     score: float | None = None
     step: int = 0

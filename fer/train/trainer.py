@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer.config.recipe import Phase
+from fer.config.recipe import Average, Phase
+from fer.config.selection import averaged_from
 from fer.evaluate.metrics import validation_scores
 from fer.train.callbacks import Callbacks, SyncInterval, max_sync_interval
 from fer.train.checkpoint import load_optimizer, load_training, load_weights, newest_of_all
@@ -91,7 +92,9 @@ def _train_phase(context: TrainContext, state: TrainState, callbacks: Callbacks,
 def _averaged_model(context: TrainContext, phase: Phase, progress: Progress,
                     resumed: Path | None) -> AveragedModel | None:
     """Return the weight average of a phase, restored from the checkpoint if resumed."""
-    if phase.average is None:
+    first = averaged_from(context.config, phase)
+    kind = phase.average if first is None else Average(how="swa")
+    if kind is None:
         return None
     model = context.model
     training = load_training(resumed) if resumed else None
@@ -99,7 +102,7 @@ def _averaged_model(context: TrainContext, phase: Phase, progress: Progress,
     if training:
         device = context.session.device
         set_state(model, {key: tensor.to(device) for key, tensor in training.items()})
-    return AveragedModel(model, phase.average, average, progress.phase_epoch)
+    return AveragedModel(model, kind, average, progress.phase_epoch, first or 0)
 
 
 def train_epoch(context: TrainContext, state: TrainState, callbacks: Callbacks, data: PhaseData,
@@ -250,7 +253,7 @@ def _validate_average(context: TrainContext, state: TrainState, callbacks: Callb
             raise _StopRequested
 
     def estimate() -> None:
-        if average.average.how == "swa":
+        if average.needs_statistics:
             update_batch_norm(model, context.batches, session, raise_if_requested)
         average_batch_norm(model, session)
 

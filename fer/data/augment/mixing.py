@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.run import Mix
+from fer.config.augmentation import Mix
 from fer.data.augment.random_numbers import Floats, Samples
 from fer.data.hashing import splitmix_words
 

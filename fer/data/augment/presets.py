@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.config.run import PASSES
+from fer.config.augmentation import PASSES
 from fer.data.augment.geometric import Motion, move_all, move_each
 from fer.data.augment.photometric import Photo, develop
 from fer.data.augment.random_numbers import (

@@ -6,7 +6,7 @@ poses over a template's face. The mask of a sample, its mirroring and its shift 
 copy instead (`fer.data.masks.masked_copy`).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer.atomic_io import replacing
-from fer.config.run import Masks
+from fer.config.augmentation import Masks
 from fer.data.augment.random_numbers import Samples
 from fer.data.faces.face_points import Points, template
 from fer.data.hashing import key, text_word
@@ -143,6 +143,14 @@ class Choice:
     dy: NDArray[np.int64]
     gain: NDArray[np.float32]
 
+    def some(self, rows: NDArray[np.int64]) -> "Choice":
+        """Return the masks of some of the samples."""
+        return Choice(*(getattr(self, part.name)[rows] for part in fields(self)))
+
+    def of_styles(self, styles: NDArray[np.int64]) -> "Choice":
+        """Return the same masks, but of the given styles, by their places in the atlas."""
+        return replace(self, entry=styles * PER_STYLE + self.entry % PER_STYLE)
+
 
 class MaskAugmentation:
     """Composites masks of the atlas onto some of the images of each batch."""
@@ -175,7 +183,16 @@ class MaskAugmentation:
             images: uint8 (N, S, S, 3), owned by the caller.
             samples: the keys of their augmentation.
         """
-        wearers, choice = self.choose(samples)
+        return self.wear(images, *self.choose(samples))
+
+    def wear(self, images: Tensor, wearers: NDArray[np.int64], choice: Choice) -> Tensor:
+        """Composite given masks onto a batch in place and return it.
+
+        Args:
+            images: as for `apply`.
+            wearers: int64 (n,), the rows that get a mask.
+            choice: their n masks.
+        """
         if not len(wearers):
             return images
         if images.device.type == "cpu":

@@ -33,6 +33,8 @@ class Provenance:
     Attributes:
         digests: split or initial weights -> content digests recorded by the runs.
         validation: training set -> number of validation images.
+        selection: which weights were kept, and on what they were validated.
+        few_people: warnings of runs that were selected on few people.
         settings: a sentence; empty if no run recorded any.
         mixed: why the runs do not share one clean state of the code; empty if they do.
         framing: test split -> how faces are framed in it, as far as measured.
@@ -45,6 +47,8 @@ class Provenance:
     validation: dict[str, int]
     settings: str
     mixed: str = ""
+    selection: tuple[str, ...] = ()
+    few_people: tuple[str, ...] = ()
     framing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -55,6 +59,8 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
     machines: Counter[str] = Counter()
     digests: dict[str, set[str]] = {}
     validation: dict[str, int] = {}
+    selection: Counter[str] = Counter()
+    few: Counter[str] = Counter()
     for run in runs:
         facts = _read(run, memory)
         if not facts:
@@ -70,6 +76,10 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
         machines[f"{hardware}{processes}, precision {facts.get('precision')}"] += 1
         if isinstance(pictures := facts.get("validation_pictures"), int):
             validation[run.train_on] = pictures
+        if "kept" in facts:
+            selection[_selection(facts, run.train_on)] += 1
+        if facts.get("few_people"):
+            few[str(facts["few_people"])] += 1
         for split, digest in mapping(facts.get("digests")).items():
             if split == "weights":
                 split = f"initial weights of {run.backbone}"
@@ -78,7 +88,17 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
-                      validation, settings(runs, memory), _mixed(commits, versions))
+                      validation, settings(runs, memory), _mixed(commits, versions),
+                      _lines(selection), tuple(f"in {count(number, 'run')}, {line}"
+                                               for line, number in few.most_common()))
+
+
+def _selection(facts: dict[str, Any], train_on: str) -> str:
+    """Return which weights a run kept, and what it was validated on."""
+    people = count(facts.get("validation_people", 0), "person")
+    masks = f", {facts['validation_masks']}" if facts.get("validation_masks") else ""
+    pictures = count(facts.get("validation_pictures", 0), "picture")
+    return f"{facts['kept']}, validated on {pictures} of {people} of {train_on}{masks}"
 
 
 def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
