@@ -16,6 +16,8 @@ from test_slurm_container import MISLEADING, without_slurm
 from test_slurm_dispatch import short
 from test_slurm_passing import count_calls
 
+from fer.study.queue_poll import SHORTEST_S
+
 Write = Callable[..., Path]
 GRID = {"train_on": ["lfw", "mlfw"], "seed": list(range(12))}
 
@@ -64,11 +66,13 @@ def test_a_study_ends_with_the_table_of_the_local_one_and_no_run_is_trained_twic
             assert begins <= 2, run  # again only where nothing had been saved
         assert "hung: rank 0" in cluster.logs() and "MaxSubmit" in output
         print(f"{minutes:.1f} minutes, calls: {dict(calls)}")
-        assert calls["squeue"] <= 12 * minutes, calls  # with planning, changes and retries
     local = launch("sweep", study, FER_HOME=str(tmp_path / "here"), FER_DATA=str(toy_data),
                    FER_CACHE=str(tmp_path / "cache"), timeout=900)
     assert local.returncode == 0, local.stdout + local.stderr
     assert (tmp_path / "here/studies/toy/report/results.csv").read_bytes() == table
+    # something changes all the time: at most one reading (two calls) each five seconds, of which
+    # a fifth fails and is repeated
+    assert calls["squeue"] <= 2 * 60 / SHORTEST_S * minutes * 1.25, calls
 
 
 def answer(cluster: TestCluster, *words: str) -> str:
