@@ -37,7 +37,8 @@ CONTENTS = {
     "tiff": encoded("TIFF"), "gif": encoded("GIF"), "cut": encoded("JPEG")[:300], "empty": b"",
     "text": b"BMW, II* and MM", "heic": b"\0\0\0\x18ftypheic" + bytes(40),
     "video": b"\0\0\0\x18ftypisom" + bytes(40), "zeros": bytes(100)}
-PICTURES = {"jpeg", "png", "bmp", "webp", "tiff", "gif", "cut"}
+PICTURES = {"jpeg", "png", "bmp", "webp", "tiff", "gif", "cut",
+            *(["heic"] if find_spec("pillow_heif") else [])}
 FOLDERS = st.sampled_from(["train", "validation", "masked", "negative", "surprise", ".git",
                            "__MACOSX", "sub"])
 NAMES = st.builds("".join, st.tuples(

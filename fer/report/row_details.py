@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fer.report.analysis import Analysis, Cell, Config
 from fer.report.formatting import count, points, score
+from fer.report.gaps import NET
 from fer.report.page.gallery import Pictures, Shown, embed, wrong_for_all
 from fer.report.read.load_results import LoadedResults
 from fer.report.subgroups import Subgroup
@@ -83,17 +84,19 @@ def in_gap(analysis: Analysis, split: str) -> bool:
 
 
 def _recalls(config: Config, analysis: Analysis, cells: Sequence[Cell]) -> Listing:
-    pairs = [(pair, found) for pair in analysis.pairs
+    pairs = [(analysis.controlled(pair), pair, found) for pair in analysis.pairs
              if (found := analysis.gaps_on[pair.real].get(config.config_id))]
     rows = [[text(name), *(text(score(cell.metrics.get(f"recall:{name}"))) for cell in cells),
-             *(text(points(found.get(f"recall:{name}"))) for _, found in pairs)]
+             *(text(points(found.get(f"recall:{name}{NET if net else ''}")))
+               for net, _, found in pairs)]
             for name in analysis.classes]
     several = len(analysis.pairs) > 1
     return listing("Recall per class", [
         Column("class"), *(Column(analysis.role(cell.split).split(" (")[0], cell.split, True)
                            for cell in cells),
-        *(Column("gap", f"points, {pair.real}" if several else "points", True)
-          for pair, _ in pairs)], rows)
+        *(Column("gap", ", ".join(("points", *(["net of control"] if net else []),
+                                   *([pair.real] if several else []))), True)
+          for net, pair, _ in pairs)], rows)
 
 
 def _mask_types(parts: Sequence[Subgroup]) -> Listing:
