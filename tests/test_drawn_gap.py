@@ -36,7 +36,6 @@ def test_unmasked_is_easier_than_synthetic_masks_and_those_easier_than_real_mask
             for row in csv.DictReader(summary.read_text().splitlines())}
     unmasked, synthetic, real = (rows[key] for key in (
         ("lfw", "lfw/eval"), ("mlfw", "mlfw/eval"), ("mlfw", "real/test")))
-    print(rows)
     assert {row["seeds"] for row in (unmasked, synthetic, real)} == {"3"}
     assert float(unmasked["uar_low"]) > float(synthetic["uar_high"])
     assert float(synthetic["uar_low"]) > float(real["uar_high"])
