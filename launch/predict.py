@@ -47,6 +47,10 @@ def predict(
 
     if faces not in ("cropped", "find"):
         raise CallerError(f"no --faces '{faces}'; there are: cropped, find")
+    if faces == "find" and not frame:
+        raise CallerError("--frame: name a template or a set, such as funnelled")
+    if faces == "cropped" and frame != "funnelled":
+        raise CallerError(f"--frame {frame} is for --faces find")
     predict_pictures(Request([model, *another], pictures, out, annotated, accuracy, batch_size,
                              workers, device, frame if faces == "find" else ""))
 

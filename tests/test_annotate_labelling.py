@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_log_that_is_cut_at_any_byte_loses_only_what_was_not_confirmed(tmp_pat
     for end in range(len(content)):
         path.write_bytes(content[:end])
         log = LabelLog(path)
-        whole = content[:end].count(b"\n")
+        whole = content[: end + 1].count(b"\n")  # a line without its end is whole
         assert log.records == records[:whole]
         log.append(Record(log.revision + 1, "1", "new.jpg", label="positive"))
         assert [one.picture for one in read_log(path)[0]][whole:] == ["new.jpg"]
@@ -243,3 +244,67 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = launch("annotate", write_pictures(tmp_path / "faces", 2), "--port", port)
     assert done.returncode == 2 and f"--port {port}: already in use" in done.stderr
+
+
+def test_a_log_whose_folder_cannot_be_flushed_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(number: int) -> Callable[[Path], None]:
+        def sync(folder: Path) -> None:
+            raise OSError(number, os.strerror(number))
+        return sync
+
+    log = LabelLog(tmp_path / "ada.jsonl")
+    monkeypatch.setattr(label_log, "sync_folder", refused(errno.EMFILE))
+    with pytest.raises(OSError, match="open files"):
+        log.append(Record(1, "1", "a.jpg", label="neutral"))
+    assert read_log(log.path) == ([], b"")
+    monkeypatch.setattr(label_log, "sync_folder", refused(errno.EINVAL))  # a disk that cannot
+    log.append(Record(1, "1", "a.jpg", label="neutral"))
+    assert read_log(log.path)[0] == log.records
+
+
+def test_a_last_line_without_its_end_is_kept_and_the_next_begins_a_new_one(tmp_path: Path) -> None:
+    log = LabelLog(tmp_path / "ada.jsonl")
+    log.append(Record(1, "1", "a.jpg", label="neutral"))
+    log.path.write_bytes(log.path.read_bytes().rstrip(b"\n"))  # an editor did
+    log = LabelLog(log.path)
+    assert [one.picture for one in log.records] == ["a.jpg"]
+    log.append(Record(2, "1", "b.jpg", label="neutral"))
+    assert [one.picture for one in read_log(log.path)[0]] == ["a.jpg", "b.jpg"]
+    assert not log.path.with_name("ada.jsonl.cut").exists()
+
+
+@pytest.mark.parametrize("line", [
+    '{"number":1,"round":"1","seconds":"3"}', '{"number":1,"round":"1","seconds":Infinity}',
+    '{"number":1,"round":"1","tags":[1]}', '{"number":1,"round":"1","tags":[{}]}',
+    '{"number":1,"round":"1","time":5}', "[" * 100_000])
+def test_a_line_that_no_server_wrote_is_damage(tmp_path: Path, line: str) -> None:
+    (tmp_path / "ada.jsonl").write_text(f"{line}\n")
+    with pytest.raises(CallerError, match=r"ada\.jsonl:1: damaged line"):
+        read_log(tmp_path / "ada.jsonl")
+
+
+def test_a_name_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "faces", 2)
+    os.rename(os.fsencode(folder / "p0/pic00.jpg"), os.fsencode(folder) + b"/\xff\xfe.jpg")
+    with pytest.raises(CallerError, match=r"\\xff\\xfe.jpg is not UTF-8"):
+        open_project(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"foo": 1}', '{"classes": 5}'])
+def test_a_damaged_project_file_is_named(project: Project, content: str) -> None:
+    (project.store / "project.json").write_text(content)
+    with pytest.raises(CallerError, match=r"project\.json"):
+        open_project(project.folder)
+
+
+def test_a_disk_without_locks_is_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(CallerError, match="no file locks"), only_writer(project):
+        pass

@@ -113,6 +113,12 @@ def test_the_table_is_added_with_annotators_people_and_masks(
     written = rows(table)
     assert len(written) == (8 if method == "majority" else 9)
     assert all((table.parent / row["file"]).is_file() for row in written)
+    assert ("tied picture" in done.stderr) == (method == "majority")
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep/er")
+    linked = tmp_path / "link/labels.csv"
+    assert launch("annotate", "export", project.folder, "--to", linked).returncode == 0
+    assert all((linked.resolve().parent / row["file"]).is_file() for row in rows(linked))
     done = launch("data", "add", table, "--as", "REAL-FER")
     assert done.returncode == 0, done.stderr
     found = scan("real", tmp_path / "data/REAL-FER", CLASSES)["test"]

@@ -63,6 +63,7 @@ class Page:
 
     def press(self, *keys: str) -> None:
         """Press keys; wait until the last one, which changes the log, is saved."""
+        self.wait("return !state.picture || ready")
         before = self.state("revision")
         self.driver.find_element(By.TAG_NAME, "body").send_keys("".join(keys))
         self.wait(f"return !busy && state.revision > {before}")

@@ -187,3 +187,21 @@ def test_the_damaged_log_of_one_annotator_stops_no_other(tmp_path: Path) -> None
         assert status == 422 and "ada.jsonl:1: damaged line" in content["error"]
         assert answer(page, "ben")[0] == 200
     assert project.log_path("ada").read_text() == "nonsense\n"
+
+
+def test_a_link_from_another_page_opens_the_page_and_nothing_else(page: Served) -> None:
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert page.request("GET", f"/?token={TOKEN}", headers=followed)[0] == 200
+    assert page.request("GET", "/?token=wrong", headers=followed)[0] == 403
+    whole = picture_id("p0/pic00.jpg")
+    assert page.request("GET", f"/picture/{whole}?token={TOKEN}", headers=followed)[0] == 403
+
+
+def test_a_picture_that_was_replaced_is_sent_anew(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "faces", 2)
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    address = f"/picture/{picture_id('bad.jpg')}?token={TOKEN}"
+    with served(started(folder)) as running:
+        assert running.request("GET", address)[0] == 415
+        (folder / "bad.jpg").write_bytes((folder / "p0/pic00.jpg").read_bytes())
+        assert running.request("GET", address)[0] == 200

@@ -238,6 +238,13 @@ def test_files_that_are_no_pictures_at_all_have_a_reason(
     (("FOREIGN", "ALBUM"), ("foreign.safetensors", "not written by this project")),
     (("RUN", "ALBUM", "--device", "tpu"), ("tpu", "cuda")),
     (("RUN", "ALBUM/notes.jpg"), ("no picture is usable",)),
+    (("RUN", "ALBUM", "--out", "FOLDER.csv"), ("folder.csv", "is a folder")),
+    (("RUN", "ALBUM", "--out", "a.csv", "--out", "./a.csv"), ("named twice",)),
+    (("RUN", "ALBUM", "--out", "/proc/none/a.csv"), ("/proc/none", "No such file")),
+    (("RUN", "ALBUM", "--annotated", "ALBUM/notes.jpg"), ("notes.jpg", "File exists")),
+    (("RUN", "ALBUM", "--frame", "cropped"), ("--frame cropped", "--faces find")),
+    (("RUN", "ALBUM", "--faces", "find", "--frame", ""), ("--frame", "funnelled")),
+    (("RUN", "ALBUM", "--accuracy", "7"), ("accuracy 7", "from 0 to 1")),
 ])
 def test_a_mistake_is_one_line(
     arguments: tuple[str, ...], words: tuple[str, ...], runs: list[Path], album: Path,
@@ -247,8 +254,10 @@ def test_a_mistake_is_one_line(
 
     save_file({"weight": np.zeros(3)}, tmp_path / "foreign.safetensors")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folder.csv").mkdir()
     names = {"RUN": runs[0], "ALBUM": album, "EMPTY": tmp_path / "empty",
-             "FOREIGN": tmp_path / "foreign.safetensors", "ALBUM/notes.jpg": album / "notes.jpg"}
+             "FOREIGN": tmp_path / "foreign.safetensors", "ALBUM/notes.jpg": album / "notes.jpg",
+             "FOLDER.csv": tmp_path / "folder.csv"}
     done = predict(*(names.get(one, one) for one in arguments))
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2 and all(word in last for word in words), done.stderr
@@ -314,3 +323,37 @@ def test_every_reason_is_counted(runs: list[Path], album: Path) -> None:
     done = predict(runs[0], album)
     counted = Counter(row["reason"] for row in csv.DictReader(done.stdout.splitlines()))
     assert counted["truncated"] == 2 and "2 truncated" in done.stderr
+
+
+def test_a_name_of_any_length_and_a_picture_that_vanishes_lose_no_row(
+    runs: list[Path], album: Path, tmp_path: Path
+) -> None:
+    first = sorted(album.rglob("*.jpg"))[-1]
+    long = first.rename(album / f"{'L' * 246}.jpg")
+    found = fer.load(runs[0])(long)
+    made = annotate(found, tmp_path / "seen")
+    assert made is not None and made.is_file()
+    long.unlink()
+    assert annotate(found, tmp_path / "seen") is None
+
+
+def test_one_picture_of_extreme_shape_has_a_reason(runs: list[Path], tmp_path: Path) -> None:
+    Image.new("RGB", (100_000, 16)).save(tmp_path / "line.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "face.png")
+    line, face = fer.load(runs[0]).predict([tmp_path / "line.png", tmp_path / "face.png"])
+    assert "50 times" in line.reason and not face.reason
+
+
+def test_an_opened_picture_has_the_answer_of_its_file(runs: list[Path], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (40, 48), dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    turned = Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    model = fer.load(runs[0])
+    for name in ("deep.png", "turned.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert model(image).probabilities == model(tmp_path / name).probabilities
+    (one,) = model.predict(tmp_path / "deep.png")
+    assert one.file == str(tmp_path / "deep.png")

@@ -43,7 +43,8 @@ class Guard:
                                        in HEADERS.items() if name.encode() not in given]
             await send(message)
 
-        if reason := self._refusal(headers, scope["query_string"]):
+        if reason := self._refusal(
+                headers, scope["query_string"], scope["method"] == "GET" and scope["path"] == "/"):
             await PlainTextResponse(reason, 403)(scope, receive, answer)
             return
         if refusal := _body_refusal(headers):
@@ -51,7 +52,7 @@ class Guard:
             return
         await self.app(scope, receive, answer)
 
-    def _refusal(self, headers: Headers, query: bytes) -> str:
+    def _refusal(self, headers: Headers, query: bytes, is_page: bool) -> str:
         """Return why a request is refused; empty if it is not."""
         hosts = headers.getlist("host")
         host = hosts[0] if len(hosts) == 1 else ""
@@ -60,7 +61,8 @@ class Guard:
             return "wrong Host: open the page at 127.0.0.1 or localhost"
         if any(origin.lower() != f"http://{host.lower()}" for origin in headers.getlist("origin")):
             return "wrong Origin: another page may not label"
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        followed = is_page and headers.get("sec-fetch-mode") == "navigate"  # a link, in a chat
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not followed:
             return "a request of another page"
         given = headers.get("x-token") or parse_qs(query.decode("latin-1")).get("token", [""])[0]
         if not secrets.compare_digest(given.encode(), self.token.encode()):

@@ -4,7 +4,9 @@ A kill at any moment loses nothing that was confirmed: at worst the last line is
 was never confirmed and is set aside. Nothing is ever overwritten: an undo is a line of its own.
 """
 
+import errno
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -60,6 +62,8 @@ def read_log(path: Path) -> tuple[list[Record], bytes]:
     except FileNotFoundError:
         return [], b""
     *lines, rest = content.split(b"\n")
+    if _parse(rest) is not None:  # whole but for its end, which an editor took
+        lines, rest = [*lines, rest], b""
     records: list[Record] = []
     for number, line in enumerate(lines, 1):
         record = _parse(line)
@@ -78,10 +82,12 @@ def _parse(line: bytes) -> Record | None:
             return None
         content["tags"] = tuple(content.get("tags", ()))
         record = Record(**content)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    texts = (record.round, record.picture, record.label, record.mask_type, record.pose)
+    texts = (record.round, record.picture, record.label, record.mask_type, record.pose, record.time,
+             *record.tags)
     whole = all(type(one) is int for one in (record.number, record.showing, record.undoes))
+    whole &= type(record.seconds) in (int, float) and math.isfinite(record.seconds)
     return record if whole and all(isinstance(one, str) for one in texts) else None
 
 
@@ -116,10 +122,13 @@ class LabelLog:
         content = {name: value for name, value in asdict(record).items()
                    if value or name == "number"}
         line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
-        new = not self.path.exists()
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
         try:
             size = os.fstat(handle).st_size
+            if not size:  # before there is a line, so that a refusal leaves the log as it was
+                _sync_entry(self.path)
+            elif not self._ends_whole():
+                line = b"\n" + line  # an editor took the end of the last line
             try:
                 _write(handle, line)
                 os.fsync(handle)
@@ -128,9 +137,21 @@ class LabelLog:
                 raise
         finally:
             os.close(handle)
-        if new:
-            sync_folder(self.path.parent)
         self.records.append(record)
+
+    def _ends_whole(self) -> bool:
+        with open(self.path, "rb") as handle:
+            handle.seek(-1, os.SEEK_END)
+            return handle.read() == b"\n"
+
+
+def _sync_entry(path: Path) -> None:
+    """Flush the folder of a new log, where its disk can."""
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _write(handle: int, line: bytes) -> None:

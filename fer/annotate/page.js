@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const KEYS = { mask_types: "qwertyui", poses: "asdfghjk" };
 const RETRY_MS = 2000;
 const chosen = { mask_types: "", poses: "" };
-let state = null, busy = false, shownAt = 0, hiddenFor = 0, hiddenAt = 0;
+let state = null, busy = false, ready = false, shownAt = 0, hiddenFor = 0, hiddenAt = 0;
 
 function say(text) {
   $("message").hidden = !text;
@@ -103,7 +103,7 @@ async function act(path, body) {
 }
 
 function label(value) {
-  if (!state || !state.picture) return;
+  if (!state || !state.picture || !ready) return;  // nobody labels a picture before it shows
   const away = hiddenFor + (document.hidden ? performance.now() - hiddenAt : 0);
   act("label", {
     picture: state.picture, label: value, mask_type: chosen.mask_types, pose: chosen.poses,
@@ -139,6 +139,8 @@ function show(now) {
   $("undo").disabled = !now.can_undo;
   if (now.picture && image.dataset.picture !== now.picture) {
     image.dataset.picture = now.picture;
+    ready = false;
+    image.removeAttribute("src");  // the last face must not stand above the keys of this one
     image.hidden = false;
     $("lost").hidden = true;
     image.src = address(now.picture);
@@ -148,7 +150,15 @@ function show(now) {
   hiddenFor = 0;
 }
 
+function startTimer() {
+  ready = true;
+  shownAt = performance.now();
+  hiddenFor = 0;
+  if (document.hidden) hiddenAt = shownAt;
+}
+$("picture").addEventListener("load", startTimer);
 $("picture").addEventListener("error", () => {
+  startTimer();
   $("picture").hidden = true;
   $("lost").hidden = false;
   $("lost").textContent = "This picture cannot be read. Press x (not a face), or skip it.";

@@ -21,7 +21,7 @@ from fer.atomic_io import read_json, write_json
 from fer.data.layout import is_system
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError, choices
-from fer.locks import open_lock
+from fer.locks import NOT_THERE, open_lock
 
 STORE = "annotations"
 FIRST = "1"  # name of the first round, in which all pictures are labelled
@@ -102,7 +102,8 @@ class Project:
         """Return the pictures of a round that are still there."""
         if one.pictures is None:
             return list(self.pictures)
-        return [picture for picture in one.pictures if picture in set(self.pictures)]
+        there = set(self.pictures)
+        return [picture for picture in one.pictures if picture in there]
 
     def add_round(self, why: str, pictures: Sequence[str]) -> Round:
         """Start a further round and return it.
@@ -180,6 +181,12 @@ def find_pictures(folder: Path) -> tuple[str, ...]:
     if not found:
         raise CallerError(f"{folder}: no pictures among {others} files; pictures end in "
                           f"{', '.join(SUFFIXES)}")
+    for name in found:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise CallerError(f"{folder}: the name {shown} is not UTF-8; rename the file") from None
     return tuple(sorted(found))
 
 
@@ -201,6 +208,8 @@ def open_project(folder: Path, changes: dict | None = None) -> Project:
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + "-".join(map(str, first["loc"][:1])).replace("_", "-") if first["loc"] else ""
+        if not _valid(content):
+            name = f"{file}: {name.removeprefix('--')}" if name else str(file)
         raise CallerError(f"{name}{': ' if name else ''}"
                           f"{first['msg'].removeprefix('Value error, ')}") from None
     except ValueError as error:
@@ -212,6 +221,14 @@ def open_project(folder: Path, changes: dict | None = None) -> Project:
                           f"{_text(getattr(before, name))}; leave out --{name.replace('_', '-')}, "
                           f"or label a copy of the folder")
     return Project(folder, asked, pictures)
+
+
+def _valid(content: object) -> bool:
+    try:
+        Settings.model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def start_project(project: Project) -> None:
@@ -236,6 +253,11 @@ def only_writer(project: Project) -> Iterator[None]:
         except BlockingIOError:
             raise CallerError(f"{project.folder}: is being labelled by another process already; "
                               "use the address that it printed") from None
+        except OSError as error:
+            if error.errno not in NOT_THERE:
+                raise
+            raise CallerError(f"{project.folder}: its disk has no file locks ({error.strerror}); "
+                              "label a copy on another disk") from None
         yield
     finally:
         os.close(handle)

@@ -76,7 +76,7 @@ def application(project: Project, one: Round, token: str, instructions: str) -> 
 
     async def picture(request: Request) -> Response:
         path = desk.path(request.path_params["name"])
-        content, reason = await asyncio.to_thread(_encoded, path)
+        content, reason = await asyncio.to_thread(_encoded, path, _stamp(path))
         if content is None:
             return PlainTextResponse(f"unreadable picture: {reason}", UNREADABLE)
         return Response(content, media_type="image/jpeg")
@@ -185,8 +185,17 @@ def _shown(item: Item | None) -> str | None:
     return picture_id(item.picture) if item else None
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what tells a replaced file from the one before."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=KEPT)
-def _encoded(path: Path) -> tuple[bytes | None, str]:
+def _encoded(path: Path, stamp: tuple[int, int] | None) -> tuple[bytes | None, str]:
     """Return a picture as JPEG, or why it is unreadable."""
     try:
         image, reason = decode(path)

@@ -5,6 +5,7 @@ import getpass
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 from fer.annotate.agreement_report import agreement_lines
 from fer.annotate.known_pictures import known_pictures
-from fer.annotate.merging import METHODS, Method, csv_text, label_table, merge
+from fer.annotate.merging import METHODS, TIED, Method, csv_text, label_table, merge
 from fer.annotate.project import (
     STORE,
     Project,
@@ -161,13 +162,15 @@ def export_labels(folder: Path, out: Path, method: str, split: str, people: str,
         raise CallerError(f"--merge {method}: there are: {choices(METHODS)}")
     if split and split not in SPLITS:
         raise CallerError(f"--split {split}: there are: {choices(SPLITS)}")
+    if out.is_dir():
+        raise CallerError(f"--to {out}: is a folder; name a file")
     if people not in ("", "folder"):
         raise CallerError(f"--people {people}: must be folder, or left out")
     project = open_project(folder)
     votes = _votes(project)
     merged = merge(votes, chosen)
-    start = out.absolute().parent
-    files = {picture: os.path.relpath((folder / picture).absolute(), start)
+    start, top = out.parent.resolve(), folder.resolve()  # `..` behind a link is elsewhere
+    files = {picture: os.path.relpath(top / picture, start)
              for picture in votes.pictures}
     text = label_table(votes, merged, votes_of(project, first=True), files, split,
                        "folder" if people else "")
@@ -177,6 +180,10 @@ def export_labels(folder: Path, out: Path, method: str, split: str, people: str,
         raise CallerError(f"{folder}: no picture has a label: {_counted(counts)}")
     write_text(out, text, durable=True)
     print(f"{out}: {plural(rows, 'picture')} of {len(project.pictures)} ({_counted(counts)})")
+    if tied := counts.get(TIED, 0):
+        print(f"{plural(tied, 'tied picture')} left out: without them annotators seem to agree "
+              "more than they do, and the report's human ceiling is too high; label a second round "
+              "first (review), or --merge dawid-skene", file=sys.stderr)
     _flag_known(project, votes, known)
     print(f"next: python launch/data.py add {out} --as REAL-FER"
           + ("" if split else " --split test"))
@@ -193,8 +200,8 @@ def _flag_known(project: Project, votes: Votes, known: Sequence[str]) -> None:
         return
     splits, _ = pictures_on_disk(data, root, named=bool(known))
     here = {(project.folder / picture).resolve() for picture in project.pictures}
-    others = [picture for pictures in splits.values() for picture in pictures
-              if picture.path.resolve() not in here]
+    others = [picture for split, pictures in splits.items() if known or not split.endswith("/test")
+              for picture in pictures if picture.path.resolve() not in here]
     if not others:
         return
     with shown("comparing with known pictures") as progress:

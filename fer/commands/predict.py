@@ -12,7 +12,12 @@ from fer.errors import CallerError, plural
 from fer.inference.annotated import annotate
 from fer.inference.picture_files import find_pictures
 from fer.inference.prediction import NOT_SURE, Prediction, columns
-from fer.inference.prediction_files import check_format, csv_writer, prediction_files
+from fer.inference.prediction_files import (
+    check_outputs,
+    create_folder,
+    csv_writer,
+    prediction_files,
+)
 
 if TYPE_CHECKING:
     from fer.data.faces.alignment import Frame
@@ -74,8 +79,9 @@ def predict_pictures(asked: Request) -> None:
     Raises:
         CallerError: no model, no pictures, or an output of an unknown format.
     """
-    for path in asked.out:
-        check_format(path)
+    check_outputs(asked.out)
+    if asked.annotated is not None:
+        create_folder(asked.annotated)
     files = find_pictures(asked.pictures)  # before torch is imported: a typo answers at once
     frame = _frame(asked.frame) if asked.frame else None
     from fer.inference.predictor import load

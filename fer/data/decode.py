@@ -23,6 +23,7 @@ if not missing_plugin("HEIF"):
 MIN_SIDE = 16  # pixels; smaller faces are not recognisable
 THUMBNAIL = 132  # pixels: 1.5 times the size on a page
 MAX_PIXELS = 50_000_000  # more than any photo of one face; guards against decompression bombs
+LONGEST = 50  # sides: scaling the short one up to a model's input would take gigabytes beyond
 
 EMPTY = "empty file"
 NOT_AN_IMAGE = "not an image"
@@ -30,6 +31,7 @@ TRUNCATED = "truncated"
 CORRUPT = "corrupt"
 TOO_SMALL = f"smaller than {MIN_SIDE} pixels"
 TOO_LARGE = f"more than {MAX_PIXELS // 1_000_000} megapixels"
+TOO_LONG = f"one side over {LONGEST} times the other"
 
 # exceptions of Pillow's decoders on damaged bytes (from its plugins and fuzz tests)
 _DAMAGE = (OSError, SyntaxError, ValueError, IndexError, TypeError, KeyError, EOFError,
@@ -83,13 +85,16 @@ def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
             return None, TOO_SMALL
         if width * height > MAX_PIXELS:
             return None, TOO_LARGE
+        if max(width, height) > LONGEST * min(width, height):
+            return None, TOO_LONG
         if least:
             image.draft("L", (least, least))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image)), None
+        return to_rgb(ImageOps.exif_transpose(image)), None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of any mode as RGB; 16 bits are scaled to 8, transparency is dropped."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it to 255
@@ -104,7 +109,7 @@ def thumbnail(path: Path) -> str | None:
     """Return the picture at `path` as a small JPEG data URI; None if it cannot be read."""
     try:
         with Image.open(path) as image:
-            small = _to_rgb(ImageOps.exif_transpose(image))  # as models see it
+            small = to_rgb(ImageOps.exif_transpose(image))  # as models see it
             small.thumbnail((THUMBNAIL, THUMBNAIL))
     except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fer.data.decode import decode
+from fer.inference.picture_loader import load_picture
 from fer.inference.prediction import NOT_SURE, Prediction
 
 WIDTH, MOST_HEIGHT = 256, 512  # pixels of the picture in the copy
@@ -15,6 +15,7 @@ BLUE, GREY, INK = (0, 114, 178), (170, 170, 170), (20, 20, 20)
 NAME_WIDTH, NUMBER_WIDTH = 70, 36  # pixels of a class name and of a percentage
 LETTERS = 12  # of a class name that fit
 QUALITY = 90
+LONGEST_STEM = 200  # bytes; a name has at most 255
 
 
 def annotate(prediction: Prediction, folder: Path) -> Path | None:
@@ -25,12 +26,13 @@ def annotate(prediction: Prediction, folder: Path) -> Path | None:
     """
     if prediction.reason:
         return None
-    image, _ = decode(Path(prediction.file))
+    image, _ = load_picture(prediction.file)
     if image is None:  # changed since it was predicted
         return None
     name = Path(prediction.file)
     digest = blake2b(os.fsencode(name.absolute()), digest_size=4).hexdigest()
-    target = folder / f"{name.stem}-{digest}.jpg"
+    stem = os.fsdecode(os.fsencode(name.stem)[:LONGEST_STEM])
+    target = folder / f"{stem}-{digest}.jpg"
     folder.mkdir(parents=True, exist_ok=True)
     draw_prediction(image, prediction).save(target, quality=QUALITY)
     return target

@@ -82,11 +82,20 @@ Task = tuple[int, tuple[str, ...], Sizes, "Frame | None"]
 def load_chunk(task: Task) -> Chunk:
     """Return the pictures of one chunk."""
     start, files, sizes, frame = task
-    found = [load_picture(file, frame) for file in files]
-    good = [image for image, _ in found if image is not None]
-    pixels = {size: np.stack([fit(image, size) for image in good]) if good else _none(size)
-              for size in sizes}
-    return Chunk(start, tuple(reason for _, reason in found), pixels)
+    found = [_load_fitted(file, sizes, frame) for file in files]  # at once: photos are large
+    good = [pixels for pixels, _ in found if pixels is not None]
+    return Chunk(start, tuple(reason for _, reason in found), {
+        size: np.stack([pixels[size] for pixels in good]) if good else _none(size)
+        for size in sizes})
+
+
+def _load_fitted(file: str, sizes: Sizes, frame: "Frame | None"
+                 ) -> tuple[dict[int, NDArray[np.uint8]] | None, str]:
+    """Return (side -> uint8 (side, side, 3), "") or (None, reason)."""
+    image, reason = load_picture(file, frame)
+    if image is None:
+        return None, reason
+    return {size: np.asarray(fit(image, size)) for size in sizes}, ""
 
 
 def load_picture(file: str, frame: "Frame | None" = None) -> tuple[Image.Image | None, str]:

@@ -33,11 +33,10 @@ def csv_writer(handle: IO[str], columns: Sequence[str]) -> Write:
 def prediction_files(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[Write]:
     """Yield a function that adds rows to all files; they are published when the block succeeds.
 
-    Raises:
-        CallerError: a suffix that is none of `FORMATS`.
+    Args:
+        paths: as `check_outputs` found them.
+        columns: of the tables.
     """
-    for path in paths:
-        check_format(path)
     with ExitStack() as stack:
         writers = [stack.enter_context(FORMATS[path.suffix.lower()](
             stack.enter_context(replacing(path)), columns)) for path in paths]
@@ -49,10 +48,24 @@ def prediction_files(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[
         yield write
 
 
-def check_format(path: Path) -> None:
-    """Raise a CallerError if a file of this suffix cannot be written."""
-    if path.suffix.lower() not in FORMATS:
-        raise CallerError(f"{path}: no format '{path.suffix}'; there are: {choices(FORMATS)}")
+def check_outputs(paths: Sequence[Path]) -> None:
+    """Raise a CallerError if a file cannot be written: before the work, not after it."""
+    for path in paths:
+        if path.suffix.lower() not in FORMATS:
+            raise CallerError(f"{path}: no format '{path.suffix}'; there are: {choices(FORMATS)}")
+        if path.is_dir():
+            raise CallerError(f"{path}: is a folder; name a file")
+        create_folder(path.parent)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise CallerError("--out: one file is named twice")
+
+
+def create_folder(path: Path) -> None:
+    """Create a folder for outputs; a CallerError if that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallerError(f"{path}: {error.strerror}") from None
 
 
 @contextmanager

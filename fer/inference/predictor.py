@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
+from fer.data.decode import to_rgb
 from fer.data.faces.alignment import Frame
 from fer.data.pack_rows import fit
 from fer.errors import CallerError, choices
@@ -70,6 +71,8 @@ class Predictor:
             frame: find the largest face in each picture, and align it into this frame; None: the
                 pictures are cropped as in training.
         """
+        if isinstance(files, str | Path):
+            files = [files]
         names = [str(file) for file in files]
         with closing(load_chunks(names, self.sizes, batch_size, workers, frame)) as chunks:
             for chunk in chunks:
@@ -146,6 +149,8 @@ def load(*models: str | Path, accuracy: float | None = None, device: str = "auto
         CallerError: no such model, one that is not of this project or damaged, models with
             different classes, or no such device.
     """
+    if accuracy is not None and not 0 <= accuracy <= 1:
+        raise CallerError(f"accuracy {accuracy}: must be from 0 to 1")
     place = _device(device)
     sources = [source for name in models for source in find_models(str(name))]
     if not sources:
@@ -195,7 +200,7 @@ def _calibration(sources: Sequence[ModelSource], accuracy: float | None
 def _open(picture: Picture) -> tuple[str, Image.Image]:
     """Return a name and the RGB image."""
     if isinstance(picture, Image.Image):
-        return "", picture.convert("RGB")
+        return "", to_rgb(ImageOps.exif_transpose(picture))  # as of a file
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise CallerError(f"a picture as an array is uint8 (H, W, 3), not {picture.dtype} "
