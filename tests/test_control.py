@@ -73,6 +73,12 @@ def test_the_unmasked_pictures_that_are_on_disk_are_the_control(tmp_path: Path) 
     for gap in (plain | {"control": None}, plain | {"real": ["real/test", "other/test"]}):
         one = make_study(gap=gap, evaluate_on=["mlfw/eval", "real/test", "other/test"])
         assert with_control(one, data, tmp_path) == one
+    copies = Data.model_validate({"sets": {**data.model_dump()["sets"], "many": {
+        "folder": "M-LFW", "twin_of": "lfw"}}})  # the difference of lfw and lfw is no control
+    one = make_study(gap=plain | {"real": "many/eval"}, evaluate_on=["mlfw/eval", "many/eval"])
+    assert with_control(one, copies, tmp_path) == one
+    one = make_study(gap=plain | {"real": ["real/test", "other/test"]},
+                     evaluate_on=["mlfw/eval", "real/test", "other/test"])
     write_toy_set(tmp_path / "OTHER", "unmasked", people=2, size=32)
     assert [pair.control for pair in with_control(one, data, tmp_path).gap.pairs] == [
         ("lfw/eval", "real/unmasked"), ("lfw/eval", "other/unmasked")]

@@ -224,6 +224,8 @@ HOSTILE = {
     "letters that steer a terminal": (index_with(environments={"\x1b[2J": []}), "environments"),
     "a run name that climbs out": (index_with(runs=[
         {"run": "../x", "run_id": "a", "config_id": "a", "seed": 0, "state": "done"}]), "runs.0"),
+    "a key that steers a terminal": (index_with(**{"\x1b[31m": 1}), "\\x1b[31m"),
+    "a table without rows": (put_table(parquet(0)), "a table without rows"),
     "a newer kind of bundle": (index_with(schema=2), "schema"),
 }
 
@@ -297,6 +299,8 @@ def test_no_yaml_of_a_bundle_is_read(packed: Path, tmp_path: Path) -> None:
     (["simulated", "other", "--bundle", "y.zip"], "takes one STUDY"),
     ([], "name a study, or a bundle"),
     (["simulated", "--bundle", "/nowhere/y.zip"], "a file in an existing folder"),
+    (["simulated", "--bundle", "setup.cfg"], "exists and is no bundle"),
+    (["simulated", "--bundle", "/proc/y.zip"], "--bundle /proc/y.zip"),
     (["--compare", "/nowhere/y.zip"], "there is no such file")])
 def test_mistakes_with_bundles_are_one_line(words: list[str], said: str, packed: Path) -> None:
     done = launch("report", *words, FER_HOME=str(packed.parent / "site"))

@@ -186,6 +186,18 @@ def test_validation_of_other_pictures_or_classes_is_no_part_of_a_greedy_ensemble
         member for row in greedy for member in row["members"].split(";")}
 
 
+def test_validation_with_other_masks_is_no_part_of_a_greedy_ensemble(small: Simulated) -> None:
+    for place, run in enumerate(small.runs):
+        table = predictions("mlfw/eval", 1.0, [place], {"mlfw/eval": ("v", 60)})
+        write_predictions(predictions_path(run.folder, f"{run.train_on}/val"), table)
+        if place == 0:
+            (run.folder / "env.json").write_text('{"validation_drawn": "masks 7", "kept": "k"}')
+    said = build(small).said
+    assert any("excludes 1 of 8 runs for having other validation pictures" in line
+               for line in said.problems)
+    assert "weights kept: k" in said.summary.status
+
+
 def test_what_keeps_runs_out_of_a_greedy_ensemble_is_said(small: Simulated) -> None:
     by_set: dict[str, list[ReportRun]] = {}
     for run in small.runs:

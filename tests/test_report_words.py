@@ -110,6 +110,14 @@ def test_masks_drawn_on_the_fly_are_said_and_are_not_pooled_with_none(tmp_path: 
     text = text_of(build(study, runs=runs).said.summary)
     assert "Models trained on lfw without drawn masks reach" in text
     assert "Models trained on lfw with masks drawn on the fly" in text
+    runs = [replace(run, recipe="recommended" if run.recipe == "scratch" else "full")
+            for run in study.runs if run.train_on == "lfw"]  # the recipe draws them
+    text = text_of(build(study, runs=runs).said.summary)
+    assert "Models trained on lfw with masks drawn on the fly reach" in text
+    assert "Models trained on lfw reach" in text
+    text = text_of(build(study, runs=runs, study=make_study(set={"train.masks": None})
+                         ).said.summary)
+    assert "on the fly" not in text
     everywhere = make_study(set={"train.masks": {"styles": "all"}})
     text = text_of(build(study, study=everywhere).said.summary)
     assert "Models trained on lfw with masks drawn on the fly reach" in text

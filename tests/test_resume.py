@@ -90,7 +90,7 @@ def _kill_when(process: subprocess.Popen[str], happened: Callable[[], bool]) -> 
         assert process.poll() is None, "it ended before the moment came"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=60)  # until the end of its output: of a warm Python too
 
 
 @pytest.mark.slow

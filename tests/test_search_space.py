@@ -120,6 +120,8 @@ def test_a_grid_crosses_the_values_in_order() -> None:
     ({"space": {"seed": {"choice": [0, 1]}}}, "finalists.seeds"),
     ({"space": {"train_on": {"choice": ["lfw", "mlfw"]}}}, "run one search per value"),
     ({"space": {"data.val_seed": {"choice": [0, 1]}}}, "evaluated on"),
+    ({"space": {"recipe": {"choice": ["scratch", "recommended"]}}}, "different masks"),
+    ({"space": {"train.masks.probability": {"choice": [0.1, 0.9]}}}, "different masks"),
     ({"metric": "real/test/uar"}, "is of a test split"),
     ({"metric": "f2"}, "is not logged; logged on validation are: accuracy, loss, macro_f1, uar"),
     ({"metric": "loss", "mode": "max"}, "loss is best when it is lowest"),

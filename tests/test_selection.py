@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import TOY
 from safetensors.torch import load_file
 from test_training import epochs, trained
@@ -30,13 +31,13 @@ from fer.study.run_folder import Store
 from fer.train.checkpoint import Checkpoints
 from fer.train.early_stopping import end_epoch
 from fer.train.optim import learning_rate
-from fer.train.setup import training_source
+from fer.train.setup import evaluated_source, training_source
 from fer.train.train_state import Plateau, Progress
 
 INPUTS = Inputs(digests={"lfw/train": "a" * 32}, parents={})
 MASKS = {"probability": 0.5, "template": "drawn"}
 PLATEAU, CONSTANT = {"schedule.name": "plateau"}, {"schedule.name": "constant"}
-COOLED = {"schedule": {"name": "constant", "cooldown_epochs": 2}}
+COOLED = {"schedule": {"name": "constant", "cooldown_epochs": 2, "warmup_epochs": 0}}
 
 
 def config(file: str = "configs/drawn.yaml", **overrides: Any) -> RunConfig:
@@ -215,6 +216,10 @@ def test_a_dry_run_says_why_a_finished_run_is_trained_again(
     folder.register(old, {})
     (folder.path / "train.json").write_text("{}")
     assert words in why_again(new, folders_by_label(store), contents)
+    stored = yaml.safe_load((folder.path / "config.yaml").read_text())
+    assert stored["recipe"].pop("label")  # runs of before have none
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert words in why_again(new, folders_by_label(store), contents)
     (other,) = identify(load_run("configs/drawn.yaml", {"optim.lr": 0.5, **masks}),
                         lambda _: {"lfw/train": "1"})
     assert "optim.lr is 0.5" in why_again(other, folders_by_label(store), contents)
@@ -280,6 +285,14 @@ def test_validation_shows_the_masks_of_training_in_one_draw_for_all_runs(places:
         assert abs(share.sum() - len(share) / 2) <= 1
     env = json.loads((folder.path / "env.json").read_text())
     assert env["validation_masks"].startswith("masks drawn on")
+    assert env["validation_drawn"] == one.drawn
+    digest = folder.config.inputs.digests["lfw/val"]
+    with open_session(folder.config.compute) as session:  # evaluated on it, it sees the same
+        seen = evaluated_source(folder.config, folder.config.data, "lfw/val", digest, session)
+        assert torch.equal(seen.gather(every), drawn)
+        moved = folder.config.model_copy(update={"train_on": "mlfw"})
+        plain = evaluated_source(moved, moved.data, "lfw/val", digest, session)
+        assert torch.equal(plain.gather(every), bare)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5, 1.0])

@@ -47,6 +47,18 @@ def test_equal_names_in_other_sets_are_said_and_not_refused(both: Path, toy_stud
     assert done.returncode == 0 and NAMES in done.stdout.replace("\n", " "), done.stderr
 
 
+def test_no_control_is_added_whose_pictures_were_trained_on(
+    both: Path, toy_study: Write
+) -> None:
+    shutil.copytree(both / "LFW-FER/train", both / "REAL-FER/unmasked")
+    gap = {"synthetic": "mlfw/eval", "real": "real/test"}
+    study = toy_study({"seed": [0]}, evaluate_on=["mlfw/eval", "real/test"], gap=gap)
+    done = launch("sweep", study, "--dry-run", "data.shared_people=[mlfw/eval]")
+    said = done.stdout.replace("\n", " ")
+    assert done.returncode == 0 and "no control of the gap: " in said, done.stderr
+    assert "real/unmasked" in said and "evaluated too" not in said
+
+
 def test_a_training_picture_in_another_test_set_is_refused_before_training(
     both: Path, toy_study: Write
 ) -> None:

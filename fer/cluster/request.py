@@ -23,7 +23,7 @@ from fer.study.control import with_control
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions, place_of
 from fer.study.inputs import InputDigests, draw_missing_faces, drawn_sets_missing, require_sets
-from fer.study.leakage import find_overlaps, refuse_overlaps
+from fer.study.leakage import find_overlaps, refuse_overlaps, refused
 from fer.study.planned_inputs import NOTE, PlannedDigests
 from fer.study.study_folder import read_tuned
 from fer.transfer.model_inspection import refuse_misfits
@@ -115,18 +115,29 @@ def expand_request(study: Study, console: Console, draw: bool = True) -> Expande
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = find_overlaps((run.config for run in runs), splits, data, contents)
     added = [split for split in splits if split not in declared.evaluate_on]
+    accepted = _accepted(study, data, added)
+    if used := refused([one for one in found if one.split in added], accepted):
+        console.print(f"no control of the gap: {used[0]}", markup=False, highlight=False,
+                      soft_wrap=True)
+        study, splits = declared, {split: splits[split] for split in declared.evaluate_on}
+        found, added = [one for one in found if one.split in splits], []
     for line in [*([f"control of the gap: {' and '.join(added)}, evaluated too (gap.control: null "
                     "leaves it out)"] if added else []),
-                 *refuse_overlaps(found, _accepted(study, data, added)),
+                 *refuse_overlaps(found, accepted),
                  *contents.people_warnings((run.config for run in runs), splits, data)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)
 
 
 def _accepted(study: Study, data: Data, added: Sequence[str]) -> list[str]:
-    """Return the splits that may share people with training: those named, and their originals."""
-    synthetic = study.gap.synthetic if study.gap else ""
-    return [*data.shared_people, *(added if synthetic in data.shared_people else ())]
+    """Return the splits that may share people with training: those named, and their originals.
+
+    The synthetic set's original, of the same people, is accepted where that set is.
+    """
+    pair = study.gap.pairs[0] if study.gap else None
+    if pair is None or pair.control is None or pair.synthetic not in data.shared_people:
+        return list(data.shared_people)
+    return [*data.shared_people, *(split for split in added if split == pair.control[0])]
 
 
 def _data_of(study: Study) -> Data:

@@ -39,7 +39,7 @@ from fer.train.evaluate_run import (
 )
 from fer.train.rank_failure import rank_and_world
 from fer.train.run_tasks import Task, run_task
-from fer.train.setup import source
+from fer.train.setup import evaluated_source
 
 console = Console()
 DIGITS = 10  # of a weights file's checksum, in its folder name
@@ -240,7 +240,7 @@ def _answer(subject: Subject, split: str, name: str, digest: str, variant: Varia
     else:
         assert subject.weights is not None
         model = load_model(subject.weights).to(session.device)
-    test = source(config, config.data, {split: digest}, session)
+    test = evaluated_source(config, config.data, split, digest, session)
     found = predict_model(session, model, test, config.train.batch_size, variant.turned)
     if session.first:
         if subject.run is not None:

@@ -15,8 +15,8 @@ from fer.errors import choices
 
 METRICS = ("macro_f1", "uar", "accuracy", "loss")  # on validation, `val_*` in `metrics.jsonl`
 KINDS = ("choice", "uniform", "loguniform", "integer")
-COMPARED_ON = ("data", "train_on", "train.select", "train.score", "train.masks")
-# keys that change what a score means: validation shows the masks of training
+COMPARED_ON = ("data", "train_on", "train.select", "train.score")
+# keys that change what a score means; masks on validation: `fer.search.trial_runs`
 DIGITS = 6  # significant digits of a sampled number, so that YAML and tables show it equally
 
 

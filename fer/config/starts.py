@@ -5,8 +5,10 @@ They lie below every configuration file, so whatever a file says of them wins.
 
 from fer.config.paths import REPOSITORY
 from fer.config.yaml_io import Tree, merge, read_tree, set_key
+from fer.errors import CallerError
 
 FOLDER = REPOSITORY / "configs" / "starts"
+RECIPES = REPOSITORY / "configs" / "recipes"
 
 
 def with_defaults(tree: Tree) -> Tree:
@@ -29,3 +31,12 @@ def starting_point(recipe: Tree) -> str:
         return "scratch"
     trained = [phase.get("train") for phase in phases if isinstance(phase, dict)]
     return "head_only" if trained and all(one == ["head"] for one in trained) else "pretrained"
+
+
+def default_keys(recipe: str) -> list[str]:
+    """Return the dotted keys that a recipe of the project sets by default."""
+    try:
+        defaults = read_tree(RECIPES / f"{recipe}.yaml").get("defaults")
+    except (CallerError, OSError):  # of a study's own, or of an older version
+        return []
+    return list(defaults) if isinstance(defaults, dict) else []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fer.config.starts import default_keys
 from fer.config.study import GapPair, Study
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate
@@ -198,11 +199,13 @@ class Analysis:
         return f"{roles[split]} ({split})" if split in roles else split
 
 
-def configurations(runs: Sequence[ReportRun], drawn_masks: bool = False) -> tuple[Config, ...]:
+def configurations(runs: Sequence[ReportRun], drawn_masks: bool | None = False
+                   ) -> tuple[Config, ...]:
     """Return `runs` grouped by configuration, in the order of the runs.
 
     Args:
-        drawn_masks: whether the study draws masks on the fly in every run.
+        drawn_masks: whether the study draws masks on the fly in every run; None: as their recipes
+            do.
     """
     groups: dict[str, list[ReportRun]] = {}
     for run in runs:
@@ -215,14 +218,19 @@ def configurations(runs: Sequence[ReportRun], drawn_masks: bool = False) -> tupl
     full = frozenset(key for key in keys if words[key.split(".")[-1]] > 1)
     return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
                         tuple(sorted(group[0].axes.items())), tuple(group), shared, full,
-                        drawn_masks)
+                        _recipe_draws(group[0].recipe) if drawn_masks is None else drawn_masks)
                  for key, group in groups.items())
+
+
+def _recipe_draws(recipe: str) -> bool:
+    return any(key == MASKS or key.startswith(f"{MASKS}.") for key in default_keys(recipe))
 
 
 def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     """Return the intervals of every configuration on every test set, and the gaps."""
-    drawn = any(value is not None for key, value in study.set.items()
-                if key == MASKS or key.startswith(f"{MASKS}."))
+    said = [value for key, value in study.set.items()
+            if key == MASKS or key.startswith(f"{MASKS}.")]
+    drawn = any(value is not None for value in said) if said else None
     configs, problems = configurations(gathered.runs, drawn), list(gathered.problems)
     measured: dict[tuple[str, str], dict[int, Measured]] = {}
     for config in configs:

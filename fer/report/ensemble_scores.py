@@ -93,9 +93,10 @@ def _greedy(name: str, runs: Sequence[ReportRun], gathered: LoadedResults) -> tu
     if len(tables) < 2:
         return [], (f"trained on {name}: no greedy ensemble, because fewer than two runs have "
                     "validation predictions")
-    kinds = Counter(map(_kind, tables.values()))
+    kind_of = {run: (*_kind(table), gathered.drawn.get(run, "")) for run, table in tables.items()}
+    kinds = Counter(kind_of.values())
     most = max(kinds, key=lambda kind: kinds[kind])
-    usable = {run: table for run, table in tables.items() if _kind(table) == most}
+    usable = {run: table for run, table in tables.items() if kind_of[run] == most}
     left, without = len(tables) - len(usable), len(runs) - len(tables)
     chosen = greedy(usable)
     notes = [f"the greedy ensemble excludes {left} of {len(tables)} runs for having other "

@@ -46,8 +46,8 @@ class Summary:
 
 
 def summarise(analysis: Analysis, families: Sequence[Family],
-              over: Overall | None = None) -> Summary:
-    """Return the main findings of `analysis`."""
+              over: Overall | None = None, kept: Sequence[str] = ()) -> Summary:
+    """Return the main findings of `analysis`; `kept` is which weights its runs kept."""
     if not analysis.cells:
         return Summary("No run has a result yet, so there is nothing to report.", "", (), ())
     groups, subset = comparable(analysis)
@@ -78,7 +78,7 @@ def summarise(analysis: Analysis, families: Sequence[Family],
         others.insert(0, f"{first} ({sizes(intervals[-1])}{more})")
     others += _other_real_sets(analysis, families, groups)
     others += [_compared(families), _standing(analysis, over), _detectable(families)]
-    return Summary(main, size, tuple(filter(None, others)), caveats, _status(analysis, every))
+    return Summary(main, size, tuple(filter(None, others)), caveats, _status(analysis, every, kept))
 
 
 def _other_real_sets(analysis: Analysis, families: Sequence[Family],
@@ -125,7 +125,8 @@ def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
         axis for axis in config.axes if axis[0] != MASKS and not axis[0].startswith(f"{MASKS}."))
 
 
-def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...]:
+def _status(analysis: Analysis, intervals: Sequence[Interval], kept: Sequence[str]
+            ) -> tuple[str, ...]:
     """Return the facts that stand under the first sentence."""
     gap = analysis.gap
     splits = ([gap.synthetic, *(pair.real for pair in analysis.pairs)] if gap else
@@ -142,6 +143,7 @@ def _status(analysis: Analysis, intervals: Sequence[Interval]) -> tuple[str, ...
         f"people unknown on {listed(list(unknown))}" if unknown else "people known",
         "" if gap is None else "control split of unmasked pictures" if analysis.controlled(gap)
         else "same people in both sets" if analysis.same_people() else NO_CONTROL,
+        f"weights kept: {'; '.join(kept)}" if kept else
         "models selected on validation pictures only")))
 
 

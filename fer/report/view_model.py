@@ -147,7 +147,8 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
     return ViewModel(
         study=study.study, drawn=found.drawn, done=states["done"], runs=runs,
         states=", ".join(f"{number} {state}" for state, number in sorted(states.items())),
-        summary=summarise(analysis, found.families, found.across), sets=sets,
+        summary=summarise(analysis, found.families, found.across, found.provenance.kept),
+        sets=sets,
         judged_on=analysis.main_split() if sets else "",
         classes=analysis.classes, rows=_rows(analysis), listings=_listings(found, sets, runs),
         details=row_details(analysis, found.parts, gathered, pictures) if sets else {},

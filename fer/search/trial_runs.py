@@ -87,11 +87,17 @@ class TrialFactory:
         """Return some of the configurations, and their maximum number of epochs.
 
         Raises:
-            CallerError: one of them has an unknown key or an invalid value.
+            CallerError: one of them has an unknown key or an invalid value, or they are not
+                validated on the same pictures.
         """
         base = self.config({})
         self._check_keys(base)
         configs = [self.config(params) for params in self.sample()]
+        drawn = {str(masks) if (masks := one.train.masks) and masks.on_validation else ""
+                 for one in configs}
+        if len(drawn) > 1:
+            raise CallerError("space: trials would be validated with different masks, and their "
+                              "scores not comparable; set train.masks.on_validation=false")
         return [base, *configs], max(all_epochs(config) for config in configs)
 
     def _check_keys(self, base: RunConfig) -> None:

@@ -84,7 +84,8 @@ def _plain(config: RunConfig) -> Mapping[str, object]:
     """Return what a configuration says of training, without its inputs and places of data."""
     return config.model_dump(mode="json", exclude={
         "inputs": True, "name": True, "evaluate_on": True, "compute": True, "keep": True,
-        "parents": True, "data": {"sets", "drawn", "shared_people"}})
+        "parents": True, "data": {"sets", "drawn", "shared_people"},
+        "backbone": {"label"}, "recipe": {"label", "defaults"}})
 
 
 def _changes(folder: RunFolder, run: Run, contents: InputDigests) -> list[str]:

@@ -16,8 +16,8 @@ UNMASKED = "unmasked"
 def with_control(study: Study, data: Data, root: Path) -> Study:
     """Return a study that evaluates on the control splits that are on disk, and subtracts them.
 
-    The same study where the gap names its control (or `control: null`), or where a source has no
-    unmasked pictures.
+    The same study where the gap names its control (or `control: null`), where a source has no
+    unmasked pictures, or where both sets are masked copies of one.
     """
     gap = study.gap
     if gap is None or "control" in gap.model_fields_set:
@@ -27,7 +27,7 @@ def with_control(study: Study, data: Data, root: Path) -> Study:
         there = set(split_names(data, root))
     except (CallerError, KeyError):  # whoever evaluates on them says what is wrong
         return study
-    if not there.issuperset(found):
+    if not there.issuperset(found) or found[0] in found[1:]:  # copies of one set: nothing to net
         return study
     control = Control(synthetic=found[0], real=found[1] if len(found) == 2 else found[1:])
     return study.model_copy(update={

@@ -72,6 +72,11 @@ def find_overlaps(configs: Iterable[RunConfig], splits: Iterable[str], data: Dat
     return [one for one in found if one.shared]
 
 
+def refused(found: Iterable[Overlap], accepted: Collection[str]) -> list[Overlap]:
+    """Return the overlaps of known people or equal pictures on splits that nobody accepted."""
+    return [one for one in found if one.kind != "names" and one.split not in accepted]
+
+
 def refuse_overlaps(found: Iterable[Overlap], accepted: Iterable[str]) -> list[str]:
     """Return a line for each overlap that is accepted, or only one of names; refuse the others.
 
@@ -80,11 +85,10 @@ def refuse_overlaps(found: Iterable[Overlap], accepted: Iterable[str]) -> list[s
     """
     names = set(accepted)
     found = list(found)
-    refused = [one for one in found if one.kind != "names" and one.split not in names]
-    if refused:
-        splits = sorted({one.split for one in refused} | names)
-        what = " and ".join(dict.fromkeys(one.kind for one in refused))
-        raise CallerError(f"{what} in both training and test data: {'; '.join(map(str, refused))}; "
+    if bad := refused(found, names):
+        splits = sorted({one.split for one in bad} | names)
+        what = " and ".join(dict.fromkeys(one.kind for one in bad))
+        raise CallerError(f"{what} in both training and test data: {'; '.join(map(str, bad))}; "
                           f"results would be biased upwards. To evaluate anyway, name the test "
                           f"splits: data.shared_people='[{', '.join(splits)}]'")
     return [str(one) if one.kind == "names" else

@@ -64,6 +64,7 @@ def environment(config: RunConfig, session: Session, train: Source, val: Source
                      for name, pack in zip(config.train_sets, source.packs, strict=True)},
         "validation_pictures": val.n,
         "validation_people": people_in(val), "validation_masks": _masks_in_words(val),
+        "validation_drawn": val.drawn,
         "kept": kept_in_words(config),
         "few_people": few_people_warning(config, people_in(val)),
         "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)

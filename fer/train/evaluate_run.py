@@ -25,7 +25,7 @@ from fer.train.features import Body
 from fer.train.phase_data import plain_features
 from fer.train.predict import head_logits, predict_logits, table
 from fer.train.run_logger import Preempted, RunLogger
-from fer.train.setup import source, trained_model, training_source
+from fer.train.setup import evaluated_source, trained_model, training_source
 from fer.train.tensorboard import write_final
 
 BEST = "best"
@@ -77,7 +77,7 @@ def evaluate_run(
 
     shown: dict[str, tuple[Predictions, Source]] = {}
     for split, digest in splits.items():
-        test = source(config, data, {split: digest}, session)
+        test = evaluated_source(config, data, split, digest, session)
         if lines := test.packs[0].notes(split):
             earlier = [note for note in logger.status.notes if note not in lines]
             logger.write_status(replace(logger.status, notes=[*earlier, *lines]))

@@ -107,7 +107,9 @@ class Body:
         if self.session.device.type != "cpu":
             content["determinism"] = self.config.compute.determinism
         if views > 1:
-            masks = scientific(train.masks) if train.masks is not None else None
+            # features of training pictures do not depend on what validation pictures wear
+            masks = None if train.masks is None else scientific(
+                train.masks.model_copy(update={"on_validation": False}))
             # augmentation is derived from uids, which depend on the pictures' names
             uids = xxhash.xxh3_128(b"".join(pack.uids.tobytes() for pack in source.packs))
             content |= {"augment": train.augment, "masks": masks, "uids": uids.hexdigest()}

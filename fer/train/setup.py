@@ -131,6 +131,21 @@ def training_source(config: RunConfig, part: str, session: Session) -> Source:
     return MaskedSource(pictures, drawn, config.data.val_seed, masks.model_dump_json())
 
 
+def evaluated_source(config: RunConfig, data: Data, split: str, digest: str, session: Session
+                     ) -> Source:
+    """Return the pictures of a split as a run is evaluated on it.
+
+    On the split that it was validated on they wear the masks of validation.
+
+    Raises:
+        CallerError: the pictures on disk do not match the digest.
+    """
+    planned = config.inputs.digests if config.inputs else {}
+    if split == f"{config.train_on}/val" and planned.get(split) == digest:
+        return training_source(config, "val", session)
+    return source(config, data, {split: digest}, session)
+
+
 def source(
     config: RunConfig, data: Data, splits: Mapping[str, str], session: Session
 ) -> Source:

@@ -98,7 +98,7 @@ def compare_bundle(bundle: Bundle, store: Store) -> list[Reproduced]:
             found[run.run, split] = Reproduced(run.run, split, "missing", why=one) if isinstance(
                 one, str) else Reproduced(run.run, split, "equal")
             pairs += [] if isinstance(one, str) else [one]
-        if not splits:
+        if not splits and run.wanted:
             found[run.run, "–"] = Reproduced(run.run, "–", "missing",
                                              why=f"{run.state} in the bundle, without results")
     every = {key: tabulate(by_seed) for key, by_seed in tables.items() if _alike(by_seed)}

@@ -35,13 +35,14 @@ class Code(Frozen):
 
 
 class BundledRun(Frozen):
-    """One run of the study."""
+    """One run of the study; `wanted` unless it is only another run's starting point."""
 
     run: RunName
     run_id: RunId
     config_id: RunId
     seed: int
     state: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")]
+    wanted: bool = True
 
 
 class Manifest(Frozen):

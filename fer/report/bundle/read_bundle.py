@@ -45,7 +45,10 @@ class Bundle:
         except _READ_ERRORS as error:
             raise self._wrong(f"not a bundle ({error})") from None
         self._names = self._checked_names()
-        self.manifest = validate(Manifest, self._index(), f"{path}: {INDEX}")
+        try:
+            self.manifest = validate(Manifest, self._index(), INDEX)
+        except CallerError as error:  # it names keys, which are a stranger's
+            raise self._wrong(ascii(str(error))[1:-1][:500]) from None
         self._splits: dict[str, list[str]] = {}
         for name in sorted(self._names):
             match = RUN_FILE.fullmatch(name)
@@ -147,6 +150,8 @@ def _check_table(content: bytes) -> None:
         file = pq.ParquetFile(io.BytesIO(content), read_dictionary=["sample_id", "identity"],
                               page_checksum_verification=True)
         facts, schema = file.metadata, file.schema_arrow
+        if not facts.num_rows:
+            raise DamagedFile("a table without rows")
         if facts.num_rows * max(facts.num_columns, 1) > MOST_VALUES:
             raise DamagedFile(f"a table of {facts.num_rows} rows")
         for field in schema:

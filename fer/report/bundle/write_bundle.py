@@ -31,6 +31,8 @@ def write_bundle(study: StudyFolder, store: Store, file: Path) -> str:
     """
     if file.is_dir() or not file.parent.is_dir():
         raise CallerError(f"--bundle {file}: a file in an existing folder is required")
+    if file.exists() and not zipfile.is_zipfile(file):
+        raise CallerError(f"--bundle {file}: exists and is no bundle; name another file")
     index: dict[str, File] = {}
     try:
         with replacing(file) as temporary, zipfile.ZipFile(
@@ -41,6 +43,10 @@ def write_bundle(study: StudyFolder, store: Store, file: Path) -> str:
                 bundle.writestr(_entry(name), content)
             manifest = _manifest(study, store, index)
             bundle.writestr(_entry(INDEX), manifest.model_dump_json(indent=1, by_alias=True))
+    except OSError as error:
+        if error.filename is None or Path(error.filename).parent != file.parent:
+            raise
+        raise CallerError(f"--bundle {file}: {error.strerror}") from None
     except zipfile.LargeZipFile:
         raise CallerError(f"--bundle {file}: more than 65,535 files or 4 GB; bundle parts of the "
                           "study as studies of their own") from None
@@ -80,7 +86,7 @@ def _manifest(study: StudyFolder, store: Store, index: Mapping[str, File]) -> Ma
     for entry, folder in study.runs(store):
         state = "done" if folder.trained else folder.status().state
         runs.append(BundledRun(run=entry.run, run_id=entry.run_id, config_id=entry.config_id,
-                               seed=entry.seed, state=state))
+                               seed=entry.seed, state=state, wanted=entry.wanted))
         facts = json_object(folder.path / "env.json")
         if facts:
             environments.setdefault(environment_of(facts), []).append(entry.run)

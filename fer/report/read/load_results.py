@@ -6,7 +6,7 @@ damaged or incomparable ones are left out and reported. Statistics are in `fer.r
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fer.evaluate.ensembles import hold_probabilities
 from fer.evaluate.metrics import confusion, mean_nll
 from fer.evaluate.predictions import DamagedFile, Predictions, predictions_path
 from fer.gc_pause import gc_paused
+from fer.report.read.provenance import environment_of_run
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun, read_result
 
@@ -43,6 +44,7 @@ class LoadedResults:
         splits: test sets in the order of the study.
         measured: run name, split -> results.
         validation: run name -> predictions on its validation split, if any.
+        drawn: run name -> what was drawn on its validation pictures, such as masks.
         problems: one line each, sorted by run.
     """
 
@@ -51,6 +53,7 @@ class LoadedResults:
     measured: dict[tuple[str, str], Measured]
     validation: dict[str, Predictions]
     problems: tuple[str, ...]
+    drawn: dict[str, str] = field(default_factory=dict)
 
     def on(self, split: str) -> list[Measured]:
         """Return the results on `split`, in the order of the runs."""
@@ -67,7 +70,9 @@ def load_results(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -
             measured[one.run.run, split] = one
     validation = {run.run: table for run in found.runs
                   if (table := _validation(run, memory, problems)) is not None}
-    return LoadedResults(found.runs, found.splits, measured, validation, tuple(problems))
+    drawn = {run.run: str(environment_of_run(run, memory).get("validation_drawn") or "")
+             for run in found.runs if run.run in validation}
+    return LoadedResults(found.runs, found.splits, measured, validation, tuple(problems), drawn)
 
 
 def load_metrics(study: Study, runs: Sequence[ReportRun], memory: ReportCache) -> LoadedResults:

@@ -34,6 +34,7 @@ class Provenance:
         digests: split or initial weights -> content digests recorded by the runs.
         validation: training set -> number of validation images.
         selection: which weights were kept, and on what they were validated.
+        kept: which weights were kept, each rule once.
         few_people: warnings of runs that were selected on few people.
         settings: a sentence; empty if no run recorded any.
         mixed: why the runs do not share one clean state of the code; empty if they do.
@@ -48,6 +49,7 @@ class Provenance:
     settings: str
     mixed: str = ""
     selection: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     few_people: tuple[str, ...] = ()
     framing: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,9 +62,10 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
     digests: dict[str, set[str]] = {}
     validation: dict[str, int] = {}
     selection: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
     few: Counter[str] = Counter()
     for run in runs:
-        facts = _read(run, memory)
+        facts = environment_of_run(run, memory)
         if not facts:
             continue
         packages, git = mapping(facts.get("packages")), mapping(facts.get("git"))
@@ -78,6 +81,7 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             validation[run.train_on] = pictures
         if "kept" in facts:
             selection[_selection(facts, run.train_on)] += 1
+            kept[str(facts["kept"])] += 1
         if facts.get("few_people"):
             few[str(facts["few_people"])] += 1
         for split, digest in mapping(facts.get("digests")).items():
@@ -89,7 +93,7 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
                       validation, settings(runs, memory), _mixed(commits, versions),
-                      _lines(selection), tuple(f"in {count(number, 'run')}, {line}"
+                      _lines(selection), tuple(kept), tuple(f"in {count(number, 'run')}, {line}"
                                                for line, number in few.most_common()))
 
 
@@ -113,7 +117,8 @@ def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
     return f"{'; '.join(parts)}; see the methods section" if parts else ""
 
 
-def _read(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
+def environment_of_run(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
+    """Return what a run recorded in `env.json`; empty if it cannot be read."""
     try:
         return mapping(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
     except (OSError, ValueError):
