@@ -67,3 +67,7 @@ def test_the_id_of_a_job_is_read_once(tmp_path: Path) -> None:
     assert again.job == "7"
     (submission.folder / "job.json").unlink()
     assert again.job == "7" and Submission(submission.folder).job == ""
+
+
+def test_without_the_list_of_its_jobs_a_run_is_the_first_tasks(tmp_path: Path) -> None:
+    assert Submission(tmp_path / "studies/s/slurm/001").rank_of(0, "a-run") == 0

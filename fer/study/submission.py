@@ -176,8 +176,15 @@ class Submission:
         return self.job
 
     def rank_of(self, index: int, run: str) -> int:
-        """Return the task that works on a run, by the name of its folder; 0 if all do."""
-        names, lanes = self._content["jobs"].get(str(index), []), self._content.get("lanes", 1)
+        """Return the task that works on a run, by the name of its folder; 0 if all do.
+
+        0 too where the list of the jobs was removed: a status table needs no more.
+        """
+        try:
+            content = self._content
+        except FileNotFoundError:
+            return 0
+        names, lanes = content["jobs"].get(str(index), []), content.get("lanes", 1)
         place = next((number for number, (name, _) in enumerate(names) if name == run), 0)
         return int(place % lanes)
 
