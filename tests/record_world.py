@@ -34,7 +34,9 @@ LARGE: dict[str, Any] = {
     "evaluate_on": ["real/test"],
     "resources": {"gpus": 2, "runs_per_job": 1, "time": "8:00:00"}}
 SLURM_STUBS = {  # a dry run asks these; it submits nothing
-    "sinfo": "printf '%s 64\\n' {partitions}", "scontrol": "echo 'MaxArraySize = 1001'",
+    # a column more than commits of before ask for
+    "sinfo": 'case "$*" in *%l*) more=" infinite" ;; esac; '
+             "printf \"%s 64$more\\n\" {partitions}", "scontrol": "echo 'MaxArraySize = 1001'",
     "squeue": ":", "sacct": ":", "sbatch": "echo 'sbatch: a dry run submits nothing' >&2; exit 1"}
 
 

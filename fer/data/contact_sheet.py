@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fer.config.augmentation import Mix
 from fer.data.augment.mixing import as_unit, mixed, mixture
@@ -24,6 +24,7 @@ from fer.data.pack_rows import fit
 from fer.data.synthetic.face import draw, landmarks
 from fer.data.synthetic.sampling import plan_shots, sample_face
 from fer.errors import CallerError, choices
+from fer.legible import pen_font
 
 Picture = NDArray[np.uint8]
 Face = tuple[str, Picture, Points | None]  # name, pixels, landmarks if requested
@@ -141,9 +142,10 @@ def _square(pixels: Picture) -> Picture:
 def table(titles: Sequence[str], cells: Sequence[Sequence[Picture]]) -> Image.Image:
     """Return a grid of square pictures under column titles."""
     image = Image.new("RGB", (SIZE * len(titles), SIZE * len(cells) + HEAD), (255, 255, 255))
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(15)
+    pen = ImageDraw.Draw(image)
     for column, title in enumerate(titles):
-        pen.text((SIZE * column + SIZE / 2, HEAD / 2), title, (20, 20, 20), font, anchor="mm")
+        text, font = pen_font(title, 15)
+        pen.text((SIZE * column + SIZE / 2, HEAD / 2), text, (20, 20, 20), font, anchor="mm")
         for row, line in enumerate(cells):
             image.paste(Image.fromarray(line[column]), (SIZE * column, HEAD + SIZE * row))
     return image

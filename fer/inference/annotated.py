@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer.inference.picture_loader import load_picture
 from fer.inference.prediction import NOT_SURE, Prediction
+from fer.legible import pen_font
 
 WIDTH, MOST_HEIGHT = 256, 512  # pixels of the picture in the copy
 HEAD, LINE, MARGIN = 26, 18, 8  # pixels: of the answer, of one bar, around them
@@ -50,13 +51,15 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
     answer = prediction.answer
     if answer == NOT_SURE:
         answer = f"{NOT_SURE}: {prediction.label}?"
-    pen.text((MARGIN, top), answer, INK, ImageFont.load_default(15))
+    text, font = pen_font(answer, 15)
+    pen.text((MARGIN, top), text, INK, font)
     small, left = ImageFont.load_default(11), MARGIN + NAME_WIDTH
     room = WIDTH - left - NUMBER_WIDTH - MARGIN
     for row, (name, value) in enumerate(shown.items()):
         y = top + HEAD - 4 + row * LINE
         colour = BLUE if name == prediction.label and prediction.sure is not False else GREY
-        pen.text((MARGIN, y), name[:LETTERS], INK, small)
+        text, font = pen_font(name[:LETTERS], 11)
+        pen.text((MARGIN, y), text, INK, font)
         pen.rectangle((left, y + 1, left + max(1, round(room * value)), y + LINE - 6), colour)
         pen.text((WIDTH - MARGIN, y), f"{value:.0%}", INK, small, anchor="ra")
     return sheet

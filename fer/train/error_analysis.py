@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +21,7 @@ from fer.errors import CallerError, choices
 from fer.evaluate.ensembles import aligned
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, read_predictions
+from fer.legible import Key, make_legible, pen_font
 
 MOST_MATRICES = 6  # with more models, only the table of metrics is printed
 SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels of its caption
@@ -123,7 +124,7 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
     from sklearn.metrics import ConfusionMatrixDisplay
 
     folder.mkdir(parents=True, exist_ok=True)
-    name = split.replace("/", "-")
+    name, key = split.replace("/", "-"), Key()
     for one in answers:
         table = one.table
         figure = Figure(figsize=(4.2, 3.8), layout="constrained")
@@ -132,7 +133,12 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
             display_labels=table.classes)
         shown.plot(ax=figure.subplots(), cmap="Blues", colorbar=False)
         figure.suptitle(f"{one.model}\n{split}, n = {len(table):,}", fontsize=7)
+        make_legible(figure, key)
         figure.savefig(folder / f"confusion-{name}-{one.model}.png", dpi=150)
+    if key:
+        words = ", ".join(f"{number} is {word}" for word, number in key.items())
+        console.print(f"no font here has the letters of some names: in the matrices {words}",
+                      markup=False, highlight=False, soft_wrap=True)
     try:
         found = common_mistakes(answers)
     except CallerError:  # already reported by print_answers
@@ -151,12 +157,14 @@ def contact_sheet(found: Sequence[Mistake], data: Data) -> Image.Image:
     columns = min(COLUMNS, len(found))
     lines = -(-len(found) // columns)
     sheet = Image.new("RGB", (columns * SIDE, lines * (SIDE + HEAD)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    pen = ImageDraw.Draw(sheet)
     for place, one in enumerate(found):
         left, top = place % columns * SIDE, place // columns * (SIDE + HEAD)
         sheet.paste(_picture(one.sample_id, data), (left, top))
-        pen.text((left + 3, top + SIDE + 2), f"true {one.label}", (20, 20, 20), font)
-        pen.text((left + 3, top + SIDE + 16), f"pred. {', '.join(one.called)}", (150, 60, 0), font)
+        for line, (text, colour) in enumerate(((f"true {one.label}", (20, 20, 20)), (
+                f"pred. {', '.join(one.called)}", (150, 60, 0)))):
+            text, font = pen_font(text, 11)
+            pen.text((left + 3, top + SIDE + 2 + 14 * line), text, colour, font)
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Names in figures that the fonts at hand can draw, so that no letter becomes a box.
+"""Names in figures and pictures that the fonts at hand can draw, so that no letter becomes a box.
 
 Matplotlib's own font has Latin, Greek, Cyrillic, Arabic and Hebrew letters. For others an
 installed font is taken that has them; without one, a word becomes a number, and the page has the
@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
+
+from PIL import ImageFont
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.figure import Figure
@@ -40,6 +42,22 @@ def make_legible(figure: "Figure", key: Key) -> None:
             one.set_fontfamily([BASE, font])
         else:
             one.set_text(_numbered(one.get_text(), key))
+
+
+def pen_font(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """Return a font of Pillow that has the letters of a text, and the text.
+
+    Where no font has them, the letters are escaped.
+    """
+    if all(ord(letter) < 256 for letter in text):
+        return text, ImageFont.load_default(size)
+    from matplotlib.font_manager import findfont
+
+    missing = _missing(text)
+    name = font_with(frozenset(missing)) if missing else BASE
+    if not name:
+        return text.encode("latin-1", "backslashreplace").decode("latin-1"), pen_font("", size)[1]
+    return text, ImageFont.truetype(findfont(name), size)
 
 
 def _numbered(text: str, key: Key) -> str:
