@@ -212,9 +212,9 @@ def test_facts_without_further_columns_are_recorded_as_before(tmp_path: Path) ->
 
 
 def test_a_masked_copy_has_no_annotations_of_the_original() -> None:
-    facts = Facts("ada", "", "left", "x", (("age", "3"), (ANNOTATIONS, "x=neutral"),
-                                           ("certainty", "1.000")))
-    assert _of_copy(facts, "cloth") == Facts("ada", "cloth", "left", "x", (("age", "3"),))
+    facts = Facts("ada", "", "left", "x", "0.8", (("age", "3"), (ANNOTATIONS, "x=neutral"),
+                                                  ("certainty", "1.000")))
+    assert _of_copy(facts, "cloth") == Facts("ada", "cloth", "left", "x", more=(("age", "3"),))
 
 
 def test_add_explains_further_columns_in_its_help() -> None:

@@ -155,7 +155,7 @@ def write_twin(twin: Twin, target: Path, workers: int | None = None,
 def _of_copy(facts: Facts, style: str) -> Facts:
     """Return the facts of a masked copy: annotators saw the original."""
     more = tuple(one for one in facts.more if one[0] not in (ANNOTATIONS, CERTAINTY))
-    return replace(facts, mask_type=style, more=more)
+    return replace(facts, mask_type=style, agreement="", more=more)
 
 
 def _draw(twin: Twin, files: Mapping[str, Path], folder: Path, workers: int,
