@@ -114,7 +114,8 @@ def _restart_helps(left: Sequence[RunFolder], code: int, log: Path, job: Current
     cause = Cause(gone) if gone else cause_of(code, last, hung, job.ended_by)
     status = worked_on.status()
     began = status.state == "running" and status.begun
-    stuck = status.stalls > 0 if began else job.my_restart > 0  # at its second start in a row
+    at_zero = status.restarts > 0 and status.first_step == 0  # as the start before it
+    stuck = status.stalls > 0 or at_zero if began else job.my_restart > 0  # at its second start
     for folder in left:
         folder.write_status(replace(folder.status(), state="lost", error=cause.error,
                                     traceback="" if gone else last))
