@@ -245,6 +245,7 @@ def test_a_port_that_somebody_listens_on_is_passed_over() -> None:
     (143, "", [], "were killed (SIGTERM)", "often"),
     (139, "", [], "crashed (SIGSEGV)", "rarely"),
     (135, "", [], "crashed (SIGBUS)", "rarely"),
+    (74, "", [], "srun lost its processes", "often"),
     (1, "ModuleNotFoundError: No module named 'torch'", [], "ended with code 1", "rarely"),
     (76, "", ["no step for 700 s"], "hung: no step for 700 s", "often"),
     (76, "", ["one", "no step for 700 s"], "hung: no step for 700 s", "never"),

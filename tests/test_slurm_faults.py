@@ -242,6 +242,8 @@ def test_a_lost_node_costs_what_came_after_the_last_checkpoint_and_its_process_i
 def test_a_restarted_controller_disturbs_no_run_and_a_launcher_waits_for_it(
     plain: TestCluster, toy_study: Write, calm: dict[str, bytes]
 ) -> None:
+    # without a controller each call is tried three times, of nine seconds each
+    plain.write_profile(environment={"FER_INJECT": "slow:0.8"})
     process = plain.start("sweep", long_study(toy_study), "--cluster", "test")
     try:
         plain.wait_for_step(5)

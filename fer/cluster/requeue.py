@@ -30,6 +30,7 @@ from fer.study.job_environment import restart_of_process
 from fer.study.run_folder import RunFolder, Status
 
 REQUEUE = 75  # exit code: unfinished, to be resumed (EX_TEMPFAIL of sysexits.h)
+UNSEEN = 74  # for the 0 with which srun ends after it lost its tasks (EX_IOERR)
 MAX_RESTARTS = 20
 TAIL_LINES = 20
 Ending = Literal["nobody", "requeued", "somebody", "time limit"]
@@ -69,7 +70,8 @@ def after_tasks(folders: Sequence[RunFolder], code: int, log: Path, job: Current
 
     Args:
         folders: the runs of the job; none for a search.
-        code: exit code of `srun`; `REQUEUE` if the tasks saved and exited.
+        code: exit code of `srun`; `REQUEUE` if the tasks saved and exited, `UNSEEN` if it ended
+            with 0 although they did not finish.
         log: output of rank 0.
         job: None if SLURM does not respond.
 
@@ -149,7 +151,7 @@ def cause_of(code: int, log: str, hung: Sequence[str], ended_by: Ending) -> Caus
     """Return how processes that left no error message died.
 
     Args:
-        code: exit code of `srun`: 128 + the signal's number for a killed process.
+        code: exit code of `srun`: 128 + the signal's number for a killed process; or `UNSEEN`.
         log: end of the log.
         hung: how earlier starts and this one hung; empty if this one did not.
         ended_by: cause of the job's end as SLURM knows it.
@@ -161,6 +163,8 @@ def cause_of(code: int, log: str, hung: Sequence[str], ended_by: Ending) -> Caus
         return Cause(line, "often" if len(hung) < MAX_HANGS else "never")
     if ended_by == "time limit":
         return Cause("it did not save before the time limit; raise signal_delay of the profile")
+    if code == UNSEEN:
+        return Cause("srun lost its processes: their step daemon was killed")
     name = _signal_name(code)
     if name in CRASHES:
         return Cause(f"its processes crashed ({name})", "rarely")

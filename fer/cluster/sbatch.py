@@ -11,7 +11,7 @@ from fer.cluster.arrays import JobArray, Ref
 from fer.cluster.dist_env import RANK_VARIABLES
 from fer.cluster.executor import SlurmExecutor
 from fer.cluster.job_shape import Shape
-from fer.cluster.requeue import REQUEUE
+from fer.cluster.requeue import REQUEUE, UNSEEN
 from fer.config.profile import Profile
 from fer.study.snapshot import import_folder
 
@@ -57,7 +57,8 @@ def array_script(
         "signal": f"USR2@{profile.signal_delay}",  # to the tasks, not to the shell
         **_dependency(array, ids),
     }
-    teardown = _after_tasks(command, "ne 0", "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")
+    teardown = _after_tasks(command, "ne 0", "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
+                            _unseen(folder, array.shape.lanes))
     return _text(f"fer-{site.study}", _pattern(folder, ARRAY_LOG), comment, array.shape, profile,
                  site, command, parameters, teardown)
 
@@ -110,12 +111,20 @@ def probe_script(folder: Path, comment: str, shape: Shape, profile: Profile, sit
                  _teardown(_requeue_if("$code", "$SLURM_JOB_ID")))
 
 
-def _after_tasks(command: str, condition: str, job: str) -> list[str]:
+def _unseen(folder: Path, lanes: int) -> str:
+    """Return the shell line that changes a 0 of `srun` if a task did not finish."""
+    markers = f"{shlex.quote(str(folder))}/finished-$SLURM_ARRAY_TASK_ID-*"
+    return (f'[ "$code" -ne 0 ] || [ "$(ls -d {markers} 2>/dev/null | wc -l)" -ge {lanes} ] '
+            f"|| code={UNSEEN}")
+
+
+def _after_tasks(command: str, condition: str, job: str, *first: str) -> list[str]:
     """Return the shell lines that requeue the job if `command --ended` exits with `REQUEUE`.
 
     `scontrol` is called by the shell, since `command` may run in a container without it.
     """
     return _teardown(
+        *first,
         f'if [ "$code" -{condition} ]; then',
         f'  state=$(try scontrol show job --oneliner "{job}")',
         f'  {command} --ended "$code" "$state"',

@@ -1,10 +1,11 @@
 """Entry point of a SLURM job: one task (one rank) of one job of an array.
 
     srun ... python -u -m fer.cluster.worker SUBMISSION                   on every rank
-    python -u -m fer.cluster.worker SUBMISSION --ended CODE STATE   once, if srun did not end with 0
+    python -u -m fer.cluster.worker SUBMISSION --ended CODE STATE   once, if they did not finish
 
 A signal sets a flag that the training loop checks; all ranks save and exit together with code
-`REQUEUE`. The second call decides whether the batch script requeues the job.
+`REQUEUE`. A task that finished leaves a marker, since `srun` ends with 0 after it lost its tasks.
+The second call decides whether the batch script requeues the job.
 """
 
 import os
@@ -60,8 +61,9 @@ def main(arguments: list[str]) -> int:
     work = submission.work_of(int(index))
     lanes = int(os.environ.get("FER_LANES", "1"))
     side_by_side = lanes > 1 and arguments[1:2] != ["--ended"]
+    lane = int(os.environ["SLURM_LOCALID"]) if side_by_side else 0
     if side_by_side:
-        work = take_lane(work, int(os.environ["SLURM_LOCALID"]), lanes)
+        work = take_lane(work, lane, lanes)
     folders = [RunFolder(home() / "runs" / name) for name, _ in work.runs]
     if arguments[1:2] == ["--ended"]:
         code, state = int(arguments[2]), arguments[3]
@@ -69,7 +71,10 @@ def main(arguments: list[str]) -> int:
     first = side_by_side or os.environ["SLURM_PROCID"] == "0"
     if refuse_restart(folders, restart, first):
         return 1
-    return _train(folders, work)
+    code = _train(folders, work)
+    if code == 0 and os.environ.get("RANK", "0") == "0":
+        submission.marker(int(index), lane).touch()
+    return code
 
 
 def take_lane(work: Work, lane: int, lanes: int) -> Work:

@@ -192,6 +192,10 @@ class Submission:
         """Return the path of a job's output."""
         return self.folder / f"{job_id}_{index}_{rank}.log"
 
+    def marker(self, index: int, lane: int = 0) -> Path:
+        """Return the file that a task of a job leaves when it finished; counted by the script."""
+        return self.folder / f"finished-{index}-{lane}"
+
     def record_ends(self, jobs: Jobs) -> None:
         """Record how jobs ended, since SLURM forgets it where there is no accounting."""
         self.adopt(jobs)
