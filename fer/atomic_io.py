@@ -57,9 +57,9 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, durable: bool = False) -> None:
-    """Publish `text` (UTF-8) at `path`."""
+    """Publish `text` in UTF-8; what that cannot hold (of file names) is escaped: `\\udc80`."""
     with (_publishing(path, durable) as (_, handle),
-          open(handle, "w", encoding="utf-8", closefd=False) as file):
+          open(handle, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as file):
         file.write(text)
 
 
@@ -106,11 +106,6 @@ def write_yaml(path: Path, content: Any, durable: bool = False) -> None:
 def yaml_text(content: Any, **style: Any) -> str:
     """Return `content` as YAML that round-trips, in the given key order."""
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **style))
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than t
 import typer
 
 from fer.errors import CallerError, Interrupted, Unavailable
+from fer.plain_text import without_controls
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
@@ -76,7 +77,7 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _report(line: str) -> None:
-    print(f"{_script()}: {line}", file=sys.stderr)
+    print(f"{_script()}: {without_controls(line)}", file=sys.stderr)
 
 
 def _script() -> str:

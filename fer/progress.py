@@ -9,10 +9,11 @@ Report = Callable[[int, int], None]
 @contextmanager
 def shown(label: str) -> Iterator[Report]:
     """Show a bar on standard error while the block runs, and yield its update function."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    from fer.console import Terminal
+
+    console = Terminal(stderr=True)
     # in a log file a transient bar leaves an empty line
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task(label, total=None)

@@ -22,12 +22,12 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from test_mistakes import said_in_one_line
 
-from fer.atomic_io import read_json
 from fer.config.load import load_run
 from fer.data.test_time_views import COUNT, tta_views
 from fer.errors import CallerError
 from fer.evaluate.metrics import log_probabilities, reliability
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
+from fer.json_io import read_json
 from fer.train.checkpoint import Checkpoints
 from fer.train.error_analysis import Answers, common_mistakes
 from fer.train.tensorboard import reliability_picture

@@ -10,10 +10,10 @@ from rich.console import Console
 from test_lease_identity import AWAY, LISTED, WANTED, lease_of
 from test_submission import sent
 
-from fer.atomic_io import read_json
 from fer.cluster.cancel import reopen, request_stop
 from fer.cluster.slurm_queue import SlurmQueue
 from fer.config.profile import Profile
+from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study import queue_view as looking
 from fer.study import slurm_jobs as slurm

@@ -13,7 +13,6 @@ from conftest import finished_study, launch
 from test_mistakes import said_in_one_line
 
 import fer
-from fer.atomic_io import read_json
 from fer.config.load import load_run
 from fer.config.run import DataSet
 from fer.errors import CallerError
@@ -21,6 +20,7 @@ from fer.evaluate.predictions import read_predictions
 from fer.inference.model_card import DRAWN, KNOWN_LICENCES, UNKNOWN, CardFacts, model_card
 from fer.inference.model_folder import without_places
 from fer.inference.picture_files import find_pictures
+from fer.json_io import read_json
 from fer.study.run_folder import RunFolder
 
 FILES = {"README.md", "config.yaml", "example.py", "model.safetensors", "preprocessing.json"}

@@ -21,8 +21,9 @@ from simulated_study import (
     write_run,
 )
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
+from fer.json_io import read_json
 
 ALL = [{"backbone": ["cbam_tiny", "resmasking_tiny"]}]  # baselines: every configuration
 

@@ -25,7 +25,7 @@ from simulated_study import (
 )
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.config.load import load_run
 from fer.config.study import Study
 from fer.data.metadata import Facts as PictureFacts
@@ -34,6 +34,7 @@ from fer.evaluate.claims import THESE_MODELS
 from fer.evaluate.effective_robustness import fit_line
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
+from fer.json_io import read_json
 from fer.report.analysis import Analysis, analyse, configurations
 from fer.report.build_report import About, find
 from fer.report.comparisons import compare

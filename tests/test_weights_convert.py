@@ -7,10 +7,10 @@ from conftest import REPOSITORY, launch
 from test_mistakes import said_in_one_line
 from test_weights import SEVEN, pictures, tiny
 
-from fer.atomic_io import read_json
 from fer.data.pack import Pack
 from fer.data.pixels import Source
 from fer.evaluate.predictions import read_predictions
+from fer.json_io import read_json
 from fer.models.checkpoint_import import to_original
 from fer.models.weights import describe_weights, load_model
 

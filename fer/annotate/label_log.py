@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fer.atomic_io import sync_folder
 from fer.errors import CallerError
+from fer.json_io import parse_json
 
 NOT_A_FACE, CANT_TELL, SKIP = "not_a_face", "cant_tell", "skip"
 ANSWERS = (NOT_A_FACE, CANT_TELL, SKIP)
@@ -76,7 +77,7 @@ def read_log(path: Path) -> tuple[list[Record], bytes]:
 
 def _parse(line: bytes) -> Record | None:
     try:
-        content = json.loads(line)
+        content = parse_json(line)
         known = {one.name for one in fields(Record)}
         if not isinstance(content, dict) or content.keys() - known:
             return None

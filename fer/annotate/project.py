@@ -17,10 +17,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fer.annotate.label_log import ANSWERS, Record, read_log
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.data.layout import is_system
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError, choices
+from fer.json_io import read_json
 from fer.locks import NOT_THERE, open_lock
 
 STORE = "annotations"

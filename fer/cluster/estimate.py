@@ -14,10 +14,10 @@ from math import ceil
 from pathlib import Path
 from statistics import median
 
-from fer.atomic_io import read_json
 from fer.cluster.arrays import JobArray
 from fer.config.augmentation import PASSES
 from fer.config.run import RunConfig, trained_epochs
+from fer.json_io import read_json
 from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 from fer.study.plan import Step

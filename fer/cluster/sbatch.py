@@ -13,6 +13,8 @@ from fer.cluster.executor import SlurmExecutor
 from fer.cluster.job_shape import Shape
 from fer.cluster.requeue import REQUEUE, UNSEEN
 from fer.config.profile import Profile
+from fer.errors import CallerError
+from fer.plain_text import has_controls, shortened
 from fer.study.snapshot import import_folder
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
@@ -165,16 +167,26 @@ def _text(
         **_gpus(shape, profile), **profile.sbatch, **parameters}
     if profile.reservation:
         more["reservation"] = profile.reservation
+    named = {key: getattr(profile, key) for key in (
+        "partition", "account", "qos", "constraint", "exclude")}
+    _refuse_line_breaks({"job-name": name, "comment": comment, **named, **more})
     srun = shlex.join(["srun", "--unbuffered", f"--output={log}", *_srun(shape, profile)])
     executor = SlurmExecutor(site.code)
     executor.update_parameters(
         job_name=name, comment=comment, wckey=None, time=shape.minutes, nodes=shape.nodes,
         ntasks_per_node=shape.ranks, cpus_per_task=_cores(shape, profile),
-        partition=profile.partition, account=profile.account, qos=profile.qos,
-        constraint=profile.constraint, exclude=profile.exclude, mem=_memory(shape, profile),
+        **named, mem=_memory(shape, profile),
         stderr_to_stdout=True, additional_parameters=more, use_srun=False,
         setup=_setup(shape, profile, site), teardown=teardown or None)
     return executor.script(f"{srun} {command}")
+
+
+def _refuse_line_breaks(parameters: Mapping[str, Any]) -> None:
+    """Raise a `CallerError` if a parameter would end its `#SBATCH` line and become a command."""
+    for key, value in parameters.items():
+        if has_controls(f"{key}{value}"):
+            raise CallerError(f"sbatch's {shortened(key)}: {shortened(repr(value))} has a line "
+                              "break or another control character")
 
 
 def _cores(shape: Shape, profile: Profile) -> int:

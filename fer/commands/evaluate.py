@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from fer.checksums import xxh3_of
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.config.run import Data, RunConfig
+from fer.console import Terminal
 from fer.data.pack import Pack
 from fer.data.splits import original_of
 from fer.errors import CallerError, choices
@@ -41,7 +40,7 @@ from fer.train.rank_failure import rank_and_world
 from fer.train.run_tasks import Task, run_task
 from fer.train.setup import evaluated_source
 
-console = Console()
+console = Terminal()
 DIGITS = 10  # of a weights file's checksum, in its folder name
 BASE = "configs/base.yaml"  # its data sets are used to evaluate weights files
 

@@ -85,11 +85,12 @@ class StudyStatus:
 
     def watch(self) -> None:
         """Refresh the table until every run is done or the command is interrupted."""
-        from rich.console import Console
         from rich.live import Live
         from rich.text import Text
 
-        console, poll = Console(), QueuePoll(self.store.home)
+        from fer.console import Terminal
+
+        console, poll = Terminal(), QueuePoll(self.store.home)
         with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
             while True:
                 lines = self._screen(console.width, console.height)

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from fer.cluster.cancel import reopen
 from fer.cluster.dry_run import counts, print_plan
 from fer.cluster.local_queue import LocalQueue, slots_of_machine
@@ -15,6 +13,7 @@ from fer.cluster.request import ExpandedStudy, Request, expand_request
 from fer.cluster.slurm_queue import SlurmQueue
 from fer.commands.board import beside
 from fer.config.paths import home
+from fer.console import Terminal
 from fer.errors import plural
 from fer.locks import check_locks
 from fer.machine import user_label
@@ -30,7 +29,7 @@ from fer.study.queue_view import look
 from fer.study.run_folder import Store
 from fer.study.study_folder import read_study, write_study
 
-console = Console()
+console = Terminal()
 
 
 def dry_run(request: Request) -> None:

@@ -8,16 +8,16 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fer.atomic_io import read_json
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.config.run import RunConfig
 from fer.config.yaml_io import parse_overrides
+from fer.console import Terminal
 from fer.errors import CallerError
+from fer.json_io import read_json
 from fer.locks import check_locks
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run, identify
@@ -31,7 +31,7 @@ from fer.train.run_tasks import Task, run_task
 from fer.transfer.model_inspection import refuse_misfits
 
 DEBUG_BATCHES = 3
-console = Console(stderr=False)
+console = Terminal(stderr=False)
 
 
 def train_single(file: str, overrides: Sequence[str], debug: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fer.config.base import Count, Frozen, Positive
+from fer.config.base import LONGEST_NAME, Count, Frozen, Positive
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 
@@ -195,7 +195,8 @@ class Search(Frozen):
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
-    search: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
+    search: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$",
+                             max_length=LONGEST_NAME)]
     base: str
     set: dict[str, Any] = {}
     space: Annotated[dict[str, Domain], Field(min_length=1)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from fer.config.base import Count, Frozen
+from fer.config.base import LONGEST_NAME, Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
 MEMORY_PATTERN = r"^\d+[KMGT]$"
@@ -176,7 +176,8 @@ class Study(Frozen):
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$",
+                             max_length=LONGEST_NAME)]
     base: str
     grid: Annotated[dict[str, list[Any]], Field(min_length=1)]
     exclude: list[dict[str, Any]] = []

@@ -3,15 +3,18 @@
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fer.errors import CallerError
+from fer.plain_text import shortened
 
 Tree = dict[str, Any]
-
+MAX_CHARACTERS = 8_000_000
+MAX_NODES = 1_000_000  # values of one file, aliases written out
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, if available
 
@@ -26,11 +29,17 @@ class _StrictLoader(_SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"duplicate key '{key}'", key_node.start_mark)
+            key, problem = None, ""
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                problem = "merge keys (<<) are not read; write the keys out"
+            elif isinstance(key_node, yaml.ScalarNode):
+                key = self.construct_object(key_node, deep=True)
+                problem = f"duplicate key '{key}'" if key in seen else ""
+            if key is None or isinstance(key, bool):
+                problem = problem or "a key must be a word or a number"
             seen.add(key)
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -58,17 +67,61 @@ _StrictLoader.add_implicit_resolver(
 def parse_yaml(text: str, place: str, as_text: bool = False) -> Any:
     """Return the value of a YAML text; raise a `CallerError` with `place` and line if invalid.
 
+    Aliases are read, but no more than `MAX_NODES` values once they are written out.
+
     Args:
         as_text: whether numbers and booleans stay text as typed.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise CallerError(f"{shortened(place)}: more than {MAX_CHARACTERS:,} characters of YAML")
     try:
-        # both are SafeLoaders: no tags, no objects
-        return yaml.load(text, Loader=_TextLoader if as_text else _StrictLoader)
+        return _constructed(text, _TextLoader if as_text else _StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise CallerError(f"{place}{line}: not valid YAML: {problem}") from None
+        raise CallerError(f"{shortened(place)}{line}: not valid YAML: {problem}") from None
+    except RecursionError:
+        raise CallerError(f"{shortened(place)}: not valid YAML: nested too deeply") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        # PyYAML's constructors of explicit tags: `!!bool x`, `!!timestamp 2026-99-99`
+        raise CallerError(f"{shortened(place)}: not valid YAML: a value does not fit its tag or is "
+                          f"too long ({shortened(str(error))})") from None
+
+
+def _constructed(text: str, kind: type[_StrictLoader]) -> Any:
+    loader = kind(text)  # a SafeLoader: no objects
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_expansion(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_expansion(root: yaml.Node) -> None:
+    """Raise a `YAMLError` if aliases make a loop, or more than `MAX_NODES` values in all.
+
+    A few lines of aliases of aliases stand for millions of values.
+    """
+    sizes: dict[int, int] = {}  # of finished nodes; 0 while a node's own values are counted
+
+    def size(node: yaml.Node) -> int:
+        known = sizes.get(id(node))
+        if known is None:
+            sizes[id(node)] = 0
+            parts = node.value if isinstance(node, yaml.SequenceNode) else (
+                chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else ())
+            known = sizes[id(node)] = 1 + sum(map(size, parts))
+        problem = ("an alias stands within its own anchor" if not known else
+                   f"more than {MAX_NODES:,} values" if known > MAX_NODES else "")
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return known
+
+    size(root)
 
 
 def read_tree(path: Path, as_text: bool = False) -> Tree:

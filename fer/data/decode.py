@@ -6,16 +6,20 @@ Unusable pictures are quarantined by the pack (`fer.data.pack`).
 import base64
 import importlib
 import io
+import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fer.data.picture_format import HEAD, format_of, missing_plugin
+from fer.data.picture_format import FORMAT_OF, HEAD, format_of, missing_plugin
 
 if not missing_plugin("HEIF"):
     importlib.import_module("pillow_heif").register_heif_opener()
@@ -26,6 +30,7 @@ MAX_PIXELS = 50_000_000  # more than any photo of one face; guards against decom
 LONGEST = 50  # sides: scaling the short one up to a model's input would take gigabytes beyond
 
 EMPTY = "empty file"
+NOT_A_FILE = "not a regular file"
 NOT_AN_IMAGE = "not an image"
 TRUNCATED = "truncated"
 CORRUPT = "corrupt"
@@ -60,12 +65,13 @@ def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
         least: if set, a JPEG may come back grey and 2, 4 or 8 times smaller, but no side shorter
             than this, which takes half the time.
     """
-    if path.stat().st_size == 0:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a FIFO would wait for ever
+        return None, NOT_A_FILE
+    if status.st_size == 0:
         return None, EMPTY
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _bombs_refused():
             return _decode(path, least)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None, TOO_LARGE
@@ -79,7 +85,7 @@ def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
 
 
 def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=_formats()) as image:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             return None, TOO_SMALL
@@ -91,6 +97,21 @@ def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
             image.draft("L", (least, least))
         image.load()
         return to_rgb(ImageOps.exif_transpose(image)), None
+
+
+@contextmanager
+def _bombs_refused() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that are decoded; Pillow has others, one of which starts Ghostscript."""
+    Image.init()
+    return tuple(kind for kind in (*FORMAT_OF.values(), "MPO") if kind in Image.OPEN)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -108,10 +129,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def thumbnail(path: Path) -> str | None:
     """Return the picture at `path` as a small JPEG data URI; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with _bombs_refused(), Image.open(path, formats=_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
             small = to_rgb(ImageOps.exif_transpose(image))  # as models see it
             small.thumbnail((THUMBNAIL, THUMBNAIL))
-    except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError):
+    except (*_DAMAGE, UnidentifiedImageError, Image.DecompressionBombError,
+            Image.DecompressionBombWarning):
         return None
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=82)

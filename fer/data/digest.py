@@ -4,7 +4,6 @@ It depends on the pictures' contents, labels and names, not on their location or
 set. File digests are cached by size and modification time, because planning needs them repeatedly.
 """
 
-import json
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.atomic_io import write_json
 from fer.data.layout import Picture
+from fer.json_io import parse_json
 
 READERS = 8  # threads; on a network file system latency dominates, not hashing
 SETTLED_NS = 2_000_000_000  # a younger file could change again with the same mtime
@@ -99,7 +99,7 @@ def _record_path(folder: Path, cache: Path) -> Path:
 def _read_known(record: Path) -> Known:
     """Return the cached digests; empty if the record is missing or damaged."""
     try:
-        content = json.loads(record.read_bytes())
+        content = parse_json(record.read_bytes())
         return {str(name): (int(size), int(mtime), str(digest))
                 for name, (size, mtime, digest) in content.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):

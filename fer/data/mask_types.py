@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.config.run import Data
 from fer.data.layout import discover
 from fer.data.metadata import read_facts
 from fer.data.splits import folder_of, pictures_of
+from fer.json_io import read_json
 
 
 def types_of(sets: Sequence[str], data: Data, root: Path) -> dict[str, str]:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-from fer.atomic_io import read_json, write_json, write_text
+from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
+from fer.json_io import read_json
 
 FILE = "pictures.csv"
 INFO = "dataset.json"

@@ -23,12 +23,13 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from fer.atomic_io import read_json, temporary_name
+from fer.atomic_io import temporary_name
 from fer.config.run import Data
 from fer.data.digest import split_digest
 from fer.data.people import people_warning
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
+from fer.json_io import read_json
 from fer.locks import open_lock
 
 if TYPE_CHECKING:

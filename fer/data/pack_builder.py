@@ -27,6 +27,7 @@ from fer.data.pack import PACK_VERSION, Pack, Progress, digest_of
 from fer.data.pack_rows import Failures, fill_rows
 from fer.data.process_map import ProcessPool
 from fer.errors import CallerError
+from fer.json_io import parse_json
 from fer.machine import boot_id
 
 MANY = 500  # pictures; for fewer, starting processes takes longer than decoding
@@ -77,7 +78,7 @@ class Unfinished:
         except FileNotFoundError:
             return []
         lines = text.split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        return [parse_json(line) for line in lines]
 
 
 @contextmanager

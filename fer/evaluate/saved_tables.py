@@ -12,6 +12,7 @@ from fer.atomic_io import write_json, write_text
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.metrics import log_probabilities, measure
 from fer.evaluate.predictions import Predictions
+from fer.plain_text import spreadsheet_cell
 
 SCALARS = ("n", "accuracy", "uar", "macro_f1", "auroc", "nll", "ece", "brier")
 BY_CLASS = ("recall", "precision", "support")
@@ -65,5 +66,6 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = csv.DictWriter(text, names, restval="", lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows({name: spreadsheet_cell(value) if isinstance(value, str) else value
+                     for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer.atomic_io import building_folder, read_json, write_json, write_text, write_yaml
+from fer.atomic_io import building_folder, write_json, write_text, write_yaml
 from fer.config.load import dump
 from fer.config.paths import data_root
 from fer.config.run import Backbone, RunConfig
@@ -14,6 +14,7 @@ from fer.evaluate.calibration import ACCURACY, Calibration, calibrate
 from fer.inference.model_card import CardFacts, model_card
 from fer.inference.model_scores import score_run
 from fer.inference.model_source import ABOUT, WEIGHTS, find_models
+from fer.json_io import read_json
 from fer.models.classifier import Classifier
 from fer.models.weights import load_model
 from fer.report.study_report import facts_of

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fer.atomic_io import read_json
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate, within
 from fer.evaluate.predictions import read_predictions
 from fer.evaluate.study_scores import StudyScores
+from fer.json_io import read_json
 from fer.report.subgroups import divide
 from fer.study.run_folder import RunFolder
 

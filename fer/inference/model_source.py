@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer.atomic_io import read_json
 from fer.config.paths import home
 from fer.errors import CallerError
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
+from fer.json_io import read_json
 from fer.study.run_folder import RunFolder, Store
 from fer.study.trained_runs import find_runs
 

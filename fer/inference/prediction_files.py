@@ -11,6 +11,7 @@ from typing import IO, Any
 from fer.atomic_io import replacing
 from fer.errors import CallerError, choices
 from fer.inference.prediction import Prediction
+from fer.plain_text import spreadsheet_cell
 
 Write = Callable[[Sequence[Prediction]], object]
 NUMBER = "{:.9g}"  # digits that a float32 needs to come back
@@ -101,7 +102,9 @@ def _add_rows(table: Any, schema: Any, found: Sequence[Prediction]) -> None:
 
 
 def _text(value: str | float | None) -> str:
-    return "" if value is None else value if isinstance(value, str) else NUMBER.format(value)
+    if isinstance(value, str):
+        return spreadsheet_cell(value)
+    return "" if value is None else NUMBER.format(value)
 
 
 FORMATS = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}

@@ -19,6 +19,7 @@ from fer.models.classifier import Classifier
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80\x02\x8a\x0a"  # torch.save before 1.6: a pickled long
 HEADER_START = slice(8, 9)  # a safetensors file: eight bytes of length, then JSON
+MOST_HEADER = 4_000_000  # bytes; of a network of a thousand layers a tenth
 STATE_KEY = "net"  # key of the state dict in original checkpoints
 PARALLEL_PREFIX = "module."  # of weights saved from DataParallel or DistributedDataParallel
 
@@ -89,16 +90,30 @@ def _block(key: str) -> str:
 
 
 def _read(path: Path) -> object:
-    try:
-        with open(path, "rb") as handle:
-            start = handle.read(9)
-    except OSError as error:
-        raise CallerError(f"{path}: cannot be read: {error.strerror}") from error
+    start = _start(path)
     if start.startswith((ZIP_MAGIC, PICKLE_MAGIC)):
         return _read_torch(path)
     if start[HEADER_START] == b"{":
         return _read_safetensors(path)
     raise CallerError(f"{path}: neither a torch checkpoint nor safetensors")
+
+
+def _start(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # a FIFO would wait for ever
+            raise CallerError(f"{path}: not a regular file")
+        with open(path, "rb") as handle:
+            return handle.read(9)
+    except OSError as error:
+        raise CallerError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def refuse_long_header(path: Path) -> None:
+    """Raise a `CallerError` if a safetensors file declares far more tensors than a network has."""
+    start = _start(path)
+    if start[HEADER_START] == b"{" and int.from_bytes(start[:8], "little") > MOST_HEADER:
+        raise CallerError(f"{path}: its header is longer than {MOST_HEADER:,} bytes: it has more "
+                          "tensors than any network")
 
 
 def _read_torch(path: Path) -> object:
@@ -118,6 +133,7 @@ def _read_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    refuse_long_header(path)
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -16,6 +16,7 @@ from fer.config.run import Backbone
 from fer.errors import CallerError, choices
 from fer.models import architectures
 from fer.models.classifier import Classifier, StageMap
+from fer.plain_text import shortened
 
 _GIVEN = ("num_classes", "input_size")  # filled in by `build`, never by the YAML's `options`
 _declared: dict[str, "Architecture"] = {}
@@ -99,7 +100,15 @@ def build(backbone: Backbone, classes: Sequence[str]) -> Classifier:
     arguments: dict[str, object] = dict(backbone.options)
     if "input_size" in inspect.signature(declared.make).parameters:
         arguments["input_size"] = backbone.input_size
-    net = declared.make(len(classes), **arguments)
+    try:
+        net = declared.make(len(classes), **arguments)
+    except CallerError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
+        if not backbone.options:  # not a matter of what was asked for
+            raise
+        raise CallerError(f"backbone '{backbone.name}': architecture '{backbone.arch}' cannot be "
+                          f"built with these options: {shortened(str(error))}") from error
     return Classifier(net, declared.stages(net), backbone, classes)
 
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from fer.atomic_io import replacing
 from fer.config.run import Backbone
 from fer.errors import CallerError
+from fer.json_io import parse_json
 from fer.models import registry
-from fer.models.checkpoint_import import read_foreign
+from fer.models.checkpoint_import import read_foreign, refuse_long_header
 from fer.models.classifier import Classifier
 
 FORMAT_VERSION = 1
@@ -148,6 +149,7 @@ def load_model(path: Path) -> Classifier:
 
 def describe_weights(path: Path) -> Description:
     """Return the description in a file of `save_weights`; reads only its header."""
+    refuse_long_header(path)
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -157,7 +159,7 @@ def describe_weights(path: Path) -> Description:
         raise CallerError(f"{path}: has no description of its model; it was not written by this "
                           "project")
     try:
-        content = json.loads(metadata[METADATA_KEY])
+        content = parse_json(metadata[METADATA_KEY])
         version = content["version"]
         backbone = Backbone.model_validate(content["backbone"])
         description = Description(backbone, tuple(content["classes"]), content["extra"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from fer.atomic_io import write_text
 from fer.evaluate.contrasts import Interval
+from fer.plain_text import spreadsheet_cell
 from fer.report.analysis import Analysis, Config
 from fer.report.human_ceiling import human_rows
 from fer.report.latex import latex
@@ -229,7 +230,7 @@ def _cell(cell: Any) -> str:
     """Return one cell; the csv module is three times slower for tables of numbers."""
     if isinstance(cell, float):
         return f"{cell:.6f}"
-    text = "" if cell is None else str(cell)
+    text = "" if cell is None else spreadsheet_cell(str(cell))
     if "," in text or '"' in text or "\n" in text:
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -1,5 +1,6 @@
 """The report as Markdown, for a terminal or a repository, with tables and links to the figures."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from fer.report.formatting import count
@@ -46,7 +47,12 @@ def markdown(view: ViewModel, figures: Sequence[str], key: Mapping[str, str]) ->
     if "runs" in view.listings:
         parts += ["## Runs", *_listed(view.listings["runs"])]
     parts += ["## Methods", *view.methods]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return without_tags("\n\n".join(part for part in parts if part)) + "\n"
+
+
+def without_tags(text: str) -> str:
+    """Return Markdown in which no `<` begins an HTML tag: names of strangers may have them."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _results(view: ViewModel) -> list[str]:

@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from fer.console import Terminal
 from fer.report.build_report import ReportSummary
 from fer.report.formatting import count
 from fer.report.view_model import ViewModel
@@ -19,7 +20,7 @@ NAME = 24  # columns for the names of configurations
 
 def print_summary(summary: ReportSummary, console: Console | None = None) -> None:
     """Print the result table, the summary and the path of the page."""
-    console, view = console or Console(), summary.said
+    console, view = console or Terminal(), summary.said
     console.print()
     if view.rows:
         console.print(_table(view, console.width))

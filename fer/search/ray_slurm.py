@@ -4,7 +4,6 @@ Each node's Ray is a child of the task there, uses a port and the resources of t
 with it. `ray stop` is not used, because it would end all Ray instances of the node.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from fer.atomic_io import write_json
 from fer.cluster.dist_env import free_port_from, job_port
+from fer.json_io import parse_json
 from fer.machine import cores, count_gpus
 from fer.safe_path import python
 from fer.search.ray_local import FOLDERS, OBJECT_STORE, PREFIX, settings
@@ -59,7 +59,7 @@ class Rendezvous:
             if self.over:
                 return None
             time.sleep(0.5)
-        return str(json.loads(self._head.read_text())["address"])
+        return str(parse_json(self._head.read_text())["address"])
 
 
 @contextmanager

@@ -6,14 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from fer.atomic_io import write_yaml
 from fer.config.load import dump, load_search
 from fer.config.paths import REPOSITORY, cache, data_root, home
 from fer.config.run import RunConfig
 from fer.config.search import Search
 from fer.config.yaml_io import parse_overrides, read_tree
+from fer.console import Terminal
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
 from fer.machine import cores, count_gpus
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 MOST_TRIALS = 100_000  # where only epochs or hours limit a search
 INTERRUPTED = 130
 ADJUSTABLE = ("budget", "scheduler", "finalists", "resources")  # may change between starts
-console = Console()
+console = Terminal()
 
 
 def search_folder(store: Store, search: Search) -> Path:

@@ -1,10 +1,11 @@
 """Scores of a trial after each of its epochs, from the lines of `metrics.jsonl`. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fer.json_io import as_object, parse_json
 
 
 @dataclass
@@ -57,6 +58,6 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:
-            yield json.loads(line)
+            yield as_object(parse_json(line), "a line")
         except ValueError:  # truncated by a crash: the run writes it again
             return

@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from fer.config.search import Search
+from fer.console import Terminal
 from fer.errors import CallerError
 from fer.search.best import all_ended
 from fer.search.trial_record import Entry, Record, best_first
@@ -67,7 +67,7 @@ class SearchStatus:
     def print(self) -> None:
         """Print the table."""
         if self.rows:
-            Console().print(self.table())
+            Terminal().print(self.table())
             return
         queue = Queue(self.store.home)
         jobs = [job for path in sorted((self.folder / SCRIPTS).glob("[0-9]*"))

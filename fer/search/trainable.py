@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
+from fer.json_io import parse_json
 from fer.search.messages import LEAVE, End
 from fer.search.options import TrialSlots
 from fer.search.scores import Score
@@ -83,7 +84,7 @@ class RunTrial(Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Resume a paused trial after the epochs Tune knows."""
-        known = json.loads((Path(checkpoint) / "trial.json").read_text())
+        known = parse_json((Path(checkpoint) / "trial.json").read_text())
         self._training.close()
         self._last, self._curve = known["last"], known["curve"]
         self._score.value, self._score.best = known["value"], known["best"]

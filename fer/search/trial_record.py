@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.errors import CallerError
+from fer.json_io import read_object, record
 from fer.study.lease import Lease
 
 SCHEMA = 1
@@ -120,11 +121,11 @@ def _place(entry: Entry) -> tuple[bool, int, int]:
 
 def _read(path: Path) -> list[Entry]:
     try:
-        content = read_json(path)
+        content = read_object(path)
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}")
-        return [Entry(**entry) for entry in content["trials"]]
-    except (ValueError, TypeError, KeyError):
+        return [record(Entry, entry) for entry in content["trials"]]
+    except (OSError, ValueError, TypeError, KeyError):
         raise CallerError(f"{path}: damaged or written by another version; move it away: the "
                           "search reuses the existing runs") from None
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fer.config.search import Search
 from fer.search.options import TrialSlots
@@ -103,10 +104,10 @@ class SearchProgress(LiveTable):
             left.append(epochs * (budget.gpu_hours / used - 1))  # at the mean hours per epoch
         return max(0, min(left)) * self.seconds / new if left else None
 
-    def _cells(self, entry: Entry, best: list[Entry], keys: list[str]) -> list[str]:
+    def _cells(self, entry: Entry, best: list[Entry], keys: list[str]) -> list[Text | str]:
         number, state, epoch, score, *params = cells(entry, keys)
-        mark = "[bold]" if best and best[0].key == entry.key else ""
-        return [f"{mark}{number}", state, epoch, f"{mark}{score}", *params]
+        style = "bold" if best and best[0].key == entry.key else ""
+        return [Text(number, style), state, epoch, Text(score, style), *params]
 
 
 def add_columns(table: Table, *names: str) -> None:

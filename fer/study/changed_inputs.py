@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from fer.atomic_io import read_json
 from fer.config.run import RunConfig
 from fer.config.selection import kept_in_words
 from fer.errors import CallerError, plural
+from fer.json_io import read_json
 from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store

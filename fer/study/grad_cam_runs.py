@@ -7,12 +7,12 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.atomic_io import read_json
 from fer.config.paths import REPOSITORY
 from fer.config.run import Data
 from fer.config.study import Study
 from fer.data.splits import original_of
 from fer.errors import CallerError
+from fer.json_io import read_json
 from fer.safe_path import python
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import StudyFolder

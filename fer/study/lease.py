@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
+from fer.json_io import parse_json, read_json, record
 from fer.locks import locked
 from fer.machine import boot_id
 from fer.study.job_environment import identity_of_process, job_of_process, restart_of_process
@@ -242,8 +243,8 @@ def _read(handle: int) -> Owner | None:
 def _parse(text: str) -> Owner | None:
     """Return the owner; None if the file is empty or was truncated by a crash."""
     try:
-        return Owner(**json.loads(text))
-    except (ValueError, TypeError):
+        return record(Owner, parse_json(text))
+    except ValueError:
         return None
 
 

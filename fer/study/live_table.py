@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from typing_extensions import Self  # of the standard library from 3.11 on
 
+from fer.console import Terminal
 from fer.study.plan import UNFINISHED, Action, Step
 from fer.study.run_folder import Status, Store
 
@@ -46,7 +47,7 @@ class StudyProgress(LiveTable):
 
     def __init__(self, store: Store, console: Console | None = None) -> None:
         self.store = store
-        super().__init__(console or Console())
+        super().__init__(console or Terminal())
         self._last_shown = 0.0
         self._shown: dict[str, Action] = {}
         self._begun = time.monotonic()

@@ -6,7 +6,7 @@ Reads only; `fer.cluster.cancel` cancels them.
 from contextlib import suppress
 from pathlib import Path
 
-from fer.atomic_io import read_json
+from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Store

@@ -4,8 +4,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 
-from fer.atomic_io import read_json
 from fer.errors import CallerError, plural
+from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study.orphans import orphaned_rows
 from fer.study.queue_view import Queue

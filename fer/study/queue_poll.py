@@ -4,14 +4,12 @@ While nothing changes, one reading (two calls of `squeue`) serves half a minute,
 that share a file. Not for planning a submission, which reads the queue anew under a lock.
 """
 
-import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fer.atomic_io import write_json
+from fer.json_io import read_object, record
 from fer.locks import locked
 from fer.study.queue_view import Queue
 from fer.study.slurm_jobs import Job, Jobs, read_queue
@@ -68,11 +66,11 @@ def shared_queue(file: Path) -> Jobs:
 def _recent(file: Path) -> Jobs | None:
     """Return the stored queue; None if it is old, missing, or not readable."""
     try:
-        content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content = read_object(file)
         if not 0 <= time.time() - content["time"] < LONGEST_S:
             return None
-        jobs = [Job(**job) for job in content["jobs"]]
+        jobs = [record(Job, job) for job in content["jobs"]]
+        return Jobs({job.id: job for job in jobs}, bool(content["answered"]),
+                    str(content["cluster"]), bool(content["private"]), bool(content["accounting"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Jobs({job.id: job for job in jobs}, content["answered"], content["cluster"],
-                content["private"], content["accounting"])

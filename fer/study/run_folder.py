@@ -3,22 +3,22 @@
 Each file has one writer: the launcher writes `config.yaml` and `submit.json`, the job the others.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from fer.atomic_io import read_json, write_json, write_yaml
+from fer.atomic_io import write_json, write_yaml
 from fer.config.load import dump
 from fer.config.run import RunConfig
 from fer.config.selection import of_store
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
+from fer.json_io import NotRegular, parse_json, read_json, read_object, record
 from fer.study.expand import Run
 from fer.study.lease import Lease
 from fer.study.slurm_jobs import JobIdentity
@@ -61,15 +61,12 @@ class Status:
     notes: list[str] = field(default_factory=list)
 
 
-STATUS_FIELDS = frozenset(field.name for field in fields(Status))
-
 
 def parse_status(text: str | None) -> Status:
     """Parse the text of `status.json`; `pending` if it is missing or unreadable."""
     try:
-        content = json.loads(text or "")
-        return Status(**{name: content[name] for name in content.keys() & STATUS_FIELDS})
-    except (ValueError, TypeError, AttributeError):
+        return record(Status, parse_json(text or ""))
+    except ValueError:
         return Status()
 
 
@@ -118,8 +115,8 @@ class RunFolder:
         Unknown fields from other versions are ignored.
         """
         try:
-            return parse_status((self.path / "status.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, UnicodeDecodeError):
+            return record(Status, read_json(self.path / "status.json"))
+        except (FileNotFoundError, NotRegular, ValueError):
             return Status()
 
     def write_status(self, status: Status) -> None:
@@ -130,8 +127,8 @@ class RunFolder:
     def submitted(self) -> dict[str, Any]:
         """What the launcher wrote on submission; empty if the run was not submitted."""
         try:
-            return dict(read_json(self.path / "submit.json"))
-        except (FileNotFoundError, ValueError):
+            return read_object(self.path / "submit.json")
+        except (FileNotFoundError, NotRegular, ValueError):
             return {}
 
     def sent_to(self) -> JobIdentity | None:
@@ -159,7 +156,7 @@ class RunFolder:
         """Return whether a result exists for exactly this content of `split`."""
         try:  # strings, not Path objects: called for every run and split of a study
             with open(f"{self.path}/results/{split}.json", "rb") as handle:
-                content = json.loads(handle.read())
+                content = parse_json(handle.read())
         except (FileNotFoundError, ValueError):
             return False
         return (isinstance(content, dict) and content.get("digest") == digest

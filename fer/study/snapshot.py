@@ -16,8 +16,9 @@ from typing import Any
 import xxhash
 from pathspec import GitIgnoreSpec
 
-from fer.atomic_io import building_folder, read_json, write_json
+from fer.atomic_io import building_folder, write_json
 from fer.errors import CallerError
+from fer.json_io import read_json
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"

@@ -3,7 +3,6 @@
 Not for printing them (`fer.study.status_view`).
 """
 
-import json
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer import CODE_GONE
+from fer.json_io import as_object, parse_json
 from fer.machine import user_name
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
@@ -191,7 +191,7 @@ def _files(folder: RunFolder) -> tuple[str, str]:
 
 def _json(text: str | None) -> dict[str, Any]:
     try:
-        return dict(json.loads(text)) if text else {}
+        return as_object(parse_json(text), "submit.json") if text else {}
     except ValueError:
         return {}
 

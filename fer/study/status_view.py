@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fer.errors import plural
+from fer.plain_text import one_line, without_controls
 from fer.study.run_folder import State
 from fer.study.status import Row
 
@@ -86,8 +87,8 @@ def _cells(row: Row) -> dict[str, str]:
         "step": _part(row.step, row.steps),
         "val": "" if row.metric is None else f"{row.metric:.3f}",
         "restarts": str(row.restarts or ""), "heard": _heartbeat(row),
-        "left": span(row.time_left), "job": row.job_id, "owner": row.owner,
-        "node": row.node}
+        "left": span(row.time_left), "job": one_line(row.job_id), "owner": one_line(row.owner),
+        "node": one_line(row.node)}
 
 
 def _heartbeat(row: Row) -> str:
@@ -127,9 +128,9 @@ def print_failures(rows: Iterable[Row]) -> None:
         if row.state not in ("failed", "lost", "blocked"):
             continue
         print(f"── {row.state}: {row.run}")
-        print(row.error or row.note or "no error message")
+        print(without_controls(row.error or row.note or "no error message"))
         if row.traceback:
-            print(row.traceback.rstrip())
+            print(without_controls(row.traceback.rstrip()))
         if row.log and (tail := log_tail(Path(row.log))):
             print(f"end of {row.log}:\n{tail}")
         print()
@@ -146,4 +147,4 @@ def log_text(log: Path) -> str:
         text = log.read_text(errors="replace")
     except OSError:
         return ""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+    return without_controls(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n"))

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer.atomic_io import read_json, write_json, write_yaml
+from fer.atomic_io import write_json, write_yaml
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices
+from fer.json_io import plain_name, read_json, read_object, record
 from fer.study.expand import Kind, Run
 from fer.study.run_folder import RunFolder, Store
 from fer.study.slurm_jobs import read_queue
@@ -108,14 +109,16 @@ def read_study(store: Store, name: str) -> StudyFolder:
 
 def _read_index(file: Path) -> tuple[Data, list[Entry]]:
     try:
-        index = read_json(file)
+        index = read_object(file)
         if index["schema"] != INDEX_SCHEMA:
             raise ValueError(f"schema {index['schema']!r}")
-        return (validate(Data, index["data"], str(file)),
-                [Entry(**entry) for entry in index["runs"]])
+        entries = [record(Entry, entry) for entry in index["runs"]]
+        for entry in entries:
+            plain_name(entry.run)
+        return validate(Data, index["data"], str(file)), entries
     except CallerError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise CallerError(f"{file}: damaged or written by another version; "
                           "run launch/sweep.py on the study again") from None
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import xxhash
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.config.validate import validate
+from fer.json_io import read_json
 from fer.study.plan import Step
 from fer.study.slurm_jobs import NEVER_SATISFIED, JobIdentity, Jobs
 

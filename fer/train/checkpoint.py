@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from fer.atomic_io import building_folder, read_json, replacing, sync_folder, write_json, write_text
+from fer.atomic_io import building_folder, replacing, sync_folder, write_json, write_text
 from fer.checksums import xxh3_of
 from fer.errors import CallerError
+from fer.json_io import read_json
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.train.train_state import Progress

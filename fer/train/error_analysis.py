@@ -22,6 +22,7 @@ from fer.evaluate.ensembles import aligned
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, read_predictions
 from fer.legible import Key, make_legible, pen_font
+from fer.plain_text import spreadsheet_cell
 
 MOST_MATRICES = 6  # with more models, only the table of metrics is printed
 SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels of its caption
@@ -146,7 +147,8 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
     with open(folder / f"wrong-{name}.csv", "w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(("sample_id", "label", "called"))
-        rows.writerows((one.sample_id, one.label, ";".join(one.called)) for one in found)
+        rows.writerows(map(spreadsheet_cell, (one.sample_id, one.label, ";".join(one.called)))
+                       for one in found)
     if found:
         contact_sheet(found, data).save(folder / f"wrong-{name}.png")
     console.print(f"saved in {folder}", markup=False, highlight=False, soft_wrap=True)

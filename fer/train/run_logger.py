@@ -17,6 +17,7 @@ import torch
 from fer.atomic_io import write_text
 from fer.config.run import RunConfig
 from fer.data.pixels import Source
+from fer.json_io import parse_json
 from fer.study.job_environment import job_of_process, node_name
 from fer.study.run_folder import RunFolder, Status
 from fer.train.callbacks import OnStatus
@@ -203,6 +204,6 @@ def _metric(progress: Progress, config: RunConfig) -> float | None:
 def _step_of(line: str) -> int:
     """Return the step of a line; a line truncated by a crash sorts after all others."""
     try:
-        return int(json.loads(line)["step"])
+        return int(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return 2**62

@@ -15,11 +15,12 @@ from typing import Any
 
 import xxhash
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
 from fer.errors import CallerError
+from fer.json_io import read_json
 from fer.safe_path import python
 from fer.transfer.phases import check_recipe
 

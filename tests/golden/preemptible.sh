@@ -44,6 +44,7 @@ srun --unbuffered --output=/shared/fer/studies/paper/slurm/002/%A_%a_%t.log --cp
 # teardown
 code=$?
 try() { for _ in {1..30}; do "$@" && return; sleep 2; done; return 1; }
+[ "$code" -ne 0 ] || [ "$(ls -d /shared/fer/studies/paper/slurm/002/finished-$SLURM_ARRAY_TASK_ID-* 2>/dev/null | wc -l)" -ge 1 ] || code=74
 if [ "$code" -ne 0 ]; then
   state=$(try scontrol show job --oneliner "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")
   /home/me/venv/bin/python -u /shared/fer/studies/paper/slurm/code-0123456789ab/fer/safe_path.py -m fer.cluster.worker /shared/fer/studies/paper/slurm/002 --ended "$code" "$state"

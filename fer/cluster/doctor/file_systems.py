@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
 from fer.cluster.request import expand_request
 from fer.config.paths import cache
 from fer.config.study import Study
+from fer.console import Terminal
 from fer.data.pack import DamagedPack, Pack, pack_folder
 from fer.errors import CallerError, plural
 from fer.locks import lock_refusal
@@ -119,7 +118,7 @@ def _speed(name: str, probe: Path) -> Finding:
 def check_study(study: Study) -> Iterator[Finding]:
     """Yield whether a study's images, weights and packs exist."""
     try:
-        work = expand_request(study, Console(quiet=True))
+        work = expand_request(study, Terminal(quiet=True))
     except CallerError as error:
         first, *rest = str(error).splitlines()
         yield failure(f"study {study.study}", first, "; ".join(rest))

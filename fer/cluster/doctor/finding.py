@@ -43,10 +43,11 @@ def failure(what: str, found: str, mend: str) -> Finding:
 
 def print_findings(findings: Iterable[Finding]) -> bool:
     """Print each finding as it arrives; return whether none is a failure."""
-    from rich.console import Console
     from rich.text import Text
 
-    console, good = Console(), True
+    from fer.console import Terminal
+
+    console, good = Terminal(), True
     for one in findings:
         mark, colour = MARKS[one.level]
         line = Text.assemble((f"{mark} {one.level:8}", colour), f"{one.what}: {one.found}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.cluster.doctor.finding import Finding, failure, ok, warning
 from fer.cluster.job_shape import Shape
 from fer.cluster.limits import Partitions, within_limits
@@ -27,6 +27,7 @@ from fer.config.paths import REPOSITORY, cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.study import minutes
 from fer.errors import CallerError, Unavailable
+from fer.json_io import read_json
 from fer.study.job_environment import node_name, restart_of_process
 from fer.study.run_folder import Store
 from fer.study.slurm_jobs import read_queue

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fer.atomic_io import building_folder, read_json, write_json, write_text
+from fer.atomic_io import building_folder, write_json, write_text
 from fer.data.decode import inspect_picture
 from fer.data.faces import detector
 from fer.data.faces.alignment import Frame, align
@@ -26,6 +26,7 @@ from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES, SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError, plural
+from fer.json_io import read_json
 
 TABLE, RECORD = "faces.csv", "aligned.json"
 QUALITY = 95  # of JPEGs

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from fer.atomic_io import read_json, write_json
+from fer.atomic_io import write_json
 from fer.data.faces.framing import Framing
+from fer.json_io import read_json
 
 FILE = "framing.json"
 MOST = 1000  # splits

@@ -7,10 +7,13 @@ published archives of KDDI's LFW emotion data set are known by digest
 difference is only reported.
 """
 
+import errno
 import lzma
+import os
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -29,12 +32,14 @@ from fer.data.ingest.member_names import member_names
 from fer.data.metadata import Facts
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError
+from fer.plain_text import shortened
 
 MOST_BYTES = 200_000_000  # of one picture
 MOST_RATIO = 200  # maximum compression ratio of a large member
 SUSPICIOUS = 10_000_000  # bytes; any ratio is harmless in smaller members
 MOST_MEMBERS = 5_000_000
 MOST_TOTAL = 500_000_000_000
+LONGEST_NAME = 240  # bytes; file systems take 255, and temporary names need some
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,18 @@ def _refuse_danger(file: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
     if len(members) > MOST_MEMBERS or total > MOST_TOTAL:
         raise CallerError(f"{file}: {len(members)} files of {total / 1e9:.0f} GB: too large for "
                           "a set of pictures; unzip it yourself and add the folder")
+    packed = file.stat().st_size  # members may overlap, so their packed sizes say nothing
+    if total > SUSPICIOUS and total > MOST_RATIO * packed:
+        raise CallerError(f"{file}: unpacks to {total / 1e6:,.0f} MB from {packed / 1e6:.1f}: not "
+                          "pictures; the archive is not opened")
     for name, info in members.items():
         parts, place = PurePosixPath(name).parts, f"{file}: {name!r}"
         absolute = parts and (parts[0].startswith("/") or re.match("^[A-Za-z]:", parts[0]))
         if not parts or absolute or ".." in parts:
             raise CallerError(f"{place} points outside the folder; the archive is not opened")
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
+            raise CallerError(f"{file}: {shortened(repr(name))} has a name of over {LONGEST_NAME} "
+                              "bytes; rename it")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise CallerError(f"{place} is a link; the archive is not opened")
         if info.flag_bits & 1:
@@ -213,7 +225,10 @@ class _Reader:
     def _errors(self, info: zipfile.ZipInfo) -> Iterator[None]:
         try:
             yield
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
+                OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise  # of the disk; bz2 and offsets that lead nowhere have none, or EINVAL
             raise CallerError(f"{self.file}: {info.filename} is damaged ({error}); download the "
                               "archive again") from None
         except (NotImplementedError, RuntimeError) as error:

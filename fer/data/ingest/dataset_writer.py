@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from fer.atomic_io import building_folder, read_json, write_json
+from fer.atomic_io import building_folder, write_json
 from fer.data.ingest.left_out import LeftOut
 from fer.data.layout import discover, split_folders
 from fer.data.metadata import Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
 from fer.data.people import People
 from fer.errors import CallerError
+from fer.json_io import read_json
 
 RECORD = ".added.json"  # hidden, so the layout ignores it
 ROOM = 1.05  # required free space, relative to the pictures' size

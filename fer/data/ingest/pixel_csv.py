@@ -67,7 +67,7 @@ def pixel_item(text: str, split: str, cls: str, line: int, place: str) -> Item:
 def _picture(text: str, place: str) -> NDArray[np.uint8]:
     try:
         values = np.array(text.split(), np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise CallerError(f"{place}: pixels are not whole numbers") from None
     side = isqrt(len(values))
     if side * side != len(values) or not len(values):

@@ -5,7 +5,6 @@ with `Image/aligned`), AffectNet's arrays (`train_set/annotations/1_exp.npy` wit
 lists (`training.csv`), the Extended Cohn-Kanade set, and Hugging Face's image folders.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from fer.data.layout import SPLIT_NAMES, SPLITS
 from fer.data.metadata import Facts
 from fer.data.picture_format import format_of, picture_name
 from fer.errors import CallerError, choices
+from fer.json_io import parse_json
 
 SETS = {"train_set": "train", "val_set": "val", "test_set": "eval"}  # folders of AffectNet
 LABEL_COLUMNS = ("label", "expression", "emotion")
@@ -272,7 +272,7 @@ def _json_lines(file: Path) -> list[dict[str, object]]:
     rows = []
     for line, text in enumerate(_text(file).splitlines(), 1):
         try:
-            row = json.loads(text)
+            row = parse_json(text)
         except ValueError as error:
             raise CallerError(f"{file}:{line}: not JSON ({error})") from None
         if not isinstance(row, dict):

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fer.atomic_io import building_folder, read_json, write_json
+from fer.atomic_io import building_folder, write_json
 from fer.data.decode import inspect_picture
 from fer.data.hashing import key, text_word
 from fer.data.layout import (
@@ -41,6 +41,7 @@ from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
+from fer.json_io import read_json
 
 RECORD = "masks.json"
 QUALITY = 95  # of JPEGs

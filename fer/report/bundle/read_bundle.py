@@ -8,7 +8,6 @@ the index names.
 
 import hashlib
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from typing import Any
 from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.evaluate.predictions import LOGIT, DamagedFile, Predictions, parse_predictions
+from fer.json_io import parse_json
 from fer.report.bundle.manifest import FILE, INDEX, RUN_FILE, Manifest
 
 MOST_FILE_BYTES = 64_000_000  # of one file, decompressed
@@ -65,7 +65,7 @@ class Bundle:
         if name not in self._names:
             return {}
         try:
-            content = json.loads(self.read(name))
+            content = parse_json(self.read(name))
         except (ValueError, RecursionError):
             raise self._wrong(f"{name} is not JSON") from None
         return content if isinstance(content, dict) else {}
@@ -92,7 +92,7 @@ class Bundle:
         if INDEX not in self._names:
             raise self._wrong(f"not a bundle: has no {INDEX}")
         try:
-            return json.loads(self._read(INDEX))
+            return parse_json(self._read(INDEX))
         except (ValueError, RecursionError):
             raise self._wrong(f"{INDEX} is not JSON") from None
 

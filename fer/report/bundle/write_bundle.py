@@ -1,7 +1,6 @@
 """Writing a bundle: `launch/report.py STUDY --bundle FILE`."""
 
 import hashlib
-import json
 import platform
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from fer.atomic_io import replacing
 from fer.config.paths import REPOSITORY
 from fer.errors import CallerError
+from fer.json_io import parse_json
 from fer.report.bundle.manifest import FILE, INDEX, BundledRun, Code, File, Manifest
 from fer.report.read.provenance import DIRTY, NAMED, mapping
 from fer.study.run_folder import Store
@@ -128,7 +128,7 @@ def _packages() -> dict[str, str]:
 def json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; empty if there is none."""
     try:
-        return mapping(json.loads(path.read_bytes()))
+        return mapping(parse_json(path.read_bytes()))
     except (OSError, ValueError):
         return {}
 

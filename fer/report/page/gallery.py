@@ -4,7 +4,6 @@ Grad-CAM maps are drawn by `fer.train.grad_cam`; here they are only embedded.
 """
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from fer.data.decode import thumbnail
 from fer.evaluate.predictions import Predictions
+from fer.json_io import plain_name, read_bytes, read_json
 from fer.report.read.load_results import Measured
 from fer.report.read.run_files import ReportRun
 from fer.study.grad_cam_runs import FOLDER, SCHEMA
@@ -130,14 +130,16 @@ def attentions(runs: Sequence[ReportRun]) -> list[Attention]:
 
 def _read(run: str, folder: Path) -> Attention | None:
     try:
-        index = json.loads((folder / "index.json").read_text("utf-8"))
+        index = read_json(folder / "index.json")
         if index["schema"] != SCHEMA:
             return None
-        looks = tuple(Look(
-            one["sample_id"], one["label"], one["unmasked"], one["masked"],
-            "data:image/jpeg;base64," + base64.b64encode((folder / one["file"]).read_bytes()
-                                                          ).decode())
-            for one in index["looks"])
+        looks = tuple(Look(one["sample_id"], one["label"], one["unmasked"], one["masked"],
+                           _jpeg(read_bytes(folder / plain_name(one["file"]))))
+                      for one in index["looks"])
         return Attention(run, str(index["why"]), (index["splits"][0], index["splits"][1]), looks)
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
+
+
+def _jpeg(content: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()

@@ -3,7 +3,6 @@
 Packages, commits, hardware and digests come from `env.json`, settings from `config.yaml`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from fer.config.yaml_io import parse_yaml
 from fer.errors import CallerError
+from fer.json_io import parse_json
 from fer.report.formatting import count
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun
@@ -120,7 +120,7 @@ def _mixed(commits: Counter[str], versions: Counter[str]) -> str:
 def environment_of_run(run: ReportRun, memory: ReportCache) -> dict[str, Any]:
     """Return what a run recorded in `env.json`; empty if it cannot be read."""
     try:
-        return mapping(json.loads(memory.text(f"{run.folder}/env.json") or "{}"))
+        return mapping(parse_json(memory.text(f"{run.folder}/env.json") or "{}"))
     except (OSError, ValueError):
         return {}
 

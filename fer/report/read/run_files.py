@@ -1,6 +1,5 @@
 """The files of a run that a report reads: its results and its learning curve (`metrics.jsonl`)."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import Any
 import orjson
 
 from fer.evaluate.metrics import RESULT_SCHEMA
+from fer.json_io import parse_json
 from fer.report.read.report_cache import ReportCache
 
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
@@ -127,7 +127,7 @@ def read_curve(run: ReportRun, memory: ReportCache) -> Curve | None:
     points: dict[int, tuple[float, str]] = {}
     for line in lines:
         try:
-            point = json.loads(line)
+            point = parse_json(line)
             points[int(point["epoch"])] = float(point["val_uar"]), str(point.get("phase", ""))
         except (ValueError, KeyError, TypeError, OverflowError):
             continue

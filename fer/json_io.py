@@ -1,0 +1,129 @@
+"""JSON from a store, which somebody else may have written: bounded, and typed.
+
+Every fault of a file is a `ValueError`, and every file that is no regular one (a FIFO would wait
+for ever) an `OSError`, so that a reader says "damaged" and goes on.
+"""
+
+import json
+import math
+import os
+import stat
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+MAX_BYTES = 256_000_000
+EXACT = 2**53  # integers up to here are exact in every reader of JSON
+
+Record = TypeVar("Record")
+
+
+class NotRegular(OSError):
+    """A file that is a FIFO, a device or a socket."""
+
+
+def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
+    """Return the content of a regular file of at most `most` bytes.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: as `open`.
+        NotRegular: it is a FIFO, a device or a socket.
+        ValueError: it is larger.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(21, "Is a directory", str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegular(f"{path}: not a regular file")
+        if status.st_size > most:
+            raise ValueError(f"{path}: more than {most:,} bytes")
+        return file.read()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text; a `ValueError` if it is not valid or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; raises as `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; a `ValueError` if it is none, else as `read_json`."""
+    return as_object(read_json(path), str(path))
+
+
+def as_object(content: object, place: str) -> dict[str, Any]:
+    """Return `content` if it is an object; raise a `ValueError` with `place` if not."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{place}: not an object but {type(content).__name__}")
+    return content
+
+
+def plain_name(name: str) -> str:
+    """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
+    if "/" in name or "\0" in name or name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is not the name of a folder")
+    return name
+
+
+def record(kind: type[Record], content: object) -> Record:
+    """Return an object as a dataclass of `kind`; keys that it does not have are ignored.
+
+    Raises:
+        ValueError: it is no object, lacks a field without default, or a value has another type.
+    """
+    tests = _tests(typing.cast(Any, kind))
+    if not isinstance(content, Mapping):
+        raise ValueError(f"not an object but {type(content).__name__}")
+    values = {name: content[name] for name in content.keys() & tests.keys()}
+    wrong = next((name for name, value in values.items() if not tests[name](value)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} has another type or size")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+@cache
+def _tests(kind: Any) -> dict[str, Callable[[Any], bool]]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: _test(hints[field.name]) for field in fields(kind)}
+
+
+def _test(hint: Any) -> Callable[[Any], bool]:
+    """Return a function that tells whether a value has a type."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        tests = [_test(part) for part in parts]
+        return lambda value: any(test(value) for test in tests)
+    if origin is typing.Literal:
+        return lambda value: isinstance(value, str) and value in parts
+    if origin is list:
+        inner = _test(parts[0])
+        return lambda value: isinstance(value, list) and all(map(inner, value))
+    if origin is dict:
+        name, inside = map(_test, parts)
+        return lambda value: (isinstance(value, dict) and all(map(name, value))
+                              and all(map(inside, value.values())))
+    if hint is float:
+        return lambda value: type(value) in (int, float) and math.isfinite(value)
+    if hint is int:
+        return lambda value: type(value) is int and abs(value) <= EXACT
+    if hint is Any:
+        return lambda value: True
+    if hint in (str, bool, types.NoneType):
+        return lambda value: type(value) is hint
+    raise TypeError(f"no test for {hint}")

@@ -1,0 +1,47 @@
+"""Text of strangers (names, errors, labels) for a terminal, a spreadsheet or a script.
+
+Whatever stands in a store may have been written by somebody else: escape sequences would change a
+terminal, `=` begins a formula in a spreadsheet, and a line break ends a comment in a script.
+"""
+
+import re
+import unicodedata
+
+LONGEST = 200  # characters of a stranger's text within a message
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_FORMULA = tuple("=+-@\t\r")
+
+
+def without_controls(text: str) -> str:
+    """Return a text with its control characters visible (`\\x1b`); line breaks and tabs stay."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def has_controls(text: str) -> bool:
+    """Return whether a text has line breaks or other control characters."""
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line without control characters."""
+    return without_controls(" ".join(text.split()))
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Return a text as one line of at most `longest` characters."""
+    line = one_line(text)
+    return line if len(line) <= longest else f"{line[:longest - 1]}…"
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: `'` before `=`, `+`, `-` and `@`.
+
+    Numbers stay, and so does a lone dash.
+    """
+    if not text.startswith(_FORMULA) or len(text) == 1:
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

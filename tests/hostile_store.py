@@ -1,0 +1,193 @@
+"""A store whose files were written by somebody else: which files, and what may stand in them.
+
+    python tests/hostile_store.py --inputs 10000 --seed 1
+
+Trains a small study, then replaces one file after another and runs what reads the store. Prints a
+line for each input that ended in a traceback, took over two seconds longer than usual, or took
+more than 500 MB.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands import launch
+
+TEXTS = (
+    b"", b"null", b"[]", b"{}", b"0", b'"a"', b"[[]]", b"true", b"1e999", b"{", b"\xff\xfe\x00",
+    b"[" * 200_000, b'{"a":' * 100_000, b"9" * 5_000, b'{"schema": 1}', b'{"schema": "1"}',
+    b'{"state": []}', b"{\n", b"\n\n\n", b"NaN", b'{"a": NaN}', b"-", b"\x00" * 4096,
+    b"x: &a [*a]", b"!!bool x",
+)
+"""Contents that are wrong for every file."""
+VALUES = (None, True, -1, 0, 2**70, 1.5, float("inf"), float("nan"), "", "x", "a" * 100_000, [], {},
+          [[]], [None], {"a": {}}, {"": []}, "\x1b[2J\x1b]0;title\x07", "[bold]x[/nope]", "=1+1",
+          "../../../etc/passwd", "a\nb", "\ud800", "<script>alert(1)</script>")
+"""Values of other types and sizes, for one key of a file."""
+
+
+def files_of(home: Path) -> list[Path]:
+    """Return the files of a store that a command reads as JSON, JSON lines or YAML, sorted."""
+    kinds = (".json", ".jsonl", ".yaml")
+    return sorted(path for path in home.rglob("*") if path.is_file() and not path.is_symlink()
+                  and (path.suffix in kinds or path.name == "lease")
+                  and "code" not in path.relative_to(home).parts)
+
+
+def changed_content(content: bytes, draw: random.Random) -> bytes:
+    """Return other content: wrong as a whole, with one value replaced, cut, or with a byte flipped.
+    """
+    kind = draw.randrange(4)
+    if kind == 0:
+        return draw.choice(TEXTS)
+    if kind == 1 and content:
+        return content[:draw.randrange(len(content))]
+    if kind == 2 and content:
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
+        return bytes(flipped)
+    return with_other_value(content, draw)
+
+
+def with_other_value(content: bytes, draw: random.Random) -> bytes:
+    """Return JSON with one value, at any depth, replaced or left out."""
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        return draw.choice(TEXTS)
+    places = list(_places(tree))
+    if not places:
+        return draw.choice(TEXTS)
+    parent, key = draw.choice(places)
+    if isinstance(parent, dict) and draw.random() < 0.15:
+        del parent[key]
+    else:
+        parent[key] = draw.choice(VALUES)
+    return json.dumps(tree).encode()
+
+
+def _places(tree: object) -> Iterator[tuple[dict[str, object] | list[object], object]]:
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield tree, key
+            yield from _places(value)
+
+
+@contextmanager
+def replaced(file: Path, content: bytes) -> Iterator[None]:
+    """Give a file other content while the block runs."""
+    before = file.read_bytes()
+    file.unlink()  # by a new file: caches know the old one by its inode
+    file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        file.write_bytes(before)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a command did with one input that it must not do."""
+
+    command: str
+    file: str
+    content: bytes
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.file} {self.content[:100]!r}: {self.problem}"
+
+
+def problem_of(command: tuple[str, ...], seconds: float) -> str:
+    """Run a command; return what it must not do, or ''."""
+    begin = time.monotonic()
+    done = launch(*command)
+    took, said = time.monotonic() - begin, done.stdout + done.stderr
+    if "Traceback" in said:
+        return "traceback: " + "\n".join(said.strip().splitlines()[-7:])
+    if done.returncode not in (0, 1, 2, 3):
+        return f"exit code {done.returncode}"
+    if "\x1b]" in said or "\x1b[2J" in said:
+        return "an escape sequence reaches the terminal"
+    return f"took {took:.1f} s" if took > seconds else ""
+
+
+def trained_store(root: Path) -> Path:
+    """Train a study of two small runs below `root`, point the environment at it, and report it.
+
+    Returns its file.
+    """
+    from conftest import finished_study, write_toy_set
+
+    data = root / "toy data"
+    for folder, mask in (("LFW-FER", False), ("M-LFW-FER", True)):
+        write_toy_set(data / folder, "train", people=6, mask=mask)
+        write_toy_set(data / folder, "eval", people=4, mask=mask, first=30)
+    write_toy_set(data / "REAL-FER", "test", people=4, mask=True, first=100)
+    env = finished_study(root, data, {"seed": [0, 1]}, {"train.epochs": 1})
+    os.environ.update(env)
+    return root / "toy.yaml"
+
+
+def commands_on(study: Path) -> list[tuple[str, ...]]:
+    """Return the commands that read a store."""
+    return [("status", "toy"), ("status",), ("report", "toy"),
+            ("sweep", str(study), "--dry-run", "--cluster", "local")]
+
+
+def fuzzed(study: Path, home: Path, inputs: int, seed: int) -> Iterator[Finding]:
+    """Yield what goes wrong over a number of inputs; each is read by one command."""
+    draw = random.Random(seed)
+    commands = commands_on(study)
+    usual = {command: _seconds(command) for command in commands}
+    for _ in range(inputs):
+        file = draw.choice(files_of(home))
+        content = changed_content(file.read_bytes(), draw)
+        command = draw.choice(commands)
+        kept = home.with_name("kept")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(home, kept, symlinks=True)
+        with replaced(file, content):
+            problem = problem_of(command, usual[command] + 2)
+        shutil.rmtree(home)
+        kept.rename(home)
+        if problem:
+            yield Finding(" ".join(command[:2]), str(file.relative_to(home)), content, problem)
+
+
+def _seconds(command: tuple[str, ...]) -> float:
+    begin = time.monotonic()
+    launch(*command)
+    return time.monotonic() - begin
+
+
+def main() -> int:
+    """Print the findings; return 1 if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--inputs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        study = trained_store(Path(folder))
+        found = 0
+        for finding in fuzzed(study, Path(folder) / "home", asked.inputs, asked.seed):
+            found += 1
+            print(finding, flush=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{asked.inputs} inputs, seed {asked.seed}: {found} findings; {peak} MB at most")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
