@@ -12,6 +12,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than t
 
 import typer
 
+from fer.config.paths import refuse_copied_code
 from fer.errors import CallerError, Interrupted, Unavailable
 from fer.plain_text import without_controls
 from fer.safe_path import HAS_SAFE_PATH, safe_children
@@ -50,6 +51,7 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def answer(*args: Any, **kwargs: Any) -> None:
         try:
+            refuse_copied_code()
             function(*args, **kwargs)
         except CallerError as error:
             _report(str(error))

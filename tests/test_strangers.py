@@ -5,7 +5,10 @@ import json
 import os
 import random
 import re
+import shutil
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import launch, write_toy_study
+from conftest import REPOSITORY, launch, write_toy_study
 from hostile_store import TEXTS, changed_content, files_of, problem_of, trained_store
 from PIL import Image
 from rich.table import Table
@@ -25,6 +28,7 @@ from test_mistakes import said_in_one_line
 from fer.atomic_io import write_text
 from fer.cluster.profile_files import load_profile
 from fer.cluster.sbatch import array_script
+from fer.config import paths
 from fer.config.run import Backbone, Data
 from fer.config.yaml_io import parse_yaml
 from fer.console import Terminal
@@ -303,6 +307,29 @@ def test_a_line_break_ends_no_comment_of_sbatch(change: dict[str, object], folde
     assert "#SBATCH" in array_script(ARRAY, Path("/shared"), "c", profile, SITE, {1: "7"})
     with pytest.raises(CallerError, match="line break or another control character"):
         array_script(ARRAY, Path(folder), "c", profile.model_copy(update=change), SITE, {1: "7"})
+
+
+# --- an installation ------------------------------------------------------------------------------
+
+
+def test_a_copy_without_configurations_says_how_to_install(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "fer", tmp_path / "copy/fer",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    for script in ("status", "sweep"):
+        done = subprocess.run([sys.executable, REPOSITORY / f"launch/{script}.py", "x"],
+                              env={**os.environ, "PYTHONPATH": str(tmp_path / "copy")},
+                              capture_output=True, text=True)
+        assert "pip install --editable ." in said_in_one_line(done)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("FER_CACHE", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    with pytest.raises(CallerError, match="set FER_CACHE to a folder"):
+        paths.cache()
+    monkeypatch.setenv("FER_CACHE", "/somewhere")
+    assert paths.cache() == Path("/somewhere")
 
 
 # --- a store ------------------------------------------------------------------------------------

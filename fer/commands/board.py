@@ -1,6 +1,5 @@
 """TensorBoard for a study, on loopback, with the ssh command for a tunnel to a login node."""
 
-import getpass
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from fer.cluster.local_queue import free_port
 from fer.errors import CallerError
+from fer.machine import user_name
 from fer.safe_path import python
 
 USUAL_PORT = 6006
@@ -44,7 +44,7 @@ def lines(port: int) -> list[str]:
     """Return the URL and, in an ssh session, the command for a tunnel to it."""
     text = [f"TensorBoard: http://127.0.0.1:{port}/"]
     if os.environ.get("SSH_CONNECTION"):
-        user, host = getpass.getuser(), socket.getfqdn()
+        user, host = user_name(), socket.getfqdn()
         text.append(f"from your own computer: ssh -N -L {port}:127.0.0.1:{port} {user}@{host}")
     return text
 

@@ -6,25 +6,41 @@ Environment variables are read at every call, so a profile or a test may set the
 import os
 from pathlib import Path
 
+from fer.errors import CallerError
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def data_root() -> Path:
     """Return the folder of the data sets: `$FER_DATA`, else `data/` in the repository."""
-    return Path(os.environ.get("FER_DATA") or REPOSITORY / "data").expanduser().absolute()
+    return _absolute("FER_DATA", REPOSITORY / "data")
 
 
 def home() -> Path:
     """Return the folder that holds `runs/` and `studies/`: `$FER_HOME`, else the repository."""
-    return Path(os.environ.get("FER_HOME") or REPOSITORY).expanduser().absolute()
+    return _absolute("FER_HOME", REPOSITORY)
 
 
 def cache() -> Path:
     """Return the folder of packs, weights and digests: `$FER_CACHE`, else `~/.cache/fer`."""
-    return Path(os.environ.get("FER_CACHE") or "~/.cache/fer").expanduser().absolute()
+    return _absolute("FER_CACHE", Path("~/.cache/fer"))
 
 
 def scratch() -> Path | None:
     """Return the node-local folder for copies of packs: `$FER_SCRATCH`, else None."""
-    named = os.environ.get("FER_SCRATCH")
-    return Path(named).expanduser().absolute() if named else None
+    return _absolute("FER_SCRATCH", Path()) if os.environ.get("FER_SCRATCH") else None
+
+
+def _absolute(variable: str, otherwise: Path) -> Path:
+    try:
+        return Path(os.environ.get(variable) or otherwise).expanduser().absolute()
+    except RuntimeError:
+        raise CallerError(f"{variable}: '~' has no meaning for a user without a home directory; "
+                          f"set {variable} to a folder") from None
+
+
+def refuse_copied_code() -> None:
+    """Raise a `CallerError` if this package was installed without the files beside it."""
+    if not (REPOSITORY / "launch").is_dir():  # a snapshot has it too
+        raise CallerError(f"{REPOSITORY}: fer was installed without configs/ and sweeps/; in the "
+                          "repository, run: pip install --editable .")
