@@ -1,6 +1,7 @@
 """Bytes that somebody else wrote: one line and exit code 2, or damaged and the rest goes on."""
 
 import bz2
+import configparser
 import json
 import os
 import random
@@ -18,6 +19,8 @@ import pytest
 import torch
 from conftest import REPOSITORY, launch, write_toy_study
 from hostile_store import TEXTS, changed_content, files_of, problem_of, trained_store
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from rich.table import Table
 from rich.text import Text
@@ -330,6 +333,20 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         paths.cache()
     monkeypatch.setenv("FER_CACHE", "/somewhere")
     assert paths.cache() == Path("/somewhere")
+
+
+def test_the_constraints_are_a_full_set_that_the_requirements_allow() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(REPOSITORY / "setup.cfg")
+    extras = settings["options.extras_require"]
+    wanted = [Requirement(line) for text in (settings["options"]["install_requires"],
+                                             *map(extras.get, extras))
+              for line in text.splitlines() if line and not line.startswith(("#", "%"))]
+    pinned = {canonicalize_name(name): version for name, version in (
+        line.strip().split("==") for line in (REPOSITORY / "constraints.txt").open()
+        if not line.startswith("#"))}
+    for one in wanted:
+        assert one.specifier.contains(pinned[canonicalize_name(one.name)], prereleases=True), one
 
 
 # --- a store ------------------------------------------------------------------------------------
