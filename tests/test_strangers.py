@@ -14,6 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import fuzz_doors
 import numpy as np
 import pytest
 import torch
@@ -350,6 +351,25 @@ def test_the_constraints_are_a_full_set_that_the_requirements_allow() -> None:
 
 
 # --- a store ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_no_damaged_bytes_go_through_a_door(number: int, tmp_path: Path) -> None:
+    """Three hundred inputs each; thousands by `python tests/fuzz_doors.py`."""
+    door = fuzz_doors.doors(tmp_path)[number]
+    for place, sample in enumerate(door.samples):
+        (tmp_path / f"sample{place}").write_bytes(sample)
+        door.read(tmp_path / f"sample{place}")  # whole, it is taken
+    assert not list(fuzz_doors.fuzzed(door, tmp_path, 300, seed=0))
+
+
+def test_an_error_that_a_door_does_not_document_is_a_finding(tmp_path: Path) -> None:
+    def read(path: Path) -> None:
+        raise KeyError(path.name)
+
+    door = fuzz_doors.Door("x", read, (b"abc",))
+    assert all("KeyError" in line for line in fuzz_doors.fuzzed(door, tmp_path, 3, 0))
+    assert len(list(fuzz_doors.fuzzed(door, tmp_path, 3, 0))) == 3
 
 
 @pytest.mark.slow
