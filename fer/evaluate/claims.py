@@ -44,12 +44,25 @@ def no_claim(one: Interval, comparisons: int = 1) -> str:
     """Return why a contrast of UAR allows no claim about methods; empty if it does."""
     if one.low is None or one.p is None:
         return NO_INTERVAL
-    least = LEAST_WORTH_OF_MANY if comparisons > MANY else LEAST_WORTH
-    if one.worth < least:
-        return f"people worth {one.worth:.0f} of {least} that a claim needs"
-    if one.smallest < LEAST_PICTURES:
-        return f"a class has {one.smallest} of {LEAST_PICTURES} pictures that a claim needs"
+    if reason := too_small(one.worth, one.smallest, comparisons):
+        return reason
     return "" if one.seed_df else THESE_MODELS
+
+
+def too_small(worth: float, smallest: int, comparisons: int) -> str:
+    """Return why a test set allows no claim, whatever its results; empty if it does.
+
+    Args:
+        worth: number of equally weighted people that its people are worth.
+        smallest: pictures of its smallest class.
+        comparisons: of the family.
+    """
+    least = LEAST_WORTH_OF_MANY if comparisons > MANY else LEAST_WORTH
+    if worth < least:
+        return f"people worth {worth:.0f} of {least} that a claim needs"
+    if smallest < LEAST_PICTURES:
+        return f"a class has {smallest} of {LEAST_PICTURES} pictures that a claim needs"
+    return ""
 
 
 def claims(family: Sequence[Interval], baseline: Interval | None = None) -> list[Claim]:

@@ -10,14 +10,7 @@ model in `benchmarks/interval_simulation.py`, and a test compares the result wit
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.claims import (
-    LEAST_PICTURES,
-    LEAST_WORTH,
-    LEAST_WORTH_OF_MANY,
-    MANY,
-    THESE_MODELS,
-    smallest_difference,
-)
+from fer.evaluate.claims import THESE_MODELS, smallest_difference, too_small
 
 RECALL = 0.65  # assumed of every class
 SEED_SPREAD = 0.02  # assumed standard deviation of a configuration's UAR between its seeds
@@ -72,12 +65,8 @@ def detectable_in(test: PlannedSet, plan: Plan) -> float:
 
 def why_no_claim(test: PlannedSet, plan: Plan) -> str:
     """Return why a planned study can claim nothing, whatever comes out; empty if it can."""
-    least = LEAST_WORTH_OF_MANY if plan.comparisons > MANY else LEAST_WORTH
-    if test.worth < least:
-        return f"people worth {test.worth:.0f} of {least} that a claim needs"
-    if min(test.pictures) < LEAST_PICTURES:
-        return f"a class has {min(test.pictures)} of {LEAST_PICTURES} pictures that a claim needs"
-    return THESE_MODELS if plan.seeds < 2 else ""
+    return too_small(test.worth, min(test.pictures), plan.comparisons) or (
+        THESE_MODELS if plan.seeds < 2 else "")
 
 
 def worth_of(support: Sequence[Sequence[int]]) -> float:

@@ -31,16 +31,12 @@ def power_lines(study: Study, runs: Sequence[Run], data: Data, contents: InputDi
     seeds = Counter(run.config_id for run in wanted)
     lines = []
     for name, family in study.compare.items():
-        groups = _groups(wanted, family.over)
-        for split in family.on if split_known(family, study) else []:
-            sizes = _sizes(family, groups)
-            if sizes is None:
-                continue
-            test = planned_set(split, data, contents)
-            if test is None:
-                continue
-            plan = Plan(len(seeds), min(seeds.values()), *sizes)
-            lines.append(f"power: {name} on {split}: {_said(test, plan)}")
+        sizes = _sizes(family, _groups(wanted, family.over))
+        if sizes is None or not split_known(family, study):
+            continue
+        plan = Plan(len(seeds), min(seeds.values()), *sizes)
+        lines += [f"power: {name} on {split}: {_said(test, plan)}" for split in family.on
+                  if (test := planned_set(split, data, contents)) is not None]
     return [*lines, ASSUMED] if lines else []
 
 

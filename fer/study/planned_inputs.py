@@ -49,16 +49,5 @@ class PlannedDigests(InputDigests):
         """Return the pictures of a split; none yet if it is going to be drawn."""
         return [] if self._missing(split, data) else super().listed(split, data)
 
-    def people(self, split: str, data: Data) -> frozenset[str]:
-        """Return the known people of a split; nobody yet if it is going to be drawn."""
-        return frozenset() if self._missing(split, data) else super().people(split, data)
-
-    def files(self, split: str, data: Data) -> frozenset[str]:
-        """Return the digests of a split's files; none yet if it is going to be drawn."""
-        return frozenset() if self._missing(split, data) else super().files(split, data)
-
-    def _identities(self, split: str, data: Data) -> list[str]:
-        return [] if self._missing(split, data) else super()._identities(split, data)
-
     def _missing(self, split: str, data: Data) -> bool:
         return drawn_sets_missing(data, self.root, [split.split("/")[0]])

@@ -229,8 +229,8 @@ class _Reader:
                 OSError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # of the disk; bz2 and offsets that lead nowhere have none, or EINVAL
-            raise CallerError(f"{self.file}: {info.filename} is damaged ({error}); download the "
+            raise CallerError(f"{self.file}: {shortened(info.filename)} is damaged ({shortened(str(error))}); download the "
                               "archive again") from None
         except (NotImplementedError, RuntimeError) as error:
-            raise CallerError(f"{self.file}: {info.filename}: {error}; unzip it yourself and add "
+            raise CallerError(f"{self.file}: {shortened(info.filename)}: {error}; unzip it yourself and add "
                               "the folder") from None
