@@ -223,14 +223,15 @@ class _Reader:
 
     @contextmanager
     def _errors(self, info: zipfile.ZipInfo) -> Iterator[None]:
+        place = f"{self.file}: {shortened(info.filename)}"
         try:
             yield
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
                 OSError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # of the disk; bz2 and offsets that lead nowhere have none, or EINVAL
-            raise CallerError(f"{self.file}: {shortened(info.filename)} is damaged ({shortened(str(error))}); download the "
-                              "archive again") from None
+            raise CallerError(f"{place} is damaged ({shortened(str(error))}); download the archive "
+                              "again") from None
         except (NotImplementedError, RuntimeError) as error:
-            raise CallerError(f"{self.file}: {shortened(info.filename)}: {error}; unzip it yourself and add "
-                              "the folder") from None
+            raise CallerError(f"{place}: {shortened(str(error))}; unzip it yourself and add the "
+                              "folder") from None
