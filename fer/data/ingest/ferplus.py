@@ -17,6 +17,7 @@ from fer.data.ingest.picture_table import read_rows
 from fer.data.ingest.pixel_csv import USAGES, pixel_item
 from fer.data.metadata import Facts
 from fer.errors import CallerError
+from fer.plain_text import shortened
 
 EXPRESSIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear",
                "contempt")
@@ -54,7 +55,7 @@ def read_ferplus(folder: Path, files: Sequence[Path], labels: Labels) -> Incomin
                               f"{pixels_file.name}: not the same order")
         split = USAGES.get(row["Usage"].strip().lower())
         if split is None:
-            raise CallerError(f"{place}: unknown usage '{row['Usage']}'")
+            raise CallerError(f"{place}: unknown usage '{shortened(row['Usage'])}'")
         label, agreement = winner(ballot, place)
         if label not in EXPRESSIONS:
             left_out.append(LeftOut(f"line {line}", label))

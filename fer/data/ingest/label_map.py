@@ -15,6 +15,7 @@ from fer.config.yaml_io import read_tree
 from fer.data.ingest.left_out import LeftOut
 from fer.data.people import normal_form
 from fer.errors import CallerError, choices
+from fer.plain_text import shortened
 
 DROP = "drop"
 FOLDER = REPOSITORY / "configs" / "labels"
@@ -49,12 +50,12 @@ class Labels:
         """
         cls = self.known.get(normal_form(label))
         if cls is None and re.fullmatch(r"\d+(\.0*)?", normal_form(label)):
-            raise CallerError(f"{place}: label '{label}' is a number, which {self.said} does not "
+            raise CallerError(f"{place}: label '{shortened(label)}' is a number, which {self.said} does not "
                               "contain: a number means another expression in every data set; say "
                               f"which set's with --labels: {choices(_numbered())}, or a map of "
                               "your own")
         if cls is None:
-            raise CallerError(f"{place}: label '{label}' is not in {self.said}; there are: "
+            raise CallerError(f"{place}: label '{shortened(label)}' is not in {self.said}; there are: "
                               f"{choices(self.known)}")
         return None if cls == DROP else cls
 
@@ -87,7 +88,7 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
     known: dict[str, str] = {}
     for label, cls in entries.items():
         if known.setdefault(normal_form(str(label)), str(cls)) != cls:
-            raise CallerError(f"{file}: label '{label}' has two classes: "
+            raise CallerError(f"{file}: label '{shortened(label)}' has two classes: "
                               f"{known[normal_form(str(label))]} and {cls}")
     return Labels(classes, known, str(file))
 

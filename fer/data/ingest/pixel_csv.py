@@ -18,6 +18,7 @@ from fer.data.ingest.dataset_writer import Incoming, Item
 from fer.data.ingest.label_map import Labels
 from fer.data.ingest.picture_table import read_rows
 from fer.errors import CallerError, choices
+from fer.plain_text import shortened
 
 USAGES = {"training": "train", "publictest": "val", "privatetest": "eval"}
 
@@ -48,8 +49,8 @@ def read_pixels(file: Path, labels: Labels, split: str = "") -> Incoming:
         usage = row[names["usage"]].strip().lower() if "usage" in names else ""
         where = USAGES.get(usage, "") if usage else split
         if not where:
-            raise CallerError(f"{place}: usage '{usage}' is not one of {choices(USAGES)}, and "
-                              "--split is not set")
+            raise CallerError(f"{place}: usage '{shortened(usage)}' is not one of "
+                              f"{choices(USAGES)}, and --split is not set")
         if cls is None:
             left_out.append(labels.left_out(row[names["emotion"]], f"line {line}"))
             continue
