@@ -50,13 +50,13 @@ class Labels:
         """
         cls = self.known.get(normal_form(label))
         if cls is None and re.fullmatch(r"\d+(\.0*)?", normal_form(label)):
-            raise CallerError(f"{place}: label '{shortened(label)}' is a number, which {self.said} does not "
-                              "contain: a number means another expression in every data set; say "
-                              f"which set's with --labels: {choices(_numbered())}, or a map of "
-                              "your own")
+            raise CallerError(f"{place}: label '{shortened(label)}' is a number, which {self.said} "
+                              "does not contain: a number means another expression in every data "
+                              f"set; say which set's with --labels: {choices(_numbered())}, or a "
+                              "map of your own")
         if cls is None:
-            raise CallerError(f"{place}: label '{shortened(label)}' is not in {self.said}; there are: "
-                              f"{choices(self.known)}")
+            raise CallerError(f"{place}: label '{shortened(label)}' is not in {self.said}; there "
+                              f"are: {choices(self.known)}")
         return None if cls == DROP else cls
 
 
