@@ -18,6 +18,7 @@ from fer.plain_text import without_controls
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
+LONGEST_LINE = 4000  # characters of an error
 ProfileChanges = Annotated[Optional[list[str]], typer.Option(  # noqa: UP045 - typer reads it
     "--set", metavar="KEY=VALUE", help="Change a key of the profile, such as partition=debug.")]
 
@@ -79,7 +80,9 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _report(line: str) -> None:
-    print(f"{_script()}: {without_controls(line)}", file=sys.stderr)
+    text = without_controls(line)
+    cut = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+    print(f"{_script()}: {cut}", file=sys.stderr)
 
 
 def _script() -> str:

@@ -23,27 +23,33 @@ Record = TypeVar("Record")
 
 
 class NotRegular(OSError):
-    """A file that is a FIFO, a device or a socket."""
+    """A file that is a folder, a FIFO, a device or a socket."""
 
 
 def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
     """Return the content of a regular file of at most `most` bytes.
 
     Raises:
-        FileNotFoundError, IsADirectoryError, PermissionError: as `open`.
-        NotRegular: it is a FIFO, a device or a socket.
+        FileNotFoundError, PermissionError: as `open`.
+        NotRegular: it is a folder, a FIFO, a device or a socket.
         ValueError: it is larger.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(21, "Is a directory", str(path))
         if not stat.S_ISREG(status.st_mode):
             raise NotRegular(f"{path}: not a regular file")
         if status.st_size > most:
             raise ValueError(f"{path}: more than {most:,} bytes")
-        return file.read()
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def read_text(path: Path | str, most: int = MAX_BYTES) -> str:
+    """Return the text of a regular file, in UTF-8 with or without its mark; as `read_bytes`."""
+    return read_bytes(path, most).decode("utf-8-sig")
 
 
 def parse_json(text: str | bytes) -> Any:

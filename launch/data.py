@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 import typer
 
 from fer.cli import run
+from fer.plain_text import without_controls
 
 
 def add(
@@ -48,7 +49,7 @@ def add(
                          any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
         lines = add(request, data_root(), progress, typer.echo)
-    typer.echo("\n".join(lines))
+    _say("\n".join(lines))
 
 
 def update(
@@ -77,7 +78,7 @@ def update(
                          any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
         lines = update(request, data_root(), progress)
-    typer.echo("\n".join(lines))
+    _say("\n".join(lines))
 
 
 def remove(
@@ -88,7 +89,7 @@ def remove(
     from fer.config.paths import data_root
     from fer.data.ingest.update import remove
 
-    typer.echo("\n".join(remove(name, data_root(), sure)))
+    _say("\n".join(remove(name, data_root(), sure)))
 
 
 def mask(
@@ -154,7 +155,7 @@ def align(
     request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest)
     with shown("aligning faces") as progress:
         lines = align_folder(request, progress=progress)
-    typer.echo("\n".join(lines))
+    _say("\n".join(lines))
 
 
 def verify(
@@ -184,12 +185,12 @@ def verify(
     write_text(Path(out), page(verdict))
     remember(cache(), {split: [picture.path for picture in pictures]
                        for split, pictures in verdict.splits.items()}, verdict.framing)
-    typer.echo("\n".join(lines(data, data_root(), verdict.splits)))
-    typer.echo("\n".join(framing_lines(verdict)))
+    _say("\n".join(lines(data, data_root(), verdict.splits)))
+    _say("\n".join(framing_lines(verdict)))
     for finding in verdict.findings:
-        typer.echo(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
-                   f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
-                       ", such as "))
+        _say(f"{'WRONG' if finding.grave else 'note '} {finding.kind}: {finding.where}: "
+             f"{finding.text}, such as {(finding.examples or ('',))[0]}".removesuffix(
+                 ", such as "))
     typer.echo(f"{plural(len(verdict.grave), 'problem')} that would bias your results, "
                f"{plural(len(verdict.findings) - len(verdict.grave), 'other finding')}: {out}")
     raise typer.Exit(1 if verdict.grave else 0)
@@ -211,7 +212,7 @@ def list_sets(
     splits, not_read = pictures_on_disk(data, data_root(), named=bool(names))
     sets = [*lines(data, data_root(), splits), *(f"{one.where}: not read: {one.text}"
                                                  for one in not_read)]
-    typer.echo("\n".join([*sets, *lines_about(stored_packs(cache()))]))
+    _say("\n".join([*sets, *lines_about(stored_packs(cache()))]))
 
 
 def sheet(
@@ -232,6 +233,11 @@ def sheet(
 
     size = sheet(what, data_root() / pictures if pictures else None, landmarks, rows, Path(out))
     typer.echo(f"{out}: {size[0]} x {size[1]} pixels")
+
+
+def _say(text: str) -> None:
+    """Print text in which names of files may stand."""
+    typer.echo(without_controls(text))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +82,24 @@ def _places(tree: object) -> Iterator[tuple[dict[str, object] | list[object], ob
             yield from _places(value)
 
 
-@contextmanager
-def replaced(file: Path, content: bytes) -> Iterator[None]:
-    """Give a file other content while the block runs."""
-    before = file.read_bytes()
-    file.unlink()  # by a new file: caches know the old one by its inode
-    file.write_bytes(content)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-        file.write_bytes(before)
+def replace_file(file: Path, draw: random.Random) -> bytes:
+    """Put other content, or something that is no file, in the place of a file; return what."""
+    content = file.read_bytes()
+    file.unlink()  # caches know a file by its inode
+    kind = draw.choice(("content",) * 9 + ("FIFO", "folder", "link", "zero"))
+    if kind == "FIFO":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "link":
+        file.symlink_to(file.name)
+    elif kind == "zero":
+        file.symlink_to("/dev/zero")
+    else:
+        content = changed_content(content, draw)
+        file.write_bytes(content)
+        return content
+    return kind.encode()
 
 
 @dataclass(frozen=True)
@@ -153,13 +159,12 @@ def fuzzed(study: Path, home: Path, inputs: int, seed: int) -> Iterator[Finding]
     usual = {command: _seconds(command) for command in commands}
     for _ in range(inputs):
         file = draw.choice(files_of(home))
-        content = changed_content(file.read_bytes(), draw)
         command = draw.choice(commands)
         kept = home.with_name("kept")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(home, kept, symlinks=True)
-        with replaced(file, content):
-            problem = problem_of(command, usual[command] + 2)
+        content = replace_file(file, draw)
+        problem = problem_of(command, usual[command] + 2)
         shutil.rmtree(home)
         kept.rename(home)
         if problem:

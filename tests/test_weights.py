@@ -285,7 +285,7 @@ def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path, save, share):
 
 
 @pytest.mark.parametrize("content", [
-    {}, [1, 2], torch.zeros(2), {"net": 3}, {"net": {}}, {"w": torch.zeros(2), "lr": 1e-3},
+    {}, [1, 2], torch.zeros(2), {"net": 3}, {"net": {}}, {3: torch.zeros(2), "lr": 1e-3},
     collections.OrderedDict(epoch=3),
 ], ids=str)
 def test_a_checkpoint_without_a_state_dict_is_refused(tmp_path, content):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fer.atomic_io import sync_folder
 from fer.errors import CallerError
-from fer.json_io import parse_json
+from fer.json_io import NotRegular, parse_json, read_bytes
 
 NOT_A_FACE, CANT_TELL, SKIP = "not_a_face", "cant_tell", "skip"
 ANSWERS = (NOT_A_FACE, CANT_TELL, SKIP)
@@ -59,9 +59,11 @@ def read_log(path: Path) -> tuple[list[Record], bytes]:
         CallerError: a line is damaged. Names it, and how to go on.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return [], b""
+    except NotRegular as error:
+        raise CallerError(str(error)) from None
     *lines, rest = content.split(b"\n")
     if _parse(rest) is not None:  # whole but for its end, which an editor took
         lines, rest = [*lines, rest], b""

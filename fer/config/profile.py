@@ -12,6 +12,8 @@ from fer.config.base import Count, Frozen, NotNegative
 from fer.config.study import TIME_PATTERN
 from fer.errors import choices
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
 OWN_KEYS = ("array", "comment", "dependency", "nodes", "ntasks-per-node", "output", "error",
             "requeue", "signal", "open-mode", "chdir", "kill-on-invalid-dep")
 
@@ -68,7 +70,7 @@ class Profile(Frozen):
     network_interface: str | None = None
     python: str | None = None
     setup: list[str] = []
-    environment: dict[str, str] = {}
+    environment: dict[VariableName, str] = {}
     sbatch: dict[str, str | bool] = {}
     srun: list[str] = []
     scratch: str | None = None

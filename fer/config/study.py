@@ -12,6 +12,7 @@ from fer.config.base import LONGEST_NAME, Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
 MEMORY_PATTERN = r"^\d+[KMGT]$"
+MOST_VALUES = 10_000  # of one key of a grid
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
 Split = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")]
 
@@ -234,6 +235,9 @@ class Study(Frozen):
                 raise ValueError(f"grid key '{key}': all runs of a study are evaluated on the same "
                                  "pictures, so each fold needs a separate study: study=NAME-fold0 "
                                  "data.resplit.fold=0, and so on")
+            if len(values) > MOST_VALUES:
+                raise ValueError(f"grid key '{key}' has {len(values):,} values; at most "
+                                 f"{MOST_VALUES:,}")
             if any(values.count(value) > 1 for value in values):
                 raise ValueError(f"grid key '{key}' names a value twice, which repeats runs")
         return grid

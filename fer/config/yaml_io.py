@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 
 from fer.errors import CallerError
+from fer.json_io import read_bytes
 from fer.plain_text import shortened
 
 Tree = dict[str, Any]
-MAX_CHARACTERS = 8_000_000
-MAX_NODES = 1_000_000  # values of one file, aliases written out
+MAX_CHARACTERS = 2_000_000
+MAX_NODES = 200_000  # values of one file, aliases written out
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, if available
 
@@ -34,7 +35,7 @@ class _StrictLoader(_SafeLoader):
                 problem = "merge keys (<<) are not read; write the keys out"
             elif isinstance(key_node, yaml.ScalarNode):
                 key = self.construct_object(key_node, deep=True)
-                problem = f"duplicate key '{key}'" if key in seen else ""
+                problem = f"duplicate key '{shortened(str(key))}'" if key in seen else ""
             if key is None or isinstance(key, bool):
                 problem = problem or "a key must be a word or a number"
             seen.add(key)
@@ -135,7 +136,9 @@ def read_tree(path: Path, as_text: bool = False) -> Tree:
         tree = _parsed(path, (status.st_ino, status.st_mtime_ns, status.st_size), as_text)
     except FileNotFoundError:
         raise CallerError(f"{path}: no such file{_siblings(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except CallerError:
+        raise
+    except (OSError, ValueError) as error:
         raise CallerError(f"{path}: cannot be read: {error}") from None
     if not isinstance(tree, dict):
         raise CallerError(f"{path}: expected keys and values, found {type(tree).__name__}")
@@ -145,7 +148,7 @@ def read_tree(path: Path, as_text: bool = False) -> Tree:
 @lru_cache(maxsize=256)
 def _parsed(path: Path, stamp: tuple[int, int, int], as_text: bool) -> Any:
     """Return the content of a file; cached, because thousands of runs share a few files."""
-    return parse_yaml(path.read_text(encoding="utf-8"), str(path), as_text)
+    return parse_yaml(read_bytes(path, 4 * MAX_CHARACTERS).decode("utf-8"), str(path), as_text)
 
 
 def plain_copy(value: Any) -> Any:

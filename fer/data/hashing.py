@@ -47,4 +47,5 @@ def key(*numbers: int) -> int:
 
 def text_word(text: str) -> int:
     """Return a 64-bit hash of `text` (UTF-8), the same on every machine."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+    content = text.encode("utf-8", "surrogateescape")  # a file's name need not be UTF-8
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little")

@@ -226,7 +226,11 @@ def picture_files(name: str, folder: Path) -> list[str]:
         for entry in entries:
             if is_system(entry.name):
                 continue
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:  # a link to itself
+                raise CallerError(f"data set '{name}': {entry.path}: {error.strerror}") from None
+            if is_folder:
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
                                   "folder; pictures must be directly in their class folder")
             if is_picture(entry.name):

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
-from fer.json_io import read_json
+from fer.json_io import NotRegular, read_json, read_text
 
 FILE = "pictures.csv"
 INFO = "dataset.json"
@@ -100,13 +100,20 @@ def read_facts(top: Path) -> Mapping[str, Facts]:
 @lru_cache(maxsize=16)
 def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file)
     except UnicodeDecodeError as error:
         raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    rows = csv.DictReader(io.StringIO(text))
-    if "file" not in (rows.fieldnames or ()):
-        raise CallerError(f"{file}: no column 'file'; columns are file, {', '.join(COLUMNS)}")
-    return _ByFile({row["file"]: facts_of_row(row) for row in rows})
+    except (OSError, ValueError) as error:
+        raise CallerError(f"{file}: cannot be read: {error}") from None
+    try:
+        rows = csv.DictReader(io.StringIO(text))
+        if (rows.fieldnames or []).count("file") != 1:
+            raise CallerError(f"{file}: no column 'file', or two; columns are file, "
+                              f"{', '.join(COLUMNS)}")
+        return _ByFile({row["file"]: facts_of_row(row) for row in rows
+                        if isinstance(row["file"], str)})  # a row may be too short
+    except csv.Error as error:
+        raise CallerError(f"{file}, line {rows.line_num}: {error}") from None
 
 
 def facts_of_row(row: Mapping[str, str | None]) -> Facts:
@@ -168,6 +175,8 @@ def read_people(top: Path) -> dict[str, People]:
         return {}
     except ValueError as error:
         raise CallerError(f"{file}: not valid JSON ({error})") from None
+    except NotRegular as error:
+        raise CallerError(str(error)) from None
     people = content.get("people") if isinstance(content, dict) else None
     if not isinstance(people, dict) or set(content) != {"people"}:
         raise CallerError(f'{file}: expected {{"people": {{SPLIT: RULE}}}}; rules are: '

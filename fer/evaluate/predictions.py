@@ -7,13 +7,15 @@ Reads and writes the table. Predictions are made in `fer.train` and scored in
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fer.atomic_io import replacing
+from fer.plain_text import shortened
 
 NOBODY = "picture:"  # prefix of the cluster name of an image with an unknown person
+MOST_VALUES = 20_000_000  # rows times columns
 LOGIT = "logit_"  # prefix of the logit columns, whose names and order define the classes
 
 
@@ -106,11 +108,15 @@ def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise DamagedFile(f"{path}: not a regular file")
     try:
         # a single file: avoids the slow import of dataset discovery
-        table = pq.ParquetFile(source, page_checksum_verification=True).read()
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        _refuse_other_types(file, path)
+        table = file.read()
         names = [name for name in table.column_names if name.startswith(LOGIT)]
-    except FileNotFoundError:
+    except (FileNotFoundError, DamagedFile):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
         raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
@@ -136,6 +142,22 @@ def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
     if not np.array_equal(table["predicted"].to_numpy(), found.predicted):
         raise DamagedFile(f"{path}: the column predicted is not the class of the highest logit")
     return found
+
+
+def _refuse_other_types(file: Any, path: str) -> None:
+    """Raise a `DamagedFile` for other columns than those of `write_predictions`, or too many rows.
+    """
+    from pyarrow import types
+
+    facts = file.metadata
+    if facts.num_rows * max(facts.num_columns, 1) > MOST_VALUES:
+        raise DamagedFile(f"{path}: a table of {facts.num_rows:,} rows")
+    for field in file.schema_arrow:
+        fits = (types.is_floating if field.name.startswith(LOGIT) else
+                types.is_integer if field.name in ("label", "predicted") else
+                types.is_string if field.name in ("sample_id", "identity") else lambda kind: True)
+        if not fits(field.type):
+            raise DamagedFile(f"{path}: a column {shortened(field.name)} of {field.type}")
 
 
 def _fault(table: Predictions) -> str | None:

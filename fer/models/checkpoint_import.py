@@ -1,12 +1,16 @@
 """Safe import of foreign checkpoints, without executing any code in them.
 
-Reads original ResidualMaskingNetwork and MaskedFER checkpoints, plain state dicts and safetensors,
-and returns state dicts with the original names for export. The project's own files are handled in
+Reads original ResidualMaskingNetwork and MaskedFER checkpoints, state dicts within other
+dictionaries, whole modules and safetensors, and returns state dicts with the original names for
+export. The project's own files are handled in
 `fer.models.weights`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,13 +19,16 @@ from torch import Tensor
 from fer.errors import CallerError
 from fer.models.architectures.resmasking import alias_of
 from fer.models.classifier import Classifier
+from fer.models.inert_pickle import read_inertly
+from fer.models.state_dicts import Found, detached, find_state_dict
+from fer.plain_text import shortened
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80\x02\x8a\x0a"  # torch.save before 1.6: a pickled long
 HEADER_START = slice(8, 9)  # a safetensors file: eight bytes of length, then JSON
 MOST_HEADER = 4_000_000  # bytes; of a network of a thousand layers a tenth
+MOST_REPEATED = 10_000_000  # elements of a tensor that repeats fewer
 STATE_KEY = "net"  # key of the state dict in original checkpoints
-PARALLEL_PREFIX = "module."  # of weights saved from DataParallel or DistributedDataParallel
 
 
 class _IgnoredDtype:
@@ -46,27 +53,35 @@ ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 """Globals that a foreign pickle may name in addition to those torch allows."""
 
 
-def read_foreign(path: Path) -> dict[str, Tensor]:
+def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) -> Found:
     """Return the state dict in a checkpoint file, on the CPU, without aliases and prefixes.
 
     Args:
-        path: written by `torch.save` (a state dict, or a dict with one under `net`) or safetensors;
-            detected by content, because original checkpoints have no file extension.
+        path: written by `torch.save` (a state dict, alone or within other dictionaries, or a whole
+            module) or safetensors; detected by content, because original checkpoints have no file
+            extension. Nothing that a pickle names is imported or called.
+        wanted: shapes of the network's tensors by name, which decide among several state dicts
+            and prefixes.
 
     Raises:
-        CallerError: missing, truncated, not weights, or containing code.
+        CallerError: missing, truncated, or not weights.
     """
     content = _read(path)
-    if isinstance(content, Mapping) and isinstance(content.get(STATE_KEY), Mapping):
-        content = content[STATE_KEY]
-    if not isinstance(content, Mapping) or not content:
+    found = find_state_dict(content, wanted)
+    if found is None:
         raise CallerError(f"{path}: contains no state dict, only {type(content).__name__}")
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CallerError(f"{path}: not a state dict: '{key}' is {type(value).__name__}; "
-                              f"expected tensors, or a state dict under '{STATE_KEY}'")
-    state = {key.removeprefix(PARALLEL_PREFIX): value.detach() for key, value in content.items()}
-    return _without_aliases(state, path)
+    odd = next((key for key, tensor in found.tensors.items() if tensor.layout is not torch.strided
+                or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
+                or tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED)), None)
+    if odd is not None:
+        raise CallerError(f"{path}: '{shortened(odd)}' is sparse, quantized, complex or without "
+                          "values: no weights that can be read")
+    return replace(found, tensors=_without_aliases(detached(found.tensors), path))
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of `find_foreign`."""
+    return find_foreign(path).tensors
 
 
 def to_original(model: Classifier) -> dict[str, Tensor]:
@@ -117,16 +132,42 @@ def refuse_long_header(path: Path) -> None:
 
 
 def _read_torch(path: Path) -> object:
+    if _has_long_name(path):
+        raise CallerError(f"{path}: a pickle with a name of over 1,000 letters: not a checkpoint")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or truncated pickle can raise anything
         reason = str(error).strip() or type(error).__name__
         named = re.search(r"GLOBAL (\S+)", reason)
+        if named and (lifted := _lifted(path)) is not None:
+            return lifted
         if named:
-            raise CallerError(f"{path}: refused, it tries to run '{named[1]}'; only tensors and "
-                              "plain values are read") from error
+            raise CallerError(f"{path}: refused, it tries to run '{shortened(named[1])}'; only "
+                              "tensors and plain values are read") from error
         raise CallerError(f"{path}: truncated, or not a checkpoint: {_one_line(reason)}") from error
+
+
+def _has_long_name(path: Path) -> bool:
+    """Return whether a pickle has a name so long that torch's own message takes minutes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [info for info in archive.infolist() if info.filename.endswith("data.pkl")
+                       and info.file_size <= path.stat().st_size]
+            content = b"".join(archive.read(info) for info in pickles[:1])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, zlib.error):
+        with open(path, "rb") as file:
+            content = file.read(MOST_HEADER)
+    return any(re.fullmatch(rb"[\w.]{1000}", line[-1000:]) for line in content.split(b"\n")[:-1])
+
+
+def _lifted(path: Path) -> object | None:
+    """Return the content of a pickle that names other classes; None if it has no tensors."""
+    try:
+        content = read_inertly(path)
+        return content if find_state_dict(content) is not None else None
+    except Exception:  # as above; the refusal of torch is then the message
+        return None
 
 
 def _read_safetensors(path: Path) -> object:

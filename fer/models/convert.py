@@ -58,7 +58,7 @@ def _class_count(state: Mapping[str, Tensor], backbone: Backbone, source: Path) 
     """Return the number of classes of a state dict's class layer."""
     with torch.device("meta"):
         heads = registry.build(backbone, ("a", "b")).head_keys
-    biases = [state[key].shape[0] for key in sorted(heads) if key in state]
+    biases = [state[key].shape[0] for key in sorted(heads) if key in state and state[key].dim()]
     if not biases:
         raise CallerError(f"{source}: has no class layer of '{backbone.arch}' "
                           f"({', '.join(sorted(heads))})")

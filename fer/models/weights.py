@@ -5,8 +5,8 @@ Checkpoints of a running training are in `fer.train`; foreign files are parsed i
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.json_io import parse_json
 from fer.models import registry
-from fer.models.checkpoint_import import read_foreign, refuse_long_header
+from fer.models.checkpoint_import import find_foreign, refuse_long_header
 from fer.models.classifier import Classifier
+from fer.models.state_dicts import Found
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer"  # a single key, because safetensors writes several in no fixed order
@@ -54,12 +55,14 @@ class LoadReport:
         unexpected: tensors of the file that are not in the model.
         reshaped: tensors with different shapes in both; the model's keep their values.
         head_lost: whether the head was not loaded; its keys are then in none of the lists.
+        source: where in the file the state dict was; empty if the file is one.
     """
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     reshaped: tuple[str, ...] = ()
     head_lost: bool = False
+    source: str = ""
 
     def __str__(self) -> str:
         return self._text(most=3)
@@ -69,13 +72,15 @@ class LoadReport:
         return self._text(most=None)
 
     def _text(self, most: int | None) -> str:
-        parts = ["the head was dropped and starts from random weights"] if self.head_lost else []
+        parts = [f"read {self.source}"] if self.source else []
+        parts += ["the head was dropped and starts from random weights"] if self.head_lost else []
         for name in ("missing", "unexpected", "reshaped"):
             if keys := getattr(self, name):
                 shown = keys[:most]
                 more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
                 parts.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
-        return "; ".join(parts) or "all tensors loaded"
+        whole = len(parts) == bool(self.source)
+        return "; ".join([*parts, *(["all tensors loaded"] if whole else [])])
 
 
 def save_weights(
@@ -109,16 +114,16 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def _read_whole(path: Path) -> dict[str, Tensor]:
+def _read_whole(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) -> Found:
     """Return the tensors of our own or a foreign file; verify the digest of our own."""
-    state = read_foreign(path)
     try:
         expected = describe_weights(path).tensors
     except CallerError:  # a foreign file has no digest
-        return state
-    if expected and digest_of(state) != expected:
+        return find_foreign(path, wanted)
+    found = find_foreign(path)
+    if expected and digest_of(found.tensors) != expected:
         raise CallerError(f"{path}: its tensors have changed since it was written")
-    return state
+    return found
 
 
 def identity_of(model: Classifier) -> dict[str, Any]:
@@ -134,7 +139,7 @@ def load_model(path: Path) -> Classifier:
         CallerError: missing, truncated, changed, not written by `save_weights`, or tensors that
             do not fit the architecture.
     """
-    description, state = describe_weights(path), _read_whole(path)
+    description, state = describe_weights(path), _read_whole(path).tensors
     with torch.device("meta"):  # skips the random initialisation
         model = registry.build(description.backbone, description.classes)
     expected = model.net.state_dict()
@@ -222,7 +227,9 @@ def load_pretrained(model: Classifier, path: Path, keep_head: bool = False) -> L
     try:
         if keep_head:
             _check_classes(model, path)
-        return load_state(model, _read_whole(path), keep_head)
+        shapes = {key: tensor.shape for key, tensor in model.net.state_dict().items()}
+        found = _read_whole(path, shapes)
+        return replace(load_state(model, found.tensors, keep_head), source=str(found))
     except CallerError as error:
         raise error if str(path) in str(error) else CallerError(f"{path}: {error}") from error
 

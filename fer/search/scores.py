@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer.json_io import as_object, parse_json
+from fer.json_io import NotRegular, as_object, parse_json, read_bytes
 
 
 @dataclass
@@ -49,8 +49,8 @@ class Score:
 def lines_of(folder: Path) -> list[dict[str, Any]]:
     """Return the complete lines of a run's `metrics.jsonl`; none if it has not begun."""
     try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = read_bytes(folder / "metrics.jsonl").decode("utf-8", "replace")
+    except (FileNotFoundError, NotRegular):
         return []
     return list(_parsed(text.splitlines()))
 

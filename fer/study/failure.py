@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fer.json_io import parse_json
+from fer.json_io import parse_json, read_bytes
 from fer.study.job_environment import identity_of_process
 from fer.study.run_folder import RunFolder
 
@@ -67,7 +67,7 @@ def _hang_file(folder: RunFolder) -> Path:
 def _read(path: Path) -> dict[str, str] | None:
     """Return the content of a file; None if it is missing or being written."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bytes(path))
         return {"error": content["error"], "traceback": content["traceback"],
                 "job": content.get("job", "")}
     return None

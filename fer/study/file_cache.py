@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer.atomic_io import replacing
+from fer.json_io import NotRegular, read_bytes
 from fer.study.disk_space import disk_refusal
 
 COLUMNS = ("path", "inode", "time", "size", "text")
@@ -24,16 +25,15 @@ class Texts:
         self.changed = False
 
     def read(self, path: str) -> str | None:
-        """Return a file's text; None if it does not exist."""
+        """Return a file's text; None if there is no regular file, or too large a one."""
         try:
             status = os.stat(path)
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             entry = self.known.get(path)
             if entry is not None and entry[0] == stamp:
                 return entry[1]
-            with open(path, encoding="utf-8", errors="replace") as handle:
-                text = handle.read()
-        except FileNotFoundError:
+            text = read_bytes(path).decode("utf-8", "replace")
+        except (FileNotFoundError, NotRegular, ValueError):
             return None
         self.known[path] = (stamp, text)
         self.changed = True

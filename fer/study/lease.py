@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from fer.atomic_io import write_json
-from fer.json_io import parse_json, read_json, record
+from fer.json_io import NotRegular, parse_json, read_bytes, read_json, record
 from fer.locks import locked
 from fer.machine import boot_id
 from fer.study.job_environment import identity_of_process, job_of_process, restart_of_process
@@ -184,9 +184,8 @@ class Lease:
     def owner(self) -> Owner | None:
         """Return the owner, dead or alive."""
         try:
-            with open(self.path, encoding="utf-8") as handle:
-                return _parse(handle.read())
-        except FileNotFoundError:
+            return _parse(read_bytes(self.path).decode("utf-8", "replace"))
+        except (FileNotFoundError, NotRegular):
             return None
 
     def held(self, jobs: Jobs | None = None) -> bool:

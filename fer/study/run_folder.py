@@ -18,7 +18,7 @@ from fer.config.selection import of_store
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
-from fer.json_io import NotRegular, parse_json, read_json, read_object, record
+from fer.json_io import NotRegular, parse_json, read_bytes, read_json, read_object, record
 from fer.study.expand import Run
 from fer.study.lease import Lease
 from fer.study.slurm_jobs import JobIdentity
@@ -155,9 +155,8 @@ class RunFolder:
     def evaluated(self, split: str, digest: str) -> bool:
         """Return whether a result exists for exactly this content of `split`."""
         try:  # strings, not Path objects: called for every run and split of a study
-            with open(f"{self.path}/results/{split}.json", "rb") as handle:
-                content = parse_json(handle.read())
-        except (FileNotFoundError, ValueError):
+            content = parse_json(read_bytes(f"{self.path}/results/{split}.json"))
+        except (FileNotFoundError, NotRegular, ValueError):
             return False
         return (isinstance(content, dict) and content.get("digest") == digest
                 and os.path.isfile(f"{self.path}/predictions/{split}.parquet"))

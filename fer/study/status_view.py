@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fer.errors import plural
+from fer.json_io import read_bytes
 from fer.plain_text import one_line, without_controls
 from fer.study.run_folder import State
 from fer.study.status import Row
@@ -144,7 +145,7 @@ def log_tail(log: Path) -> str:
 def log_text(log: Path) -> str:
     """Return a log without terminal control sequences; empty if it cannot be read."""
     try:
-        text = log.read_text(errors="replace")
-    except OSError:
+        text = read_bytes(log).decode("utf-8", "replace")
+    except (OSError, ValueError):
         return ""
     return without_controls(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n"))

@@ -31,6 +31,7 @@ from fer.data.metadata import (
 from fer.data.metadata import COLUMNS as FACTS
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
+from fer.plain_text import shortened
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
 COLUMNS = ("file", "label", "split", *FACTS, *FURTHER)
@@ -132,7 +133,10 @@ def _picture_file(folder: Path, name: str) -> Path:
     """Return the file that a table names, also with Windows separators or composed otherwise."""
     names = [name, name.replace("\\", "/")]
     names += [unicodedata.normalize(form, one) for one in names for form in ("NFC", "NFD")]
-    return next((folder / one for one in names if (folder / one).is_file()), folder / name)
+    try:
+        return next((folder / one for one in names if (folder / one).is_file()), folder / name)
+    except (OSError, ValueError) as error:  # too long, or with a NUL
+        raise CallerError(f"{folder}: {shortened(name)!r} cannot be a file: {error}") from None
 
 
 def _is_further(name: str) -> bool:
