@@ -9,6 +9,7 @@ from typing import Any
 from fer.annotate.label_log import ANSWERS, SKIP, LabelLog, Record, standing
 from fer.annotate.presentation import Item, presentation
 from fer.annotate.project import FIRST, Project, Round
+from fer.data.faces.boxes import is_box
 from fer.errors import CallerError
 
 RECENT = 50  # labels that the pace is the median of
@@ -29,6 +30,7 @@ class Answer:
     pose: str = ""
     tags: tuple[str, ...] = ()
     seconds: float = 0.0
+    box: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class Labelling:
             self.log.append(Record(
                 self.log.revision + 1, self.round.name, picture, item.showing, answer.label,
                 answer.mask_type, answer.pose, tuple(dict.fromkeys(answer.tags)),
-                round(min(max(answer.seconds, 0.0), LONGEST_LOOK), 2)))
+                round(min(max(answer.seconds, 0.0), LONGEST_LOOK), 2),
+                box=tuple(round(edge, 1) for edge in answer.box)))
 
     def undo(self, revision: int) -> None:
         """Take back the last answer of this round.
@@ -147,6 +150,9 @@ class Labelling:
             if value not in valid:
                 there = ", ".join(filter(None, valid))
                 raise CallerError(f"no {name} '{value}'; there are: {there}")
+        if answer.box and not (settings.boxes and is_box(answer.box)):
+            raise CallerError("a box has a left, a top, a right and a bottom edge, in pixels"
+                              if settings.boxes else "boxes are not asked for")
         if len(answer.tags) > MOST_TAGS or any(
                 not 0 < len(tag) <= LONGEST_TAG or not tag.isprintable() or ";" in tag
                 for tag in answer.tags):

@@ -40,6 +40,7 @@ class Settings(BaseModel):
     poses: tuple[str, ...] = ("frontal", "left", "right", "up", "down")
     seed: int = Field(default=0, ge=0)
     repeated: float = Field(default=0.1, ge=0, le=1)
+    boxes: bool = False  # the page asks for the box of the face
 
     @field_validator("classes", "mask_types", "poses")
     @classmethod
