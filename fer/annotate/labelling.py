@@ -62,24 +62,23 @@ def place_of(items: Sequence[Item], records: Sequence[Record], round_name: str) 
     Skipped items return after all others, in the order in which they were skipped.
     """
     active = standing(records, round_name)
-    last = {(one.picture, one.showing): one for one in active}  # the newest counts
-    done = {place for place, one in last.items() if one.label != SKIP}
-    waiting = [item for item in items if (item.picture, item.showing) not in last]
-    skipped = sorted((item for item in items if (item.picture, item.showing) in last
-                      and (item.picture, item.showing) not in done),
-                     key=lambda item: last[item.picture, item.showing].number)
+    last = {Item(one.picture, one.showing): one for one in active}  # the newest counts
+    done = {item for item, one in last.items() if one.label != SKIP}
+    waiting = [item for item in items if item not in last]
+    skipped = sorted((item for item in items if item in last and item not in done),
+                     key=lambda item: last[item].number)
     queue, before = [*waiting, *skipped], None
     if records and records[-1].undoes:
         taken = next((one for one in records if one.number == records[-1].undoes), None)
         first = [item for item in queue if taken is not None
-                 and (item.picture, item.showing) == (taken.picture, taken.showing)]
+                 and item == Item(taken.picture, taken.showing)]
         if first:
             before = taken
             queue = [*first, *(item for item in queue if item not in first)]
     labelled = [one.seconds for one in active if one.label != SKIP and one.seconds > 0]
     return Place(queue[0] if queue else None, queue[1] if len(queue) > 1 else None, before,
-                 sum((item.picture, item.showing) in done for item in items), len(items),
-                 len(skipped), median(labelled[-RECENT:]) if labelled else None, bool(active))
+                 sum(item in done for item in items), len(items), len(skipped),
+                 median(labelled[-RECENT:]) if labelled else None, bool(active))
 
 
 class Labelling:
