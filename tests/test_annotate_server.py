@@ -192,6 +192,18 @@ def test_the_suggested_box_is_the_largest_face_or_the_middle_of_the_picture(
                 assert json.loads(content) == {"size": [40, 40], "box": box}
 
 
+def test_a_later_round_shows_the_annotator_s_own_box_and_nobody_else_s(tmp_path: Path) -> None:
+    project = started(write_pictures(tmp_path / "faces", 1), boxes=True, repeated=0.0)
+    with served(project) as running:
+        assert shown(running)["box"] == []
+        status, state = answer(running, "ada", label="skip", box=[1, 2, 30, 31.5])
+        assert status == 200 and state["box"] == [1, 2, 30, 31.5]  # skipped: shown again
+        answer(running, "ada", box=[3, 2, 30, 30])
+        answer(running, "ben")
+    with served(project, one=project.add_round("again", project.pictures)) as running:
+        assert shown(running)["box"] == [3, 2, 30, 30] and shown(running, "ben")["box"] == []
+
+
 @pytest.mark.parametrize(("text", "there", "absent"), [
     ("<script>alert(1)</script>", "&lt;script&gt;", "<script"),
     ("<img src=x onerror=alert(1)>", "&lt;img", "<img"),

@@ -22,7 +22,8 @@ async function suggestBox(now) {
   }
   if (mine !== asked) return;
   size = found.size;
-  box = now.before && now.before.box.length ? now.before.box : found.box;
+  const own = now.before && now.before.box.length ? now.before.box : now.box;
+  box = own.length ? own : found.box;
   placeBox();
   if (loaded) startTimer();
   if (now.next) fetch(address(now.next, "box")).catch(() => {});  // the server keeps what it found

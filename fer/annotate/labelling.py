@@ -100,6 +100,11 @@ class Labelling:
     def _place(self) -> Place:
         return place_of(self.items, self.log.records, self.round.name)
 
+    def own_box(self, picture: str) -> tuple[float, ...]:
+        """Return the annotator's last box in a picture, of any round; empty if there is none."""
+        return next((one.box for one in reversed(standing(self.log.records))
+                     if one.picture == picture and one.box), ())
+
     def label(self, revision: int, picture: str, answer: Answer) -> None:
         """Append an answer on the current picture; it is on disk when this returns.
 

@@ -140,6 +140,7 @@ class _Desk:
             "picture": _shown(place.item), "next": _shown(place.next),
             "before": {"label": before.label, "mask_type": before.mask_type, "pose": before.pose,
                        "tags": before.tags, "box": before.box} if before else None,
+            "box": labelling.own_box(place.item.picture) if place.item else (),
             "done": place.done, "total": place.total, "skipped": place.skipped,
             "pace": place.pace, "can_undo": place.can_undo}
 
