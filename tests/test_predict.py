@@ -29,7 +29,7 @@ from fer.evaluate.predictions import read_predictions
 from fer.inference import picture_loader
 from fer.inference.annotated import WIDTH, annotate
 from fer.inference.picture_files import find_pictures
-from fer.inference.picture_loader import CRASHED, FIRST, load_chunks
+from fer.inference.picture_loader import CRASHED, FIRST, load_chunks, started_pool
 from fer.inference.prediction import NOT_SURE
 from fer.inference.predictor import Predictor
 from fer.train.checkpoint import Checkpoints
@@ -186,8 +186,9 @@ def test_loader_processes_change_nothing_and_survive_a_crash(
         assert (chunk.start, chunk.reasons) == (same.start, same.reasons)
         assert all(np.array_equal(chunk.pixels[size], same.pixels[size]) for size in (48, 32))
     monkeypatch.setattr(picture_loader, "load_chunk", crash_on_notes)
-    found = [reason for chunk in load_chunks(files, (48,), 5, workers=1)
-             for reason in chunk.reasons]
+    with started_pool(files, 1) as pool:  # a crash ends the processes that were started early
+        found = [reason for chunk in load_chunks(files, (48,), 5, 1, pool=pool)
+                 for reason in chunk.reasons]
     assert found == [CRASHED if "notes" in file else reason for file, reason in zip(
         files, (reason for chunk in alone for reason in chunk.reasons), strict=True)]
 
