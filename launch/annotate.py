@@ -25,6 +25,8 @@ def label(
     seed: Annotated[Optional[int], typer.Option(help="Of the order of pictures.")] = None,  # noqa: UP045
     repeated: Annotated[Optional[float], typer.Option(  # noqa: UP045
         help="Share of pictures shown twice. Default: 0.1.")] = None,
+    boxes: Annotated[Optional[bool], typer.Option(  # noqa: UP045
+        "--boxes", help="Whole pictures: ask for the box of the face too.")] = None,
 ) -> None:
     """Serve the labelling page on loopback (also without the word `label`).
 
@@ -35,7 +37,8 @@ def label(
     given: dict = {name: [part.strip() for part in text.split(",")] if text != "none" else []
                    for name, text in (("classes", classes), ("mask_types", mask_types),
                                       ("poses", poses)) if text}
-    given |= {name: value for name, value in (("seed", seed), ("repeated", repeated))
+    given |= {name: value for name, value in (("seed", seed), ("repeated", repeated),
+                                                 ("boxes", boxes))
               if value is not None}
     label_pictures(LabelRequest(folder, port, instructions, round_name, given))
 

@@ -1,5 +1,6 @@
 """Data sets: import, update, remove, verify, list and mask sets; contact sheets."""
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -39,8 +40,6 @@ def add(
              "a further column.")] = "",
 ) -> None:
     """Import a data set into FER_DATA, completely or not at all."""
-    from pathlib import Path
-
     from fer.config.paths import data_root
     from fer.data.ingest.add import AddRequest, add
     from fer.progress import shown
@@ -67,8 +66,6 @@ def update(
     columns: Annotated[str, typer.Option(help="As for add.")] = "",
 ) -> None:
     """Import a source that has changed again: its splits replace those in the set."""
-    from pathlib import Path
-
     from fer.config.paths import data_root
     from fer.data.ingest.add import AddRequest
     from fer.data.ingest.update import update
@@ -132,15 +129,17 @@ def align(
     largest: Annotated[bool, typer.Option(
         "--largest", help="Of several faces of similar size, take the largest; else such images "
                           "are left out.")] = False,
+    boxes: Annotated[Optional[Path], typer.Option(  # noqa: UP045 - typer reads it
+        help="A table of boxes by hand (file, left, top, right, bottom), such as annotate.py "
+             "export writes; faces are then not searched.")] = None,
 ) -> None:
     """Find the face in every image, and write it rotated and cropped into one frame.
 
     faces.csv has a row for each image: its original, the box of the face, or why it is left out.
     """
-    from pathlib import Path
-
     from fer.config.paths import data_root
     from fer.data.faces.aligned_copy import AlignRequest, align_folder
+    from fer.data.faces.box_table import read_boxes
     from fer.data.faces.framing import named_frame
     from fer.data.ingest.add import set_folder
     from fer.data.layout import pictures_below
@@ -152,7 +151,8 @@ def align(
     target = set_folder(name, data_root()) if name else Path(out)
     of_set = pictures_below(data_root() / frame) if (data_root() / frame).is_dir() else None
     folder = Path(source) if Path(source).is_dir() else data_root() / source
-    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest)
+    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest,
+                           None if boxes is None else read_boxes(boxes))
     with shown("aligning faces") as progress:
         lines = align_folder(request, progress=progress)
     _say("\n".join(lines))
@@ -170,8 +170,6 @@ def verify(
 
     Exit code 0 when no problem was found that would bias your results, else 1.
     """
-    from pathlib import Path
-
     from fer.atomic_io import write_text
     from fer.config.paths import cache, data_root
     from fer.data.faces.framing_record import remember
@@ -226,8 +224,6 @@ def sheet(
     out: Annotated[str, typer.Option(help="A .png or .jpg file.")] = "sheet.png",
 ) -> None:
     """Write a contact sheet: mask styles on faces, or the effect of an augmentation preset."""
-    from pathlib import Path
-
     from fer.config.paths import data_root
     from fer.data.contact_sheet import sheet
 

@@ -1,6 +1,7 @@
 """Labelling: every label is kept, whatever is killed, undone, skipped or opened twice."""
 
 import errno
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -113,7 +114,8 @@ def test_the_second_of_two_tabs_is_refused_and_overwrites_nothing(project: Proje
     (Answer(""), "no label ''"), (Answer("neutral", mask_type="paper"), "no mask type 'paper'"),
     (Answer("neutral", pose="x"), "no pose"), (Answer("neutral", tags=("a;b",)), "tags"),
     (Answer("neutral", tags=("\ud800",)), "tags"), (Answer("neutral", tags=("",)), "tags"),
-    (Answer("neutral", tags=("x",) * 9), "tags"), (Answer("neutral", tags=("x" * 41,)), "tags")])
+    (Answer("neutral", tags=("x",) * 9), "tags"), (Answer("neutral", tags=("x" * 41,)), "tags"),
+    (Answer("neutral", box=(1, 2, 3, 4)), "boxes are not asked for")])
 def test_answers_that_cannot_be_given_are_refused(project: Project, answer: Answer, message: str
                                                   ) -> None:
     labelling = Labelling(project, "ada", project.round())
@@ -122,6 +124,16 @@ def test_answers_that_cannot_be_given_are_refused(project: Project, answer: Answ
     with pytest.raises(CallerError, match=message):
         labelling.label(0, item.picture, answer)
     assert not labelling.log.records and not labelling.log.path.exists()
+
+
+@pytest.mark.parametrize("box", [(1, 2, 3), (3, 2, 1, 4), (1, 2, 3, 2), (0, 0, 9, math.inf)])
+def test_a_box_that_is_none_is_refused(tmp_path: Path, box: tuple[float, ...]) -> None:
+    project = started(write_pictures(tmp_path / "faces", 1), boxes=True)
+    labelling = Labelling(project, "ada", project.round())
+    with pytest.raises(CallerError, match="a box has a left"):
+        labelling.label(0, project.pictures[0], Answer("neutral", box=box))
+    labelling.label(0, project.pictures[0], Answer("neutral", box=(1, 2.04, 3, 4)))
+    assert read_log(labelling.log.path)[0][0].box == (1, 2, 3, 4)
 
 
 def written_log(path: Path, count: int = 3) -> list[Record]:
@@ -278,7 +290,8 @@ def test_a_last_line_without_its_end_is_kept_and_the_next_begins_a_new_one(tmp_p
 @pytest.mark.parametrize("line", [
     '{"number":1,"round":"1","seconds":"3"}', '{"number":1,"round":"1","seconds":Infinity}',
     '{"number":1,"round":"1","tags":[1]}', '{"number":1,"round":"1","tags":[{}]}',
-    '{"number":1,"round":"1","time":5}', "[" * 100_000])
+    '{"number":1,"round":"1","time":5}', "[" * 100_000, '{"number":1,"round":"1","box":[1,2,3]}',
+    '{"number":1,"round":"1","box":[3,2,1,4]}', '{"number":1,"round":"1","box":["1",2,3,4]}'])
 def test_a_line_that_no_server_wrote_is_damage(tmp_path: Path, line: str) -> None:
     (tmp_path / "ada.jsonl").write_text(f"{line}\n")
     with pytest.raises(CallerError, match=r"ada\.jsonl:1: damaged line"):

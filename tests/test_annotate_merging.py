@@ -19,6 +19,7 @@ from fer.annotate.project import Project
 from fer.annotate.votes import contested, most_named, votes_of
 from fer.atomic_io import write_yaml
 from fer.config.load import dump, load_run
+from fer.data.faces import detector
 from fer.data.layout import Picture, scan
 from fer.data.metadata import read_facts
 from fer.errors import CallerError
@@ -131,6 +132,35 @@ def test_the_table_is_added_with_annotators_people_and_masks(
     assert dict(told.more)["annotations"] == row["annotations"] == ";".join(
         f"{name}={row['label']}" for name in ("ada", "ben", "cleo"))
     assert dict(told.more)["tags"] == "a" and 0 < float(dict(told.more)["certainty"]) <= 1
+
+
+def test_boxes_are_exported_kept_by_add_and_taken_by_align(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(detector, "is_available", lambda: False)
+    made = started(write_pictures(tmp_path / "faces", 3), boxes=True)
+    labels = dict.fromkeys(made.pictures, "neutral")
+    drawn = {"ada": (2, 2, 22, 32), "ben": (25, 20, 38, 38), "cleo": (3, 2, 22, 32),
+             "dan": (3, 2, 22, 33)}  # ben drew it around another face
+    for name, box in drawn.items():
+        label_all(made, name, labels, box=box)
+    table = tmp_path / "labels.csv"
+    assert launch("annotate", "export", made.folder, "--to", table).returncode == 0
+    edges = ("left", "top", "right", "bottom")
+    for row in rows(table):
+        assert [row[edge] for edge in edges] == ["3.0", "2.0", "22.0", "32.0"]
+    done = launch("data", "align", made.folder, "--boxes", table, "--out", tmp_path / "aligned",
+                  "--least", 10)
+    assert done.returncode == 0 and "3 of 3 pictures aligned" in done.stdout, done.stderr
+    assert launch("data", "add", table, "--as", "REAL-FER", "--split", "test").returncode == 0
+    done = launch("data", "align", "REAL-FER", "--as", "CUT", "--least", 10,
+                  "--boxes", tmp_path / "data/REAL-FER/pictures.csv")
+    assert done.returncode == 0 and "3 of 3 pictures aligned" in done.stdout, done.stderr
+    facts = read_facts(tmp_path / "data/CUT")
+    assert len(facts) == 3
+    for one in facts.values():  # the annotators are kept, the box is not: the picture is another
+        assert "ada=neutral" in dict(one.more)["annotations"] and "left" not in dict(one.more)
 
 
 def test_pictures_and_people_of_a_training_set_are_flagged(tmp_path: Path) -> None:

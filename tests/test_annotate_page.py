@@ -19,6 +19,7 @@ from fer.data.synthetic.sampling import CLASSES, REAL, person_name, plan_shots, 
 from fer.evaluate.agreement import krippendorff_alpha
 
 pytest.importorskip("selenium", reason="needs selenium: pip install .[test]")
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -115,6 +116,61 @@ def test_the_page_is_labelled_by_keys_and_fits(
         assert "another tab" in browser.find_element(By.ID, "message").text
     severe = [one["message"] for one in browser.get_log("browser") if one["level"] == "SEVERE"]
     assert all("409" in one or "415" in one for one in severe), severe  # the tab; the broken one
+
+
+@browsing
+def test_the_box_of_the_face_is_corrected_by_mouse_and_by_keys(
+    browser: WebDriver, tmp_path: Path
+) -> None:
+    folder = tmp_path / "faces"
+    draw_faces(folder, 3)
+    (folder / "wide.png").write_bytes(b"broken")
+    project = started(folder, repeated=0.0, boxes=True)
+    with served(project) as running:
+        page = Page(browser, f"http://127.0.0.1:{running.port}/?token={TOKEN}", "ada")
+        body = browser.find_element(By.TAG_NAME, "body")
+        boxes = {}
+        for _ in range(4):
+            page.wait("return ready")
+            name = running.project.pictures[[picture_id(one) for one in project.pictures].index(
+                str(page.state("picture")))]
+            shown = browser.find_element(By.ID, "box")
+            if name == "wide.png":
+                assert not shown.is_displayed()
+                page.press("x")
+                continue
+            before = browser.execute_script("return box")
+            scale = browser.execute_script("return scale()")
+            assert shown.size["width"] == pytest.approx((before[2] - before[0]) * scale, abs=2)
+            if len(boxes) == 0:
+                corner = shown.find_elements(By.TAG_NAME, "i")[3]
+                ActionChains(browser).drag_and_drop_by_offset(corner, -30, -20).perform()
+                expected = [*before[:2], before[2] - 30 / scale, before[3] - 20 / scale]
+                after = browser.execute_script("return box")
+                np.testing.assert_allclose(after, expected, atol=2)
+            elif len(boxes) == 1:
+                ActionChains(browser).drag_and_drop_by_offset(shown, 400, 0).perform()
+                after = browser.execute_script("return box")  # it stays in the picture
+                np.testing.assert_allclose(after, [250 - (before[2] - before[0]), before[1], 250,
+                                                   before[3]], atol=0.2)
+            else:
+                body.send_keys("b")
+                browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP)
+                ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_DOWN).key_up(
+                    Keys.SHIFT).perform()
+                after = browser.execute_script("return box")
+                np.testing.assert_allclose(after, [before[0] - 5, before[1] - 5, before[2] - 5,
+                                                   before[3]], atol=0.2)
+            boxes[name] = after
+            page.press("2")  # also while the box has the keys
+            assert {one.picture: list(one.box) for one in standing(read_log(
+                project.log_path("ada"))[0]) if one.box} == boxes
+        page.press(Keys.ARROW_LEFT)
+        page.wait("return ready")
+        taken = read_log(project.log_path("ada"))[0][-2]
+        assert browser.execute_script("return box") == list(taken.box)
+    severe = [one["message"] for one in browser.get_log("browser") if one["level"] == "SEVERE"]
+    assert all("415" in one for one in severe), severe  # the broken one
 
 
 def serve(start: Callable[..., subprocess.Popen[str]], folder: Path) -> tuple[

@@ -6,16 +6,20 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from annotation import TOKEN, Served, served, started, write_pictures
 from PIL import Image
 
 from fer.annotate.guard import MOST_BYTES
 from fer.annotate.server import picture_id, rendered
+from fer.annotate.shown_picture import suggested_box
+from fer.data.faces import detector
+from fer.data.faces.detector import Face
 
-ENDPOINTS = [("GET", "/"), ("GET", "/picture/{id}"), ("POST", "/state"), ("POST", "/label"),
-             ("POST", "/undo"), ("GET", "/nothing"), ("POST", "/"), ("OPTIONS", "/label"),
-             ("GET", "/docs"), ("GET", "/openapi.json")]
+ENDPOINTS = [("GET", "/"), ("GET", "/picture/{id}"), ("GET", "/box/{id}"), ("POST", "/state"),
+             ("POST", "/label"), ("POST", "/undo"), ("GET", "/nothing"), ("POST", "/"),
+             ("OPTIONS", "/label"), ("GET", "/docs"), ("GET", "/openapi.json")]
 RIGHT = {"X-Token": TOKEN}
 JSON = {"Content-Type": "application/json"}
 WRONG: dict[str, list[dict[str, str]]] = {
@@ -61,7 +65,7 @@ def test_no_endpoint_answers_without_token_host_and_origin(
     for headers in WRONG[group]:
         status, content, _ = page.request(method, place, body, {**JSON, **headers})
         assert status in (403, 400), (headers, content)  # 400: uvicorn itself wants a Host
-        assert b"neutral" not in content and not content.startswith(b"\xff\xd8")
+        assert b"neutral" not in content and not content.startswith((b"\xff\xd8", b"{"))
     assert sorted(page.project.store.rglob("*")) == before
 
 
@@ -80,8 +84,9 @@ def test_a_tunnel_may_have_another_port(page: Served, host: str) -> None:
     "../secret.jpg", "..%2fsecret.jpg", "%2e%2e/secret.jpg", "p0/pic00.jpg", "p0%2Fpic00.jpg",
     "/etc/passwd", "%2Fetc%2Fpasswd", "..\\secret.jpg", "0" * 24, "", "%00", "%ff", "annotations"])
 def test_no_name_of_a_file_is_taken_from_a_request(page: Served, name: str) -> None:
-    status, content, _ = page.request("GET", f"/picture/{name}", headers=RIGHT)
-    assert status == 404 and not content.startswith(b"\xff\xd8")
+    for kind in ("picture", "box"):
+        status, content, _ = page.request("GET", f"/{kind}/{name}", headers=RIGHT)
+        assert status == 404 and not content.startswith(b"\xff\xd8")
     state = shown(page)
     status, refusal = page.post("/label", {"annotator": "ada", "revision": state["revision"],
                                            "picture": name, "label": "neutral"})
@@ -166,6 +171,37 @@ def test_pictures_are_sent_as_jpeg_and_broken_ones_say_so(page: Served) -> None:
     assert Image.open(io.BytesIO(content)).size == (40, 40)
     status, content, _ = page.request("GET", f"/picture/{broken}?token={TOKEN}")
     assert status == 415 and b"not an image" in content
+    assert page.request("GET", f"/box/{broken}?token={TOKEN}")[0] == 415
+
+
+def test_the_suggested_box_is_the_largest_face_or_the_middle_of_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_pictures(tmp_path / "faces", 2)
+    points = np.zeros((5, 2))
+    monkeypatch.setattr(detector, "find_faces", lambda picture: [
+        Face((3.04, 4, 30, 35), points, 0.9), Face((0, 0, 9, 9), points, 0.9)])
+    for available, box in ((False, [10, 10, 30, 30]), (True, [3, 4, 30, 35])):
+        monkeypatch.setattr(detector, "is_available", lambda: available)  # noqa: B023
+        suggested_box.cache_clear()
+        with served(started(folder, boxes=True)) as running:
+            for picture in running.project.pictures:
+                status, content, _ = running.request("GET", f"/box/{picture_id(picture)}",
+                                                     headers=RIGHT)
+                assert status == 200
+                assert json.loads(content) == {"size": [40, 40], "box": box}
+
+
+def test_a_later_round_shows_the_annotator_s_own_box_and_nobody_else_s(tmp_path: Path) -> None:
+    project = started(write_pictures(tmp_path / "faces", 1), boxes=True, repeated=0.0)
+    with served(project) as running:
+        assert shown(running)["box"] == []
+        status, state = answer(running, "ada", label="skip", box=[1, 2, 30, 31.5])
+        assert status == 200 and state["box"] == [1, 2, 30, 31.5]  # skipped: shown again
+        answer(running, "ada", box=[3, 2, 30, 30])
+        answer(running, "ben")
+    with served(project, one=project.add_round("again", project.pictures)) as running:
+        assert shown(running)["box"] == [3, 2, 30, 30] and shown(running, "ben")["box"] == []
 
 
 @pytest.mark.parametrize(("text", "there", "absent"), [

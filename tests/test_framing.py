@@ -197,6 +197,57 @@ def test_an_aligned_set_keeps_names_people_and_facts(root: Path, squares: None) 
                      "another source or frame", "frame")
 
 
+def test_boxes_by_hand_are_taken_and_a_box_nobody_moved_has_the_points_of_the_detector(
+    tmp_path: Path, squares: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = tmp_path / "phone"
+    phone.mkdir()
+    for name in ("moved", "same", "outside", "none", "two"):
+        square((20, 30, 80), (110, 120, 40)).save(phone / f"{name}.png")
+    table = tmp_path / "boxes.csv"
+    table.write_text("file,left,top,right,bottom\nphone/moved.png,110,120,150,160\n"
+                     "phone/same.png,20.04,30,100,110\nphone/outside.png,500,500,600,600\n"
+                     "phone/none.png,,,,\n")
+    done = launch("data", "align", phone, "--out", tmp_path / "out", "--frame", "cropped",
+                  "--boxes", table)
+    assert done.returncode == 0, done.stderr
+    found = rows_of(tmp_path / "out")
+    assert {name: row["reason"] for name, row in found.items()} == {
+        "moved.png": "", "same.png": "", "outside.png": "no box", "none.png": "no box",
+        "two.png": "no box"}
+    assert found["same.png"]["score"] == "0.90"
+    assert [found["moved.png"][name] for name in ("left", "bottom", "faces")] == [
+        "110.0", "160.0", "1"]
+    for name in ("moved", "same"):  # either square fills the frame
+        with Image.open(tmp_path / f"out/{name}.png") as aligned:
+            assert np.asarray(aligned)[4:-4, 4:-4].min() > 100
+    said_in_one_line(launch("data", "align", phone, "--out", tmp_path / "out", "--frame",
+                            "cropped"), "another source or frame", "boxes")
+    again = launch("data", "align", phone, "--out", tmp_path / "out", "--frame", "cropped",
+                   "--boxes", table)
+    assert "was there already" in again.stdout
+    monkeypatch.setattr(detector, "is_available", lambda: False)
+    monkeypatch.setattr(detector, "find_faces", lambda picture: pytest.fail("searched"))
+    done = launch("data", "align", phone, "--out", tmp_path / "bare", "--frame", "cropped",
+                  "--boxes", tmp_path / "out/faces.csv")  # a table of align, corrected by hand
+    assert done.returncode == 0 and "2 of 5 pictures aligned" in done.stdout, done.stderr
+    assert rows_of(tmp_path / "bare")["moved.png"]["score"] == ""
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("file,left,top\na.png,1,2\n", ["no column 'right'"]),
+    ("file,left,top,right,bottom\na.png,1,2,3\n", ["boxes.csv:2", "must be pixels"]),
+    ("file,left,top,right,bottom\na.png,3,2,1,4\n", ["boxes.csv:2", "is empty"]),
+    ("file,left,top,right,bottom\na.png,1,2,3,nan\n", ["boxes.csv:2", "is empty"]),
+    ("file,left,top,right,bottom\na.png,,,,\n", ["no row has a box"]),
+    ("file,left,top,right,bottom\na.png,1,1,2,2\na.png,1,1,2,2\n", ["boxes.csv:3", "already"])])
+def test_a_wrong_table_of_boxes_is_one_line(root: Path, text: str, words: list[str]) -> None:
+    (root / "boxes.csv").write_text(text)
+    said_in_one_line(launch("data", "align", "REAL", "--as", "X", "--boxes", root / "boxes.csv"),
+                     *words)
+    assert not (root / "X").exists()
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (("REAL",), ["--out FOLDER", "--as NAME"]), (("NONE", "--as", "X"), ["no folder"]),
     (("REAL", "--as", "X", "--frame", "passport"), ["no frame 'passport'", "funnelled"]),

@@ -18,6 +18,7 @@ from PIL import Image
 from test_mistakes import said_in_one_line
 
 import fer
+from fer.commands import predict as command
 from fer.data.faces import detector
 from fer.data.faces.alignment import align, frame_of_template
 from fer.data.faces.face_points import template
@@ -28,8 +29,9 @@ from fer.evaluate.predictions import read_predictions
 from fer.inference import picture_loader
 from fer.inference.annotated import WIDTH, annotate
 from fer.inference.picture_files import find_pictures
-from fer.inference.picture_loader import CRASHED, load_chunks
+from fer.inference.picture_loader import CRASHED, FIRST, load_chunks, started_pool
 from fer.inference.prediction import NOT_SURE
+from fer.inference.predictor import Predictor
 from fer.train.checkpoint import Checkpoints
 
 BAD = {"cut.jpg": "truncated", "empty.jpg": "empty file", "notes.jpg": "not an image",
@@ -184,10 +186,54 @@ def test_loader_processes_change_nothing_and_survive_a_crash(
         assert (chunk.start, chunk.reasons) == (same.start, same.reasons)
         assert all(np.array_equal(chunk.pixels[size], same.pixels[size]) for size in (48, 32))
     monkeypatch.setattr(picture_loader, "load_chunk", crash_on_notes)
-    found = [reason for chunk in load_chunks(files, (48,), 5, workers=1)
-             for reason in chunk.reasons]
+    with started_pool(files, 1) as pool:  # a crash ends the processes that were started early
+        found = [reason for chunk in load_chunks(files, (48,), 5, 1, pool=pool)
+                 for reason in chunk.reasons]
     assert found == [CRASHED if "notes" in file else reason for file, reason in zip(
         files, (reason for chunk in alone for reason in chunk.reasons), strict=True)]
+
+
+def test_the_first_rows_are_written_before_the_rest_is_predicted(
+    runs: list[Path], album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[int] = []
+    written: list[tuple[int, int]] = []  # rows, and pictures predicted by then
+    answers = Predictor.answers
+
+    def counted(model: Predictor, files: list[str], chunk: picture_loader.Chunk) -> list:
+        predicted.append(len(chunk.reasons))
+        return answers(model, files, chunk)
+
+    monkeypatch.setattr(Predictor, "answers", counted)
+    monkeypatch.setattr(command, "csv_writer", lambda handle, heads: lambda some: written.append(
+        (len(some), sum(predicted))))
+    files = find_pictures([str(album)])
+    assert len(files) > FIRST + 9
+    command.predict_pictures(command.Request([str(runs[0])], files, [], None, None, 9, 0, "cpu"))
+    assert written[:2] == [(FIRST, FIRST), (9, FIRST + 9)]
+    assert sum(rows for rows, _ in written) == len(files)
+
+
+def test_loader_processes_start_before_torch_is_imported(runs: list[Path], album: Path) -> None:
+    script = '''
+import sys
+from fer.data import process_map
+from fer.inference import picture_loader
+class Told(process_map.ProcessPool):
+    def __init__(self, workers):
+        print("pool", workers, "torch" in sys.modules, file=sys.stderr)
+        super().__init__(workers)
+picture_loader.ProcessPool = Told
+from fer.commands.predict import Request, predict_pictures
+if __name__ == "__main__":
+    predict_pictures(Request(sys.argv[1:2], sys.argv[2:3], [], None, None, 64, 2, "cpu"))
+'''
+    done = subprocess.run([sys.executable, "-c", script, str(runs[0]), str(album)], text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("pool")] == [
+        "pool 2 False"]
+    assert len(done.stdout.splitlines()) == 1 + len(find_pictures([str(album)]))
 
 
 def test_processes_that_cannot_start_are_one_error_and_no_bad_pictures(

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from fer.atomic_io import sync_folder
+from fer.data.faces.boxes import is_box
 from fer.errors import CallerError
 from fer.json_io import NotRegular, parse_json, read_bytes
 
@@ -36,6 +37,8 @@ class Record:
         seconds: how long the picture was looked at.
         time: UTC, ISO 8601.
         undoes: number of the record that an undo takes back; 0 for a label.
+        box: of the face: left, top, right, bottom in pixels of the picture after its EXIF turn;
+            empty where boxes are not asked for.
     """
 
     number: int
@@ -50,6 +53,7 @@ class Record:
     time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(
         timespec="seconds"))
     undoes: int = 0
+    box: tuple[float, ...] = ()
 
 
 def read_log(path: Path) -> tuple[list[Record], bytes]:
@@ -83,14 +87,16 @@ def _parse(line: bytes) -> Record | None:
         known = {one.name for one in fields(Record)}
         if not isinstance(content, dict) or content.keys() - known:
             return None
-        content["tags"] = tuple(content.get("tags", ()))
+        content |= {name: tuple(content.get(name, ())) for name in ("tags", "box")}
         record = Record(**content)
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (record.round, record.picture, record.label, record.mask_type, record.pose, record.time,
              *record.tags)
     whole = all(type(one) is int for one in (record.number, record.showing, record.undoes))
-    whole &= type(record.seconds) in (int, float) and math.isfinite(record.seconds)
+    numbers = (record.seconds, *record.box)
+    whole &= all(type(one) in (int, float) and math.isfinite(one) for one in numbers)
+    whole = whole and (not record.box or is_box(record.box))
     return record if whole and all(isinstance(one, str) for one in texts) else None
 
 

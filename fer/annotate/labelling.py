@@ -9,6 +9,7 @@ from typing import Any
 from fer.annotate.label_log import ANSWERS, SKIP, LabelLog, Record, standing
 from fer.annotate.presentation import Item, presentation
 from fer.annotate.project import FIRST, Project, Round
+from fer.data.faces.boxes import is_box
 from fer.errors import CallerError
 
 RECENT = 50  # labels that the pace is the median of
@@ -29,6 +30,7 @@ class Answer:
     pose: str = ""
     tags: tuple[str, ...] = ()
     seconds: float = 0.0
+    box: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,24 +62,23 @@ def place_of(items: Sequence[Item], records: Sequence[Record], round_name: str) 
     Skipped items return after all others, in the order in which they were skipped.
     """
     active = standing(records, round_name)
-    last = {(one.picture, one.showing): one for one in active}  # the newest counts
-    done = {place for place, one in last.items() if one.label != SKIP}
-    waiting = [item for item in items if (item.picture, item.showing) not in last]
-    skipped = sorted((item for item in items if (item.picture, item.showing) in last
-                      and (item.picture, item.showing) not in done),
-                     key=lambda item: last[item.picture, item.showing].number)
+    last = {Item(one.picture, one.showing): one for one in active}  # the newest counts
+    done = {item for item, one in last.items() if one.label != SKIP}
+    waiting = [item for item in items if item not in last]
+    skipped = sorted((item for item in items if item in last and item not in done),
+                     key=lambda item: last[item].number)
     queue, before = [*waiting, *skipped], None
     if records and records[-1].undoes:
         taken = next((one for one in records if one.number == records[-1].undoes), None)
         first = [item for item in queue if taken is not None
-                 and (item.picture, item.showing) == (taken.picture, taken.showing)]
+                 and item == Item(taken.picture, taken.showing)]
         if first:
             before = taken
             queue = [*first, *(item for item in queue if item not in first)]
     labelled = [one.seconds for one in active if one.label != SKIP and one.seconds > 0]
     return Place(queue[0] if queue else None, queue[1] if len(queue) > 1 else None, before,
-                 sum((item.picture, item.showing) in done for item in items), len(items),
-                 len(skipped), median(labelled[-RECENT:]) if labelled else None, bool(active))
+                 sum(item in done for item in items), len(items), len(skipped),
+                 median(labelled[-RECENT:]) if labelled else None, bool(active))
 
 
 class Labelling:
@@ -99,6 +100,11 @@ class Labelling:
     def _place(self) -> Place:
         return place_of(self.items, self.log.records, self.round.name)
 
+    def own_box(self, picture: str) -> tuple[float, ...]:
+        """Return the annotator's last box in a picture, of any round; empty if there is none."""
+        return next((one.box for one in reversed(standing(self.log.records))
+                     if one.picture == picture and one.box), ())
+
     def label(self, revision: int, picture: str, answer: Answer) -> None:
         """Append an answer on the current picture; it is on disk when this returns.
 
@@ -119,7 +125,8 @@ class Labelling:
             self.log.append(Record(
                 self.log.revision + 1, self.round.name, picture, item.showing, answer.label,
                 answer.mask_type, answer.pose, tuple(dict.fromkeys(answer.tags)),
-                round(min(max(answer.seconds, 0.0), LONGEST_LOOK), 2)))
+                round(min(max(answer.seconds, 0.0), LONGEST_LOOK), 2),
+                box=tuple(round(edge, 1) for edge in answer.box)))
 
     def undo(self, revision: int) -> None:
         """Take back the last answer of this round.
@@ -147,6 +154,9 @@ class Labelling:
             if value not in valid:
                 there = ", ".join(filter(None, valid))
                 raise CallerError(f"no {name} '{value}'; there are: {there}")
+        if answer.box and not (settings.boxes and is_box(answer.box)):
+            raise CallerError("a box has a left, a top, a right and a bottom edge, in pixels"
+                              if settings.boxes else "boxes are not asked for")
         if len(answer.tags) > MOST_TAGS or any(
                 not 0 < len(tag) <= LONGEST_TAG or not tag.isprintable() or ";" in tag
                 for tag in answer.tags):

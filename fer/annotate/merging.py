@@ -5,13 +5,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 
-from fer.annotate.label_log import NOT_A_FACE
+from fer.annotate.label_log import NOT_A_FACE, Record
 from fer.annotate.votes import Votes, most_named
-from fer.data.metadata import annotations_text
+from fer.data.faces.boxes import Box, agreed_box
+from fer.data.metadata import EDGES, annotations_text
 from fer.evaluate.agreement import majority, value_counts
 from fer.evaluate.dawid_skene import dawid_skene
 
@@ -83,11 +84,21 @@ def label_table(votes: Votes, merged: Merged, first: Votes, to_file: Mapping[str
             "annotator": "+".join(said),
             "annotations": annotations_text(voted),
             "certainty": f"{merged.certainty[at]:.3f}",
-            "tags": ";".join(dict.fromkeys(tag for one in said.values() for tag in one.tags))})
+            "tags": ";".join(dict.fromkeys(tag for one in said.values() for tag in one.tags)),
+            **_edges(said)})
     columns = ["file", "label", *(name for name in (
-        "split", "identity", "mask_type", "pose", "annotator", "annotations", "certainty", "tags")
+        "split", "identity", "mask_type", "pose", "annotator", "annotations", "certainty", "tags",
+        *EDGES)
         if any(row[name] for row in rows))]
     return csv_text(columns, rows)
+
+
+def _edges(said: Mapping[str, Record]) -> dict[str, str]:
+    """Return edge -> pixels of the box of most annotators; all empty if there is none."""
+    box = agreed_box({name: cast(Box, one.box) for name, one in said.items()
+                      if one.box and one.label != NOT_A_FACE})
+    return {edge: f"{value:.1f}" if box else "" for edge, value in
+            zip(EDGES, box or (0.0,) * 4, strict=True)}
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:

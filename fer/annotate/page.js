@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const KEYS = { mask_types: "qwertyui", poses: "asdfghjk" };
 const RETRY_MS = 2000;
 const chosen = { mask_types: "", poses: "" };
-let state = null, busy = false, ready = false, shownAt = 0, hiddenFor = 0, hiddenAt = 0;
+let state = null, busy = false, ready = false, loaded = false, shownAt = 0, hiddenFor = 0, hiddenAt = 0;
 
 function say(text) {
   $("message").hidden = !text;
@@ -107,13 +107,13 @@ function label(value) {
   const away = hiddenFor + (document.hidden ? performance.now() - hiddenAt : 0);
   act("label", {
     picture: state.picture, label: value, mask_type: chosen.mask_types, pose: chosen.poses,
-    tags: $("tags").value.split(",").map((one) => one.trim()).filter(Boolean),
+    tags: $("tags").value.split(",").map((one) => one.trim()).filter(Boolean), box: faceBox(),
     seconds: Math.max(performance.now() - shownAt - away, 0) / 1000 });
 }
 
 function undo() { if (state && state.can_undo) act("undo", {}); }
 
-function address(picture) { return `picture/${picture}?token=${encodeURIComponent(answers.token)}`; }
+function address(picture, kind = "picture") { return `${kind}/${picture}?token=${encodeURIComponent(answers.token)}`; }
 
 function show(now) {
   const image = $("picture"), before = now.before;
@@ -139,18 +139,21 @@ function show(now) {
   $("undo").disabled = !now.can_undo;
   if (now.picture && image.dataset.picture !== now.picture) {
     image.dataset.picture = now.picture;
-    ready = false;
+    ready = loaded = false;
     image.removeAttribute("src");  // the last face must not stand above the keys of this one
     image.hidden = false;
     $("lost").hidden = true;
     image.src = address(now.picture);
   }
+  if (answers.boxes && now.picture) suggestBox(now);
   if (now.next) new Image().src = address(now.next);
   shownAt = performance.now();
   hiddenFor = 0;
 }
 
 function startTimer() {
+  loaded = true;
+  if (!hasBox()) return;  // it starts when the box is there
   ready = true;
   shownAt = performance.now();
   hiddenFor = 0;
@@ -180,7 +183,12 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === "Escape") $("tags").blur();
     return;
   }
+  if (event.target === $("box") && boxKey(event)) return;
   if (event.repeat) return;
+  if (event.key === "b" && answers.boxes) {
+    $("box").focus();
+    return;
+  }
   if (event.key === "/") {
     event.preventDefault();
     $("tags").focus();

@@ -25,6 +25,8 @@ from fer.json_io import read_json
 from fer.locks import NOT_THERE, open_lock
 
 STORE = "annotations"
+INSTRUCTIONS = "instructions.md"  # for annotators, in the folder of pictures
+DEFAULT_INSTRUCTIONS = Path(__file__).with_name(INSTRUCTIONS)
 FIRST = "1"  # name of the first round, in which all pictures are labelled
 LONGEST_NAME = 40
 _NAME = re.compile(r"[^\W_][\w.-]*")
@@ -41,6 +43,7 @@ class Settings(BaseModel):
     poses: tuple[str, ...] = ("frontal", "left", "right", "up", "down")
     seed: int = Field(default=0, ge=0)
     repeated: float = Field(default=0.1, ge=0, le=1)
+    boxes: bool = False  # the page asks for the box of the face
 
     @field_validator("classes", "mask_types", "poses")
     @classmethod
@@ -242,11 +245,12 @@ def start_project(project: Project) -> None:
 
 @contextmanager
 def only_writer(project: Project) -> Iterator[None]:
-    """Hold the project's lock: one server a folder.
+    """Start the project, and hold its lock: one server a folder.
 
     Raises:
         CallerError: another server has it.
     """
+    start_project(project)
     handle = open_lock(project.store / ".lock", content=True)
     try:
         try:

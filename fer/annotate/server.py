@@ -2,17 +2,16 @@
 
 GET  /              the page
 GET  /picture/ID    one picture as JPEG; ID is a hash, so no path is ever taken from a request
+GET  /box/ID        the size of the picture, and where its face seems to be
 POST /state         where an annotator is
 POST /label, /undo  an answer, which is on disk when the response comes; then as /state
 """
 
 import asyncio
 import html
-import io
 import secrets
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,10 @@ from fer.annotate.label_log import CANT_TELL, NOT_A_FACE, SKIP
 from fer.annotate.labelling import Answer, Labelling, Stale
 from fer.annotate.presentation import Item
 from fer.annotate.project import Project, Round
-from fer.data.decode import decode
+from fer.annotate.shown_picture import encoded, stamp, suggested_box
 from fer.errors import CallerError
 
 HERE = Path(__file__).parent
-LARGEST = 1024  # pixels: the longer side of what the browser gets
-KEPT = 32  # encoded pictures in memory: this one, the next ones, and a few undone ones
 UNREADABLE = 415
 
 
@@ -55,6 +52,7 @@ class _AnswerBody(_Body):
     pose: str = ""
     tags: list[str] = Field(default=[], max_length=50)
     seconds: float = Field(default=0.0, allow_inf_nan=False)
+    box: list[float] = Field(default=[], max_length=4)
 
 
 def application(project: Project, one: Round, token: str, instructions: str) -> ASGIApp:
@@ -76,10 +74,17 @@ def application(project: Project, one: Round, token: str, instructions: str) -> 
 
     async def picture(request: Request) -> Response:
         path = desk.path(request.path_params["name"])
-        content, reason = await asyncio.to_thread(_encoded, path, _stamp(path))
+        content, reason = await asyncio.to_thread(encoded, path, stamp(path))
         if content is None:
             return PlainTextResponse(f"unreadable picture: {reason}", UNREADABLE)
         return Response(content, media_type="image/jpeg")
+
+    async def box(request: Request) -> Response:
+        path = desk.path(request.path_params["name"])
+        found = await asyncio.to_thread(suggested_box, path, stamp(path))
+        if found is None:
+            return PlainTextResponse("unreadable picture", UNREADABLE)
+        return JSONResponse({"size": found[0], "box": [round(edge, 1) for edge in found[1]]})
 
     async def state(request: Request) -> Response:
         body = await _read(request, _Body)
@@ -94,7 +99,7 @@ def application(project: Project, one: Round, token: str, instructions: str) -> 
         return await _answered(lambda: desk.undo(body))
 
     return Guard(Starlette(routes=[
-        Route("/", page), Route("/picture/{name}", picture),
+        Route("/", page), Route("/picture/{name}", picture), Route("/box/{name}", box),
         Route("/state", state, methods=["POST"]), Route("/label", label, methods=["POST"]),
         Route("/undo", undo, methods=["POST"])]), token)
 
@@ -134,14 +139,16 @@ class _Desk:
             "annotator": labelling.annotator, "revision": revision,
             "picture": _shown(place.item), "next": _shown(place.next),
             "before": {"label": before.label, "mask_type": before.mask_type, "pose": before.pose,
-                       "tags": before.tags} if before else None,
+                       "tags": before.tags, "box": before.box} if before else None,
+            "box": labelling.own_box(place.item.picture) if place.item else (),
             "done": place.done, "total": place.total, "skipped": place.skipped,
             "pace": place.pace, "can_undo": place.can_undo}
 
     def label(self, body: _AnswerBody) -> dict[str, Any]:
         """Store an answer and return what comes next."""
         answer = Answer(body.label, body.mask_type, body.pose,
-                        tuple(tag.strip() for tag in body.tags if tag.strip()), body.seconds)
+                        tuple(tag.strip() for tag in body.tags if tag.strip()), body.seconds,
+                        tuple(body.box))
         self._labelling(body.annotator).label(body.revision, self.ids.get(body.picture, ""), answer)
         return self.state(body.annotator)
 
@@ -185,40 +192,16 @@ def _shown(item: Item | None) -> str | None:
     return picture_id(item.picture) if item else None
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what tells a replaced file from the one before."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
-
-
-@lru_cache(maxsize=KEPT)
-def _encoded(path: Path, stamp: tuple[int, int] | None) -> tuple[bytes | None, str]:
-    """Return a picture as JPEG, or why it is unreadable."""
-    try:
-        image, reason = decode(path)
-    except OSError as error:
-        return None, error.strerror or "cannot be read"
-    if image is None:
-        return None, str(reason)
-    image.thumbnail((LARGEST, LARGEST))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=95, subsampling=0)
-    return stream.getvalue(), ""
-
-
 def _page(project: Project, one: Round, token: str, instructions: str, nonce: str) -> str:
     template = Environment(loader=FileSystemLoader(HERE), autoescape=True).get_template("page.html")
     settings = project.settings
     answers = {"classes": settings.classes, "mask_types": settings.mask_types,
                "poses": settings.poses, "not_a_face": NOT_A_FACE, "cant_tell": CANT_TELL,
-               "skip": SKIP, "token": token}
+               "skip": SKIP, "token": token, "boxes": settings.boxes}
     return template.render(
         nonce=nonce, answers=answers, settings=settings, round=one, folder=project.folder.name,
-        css=(HERE / "page.css").read_text(), js=(HERE / "page.js").read_text(),
-        instructions=rendered(instructions))
+        css=(HERE / "page.css").read_text(), instructions=rendered(instructions),
+        js="\n".join((HERE / name).read_text() for name in ("page.js", "box.js")))
 
 
 def rendered(markdown: str) -> str:

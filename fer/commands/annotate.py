@@ -1,13 +1,11 @@
 """Labelling of pictures by several annotators: the page, agreement, the merged table, reviews."""
 
 import errno
-import getpass
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,18 @@ from fer.annotate.agreement_report import agreement_lines
 from fer.annotate.known_pictures import known_pictures
 from fer.annotate.merging import METHODS, TIED, Method, csv_text, label_table, merge
 from fer.annotate.project import (
+    DEFAULT_INSTRUCTIONS,
+    INSTRUCTIONS,
     STORE,
     Project,
     only_writer,
     open_project,
-    start_project,
 )
 from fer.annotate.votes import Votes, contested, votes_of
 from fer.atomic_io import write_text
+from fer.commands.board import tunnel_command
 from fer.config.paths import data_root, home
+from fer.data.ingest.picture_table import read_rows
 from fer.data.layout import SPLITS, discover
 from fer.data.splits import folder_of
 from fer.data.verify.verify import data_of, pictures_on_disk
@@ -36,7 +37,6 @@ from fer.study.run_folder import Store
 from fer.study.study_folder import read_study
 
 USUAL_PORT = 8760
-INSTRUCTIONS = "instructions.md"
 EXTRA = "pip install '.[annotate]'"
 
 
@@ -75,7 +75,7 @@ def label_pictures(request: LabelRequest) -> None:
         from fer.annotate.server import application
     except ModuleNotFoundError as error:
         raise CallerError(f"the page needs {error.name}: {EXTRA}") from None
-    with _listening(request.port) as listener, _writing(project):
+    with _listening(request.port) as listener, only_writer(project):
         token, port = secrets.token_urlsafe(24), listener.getsockname()[1]
         pictures = project.pictures_in(one)
         print("\n".join([f"{plural(len(pictures), 'picture')} in round {one.name}"
@@ -90,11 +90,8 @@ def label_pictures(request: LabelRequest) -> None:
 
 def _instructions(request: LabelRequest) -> str:
     """Return the instructions for annotators, Markdown."""
-    from fer.annotate import project as here
-
     own = request.folder / INSTRUCTIONS
-    file = request.instructions or (
-        own if own.is_file() else Path(here.__file__).with_name(INSTRUCTIONS))
+    file = request.instructions or (own if own.is_file() else DEFAULT_INSTRUCTIONS)
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -124,11 +121,8 @@ def _listening(port: int) -> socket.socket:
 def address_lines(port: int, token: str) -> list[str]:
     """Return the page's address and, in an ssh session, the command for a tunnel to it."""
     lines = [f"open in a browser: http://127.0.0.1:{port}/?token={token}"]
-    if os.environ.get("SSH_CONNECTION"):
-        user, host = getpass.getuser(), socket.getfqdn()
-        lines.append(f"first, on your own computer: ssh -N -L {port}:127.0.0.1:{port} "
-                     f"{user}@{host}")
-    return lines
+    tunnel = tunnel_command(port)
+    return [*lines, f"first, on your own computer: {tunnel}"] if tunnel else lines
 
 
 def show_agreement(folder: Path, round_name: str) -> None:
@@ -225,8 +219,6 @@ def start_review(folder: Path, listed: Path | None) -> None:
     Raises:
         CallerError: nothing to review.
     """
-    from fer.data.ingest.picture_table import read_rows
-
     project = open_project(folder)
     if listed is None:
         pictures, why = contested(_votes(project)), "contested pictures"
@@ -237,17 +229,10 @@ def start_review(folder: Path, listed: Path | None) -> None:
         if "file" not in columns:
             raise CallerError(f"{listed}: no column 'file' among {', '.join(columns)}")
         pictures, why = [row["file"].strip() for row in rows], f"pictures of {listed.name}"
-    with _writing(project):
+    with only_writer(project):
         new = project.add_round(why, pictures)
     print(f"round {new.name}: {plural(len(new.pictures or ()), 'picture')}\n"
           f"label them: python launch/annotate.py {folder}")
-
-
-@contextmanager
-def _writing(project: Project) -> Iterator[None]:
-    start_project(project)
-    with only_writer(project):
-        yield
 
 
 def find_errors(study_name: str, split: str, most: int) -> None:
@@ -270,20 +255,19 @@ def find_errors(study_name: str, split: str, most: int) -> None:
     folder = discover(folder_of(name, study.data, data_root()))
     ranked = find_label_errors(found.labels, found.probabilities)
     files = [one.partition("/")[2] for one in found.sample_ids]
-    rows = []
-    for at in ranked.order.tolist():
+    order, rows = ranked.order.tolist(), []
+    for at in order:
         label, other = int(found.labels[at]), int(ranked.suggested[at])
         rows.append({
             "file": files[at], "label": found.classes[label], "suggested": found.classes[other],
             "p_label": f"{found.probabilities[at, label]:.4f}",
             "p_suggested": f"{found.probabilities[at, other]:.4f}",
             "suspect": "yes" if ranked.suspect[at] else "no"})
-    chosen = [files[at] for at in ranked.order.tolist() if ranked.suspect[at]]
-    chosen = [files[at] for at in ranked.order.tolist()][:most] if most else chosen
+    chosen = [files[at] for at in order[: most or None] if most or ranked.suspect[at]]
     if not chosen:
         raise CallerError(f"{split}: no label is suspect among {plural(len(files), 'picture')}")
     project = open_project(folder, {"classes": list(found.classes)})
-    with _writing(project):
+    with only_writer(project):
         table = project.store / "label_errors.csv"
         write_text(table, csv_text(list(rows[0]), rows))
         new = project.add_round(f"probable label errors of {split}", chosen)
@@ -292,8 +276,8 @@ def find_errors(study_name: str, split: str, most: int) -> None:
           f"{plural(len(chosen), 'picture')}\nlabel them: python launch/annotate.py {folder}")
 
 
-def _votes(project: Project, round_name: str = "") -> Votes:
-    votes = votes_of(project, round_name)
+def _votes(project: Project) -> Votes:
+    votes = votes_of(project)
     if not votes.pictures:
         raise CallerError(f"{project.folder}: nothing labelled in {project.folder / STORE}; start "
                           f"with python launch/annotate.py {project.folder}")

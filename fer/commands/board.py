@@ -43,10 +43,15 @@ def start(folder: Path, port: int = 0) -> tuple[subprocess.Popen[bytes], int]:
 def lines(port: int) -> list[str]:
     """Return the URL and, in an ssh session, the command for a tunnel to it."""
     text = [f"TensorBoard: http://127.0.0.1:{port}/"]
-    if os.environ.get("SSH_CONNECTION"):
-        user, host = user_name(), socket.getfqdn()
-        text.append(f"from your own computer: ssh -N -L {port}:127.0.0.1:{port} {user}@{host}")
-    return text
+    tunnel = tunnel_command(port)
+    return [*text, f"from your own computer: {tunnel}"] if tunnel else text
+
+
+def tunnel_command(port: int) -> str:
+    """Return the ssh command for a tunnel to a port of this machine; empty outside ssh sessions."""
+    if not os.environ.get("SSH_CONNECTION"):
+        return ""
+    return f"ssh -N -L {port}:127.0.0.1:{port} {user_name()}@{socket.getfqdn()}"
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:

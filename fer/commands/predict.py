@@ -4,13 +4,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer.data.process_map import ProcessPool
 from fer.errors import CallerError, plural
 from fer.inference.annotated import annotate
 from fer.inference.picture_files import find_pictures
+from fer.inference.picture_loader import FIRST, started_pool
 from fer.inference.prediction import NOT_SURE, Prediction, columns
 from fer.inference.prediction_files import (
     check_outputs,
@@ -84,6 +86,16 @@ def predict_pictures(asked: Request) -> None:
         create_folder(asked.annotated)
     files = find_pictures(asked.pictures)  # before torch is imported: a typo answers at once
     frame = _frame(asked.frame) if asked.frame else None
+    with started_pool(files, asked.workers) as pool:  # its processes start while torch is imported
+        tally = _predict(asked, files, frame, pool)
+    where = [str(path) for path in (*asked.out, asked.annotated) if path is not None]
+    print(f"{tally}{': ' if where else ''}{', '.join(where)}", file=sys.stderr)
+    if tally.reasons.total() == tally.total:
+        raise CallerError("no picture is usable")
+
+
+def _predict(asked: Request, files: Sequence[str], frame: "Frame | None",
+             pool: ProcessPool | None) -> Tally:
     from fer.inference.predictor import load
 
     model = load(*asked.models, accuracy=asked.accuracy, device=asked.device)
@@ -91,7 +103,7 @@ def predict_pictures(asked: Request) -> None:
         print(note, file=sys.stderr)
     heads = columns(model.classes, model.calibration is not None)
     tally = Tally()
-    found = model.predict(files, asked.batch_size, asked.workers, frame)
+    found = model.predict(files, asked.batch_size, asked.workers, frame, pool)
     with prediction_files(asked.out, heads) as write:
         show = write if asked.out else csv_writer(sys.stdout, heads)
         for some in _batches(found, asked.batch_size):
@@ -100,10 +112,7 @@ def predict_pictures(asked: Request) -> None:
             if asked.annotated is not None:
                 for one in some:
                     annotate(one, asked.annotated)
-    where = [str(path) for path in (*asked.out, asked.annotated) if path is not None]
-    print(f"{tally}{': ' if where else ''}{', '.join(where)}", file=sys.stderr)
-    if tally.reasons.total() == tally.total:
-        raise CallerError("no picture is usable")
+    return tally
 
 
 def _frame(name: str) -> "Frame":
@@ -119,5 +128,6 @@ def _frame(name: str) -> "Frame":
 
 
 def _batches(found: Iterator[Prediction], size: int) -> Iterator[list[Prediction]]:
-    while some := list(islice(found, size)):
+    sizes = chain([min(FIRST, size)], repeat(size))  # as they are loaded
+    while some := list(islice(found, next(sizes))):
         yield some

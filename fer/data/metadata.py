@@ -5,7 +5,7 @@
 (split/class/name, as in sample ids, folders in any letter case), and any of `identity`,
 `mask_type`, `pose`, `annotator`, `agreement`. Labels are given by the class folders. All other
 columns are kept: reports divide the set by them. `annotations` has the label that each annotator
-gave: `ada=positive;ben=neutral`.
+gave: `ada=positive;ben=neutral`. `left`, `top`, `right`, `bottom` are the box of the face.
 """
 
 import csv
@@ -54,7 +54,8 @@ class Facts:
 
 COLUMNS = ("identity", "mask_type", "pose", "annotator", "agreement")
 ANNOTATIONS, CERTAINTY = "annotations", "certainty"
-FURTHER = ("age", "gender", "skin_tone", "camera", "tags", CERTAINTY, ANNOTATIONS)
+EDGES = ("left", "top", "right", "bottom")  # of the face's box, in pixels of its picture
+FURTHER = ("age", "gender", "skin_tone", "camera", "tags", CERTAINTY, ANNOTATIONS, *EDGES)
 """Further columns that a table may have without being told to keep them."""
 ROW_NUMBERS = ("", "Unnamed: 0", "index")  # as pandas writes an index
 NO_FACTS = ("file", "label", "split", *ROW_NUMBERS)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.evaluate.contrasts import quantile
+from fer.evaluate.metrics import confusion
+
 Matrix = NDArray[np.int64]
 Statistic = Callable[[NDArray[np.float64]], float]  # of summed sufficient counts
-CONFIDENCE = 0.95
 LEAST_GROUPS = 3  # people; with fewer there is no interval
 
 
@@ -106,8 +108,7 @@ def cohen_kappa(one: NDArray[np.int64], two: NDArray[np.int64], categories: int,
 def confusion_between(one: NDArray[np.int64], two: NDArray[np.int64], categories: int) -> Matrix:
     """Return counts, C x C: rows are the first annotator's categories, columns the second's."""
     both = (one >= 0) & (two >= 0)
-    return np.bincount(one[both] * categories + two[both],
-                       minlength=categories * categories).reshape(categories, categories)
+    return confusion(one[both], two[both], categories)
 
 
 def majority(votes: Matrix, categories: int) -> NDArray[np.int64]:
@@ -150,8 +151,6 @@ def _cohen(table: NDArray[np.float64]) -> float:
 def _jackknifed(parts: NDArray[np.float64], statistic: Statistic, groups: Sequence[str],
                 n: int) -> Agreement:
     """Return a statistic of the sum of `parts` (N x …), with each group left out in turn."""
-    from scipy.stats import t
-
     total = parts.sum(axis=0)
     value = statistic(total)
     if not np.isfinite(value):
@@ -168,5 +167,5 @@ def _jackknifed(parts: NDArray[np.float64], statistic: Statistic, groups: Sequen
         return Agreement(value, None, None, n)
     count = len(found)
     error = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
+    half = quantile(count - 1) * error
     return Agreement(value, max(value - half, -1.0), min(value + half, 1.0), n)

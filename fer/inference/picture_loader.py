@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 MANY = 200  # pictures; for fewer, starting processes takes longer than decoding
 MOST_WORKERS = 16  # more would wait for the disk
+FIRST = 8  # pictures of the first chunk, so that the first answers come early
 AHEAD = 3  # chunks that wait for the model, of each worker
 CRASHED = "its decoder crashed"
 NO_FACE = "no face found"
@@ -50,15 +53,17 @@ class Chunk:
 
 
 def load_chunks(files: Sequence[str], sizes: Sizes, length: int, workers: int | None = None,
-                frame: "Frame | None" = None) -> Generator[Chunk, None, None]:
+                frame: "Frame | None" = None, pool: ProcessPool | None = None
+                ) -> Generator[Chunk, None, None]:
     """Yield all pictures in order, in chunks; close the generator if you stop early.
 
     Args:
         files: the pictures.
         sizes: sides in pixels, each wanted of every picture.
-        length: pictures in a chunk.
+        length: pictures in a chunk; the first one has at most `FIRST`.
         workers: processes; 0 decodes in this one. Default: one per core for many pictures.
         frame: into which the largest face of each picture is aligned; None: it is cropped already.
+        pool: of `started_pool`, for the same files and workers.
 
     Raises:
         CallerError: a frame is given, and faces cannot be found here; or no process can start.
@@ -67,12 +72,34 @@ def load_chunks(files: Sequence[str], sizes: Sizes, length: int, workers: int | 
         from fer.data.faces.detector import weights_file
 
         weights_file()
-    if workers is None:
-        cores = len(os.sched_getaffinity(0))
-        workers = min(cores, MOST_WORKERS) if len(files) >= MANY else 0
-    tasks = [(start, tuple(files[start : start + length]), sizes, frame)
-             for start in range(0, len(files), length)]
-    yield from map(load_chunk, tasks) if workers == 0 else _in_processes(tasks, workers)
+    workers = _worker_count(files, workers)
+    edges = [0, *range(min(FIRST, length), len(files), length), len(files)]
+    tasks = [(start, tuple(files[start:end]), sizes, frame) for start, end in pairwise(edges)]
+    yield from (map(load_chunk, tasks) if workers == 0 else
+                _in_processes(tasks, workers, pool=pool))
+
+
+def _worker_count(files: Sequence[str], workers: int | None) -> int:
+    if workers is not None:
+        return workers
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS) if len(files) >= MANY else 0
+
+
+@contextmanager
+def started_pool(files: Sequence[str], workers: int | None = None) -> Iterator[ProcessPool | None]:
+    """Yield loader processes that start while the caller loads a model; None if none are needed.
+
+    Args:
+        files, workers: as for `load_chunks`.
+    """
+    count = _worker_count(files, workers)
+    if not count:
+        yield None
+        return
+    with ProcessPool(count) as pool:
+        for _ in range(count):
+            pool.submit(load_chunk, (0, (), (), None))
+        yield pool
 
 
 # index of the first picture, files, sizes, frame
@@ -129,15 +156,17 @@ def _largest_face(image: Image.Image, frame: "Frame") -> tuple[Image.Image | Non
     return Image.fromarray(align(picture, faces[0], frame)), ""
 
 
-def _in_processes(tasks: Sequence[Task], workers: int, ahead: int = AHEAD) -> Iterator[Chunk]:
+def _in_processes(tasks: Sequence[Task], workers: int, ahead: int = AHEAD,
+                  pool: ProcessPool | None = None) -> Iterator[Chunk]:
     """Yield the chunks in order; where a process dies, the pictures of a lost chunk one by one."""
     place = 0
     while place < len(tasks):
         try:
-            for chunk in _by_pool(tasks[place:], workers, ahead):
+            for chunk in _by_pool(tasks[place:], workers, ahead, pool):
                 yield chunk
                 place += 1
         except BrokenProcessPool:
+            pool = None
             _check_start(tasks[place])
             yield _after_crash(tasks[place])
             place += 1
@@ -152,8 +181,9 @@ def _check_start(task: Task) -> None:
                           "`if __name__ == '__main__':`; or workers=0") from None
 
 
-def _by_pool(tasks: Sequence[Task], workers: int, ahead: int) -> Iterator[Chunk]:
-    with ProcessPool(workers) as pool:
+def _by_pool(tasks: Sequence[Task], workers: int, ahead: int, started: ProcessPool | None = None
+             ) -> Iterator[Chunk]:
+    with started or ProcessPool(workers) as pool:
         waiting: deque[Future[Chunk]] = deque()
         try:
             for task in tasks:

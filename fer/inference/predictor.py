@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from fer.data.decode import to_rgb
 from fer.data.faces.alignment import Frame
 from fer.data.pack_rows import fit
+from fer.data.process_map import ProcessPool
 from fer.errors import CallerError, choices
 from fer.evaluate.calibration import ACCURACY, Calibration, calibrate
 from fer.evaluate.ensembles import mean_of
@@ -61,7 +62,8 @@ class Predictor:
         return self.answers([name], Chunk(0, ("",), pixels))[0]
 
     def predict(self, files: Sequence[str | Path], batch_size: int = BATCH,
-                workers: int | None = 0, frame: Frame | None = None) -> Iterator[Prediction]:
+                workers: int | None = 0, frame: Frame | None = None,
+                pool: ProcessPool | None = None) -> Iterator[Prediction]:
         """Yield the answer for each file, in order; an unusable one has a reason.
 
         Args:
@@ -70,11 +72,12 @@ class Predictor:
                 None: one per core for many pictures.
             frame: find the largest face in each picture, and align it into this frame; None: the
                 pictures are cropped as in training.
+            pool: of `fer.inference.picture_loader.started_pool`, for these files and workers.
         """
         if isinstance(files, str | Path):
             files = [files]
         names = [str(file) for file in files]
-        with closing(load_chunks(names, self.sizes, batch_size, workers, frame)) as chunks:
+        with closing(load_chunks(names, self.sizes, batch_size, workers, frame, pool)) as chunks:
             for chunk in chunks:
                 yield from self.answers(names[chunk.start :], chunk)
 

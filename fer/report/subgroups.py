@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fer.config.study import GapPair
-from fer.data.metadata import ANNOTATIONS
+from fer.data.metadata import ANNOTATIONS, EDGES
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
@@ -168,7 +168,7 @@ def divide(tables: Tables, facts: Facts) -> list[tuple[str, str, np.ndarray]]:
     known = [facts(picture) for picture in tables.pictures]
     columns = {name: [one.get(name, "") for one in known]
                for name in dict.fromkeys(name for one in known for name in one)
-               if name != ANNOTATIONS}
+               if name not in (ANNOTATIONS, *EDGES)}
     of_person = np.bincount(tables.rows)[tables.rows]
     columns[PER_PERSON] = [
         "" if tables.people[row].startswith(NOBODY) else

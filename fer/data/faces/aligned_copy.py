@@ -10,18 +10,22 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fer.atomic_io import building_folder, write_json, write_text
 from fer.data.decode import inspect_picture
 from fer.data.faces import detector
 from fer.data.faces.alignment import Frame, align
+from fer.data.faces.box_table import face_in_box
+from fer.data.faces.boxes import Box, within_picture
 from fer.data.layout import is_system
-from fer.data.metadata import read_facts, read_people, write_facts, write_people
+from fer.data.metadata import EDGES, Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES, SUFFIXES
 from fer.data.process_map import map_in_processes
@@ -47,6 +51,8 @@ class AlignRequest:
         frame: of its pictures.
         least: pixels; faces with a shorter side of the box are left out.
         largest: of several faces take the largest, else leave the picture out.
+        boxes: resolved picture -> box of its face, instead of finding it; pictures without one are
+            left out. None: faces are found.
     """
 
     source: Path
@@ -54,6 +60,7 @@ class AlignRequest:
     frame: Frame
     least: int
     largest: bool = False
+    boxes: Mapping[Path, Box] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Row:
         original: the source file.
         faces: number of faces found.
         left, top, right, bottom: box of the face in the original, in pixels after its EXIF turn.
-        score: of the detector.
+        score: of the detector; empty for a box that was drawn or moved.
         reason: why it is left out; empty if it is not.
     """
 
@@ -91,7 +98,8 @@ def align_folder(request: AlignRequest, workers: int | None = None,
     Raises:
         CallerError: no pictures, no face in any, other content at the target, or no detector.
     """
-    detector.weights_file()
+    if request.boxes is None:
+        detector.weights_file()
     files = _pictures(request.source)
     if not files:
         raise CallerError(f"{request.source}: no pictures")
@@ -130,10 +138,15 @@ def _record(request: AlignRequest, files: Sequence[str]) -> dict:
         size = path.stat().st_size if path.exists() else 0
         state.update(f"{file}\0{size}\n".encode())
     frame = request.frame
-    return {"source": str(request.source.absolute()), "frame": frame.name,
+    made = {"source": str(request.source.absolute()), "frame": frame.name,
             "size": list(frame.size), "points": frame.points.round(2).tolist(),
             "least": request.least, "largest": request.largest,
             "detector": detector.SHA256, "pictures": len(files), "listing": state.hexdigest()}
+    if request.boxes is not None:
+        text = repr(sorted((str(path), box) for path, box in request.boxes.items()))
+        made |= {"boxes": sha256(text.encode()).hexdigest(),
+                 "detector": detector.SHA256 if detector.is_available() else ""}
+    return made
 
 
 def _holds(target: Path, record: Mapping) -> bool:
@@ -146,7 +159,7 @@ def _holds(target: Path, record: Mapping) -> bool:
         found = None
     if not isinstance(found, dict):
         raise CallerError(f"{target} exists and was not created by this command; name another")
-    other = [name for name in record if found.get(name) != record[name]]
+    other = [name for name in {**record, **found} if found.get(name) != record.get(name)]
     if other:
         raise CallerError(f"{target} contains faces of another source or frame (differs in: "
                           f"{', '.join(other)}); name another folder, or remove it")
@@ -187,9 +200,9 @@ def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
     picture, damage = inspect_picture(path)
     if picture is None:
         return Row("", str(path), reason=str(damage))
-    faces = detector.find_faces(picture)
+    faces = _faces(request, path, picture)
     if not faces:
-        return Row("", str(path), reason="no face found")
+        return Row("", str(path), reason="no face found" if request.boxes is None else "no box")
     left, top, right, bottom = faces[0].box
     edges = [f"{edge:.1f}" for edge in faces[0].box]
     reason, side = "", min(right - left, bottom - top)
@@ -205,7 +218,19 @@ def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
         aligned.save(folder / name, "JPEG" if is_jpeg else "PNG",
                      **({"quality": QUALITY, "subsampling": 0} if is_jpeg else {}))
     return Row(name, str(path.absolute()), len(faces), edges[0], edges[1], edges[2],
-               edges[3], f"{faces[0].score:.2f}", reason)
+               edges[3], f"{faces[0].score:.2f}" if faces[0].score else "", reason)
+
+
+def _faces(request: AlignRequest, path: Path, picture: NDArray[np.uint8]) -> list[detector.Face]:
+    """Return the faces in a picture, largest first; only the one in its box, if boxes are given."""
+    if request.boxes is None:
+        return detector.find_faces(picture)
+    box = request.boxes.get(path.resolve())
+    box = box and within_picture(box, picture.shape[1], picture.shape[0])
+    if box is None:
+        return []
+    found = detector.find_faces(picture) if detector.is_available() else []
+    return [face_in_box(box, found)]
 
 
 def _aligned_name(file: str) -> str:
@@ -232,7 +257,12 @@ def _table(rows: Sequence[Row]) -> str:
 def _copy_facts(source: Path, folder: Path, files: set[str]) -> None:
     """Write the source's `pictures.csv` and `dataset.json` for the pictures of the copy."""
     if facts := read_facts(source):
-        write_facts(folder, {file: one for original, one in facts.items()
+        write_facts(folder, {file: _without_box(one) for original, one in facts.items()
                              if (file := _aligned_name(original)) in files})
     if people := read_people(source):
         write_people(folder, people)
+
+
+def _without_box(facts: Facts) -> Facts:
+    """Return facts without the box of the face, which is in pixels of the original."""
+    return replace(facts, more=tuple(one for one in facts.more if one[0] not in EDGES))
