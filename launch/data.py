@@ -142,16 +142,14 @@ def align(
     from fer.data.faces.aligned_copy import AlignRequest, align_folder
     from fer.data.faces.framing import named_frame
     from fer.data.ingest.add import set_folder
-    from fer.data.layout import pictures_below
     from fer.errors import CallerError
     from fer.progress import shown
 
     if bool(out) == bool(name):
         raise CallerError("align needs --out FOLDER, or --as NAME for a set in FER_DATA")
     target = set_folder(name, data_root()) if name else Path(out)
-    of_set = pictures_below(data_root() / frame) if (data_root() / frame).is_dir() else None
     folder = Path(source) if Path(source).is_dir() else data_root() / source
-    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest)
+    request = AlignRequest(folder, target, named_frame(frame, data_root()), least, largest)
     with shown("aligning faces") as progress:
         lines = align_folder(request, progress=progress)
     typer.echo("\n".join(lines))
