@@ -124,8 +124,8 @@ def align(
     name: Annotated[str, typer.Option(
         "--as", help="Instead of --out: folder of the aligned set in FER_DATA.")] = "",
     frame: Annotated[str, typer.Option(
-        help="Where faces lie: funnelled (LFW), cropped, or a set in FER_DATA, whose faces are "
-             "measured.")] = "funnelled",
+        help="Where faces lie: funnelled (LFW), cropped, drawn, or a set in FER_DATA, whose faces "
+             "are measured.")] = "funnelled",
     least: Annotated[int, typer.Option(
         help="Smallest face in pixels; smaller ones are left out.")] = 40,
     largest: Annotated[bool, typer.Option(
