@@ -152,7 +152,8 @@ def _near_prints(prints: NDArray[np.uint64], groups: NDArray[np.intp]
         found: list[tuple[int, int]] = []
         for first in range(top, len(prints), COLUMNS):
             one, two = words[:2, top : top + ROWS, None], words[:2, None, first : first + COLUMNS]
-            left, right = np.nonzero(_differing(one, two) <= NEAR_BITS)
+            some = _differing(one, two) <= NEAR_BITS
+            left, right = np.divmod(np.flatnonzero(some), some.shape[1])  # faster than nonzero
             left, right = left + top, right + first
             other = (groups[left] != groups[right]) & (left < right)
             left, right = left[other], right[other]
@@ -177,9 +178,9 @@ def _twins(one: Picture, two: Picture, original_of: Callable[[str], str]) -> boo
             and original_of(one.set) == original_of(two.set))
 
 
-def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Return the Hamming distances of hashes whose words are along the first axis."""
-    total = np.bitwise_count(one[0] ^ two[0]).astype(np.uint16)
+def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Return the Hamming distances of hashes whose words are along the first axis; below 256."""
+    total = np.bitwise_count(one[0] ^ two[0])
     for left, right in zip(one[1:], two[1:], strict=True):
         total += np.bitwise_count(left ^ right)
     return total
