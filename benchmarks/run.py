@@ -15,6 +15,7 @@ from pathlib import Path
 
 import checkpoint
 import cluster_side
+import data_import
 import evaluation
 import gpu
 import idle_queue
@@ -79,7 +80,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
     options = parser.parse_args()
     comparisons = [*step_overhead.measure(options.quick), *pipeline(options.quick),
-                   *packs.measure(options.quick), *probes.measure(options.quick),
+                   *packs.measure(options.quick), *data_import.measure(options.quick),
+                   *probes.measure(options.quick),
                    *start_up.measure(options.quick), *precision.measure(options.quick),
                    *evaluation.measure(options.quick), *prediction.measure(options.quick),
                    *report_side.measure_report(options.quick),

@@ -37,6 +37,8 @@ def run(*functions: Callable[..., None]) -> None:
         name = function.__name__.partition("_")[0]  # `list_sets` becomes `list`
         app.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
             _answering(function))
+    with contextlib.suppress(AttributeError):  # a file name that is not UTF-8 can be printed
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with safe_children() if HAS_SAFE_PATH else contextlib.nullcontext():
             code = app(standalone_mode=False)

@@ -122,8 +122,8 @@ def align(
     name: Annotated[str, typer.Option(
         "--as", help="Instead of --out: folder of the aligned set in FER_DATA.")] = "",
     frame: Annotated[str, typer.Option(
-        help="Where faces lie: funnelled (LFW), cropped, or a set in FER_DATA, whose faces are "
-             "measured.")] = "funnelled",
+        help="Where faces lie: funnelled (LFW), cropped, drawn, or a set in FER_DATA, whose faces "
+             "are measured.")] = "funnelled",
     least: Annotated[int, typer.Option(
         help="Smallest face in pixels; smaller ones are left out.")] = 40,
     largest: Annotated[bool, typer.Option(
@@ -142,16 +142,14 @@ def align(
     from fer.data.faces.box_table import read_boxes
     from fer.data.faces.framing import named_frame
     from fer.data.ingest.add import set_folder
-    from fer.data.layout import pictures_below
     from fer.errors import CallerError
     from fer.progress import shown
 
     if bool(out) == bool(name):
         raise CallerError("align needs --out FOLDER, or --as NAME for a set in FER_DATA")
     target = set_folder(name, data_root()) if name else Path(out)
-    of_set = pictures_below(data_root() / frame) if (data_root() / frame).is_dir() else None
     folder = Path(source) if Path(source).is_dir() else data_root() / source
-    request = AlignRequest(folder, target, named_frame(frame, of_set), least, largest,
+    request = AlignRequest(folder, target, named_frame(frame, data_root()), least, largest,
                            None if boxes is None else read_boxes(boxes))
     with shown("aligning faces") as progress:
         lines = align_folder(request, progress=progress)

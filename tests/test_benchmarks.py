@@ -29,10 +29,10 @@ def test_make_bench_writes_a_row_a_measurement_with_its_interval(
     # a busy machine may miss a target, and then the exit code says so
     assert code == (0 if all(row["met"] for row in rows) else 1)
     names = " ".join(row["name"] for row in rows)
-    for part in ("training loop", "input", "packing", "first batch", "probe", "forward passes",
-                 "first step", "bf16", "checkpoint", "planning", "status", "idle queue", "makespan",
-                 "evaluation of", "prediction of", "first result", "EventAccumulator", "jackknife",
-                 "tables of"):
+    for part in ("training loop", "input", "packing", "add and verify", "first batch", "probe",
+                 "forward passes", "first step", "bf16", "checkpoint", "planning", "status",
+                 "idle queue", "makespan", "evaluation of", "prediction of", "first result",
+                 "EventAccumulator", "jackknife", "tables of"):
         assert part in names
     assert sum(row["target"] is not None for row in rows) >= 9
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows)

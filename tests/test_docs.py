@@ -77,7 +77,8 @@ def test_every_known_set_is_in_the_page_on_data_and_begins_with_three_ways_in() 
     text = (REPOSITORY / "docs/data.md").read_text()
     assert all(known.name in text for known in [*_FILES.values(), *_PICTURES.values()])
     ways = text.partition("Three ways in:")[2].partition("## ")[0]
-    assert all(verb in ways for verb in ("add LFW-FER.zip", "align", "mask", "verify", "RAF-DB"))
+    assert all(verb in ways for verb in (
+        "add LFW-FER.zip", "align", "annotate", "export", "mask", "verify", "RAF-DB"))
 
 
 def test_pictures_of_the_pages_are_there() -> None:

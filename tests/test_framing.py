@@ -5,6 +5,7 @@ one say so.
 """
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -256,8 +257,44 @@ def test_a_wrong_table_of_boxes_is_one_line(root: Path, text: str, words: list[s
     (("REAL", "--as", "X", "--least", "500"), ["no picture is left", "smaller than 500 pixels"])])
 def test_a_mistake_is_one_line(root: Path, squares: None, arguments: tuple[str, ...],
                                words: list[str]) -> None:
+    before = sorted(root.rglob("*"))
     said_in_one_line(launch("data", "align", *arguments), *words)
-    assert not (root / "X").exists()
+    assert sorted(root.rglob("*")) == before  # no lock, no empty folder either
+
+
+def test_names_without_utf8_have_a_row_and_a_loop_of_links_ends(tmp_path: Path, squares: None
+                                                               ) -> None:
+    phone = tmp_path / "phone"
+    (phone / "trip").mkdir(parents=True)
+    square((20, 30, 80)).save(phone / "trip/one.png")
+    square((20, 30, 80)).save(phone / os.fsdecode(b"caf\xe9.png"))
+    (phone / "trip/up").symlink_to("..")
+    done = launch("data", "align", phone, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 pictures aligned; left out: 1 with a name that is not UTF-8" in done.stdout
+    reasons = {name: row["reason"] for name, row in rows_of(tmp_path / "out").items()}
+    assert reasons == {r"caf\xe9.png": "a name that is not UTF-8", "one.png": ""}
+
+
+def test_two_pictures_of_one_aligned_name_are_refused(tmp_path: Path, squares: None) -> None:
+    (tmp_path / "phone").mkdir()
+    for name in ("a.webp", "a.webp.png"):
+        square((20, 30, 80)).save(tmp_path / "phone" / name)
+    said_in_one_line(launch("data", "align", tmp_path / "phone", "--out", tmp_path / "new/out"),
+                     "a.webp and a.webp.png would both be a.webp.png")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_template_comes_before_a_folder_of_its_name(root: Path, squares: None) -> None:
+    for name in ("LFW", "MLFW"):  # as the project's drawn sets lie
+        (root / "drawn" / name).mkdir(parents=True)
+        (root / name).rename(root / "drawn" / name)
+    done = launch("data", "align", "REAL", "--as", "X", "--frame", "drawn")
+    assert done.returncode == 0 and "12 of 12 pictures aligned" in done.stdout, done.stderr
+    with Image.open(next((root / "X").rglob("*.png"))) as aligned:
+        assert aligned.size == (250, 250)
+    of_set = launch("data", "align", "REAL", "--as", "Y", "--frame", "drawn/MLFW")
+    assert of_set.returncode == 0, of_set.stderr
 
 
 def test_a_frame_needs_faces(root: Path, squares: None) -> None:

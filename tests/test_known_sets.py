@@ -254,7 +254,7 @@ def broken(write: Callable[[Path], None], file: str, text: str | None) -> Callab
     (broken(rafdb_list, "list_patition_label.txt", "train_00000.jpg 9\n"), "label '9' is a number"),
     (broken(rafdb_list, "list_patition_label.txt", "train_00000.jpg 4\ntrain_00000.jpg 5\n"),
      "is labelled in"),
-    (broken(affectnet_arrays, "train_set/images/0.jpg", None), "no picture train_set/images/0.jpg"),
+    (broken(affectnet_arrays, "train_set/images/0.jpg", None), "no picture for train_set/images/0"),
     (broken(affectnet_arrays, "0_exp.npy", "not an array"), "not an array of one label"),
     (broken(affectnet_lists, "training.csv", "a,b\n1,2\n"), "no columns subDirectory_filePath"),
     (broken(ckplus, "S005_001_00000012_emotion.txt", "8.0"), "a number from 0 to 7, found '8.0'"),

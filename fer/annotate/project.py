@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fer.annotate.label_log import ANSWERS, Record, read_log
 from fer.atomic_io import write_json
-from fer.data.layout import is_system
+from fer.data.file_walk import visible_files
+from fer.data.layout import is_picture
 from fer.data.picture_format import SUFFIXES
-from fer.errors import CallerError, choices
+from fer.errors import CallerError, choices, is_utf8, printable
 from fer.json_io import read_json
 from fer.locks import NOT_THERE, open_lock
 
@@ -172,25 +173,19 @@ def find_pictures(folder: Path) -> tuple[str, ...]:
         raise CallerError(f"no folder {folder}")
     found: list[str] = []
     others = 0
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not is_system(one) and
-                            (Path(place), one) != (folder, STORE))
-        for name in files:
-            if is_system(name):
-                continue
-            if name.lower().endswith(SUFFIXES):
-                found.append((Path(place) / name).relative_to(folder).as_posix())
-            else:
-                others += 1
+    for file in visible_files(folder):
+        if file.parts[0] == STORE and len(file.parts) > 1:
+            continue
+        if is_picture(file.name):
+            found.append(file.as_posix())
+        else:
+            others += 1
     if not found:
         raise CallerError(f"{folder}: no pictures among {others} files; pictures end in "
                           f"{', '.join(SUFFIXES)}")
-    for name in found:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            raise CallerError(f"{folder}: the name {shown} is not UTF-8; rename the file") from None
+    wrong = next((name for name in found if not is_utf8(name)), "")
+    if wrong:
+        raise CallerError(f"{folder}: the name {printable(wrong)} is not UTF-8; rename the file")
     return tuple(sorted(found))
 
 

@@ -118,13 +118,9 @@ def _predict(asked: Request, files: Sequence[str], frame: "Frame | None",
 def _frame(name: str) -> "Frame":
     """Return the frame of a template, or of a set in FER_DATA."""
     from fer.config.paths import data_root
-    from fer.data.faces.face_points import TEMPLATES
     from fer.data.faces.framing import named_frame
-    from fer.data.layout import pictures_below
 
-    folder = data_root() / name  # the drawn sets are below a folder `drawn`
-    is_set = name not in TEMPLATES and folder.is_dir()
-    return named_frame(name, pictures_below(folder) if is_set else None)
+    return named_frame(name, data_root())
 
 
 def _batches(found: Iterator[Prediction], size: int) -> Iterator[list[Prediction]]:

@@ -59,11 +59,11 @@ def inspect_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str | None]:
 
 
 def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
-    """Return (RGB image, None) or (None, reason), like `inspect_picture`.
+    """Return (image, None) or (None, reason), like `inspect_picture`; RGB unless `least` is set.
 
     Args:
-        least: if set, a JPEG may come back grey and 2, 4 or 8 times smaller, but no side shorter
-            than this, which takes half the time.
+        least: if set, a JPEG may come back in mode L and 2, 4 or 8 times smaller, but no side
+            shorter than this, which takes half the time; so may a grey picture, in its own size.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):  # a FIFO would wait for ever
@@ -96,7 +96,8 @@ def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
         if least:
             image.draft("L", (least, least))
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image)), None
+        upright = ImageOps.exif_transpose(image)
+        return upright if least and upright.mode == "L" else to_rgb(upright), None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from fer.data.metadata import Facts, read_facts, read_people
 from fer.data.people import People, follow_lfw, normal_form, pair_key_of, person_of
 from fer.data.picture_format import SUFFIXES
-from fer.errors import CallerError
+from fer.errors import CallerError, is_utf8, printable
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
 SPLIT_NAMES = {**{name: name for name in SPLITS}, "training": "train", "validation": "val",
@@ -219,7 +219,7 @@ def picture_files(name: str, folder: Path) -> list[str]:
     """Return the names of the pictures in a class folder of the data set `name`, unordered.
 
     Raises:
-        CallerError: it contains a folder.
+        CallerError: it contains a folder, or a picture whose name is not UTF-8.
     """
     files = []
     with os.scandir(folder) as entries:
@@ -234,6 +234,9 @@ def picture_files(name: str, folder: Path) -> list[str]:
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
                                   "folder; pictures must be directly in their class folder")
             if is_picture(entry.name):
+                if not is_utf8(entry.name):  # no table could name it
+                    raise CallerError(f"data set '{name}': the name {printable(entry.path)} is not "
+                                      "UTF-8; rename the file")
                 files.append(entry.name)
     return files
 

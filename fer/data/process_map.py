@@ -24,9 +24,12 @@ class ProcessPool(ProcessPoolExecutor):
             return super().submit(fn, *args, **kwargs)
 
 
-def map_in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
-                 ) -> Generator[Result, None, None]:
+def map_in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int,
+                     pool: ProcessPool | None = None) -> Generator[Result, None, None]:
     """Yield the result of every job, in the order of the jobs; 1 worker means this process.
+
+    Args:
+        pool: to use for several workers instead of a new one, which takes a second to start.
 
     Close the generator if you stop early, so that the workers stop before their output folder is
     removed.
@@ -34,5 +37,8 @@ def map_in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], wor
     if workers == 1:
         yield from map(function, jobs)
         return
-    with ProcessPool(workers) as pool:
+    if pool is not None:
         yield from pool.map(function, jobs)
+        return
+    with ProcessPool(workers) as own:
+        yield from own.map(function, jobs)

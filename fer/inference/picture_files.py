@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fer.data.layout import is_picture, is_system
+from fer.data.file_walk import visible_files
+from fer.data.layout import is_picture
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError
 
@@ -47,8 +48,6 @@ def _of_name(name: str) -> Iterator[str]:
 
 
 def _in_folder(folder: str) -> Iterator[str]:
-    for place, inside, files in os.walk(folder):
-        inside[:] = sorted(one for one in inside if not is_system(one))
-        for file in sorted(files):
-            if is_picture(file) and not is_system(file):
-                yield os.path.normpath(Path(place) / file)
+    for file in visible_files(Path(folder)):
+        if is_picture(file.name):
+            yield os.path.normpath(Path(folder) / file)

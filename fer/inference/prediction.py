@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fer.errors import printable
+
 NOT_SURE = "not sure"
 
 
@@ -52,11 +54,6 @@ class Prediction:
                 "confidence": self.confidence, "reason": self.reason,
                 **{f"{kind}_{name}": values.get(name) for kind, values in kinds.items()
                    for name in self.classes}}
-
-
-def printable(name: str) -> str:
-    """Return a file name that UTF-8 can hold: bytes that are not UTF-8 become `\\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def columns(classes: tuple[str, ...], calibrated: bool) -> list[str]:

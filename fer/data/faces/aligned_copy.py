@@ -8,10 +8,11 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, fields, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,13 @@ from fer.data.faces import detector
 from fer.data.faces.alignment import Frame, align
 from fer.data.faces.box_table import face_in_box
 from fer.data.faces.boxes import Box, within_picture
-from fer.data.layout import is_system
+from fer.data.file_walk import visible_files
+from fer.data.layout import is_picture
 from fer.data.metadata import EDGES, Facts, read_facts, read_people, write_facts, write_people
 from fer.data.pack import only_builder
-from fer.data.picture_format import JPEG_SUFFIXES, SUFFIXES
+from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
-from fer.errors import CallerError, plural
+from fer.errors import CallerError, is_utf8, plural, printable
 from fer.json_io import read_json
 
 TABLE, RECORD = "faces.csv", "aligned.json"
@@ -96,25 +98,34 @@ def align_folder(request: AlignRequest, workers: int | None = None,
         progress: called with (pictures done, total).
 
     Raises:
-        CallerError: no pictures, no face in any, other content at the target, or no detector.
+        CallerError: no pictures, two that would get one name, no face in any, other content at the
+            target, or no detector. Nothing is written then.
     """
     if request.boxes is None:
         detector.weights_file()
     files = _pictures(request.source)
-    if not files:
-        raise CallerError(f"{request.source}: no pictures")
     record = _record(request, files)
-    with only_builder(request.target):
-        if _holds(request.target, record):
-            return [f"{request.target}: was there already"]
-        with building_folder(request.target) as folder:
-            rows = _align_all(request, files, folder, workers, progress)
-            taken = [row for row in rows if row.file]
-            if not taken:
-                raise CallerError(f"{request.source}: no picture is left: {_reasons(rows)}")
-            write_text(folder / TABLE, _table(rows))
-            _copy_facts(request.source, folder, {row.file for row in taken})
-            write_json(folder / RECORD, record)
+    there = f"{request.target}: was there already"
+    if _holds(request.target, record):
+        return [there]
+    with closing(_align_all(request, files, workers, progress)) as results:
+        rows, first = _until_aligned(results)  # nothing is written before
+        if first is None:
+            raise CallerError(f"{request.source}: no picture is left: {_reasons(rows)}")
+        with only_builder(request.target):
+            if _holds(request.target, record):  # another process was faster
+                return [there]
+            with building_folder(request.target) as folder:
+                for row, content in chain([first], results):
+                    rows.append(row)
+                    if content:
+                        file = folder / row.file
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        file.write_bytes(content)
+                taken = {row.file for row in rows if row.file}
+                write_text(folder / TABLE, _table(rows))
+                _copy_facts(request.source, folder, taken)
+                write_json(folder / RECORD, record)
     line = f"{request.target}: {len(taken)} of {plural(len(rows), 'picture')} aligned"
     left_out = _reasons(rows)
     return [f"{line}; left out: {left_out} ({TABLE} has a row for each)" if left_out else line]
@@ -123,12 +134,15 @@ def align_folder(request: AlignRequest, workers: int | None = None,
 def _pictures(source: Path) -> list[str]:
     if not source.is_dir():
         raise CallerError(f"no folder {source}")
-    found = []
-    for place, folders, files in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not is_system(name))
-        found += [str((Path(place) / name).relative_to(source)) for name in sorted(files)
-                  if name.lower().endswith(SUFFIXES) and not is_system(name)]
-    return found
+    files = [str(file) for file in visible_files(source, follow=True) if is_picture(file.name)]
+    if not files:
+        raise CallerError(f"{source}: no pictures")
+    names = Counter(map(_aligned_name, files))
+    twice = [file for file in files if names[_aligned_name(file)] > 1]
+    if twice:
+        raise CallerError(f"{source}: {twice[0]} and {twice[1]} would both be "
+                          f"{_aligned_name(twice[0])}; rename one")
+    return files
 
 
 def _record(request: AlignRequest, files: Sequence[str]) -> dict:
@@ -136,9 +150,9 @@ def _record(request: AlignRequest, files: Sequence[str]) -> dict:
     for file in files:
         path = request.source / file
         size = path.stat().st_size if path.exists() else 0
-        state.update(f"{file}\0{size}\n".encode())
+        state.update(f"{file}\0{size}\n".encode("utf-8", "surrogateescape"))
     frame = request.frame
-    made = {"source": str(request.source.absolute()), "frame": frame.name,
+    made = {"source": printable(str(request.source.absolute())), "frame": frame.name,
             "size": list(frame.size), "points": frame.points.round(2).tolist(),
             "least": request.least, "largest": request.largest,
             "detector": detector.SHA256, "pictures": len(files), "listing": state.hexdigest()}
@@ -166,43 +180,51 @@ def _holds(target: Path, record: Mapping) -> bool:
     return True
 
 
-_Job = tuple[AlignRequest, Sequence[str], Path]
+_Aligned = tuple[Row, bytes]  # and the file of the aligned picture; empty if it is left out
 
 
-def _align_all(request: AlignRequest, files: Sequence[str], folder: Path, workers: int | None,
-               progress: Progress | None) -> list[Row]:
-    for place in {os.path.dirname(file) for file in files}:
-        (folder / place).mkdir(parents=True, exist_ok=True)
-    jobs = [(request, files[start : start + JOB_PICTURES], folder)
+def _align_all(request: AlignRequest, files: Sequence[str], workers: int | None,
+               progress: Progress | None) -> Generator[_Aligned, None, None]:
+    jobs = [(request, files[start : start + JOB_PICTURES])
             for start in range(0, len(files), JOB_PICTURES)]
     cores = len(os.sched_getaffinity(0)) if len(files) >= MANY else 1
-    rows: list[Row] = []
+    done = 0
     with closing(map_in_processes(_align_some, jobs, workers or cores)) as results:
         for found in results:
-            rows += found
+            done += len(found)
             if progress:
-                progress(len(rows), len(files))
-    for place, folders, inside in os.walk(folder, topdown=False):
-        if not inside and not folders and Path(place) != folder and not os.listdir(place):
-            os.rmdir(place)
-    return rows
+                progress(done, len(files))
+            yield from found
 
 
-def _align_some(job: _Job) -> list[Row]:
-    request, files, folder = job
-    return [_align_one(request, file, folder) for file in files]
+def _until_aligned(results: Iterator[_Aligned]) -> tuple[list[Row], _Aligned | None]:
+    """Return the rows before the first aligned picture, and that; None if there is none."""
+    rows: list[Row] = []
+    for row, content in results:
+        if content:
+            return rows, (row, content)
+        rows.append(row)
+    return rows, None
 
 
-def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
+def _align_some(job: tuple[AlignRequest, Sequence[str]]) -> list[_Aligned]:
+    request, files = job
+    return [_align_one(request, file) for file in files]
+
+
+def _align_one(request: AlignRequest, file: str) -> _Aligned:
     path = request.source / file
+    original = printable(str(path.absolute()))
+    if not is_utf8(file):
+        return Row("", original, reason="a name that is not UTF-8"), b""
     if not path.exists():
-        return Row("", str(path), reason="links to nothing")
+        return Row("", original, reason="links to nothing"), b""
     picture, damage = inspect_picture(path)
     if picture is None:
-        return Row("", str(path), reason=str(damage))
+        return Row("", original, reason=str(damage)), b""
     faces = _faces(request, path, picture)
     if not faces:
-        return Row("", str(path), reason="no face found" if request.boxes is None else "no box")
+        return Row("", original, reason="no face found" if request.boxes is None else "no box"), b""
     left, top, right, bottom = faces[0].box
     edges = [f"{edge:.1f}" for edge in faces[0].box]
     reason, side = "", min(right - left, bottom - top)
@@ -212,13 +234,9 @@ def _align_one(request: AlignRequest, file: str, folder: Path) -> Row:
     elif side < request.least:
         reason = f"a face smaller than {request.least} pixels"
     name = "" if reason else _aligned_name(file)
-    if name:
-        aligned = Image.fromarray(align(picture, faces[0], request.frame))
-        is_jpeg = name.lower().endswith(JPEG_SUFFIXES)
-        aligned.save(folder / name, "JPEG" if is_jpeg else "PNG",
-                     **({"quality": QUALITY, "subsampling": 0} if is_jpeg else {}))
-    return Row(name, str(path.absolute()), len(faces), edges[0], edges[1], edges[2],
-               edges[3], f"{faces[0].score:.2f}" if faces[0].score else "", reason)
+    row = Row(name, original, len(faces), edges[0], edges[1], edges[2], edges[3],
+              f"{faces[0].score:.2f}" if faces[0].score else "", reason)
+    return row, _encoded(align(picture, faces[0], request.frame), name) if name else b""
 
 
 def _faces(request: AlignRequest, path: Path, picture: NDArray[np.uint8]) -> list[detector.Face]:
@@ -233,6 +251,13 @@ def _faces(request: AlignRequest, path: Path, picture: NDArray[np.uint8]) -> lis
     return [face_in_box(box, found)]
 
 
+def _encoded(picture: NDArray[np.uint8], name: str) -> bytes:
+    is_jpeg, out = name.lower().endswith(JPEG_SUFFIXES), io.BytesIO()
+    Image.fromarray(picture).save(out, "JPEG" if is_jpeg else "PNG",
+                                  **({"quality": QUALITY, "subsampling": 0} if is_jpeg else {}))
+    return out.getvalue()
+
+
 def _aligned_name(file: str) -> str:
     """Return the name of the aligned picture: formats other than JPEG become PNG."""
     return file if file.lower().endswith((*JPEG_SUFFIXES, ".png")) else f"{file}.png"
@@ -241,7 +266,7 @@ def _aligned_name(file: str) -> str:
 def _reasons(rows: Sequence[Row]) -> str:
     counts = Counter(row.reason for row in rows if row.reason)
     first = {row.reason: row.original for row in reversed(rows)}
-    return "; ".join(f"{count} with {reason}" if reason.startswith(("several", "a face"))
+    return "; ".join(f"{count} with {reason}" if reason.startswith(("several", "a "))
                      else f"{count} {reason}, such as {first[reason]}"
                      for reason, count in counts.most_common())
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from fer.data.decode import inspect_picture
 from fer.data.faces import detector
-from fer.data.faces.alignment import Frame, frame_of_template, similarity
+from fer.data.faces.alignment import SIZES, Frame, frame_of_template, similarity
 from fer.data.faces.face_points import TEMPLATES, Points
 from fer.data.hashing import key, text_word
-from fer.data.process_map import map_in_processes
+from fer.data.layout import pictures_below
+from fer.data.process_map import ProcessPool, map_in_processes
 from fer.errors import CallerError
 
 SAMPLE = 60  # pictures of a split
@@ -69,9 +70,14 @@ class Framing:
                 f"{self.without:.0%} without a face ({self.looked_at} pictures looked at)")
 
 
-def measure(splits: Mapping[str, Sequence[Path]], progress: Progress | None = None
-            ) -> dict[str, Framing]:
+def measure(splits: Mapping[str, Sequence[Path]], progress: Progress | None = None,
+            pool: ProcessPool | None = None) -> dict[str, Framing]:
     """Return the framing of each split, by a sample that depends on file names only.
+
+    Args:
+        splits: `real/test` -> the files of its pictures.
+        progress: called with (pictures done, total).
+        pool: as in `map_in_processes`.
 
     Raises:
         CallerError: the detector is not installed.
@@ -83,7 +89,8 @@ def measure(splits: Mapping[str, Sequence[Path]], progress: Progress | None = No
     total, done = sum(map(len, chosen.values())), 0
     workers = len(os.sched_getaffinity(0)) if total >= MANY else 1
     found: dict[str, list[list[float]]] = {split: [] for split in chosen}
-    with closing(map_in_processes(_faces_in, (files for _, files in jobs), workers)) as results:
+    with closing(map_in_processes(_faces_in, (files for _, files in jobs), workers, pool)
+                 ) as results:
         for (split, files), rows in zip(jobs, results, strict=True):
             found[split] += rows
             done += len(files)
@@ -170,6 +177,15 @@ def _mirrored_mean(points: Points) -> Points:
     return (points + mirrored) / 2
 
 
-def named_frame(name: str, files: Sequence[Path] | None) -> Frame:
-    """Return the frame of a set's files, or without any that of a template."""
-    return frame_of_template(name) if files is None else frame_of(name, files)
+def named_frame(name: str, root: Path) -> Frame:
+    """Return the frame of a template, else that of a set, whose faces are measured.
+
+    Args:
+        name: of a template, or of a set's folder below `root`. A template comes first: the drawn
+            sets are in a folder `drawn`, which is none.
+
+    Raises:
+        CallerError: neither exists, or as in `frame_of`.
+    """
+    is_set = name not in SIZES and (root / name).is_dir()
+    return frame_of(name, pictures_below(root / name)) if is_set else frame_of_template(name)

@@ -42,6 +42,9 @@ def _read(cache: Path) -> dict[str, str]:
 def _key(files: Sequence[Path]) -> str:
     state = sha256()
     for file in sorted(files):
-        size = file.stat().st_size if file.exists() else 0
+        try:
+            size = file.stat().st_size
+        except OSError:
+            size = 0
         state.update(f"{file}\0{size}\n".encode())
     return state.hexdigest()[:32]

@@ -5,17 +5,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fer.data.file_walk import all_files
 from fer.data.ingest.archive import ARCHIVES, names_in, read_archive
 from fer.data.ingest.assign_people import FOLDER, assign_people, identities
 from fer.data.ingest.dataset_writer import Incoming, write_dataset
 from fer.data.ingest.ferplus import read_ferplus
-from fer.data.ingest.folders import Structure, read_folder, walk
-from fer.data.ingest.known_sets import FERPLUS, HUGGING_FACE, KnownSet, recognise, said
+from fer.data.ingest.folders import Structure, read_folder
+from fer.data.ingest.hugging_face import is_hugging_face
+from fer.data.ingest.known_sets import (
+    FERPLUS,
+    HUGGING_FACE,
+    KnownSet,
+    Source,
+    recognise,
+    said,
+)
 from fer.data.ingest.label_map import DROP, Labels, read_labels
 from fer.data.ingest.left_out import refuse_losses, summary
 from fer.data.ingest.picture_table import read_table
 from fer.data.ingest.pixel_csv import holds_pixels, read_pixels
-from fer.data.ingest.set_readers import Source, is_hugging_face, read_known
+from fer.data.ingest.set_readers import read_known
 from fer.data.layout import SPLITS
 from fer.data.people import people_text, people_warning
 from fer.errors import CallerError, choices
@@ -112,9 +121,9 @@ def _read(request: AddRequest) -> tuple[Incoming, str]:
     """Return the content of a source, and who is in its pictures, as for `assign_people`."""
     source = request.source
     if source.is_dir():
-        files = [path.relative_to(source) for path in walk(source)]
+        files = list(all_files(source))
         known = recognise([path.parts for path in files], str(source))
-        if known is HUGGING_FACE and not is_hugging_face(source, files, _columns(request.columns)):
+        if known is HUGGING_FACE and not is_hugging_face(_as_known(request, files)):
             known = None  # it describes the pictures of class folders
         return _read_folder(request, known, files)
     if not source.is_file():
@@ -138,13 +147,17 @@ def _read_folder(request: AddRequest, known: KnownSet | None, files: Sequence[Pa
     source = request.source
     labels, people, notes = _by_known(request, known)
     if known is None or not known.needs_files:
-        found = read_folder(source, labels, _structure(request, labels))
+        found = read_folder(source, files, labels, _structure(request, labels))
     elif known is FERPLUS:
         found = read_ferplus(source, files, labels)
     else:
-        found = read_known(known, Source(source, files, labels, request.split, _splits(request),
-                                         _columns(request.columns)))
+        found = read_known(known, _as_known(request, files, labels))
     return replace(found, notes=[*notes, *found.notes]), people
+
+
+def _as_known(request: AddRequest, files: Sequence[Path], labels: Labels | None = None) -> Source:
+    return Source(request.source, files, labels or read_labels("", request.classes), request.split,
+                  _splits(request), _columns(request.columns))
 
 
 def _by_known(request: AddRequest, known: KnownSet | None) -> tuple[Labels, str, list[str]]:

@@ -207,7 +207,7 @@ class _Reader:
         """The open zip."""
         return zipfile.ZipFile(self.file)
 
-    def copy(self, info: zipfile.ZipInfo, target: Path) -> None:
+    def copy(self, info: zipfile.ZipInfo, target: str) -> None:
         """Write one member to a path; raises as `head`."""
         with self._errors(info), self.archive.open(info) as source, open(target, "wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)

@@ -5,13 +5,16 @@ never what folders of bare numbers might mean. Two sets in one source are refuse
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from fer.data.ingest.label_map import names_of
+from fer.data.ingest.label_map import Labels, names_of
+from fer.data.layout import SPLIT_NAMES, SPLITS
+from fer.data.metadata import Facts
 from fer.data.people import normal_form
 from fer.data.picture_format import SUFFIXES
-from fer.errors import CallerError
+from fer.errors import CallerError, choices
 
 Parts = tuple[str, ...]  # names of the folders and the file, relative to the source
 
@@ -46,18 +49,24 @@ CKPLUS = KnownSet("CK+", "SNNN_NNN_NNNNNNNN_emotion.txt", "ckplus", "", True)
 CKPLUS_FOLDERS = KnownSet("CK+", "SNNN_NNN_NNNNNNNN.png in class folders", "ckplus", r"^(S\d+)_")
 HUGGING_FACE = KnownSet("a Hugging Face image folder", "metadata.csv", "", "", True)
 
+# Names in lower case, of files whole, of pictures without the suffix.
 LIST_OF_RAFDB = r"list_par?tition_label\.txt"  # its own spelling, and the usual one
+PICTURE_OF_RAFDB = r"(train|test)_\d{5}(_aligned)?"
+LABEL_OF_AFFECTNET = r"(\d+)_exp\.npy"
+LIST_OF_AFFECTNET = r"(training|validation)\.csv"
+PICTURE_OF_CKPLUS = r"(s\d{3})_\d{3}_\d{8}"
+LABEL_OF_CKPLUS = rf"({PICTURE_OF_CKPLUS})_emotion\.txt"
+TABLE_OF_HUGGING_FACE = r"metadata\.(csv|jsonl)"
 
 _FILES: dict[str, KnownSet] = {
-    LIST_OF_RAFDB: RAFDB_LIST, r"\d+_exp\.npy": AFFECTNET_ARRAYS, r"fer2013new\.csv": FERPLUS,
-    r"s\d{3}_\d{3}_\d{8}_emotion\.txt": CKPLUS, r"metadata\.(csv|jsonl)": HUGGING_FACE}
-"""Pattern of a file name in lower case -> the set to which it belongs."""
+    LIST_OF_RAFDB: RAFDB_LIST, LABEL_OF_AFFECTNET: AFFECTNET_ARRAYS, r"fer2013new\.csv": FERPLUS,
+    LABEL_OF_CKPLUS: CKPLUS, TABLE_OF_HUGGING_FACE: HUGGING_FACE}
+"""Pattern of a file name -> the set to which it belongs."""
 
 _PICTURES: dict[str, KnownSet] = {
-    r"(train|test)_\d{5}(_aligned)?": RAFDB_FOLDERS,
-    r"(training|publictest|privatetest)_\d+": FER2013_FOLDERS,
-    r"s\d{3}_\d{3}_\d{8}": CKPLUS_FOLDERS}
-"""Pattern of all pictures' names in lower case, without the suffix -> the set."""
+    PICTURE_OF_RAFDB: RAFDB_FOLDERS, r"(training|publictest|privatetest)_\d+": FER2013_FOLDERS,
+    PICTURE_OF_CKPLUS: CKPLUS_FOLDERS}
+"""Pattern of all pictures' names -> the set."""
 
 
 def recognise(paths: Sequence[Parts], source: str) -> KnownSet | None:
@@ -91,7 +100,7 @@ def recognise(paths: Sequence[Parts], source: str) -> KnownSet | None:
 
 def _lists(paths: Sequence[Parts]) -> dict[KnownSet, str]:
     """Recognise AffectNet's lists, whose names are common: only beside its folder of pictures."""
-    lists = [parts for parts in paths if parts[-1].lower() in ("training.csv", "validation.csv")]
+    lists = [parts for parts in paths if re.fullmatch(LIST_OF_AFFECTNET, parts[-1].lower())]
     beside = any(part.lower().startswith("manually_annotated") for parts in paths for part in parts)
     return {AFFECTNET_LISTS: "/".join(lists[0])} if lists and beside else {}
 
@@ -112,3 +121,65 @@ def said(known: KnownSet, source: str, labels: str, people: str) -> str:
     if people:
         how.append(f"people: {people}")
     return f"{source}: read as {known.name} (by {known.mark}); {'; '.join(how)}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder that follows a known set.
+
+    Attributes:
+        folder: its path.
+        files: all files below it, relative, sorted.
+        labels: of its labels.
+        split: of pictures whose split the set does not say.
+        splits: folder or list in lower case -> split or `drop`.
+        columns: our name of a column -> the source's.
+    """
+
+    folder: Path
+    files: Sequence[Path]
+    labels: Labels
+    split: str = ""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+        """Yield the files whose names in lower case match a pattern, with the match."""
+        for file in self.files:
+            if match := re.fullmatch(pattern, file.name.lower()):
+                yield file, match
+
+    def text(self, file: Path) -> str:
+        """Return the text of a file, relative or not.
+
+        Raises:
+            CallerError: it is not UTF-8.
+        """
+        try:
+            return (self.folder / file).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise CallerError(f"{self.folder / file}: not UTF-8 ({error.reason} at byte "
+                              f"{error.start})") from None
+
+    def split_of(self, name: str, place: str, usual: Mapping[str, str] = SPLIT_NAMES) -> str:
+        """Return the split that a name of the source means, or `drop`.
+
+        Raises:
+            CallerError: it is none.
+        """
+        found = self.splits.get(name.lower()) or usual.get(name.lower()) or self.split
+        if not found:
+            raise CallerError(f"{place}: '{name}' is no split; set --split to one of: "
+                              f"{choices(SPLITS)}, or --splits {name or 'NAME'}=SPLIT")
+        return found
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One picture with what a set says of it."""
+
+    path: Path
+    split: str
+    label: str
+    place: str
+    facts: Facts = field(default_factory=Facts)

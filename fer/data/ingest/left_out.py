@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fer.data.layout import is_system
 from fer.data.picture_format import SUFFIXES, format_of, missing_plugin
-from fer.errors import CallerError, plural
+from fer.errors import CallerError, is_utf8, plural, printable
 
 MOST = 0.1  # of the pictures of a source may be left out without being told to
 SYSTEM = "hidden or system files"
@@ -48,6 +48,12 @@ def no_picture(head: bytes, name: str, said: str) -> LeftOut | None:
         return LeftOut(said, "empty" if not head else
                        f"damaged, or no pictures in spite of their suffix {suffix}", lost=True)
     return LeftOut(said, f"no pictures ({suffix or 'no suffix'})")
+
+
+def no_text(name: str, said: str) -> LeftOut | None:
+    """Return why no table could hold a picture's new name; None if it can."""
+    return None if is_utf8(name) else LeftOut(
+        printable(said), "with names that are not UTF-8; rename them", lost=True)
 
 
 def summary(taken: int, left_out: Sequence[LeftOut]) -> str:

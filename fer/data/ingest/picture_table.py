@@ -182,4 +182,4 @@ def _item(file: Path, line: int, row: dict[str, str], labels: Labels, split: str
         return None
     facts = _facts(row, labels, place)
     target = picture_name(path.name, format_of(head, path.name))
-    return replace(item_of(path, where, cls, target), said=f"{name} (line {line})", facts=facts)
+    return replace(item_of(path, where, cls, target, facts), said=f"{name} (line {line})")

@@ -78,5 +78,5 @@ def _picture(text: str, place: str) -> NDArray[np.uint8]:
     return values.astype(np.uint8).reshape(side, side)
 
 
-def _write(picture: NDArray[np.uint8], target: Path) -> None:
+def _write(picture: NDArray[np.uint8], target: str) -> None:
     Image.fromarray(picture).save(target)

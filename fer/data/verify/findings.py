@@ -1,7 +1,7 @@
 """Possible problems of data sets, as pure functions of their listing and inspection."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ NEAR_BITS = 24  # maximum distance of the hashes (256 bits) of two copies of a p
 NEAR_CORRELATION = 0.98  # minimum correlation of their grey thumbnails
 SAME_PERSON = 0.995  # the same for two pictures of one person: under a mask, only the eyes differ
 FEATURELESS = 60.0  # norm of a centred grey thumbnail below which the picture is blank
-BLOCK = 1024  # pictures compared with all others at once
+ROWS, COLUMNS = 64, 4096  # pictures compared with each other at once
 EXAMPLES = 12
 
 
@@ -125,22 +125,41 @@ def near_pairs(looks: Inspection, original_of: Callable[[str], str]
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     usable = np.flatnonzero([not reason for reason in looks.reasons] & (length[:, 0] > FEATURELESS))
     flat /= np.maximum(length, 1e-6)
-    labels = np.array([picture.label for picture in looks.pictures])
-    _, places = np.unique([f"{picture.set}/{picture.split}" for picture in looks.pictures],
-                          return_inverse=True)
-    for start in range(0, len(usable), BLOCK):
-        rows = usable[start : start + BLOCK]
-        later = usable[start:]
-        near = _differing(looks.prints[rows], looks.prints[later]) <= NEAR_BITS
-        near &= ((places[rows][:, None] != places[later])
-                 | (labels[rows][:, None] != labels[later])) & (later > rows[:, None])
-        for one, two in zip(*np.nonzero(near), strict=True):
-            left, right = int(rows[one]), int(later[two])
-            pair = looks.pictures[left], looks.pictures[right]
-            if (looks.digests[left] != looks.digests[right] and not _twins(*pair, original_of)
-                    and flat[left] @ flat[right] >= _least_correlation(*pair)):
-                pairs.append(pair)
+    groups = np.unique([f"{picture.set}/{picture.split} {picture.label}"
+                        for picture in looks.pictures], return_inverse=True)[1]
+    for left, right in _near_prints(looks.prints[usable], groups[usable]):
+        left, right = int(usable[left]), int(usable[right])
+        pair = looks.pictures[left], looks.pictures[right]
+        if (looks.digests[left] != looks.digests[right] and not _twins(*pair, original_of)
+                and flat[left] @ flat[right] >= _least_correlation(*pair)):
+            pairs.append(pair)
     return pairs
+
+
+def _near_prints(prints: NDArray[np.uint64], groups: NDArray[np.intp]
+                 ) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of two groups whose hashes differ in at most `NEAR_BITS` bits, sorted.
+
+    Half of a hash rules almost all pairs out, and blocks fit into the cache of a core: together
+    this takes a tenth of the time of comparing whole hashes row by row.
+
+    Args:
+        prints: (N, 4).
+        groups: (N,), of set, split and label.
+    """
+    words = np.ascontiguousarray(prints.T)
+    for top in range(0, len(prints), ROWS):
+        found: list[tuple[int, int]] = []
+        for first in range(top, len(prints), COLUMNS):
+            one, two = words[:2, top : top + ROWS, None], words[:2, None, first : first + COLUMNS]
+            some = _differing(one, two) <= NEAR_BITS
+            left, right = np.divmod(np.flatnonzero(some), some.shape[1])  # faster than nonzero
+            left, right = left + top, right + first
+            other = (groups[left] != groups[right]) & (left < right)
+            left, right = left[other], right[other]
+            near = _differing(words[:, left], words[:, right]) <= NEAR_BITS
+            found += zip(left[near].tolist(), right[near].tolist(), strict=True)
+        yield from sorted(found)
 
 
 def _least_correlation(one: Picture, two: Picture) -> float:
@@ -159,11 +178,11 @@ def _twins(one: Picture, two: Picture, original_of: Callable[[str], str]) -> boo
             and original_of(one.set) == original_of(two.set))
 
 
-def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """Return the Hamming distances of two sets of hashes: (n, 4), (m, 4) to (n, m)."""
-    total = np.zeros((len(one), len(two)), np.uint16)
-    for word in range(one.shape[1]):
-        total += np.bitwise_count(one[:, word][:, None] ^ two[:, word])
+def _differing(one: NDArray[np.uint64], two: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Return the Hamming distances of hashes whose words are along the first axis; below 256."""
+    total = np.bitwise_count(one[0] ^ two[0])
+    for left, right in zip(one[1:], two[1:], strict=True):
+        total += np.bitwise_count(left ^ right)
     return total
 
 

@@ -17,7 +17,7 @@ from xxhash import xxh3_128_hexdigest
 from fer.data.decode import decode
 from fer.data.layout import Picture
 from fer.data.picture_format import FORMAT_OF, HEAD, format_of
-from fer.data.process_map import map_in_processes
+from fer.data.process_map import ProcessPool, map_in_processes
 
 SIDE = 16  # a difference hash has SIDE x SIDE bits: whether brightness increases to the right
 THUMB = 24  # side in pixels of the grey thumbnails that confirm matching hashes
@@ -50,13 +50,20 @@ class Inspection:
     thumbs: NDArray[np.uint8]
 
 
-def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = None) -> Inspection:
-    """Inspect pictures, in several processes if there are many."""
+def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = None,
+                     pool: ProcessPool | None = None) -> Inspection:
+    """Inspect pictures, in several processes if there are many.
+
+    Args:
+        pictures: in any order.
+        progress: called with (pictures done, total).
+        pool: as in `map_in_processes`.
+    """
     paths = [picture.path for picture in pictures]
     jobs = [paths[start : start + JOB_PICTURES] for start in range(0, len(paths), JOB_PICTURES)]
     rows: list[_Row] = []
     workers = len(os.sched_getaffinity(0)) if len(paths) >= MANY else 1
-    with closing(map_in_processes(_inspect_all, jobs, workers)) as results:
+    with closing(map_in_processes(_inspect_all, jobs, workers, pool)) as results:
         for found in results:
             rows += found
             if progress:
@@ -64,11 +71,13 @@ def inspect_pictures(pictures: Sequence[Picture], progress: Progress | None = No
     return Inspection(
         tuple(pictures), digests=tuple(row[0] for row in rows),
         reasons=tuple(row[1] for row in rows), formats=tuple(row[2] for row in rows),
-        prints=np.array([row[3] for row in rows], np.uint64).reshape(-1, SIDE * SIDE // 64),
-        thumbs=np.array([row[4] for row in rows], np.uint8).reshape(-1, THUMB, THUMB))
+        prints=_prints([row[3] for row in rows]),
+        thumbs=np.frombuffer(b"".join(row[4] for row in rows), np.uint8
+                             ).reshape(-1, THUMB, THUMB))
 
 
-_Row = tuple[str, str, str, NDArray[np.uint64], NDArray[np.uint8]]
+_Row = tuple[str, str, str, bytes, bytes]
+_NOTHING = bytes((SIDE + 1) * SIDE), bytes(THUMB * THUMB)
 
 
 def _inspect_all(paths: list[Path]) -> list[_Row]:
@@ -79,18 +88,15 @@ def _inspect_one(path: Path) -> _Row:
     try:
         content = path.read_bytes()
     except FileNotFoundError:  # a link to a picture that was moved
-        return f"missing {path}", MISSING, "", *_nothing()
+        return f"missing {path}", MISSING, "", *_NOTHING
     digest = xxh3_128_hexdigest(content)
     image, reason = decode(path, ENOUGH)
     if image is None:
-        return digest, str(reason), "", *_nothing()
-    grey = image.convert("L")
-    return digest, "", _other_format(content[:HEAD], path), _print(grey), np.asarray(
-        grey.resize((THUMB, THUMB), Image.Resampling.BOX))
-
-
-def _nothing() -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    return np.zeros(SIDE * SIDE // 64, np.uint64), np.zeros((THUMB, THUMB), np.uint8)
+        return digest, str(reason), "", *_NOTHING
+    grey = image if image.mode == "L" else image.convert("L")
+    small, thumb = (grey.resize(size, Image.Resampling.BOX).tobytes()  # cheaper to send than arrays
+                    for size in ((SIDE + 1, SIDE), (THUMB, THUMB)))
+    return digest, "", _other_format(content[:HEAD], path), small, thumb
 
 
 def _other_format(head: bytes, path: Path) -> str:
@@ -98,6 +104,8 @@ def _other_format(head: bytes, path: Path) -> str:
     return "" if found == FORMAT_OF.get(path.suffix.lower(), found) else found
 
 
-def _print(grey: Image.Image) -> NDArray[np.uint64]:
-    small = np.asarray(grey.resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
-    return np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
+def _prints(small: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Return the hashes (N, 4) of grey pictures of SIDE rows and SIDE + 1 columns."""
+    grey = np.frombuffer(b"".join(small), np.uint8).reshape(-1, SIDE, SIDE + 1)
+    bits = (grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(grey), SIDE * SIDE)
+    return np.packbits(bits, axis=1).view(np.uint64)

@@ -1,5 +1,6 @@
 """Verification of data sets: inspect every picture, list the problems, render an HTML page."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from fer.data.ingest.dataset_writer import read_record
 from fer.data.layout import SPLITS, Picture, discover, scan, split_folders, unread
 from fer.data.pack import DamagedPack, Pack
 from fer.data.people import people_text, people_warning
+from fer.data.process_map import ProcessPool
 from fer.data.splits import folder_of, original_of
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
@@ -123,8 +125,11 @@ def verify(data: Data, root: Path, progress: Progress | None = None, named: bool
         CallerError: a folder that is not a data set, an unknown, missing or empty class folder.
     """
     splits, not_read = pictures_on_disk(data, root, named)
-    looks = inspect_pictures([picture for pictures in splits.values() for picture in pictures],
-                             progress)
+    files = {split: [picture.path for picture in pictures] for split, pictures in splits.items()}
+    with ProcessPool(len(os.sched_getaffinity(0))) as pool:  # started where there are many pictures
+        looks = inspect_pictures([one for pictures in splits.values() for one in pictures],
+                                 progress, pool)
+        framing = measure(files, progress, pool) if detector.is_available() else {}
     twin_of = {name: one.twin_of for name, one in data.sets.items()
                if one.twin_of is not None and one.twin_of in data.sets}
 
@@ -133,9 +138,6 @@ def verify(data: Data, root: Path, progress: Progress | None = None, named: bool
 
     expected = {name: EXPECTED[Path(one.folder).name] for name, one in data.sets.items()
                 if Path(one.folder).name in EXPECTED and Path(one.folder).parent == Path(".")}
-    framing = measure({split: [picture.path for picture in pictures]
-                       for split, pictures in splits.items()}, progress
-                      ) if detector.is_available() else {}
     found = [*not_read, *check.shared_people(splits, origin), *check.exact_duplicates(looks),
              *check.near_duplicates(looks, origin), *check.unpaired(splits, twin_of),
              *other_framing(framing, twin_of), *check.damaged(looks),
