@@ -21,6 +21,7 @@ from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 PLAIN = ("nll", "ece", "brier", "auroc")
+REAL = "real masks"  # the role of a gap's real sets
 MASKS = "train.masks"  # grid key of masks that are drawn while training
 
 
@@ -194,7 +195,7 @@ class Analysis:
 
     def role(self, split: str) -> str:
         """Return the test set's name with its role in the study's gap."""
-        roles = {pair.real: "real masks" for pair in self.pairs}
+        roles = {pair.real: REAL for pair in self.pairs}
         roles |= {pair.synthetic: "synthetic masks" for pair in self.pairs}
         return f"{roles[split]} ({split})" if split in roles else split
 
