@@ -50,6 +50,23 @@ def test_the_first_sentence_on_single_seeds_has_effect_size_certainty_and_cost()
                                "0 are tied, 2 are significant for") for line in said.others)
 
 
+def test_the_first_sentence_on_interventions_says_who_is_at_chance() -> None:
+    def said(good: float) -> str:
+        tables = {(name, seed): {split: table(split, seed + 10 * place, (skill,) * 3, 400,
+                                              permuted=skill == 0)
+                                 for split in SETS}
+                  for place, (name, skill) in enumerate((("base", 0.0), ("good", good)))
+                  for seed in range(3)}
+        return analysed(tables, compare=AGAINST)[2].main
+
+    found = said(0.8)
+    assert "raises real-mask UAR from 0.3" in found and found.count("(at chance, 0.33) to 0.8") == 1
+    assert "the difference between the sets stays at 0 points" in found  # drawn alike
+    nothing = said(0.0)
+    assert nothing.startswith("No intervention is shown")
+    assert nothing.count("(at chance, 0.33)") == 1
+
+
 @pytest.mark.parametrize(("names", "words"), [
     (("a", "b"), "than the other."), (("a", "b", "c"), "than both others."),
     (("a", "b", "c", "d"), "than all 3 others.")])

@@ -41,19 +41,20 @@ def _raised(analysis: Analysis, family: Family, pair: Pair, gap: GapPair) -> str
     before, after = (analysis.scores.contrast(side, [(1.0, pair.split)])
                      for side in (pair.theirs, pair.ours))
     noun = analysis.gap_noun(gap)
-    text = (f"{_named(analysis, family, pair)} raises real-mask UAR from {_plain(before)} to "
-            f"{_plain(after)}" if pair.claim.sign > 0 else
-            f"The models {_named(analysis, family, pair, MODELS)} reach a real-mask UAR of "
-            f"{_plain(after)} against {_plain(before)}")
+    one, two = (_plain(end) + _chance(analysis, end, pair.split) for end in (before, after))
+    text = (f"{_named(analysis, family, pair)} raises real-mask UAR from {one} to {two}"
+            if pair.claim.sign > 0 else
+            f"The models {_named(analysis, family, pair, MODELS)} reach a real-mask UAR of {two} "
+            f"against {one}")
     text += f" ({points(pair.simultaneous)} points)"
     sets = analysis.sets_of(gap)
     weights = difference_of(pair.ours, pair.theirs)
-    gaps = [analysis.scores.contrast(side, sets) for side in (pair.theirs, pair.ours, weights)]
+    gaps = [analysis.scores.contrast(side, sets) for side in (pair.theirs, pair.ours)]
     if gaps[0] and gaps[1]:
-        one, two = (round(100 * (end.value or 0.0)) for end in gaps[:2] if end)
-        verb = "falls" if two < one else "rises" if two > one else "stays"
-        text += f"; the {noun} {verb} from {one} to {two} {noun_for(abs(two), 'point')}".replace(
-            "-", "−")
+        old, new = (round(100 * (end.value or 0.0)) for end in gaps if end)
+        moves = (f"falls from {old} to" if new < old else f"rises from {old} to" if new > old
+                 else "stays at")
+        text += f"; the {noun} {moves} {new} {noun_for(abs(new), 'point')}".replace("-", "−")
     cost = analysis.scores.contrast(weights, [(1.0, gap.synthetic)])
     if cost is not None and cost.low is not None and cost.high is not None:
         says = ("it costs nothing significant on synthetic masks" if cost.low <= 0 <= cost.high
@@ -69,6 +70,9 @@ def _none(analysis: Analysis, family: Family, pair: Pair) -> str:
     """Return that no intervention is shown to help, with the best of them."""
     name = _named(analysis, family, pair)
     best = f"{name[0].lower()}{name[1:]}, {points(pair.simultaneous)} points"
+    after = analysis.scores.contrast(pair.ours, [(1.0, pair.split)])
+    if chance := _chance(analysis, after, pair.split):
+        best += f", to {_plain(after)}{chance}"
     reason = f"; {pair.claim.reason}" if pair.claim.reason else ""
     return f"No intervention is shown to raise real-mask UAR; the best is {best}{reason}."
 
@@ -83,6 +87,11 @@ def _named(analysis: Analysis, family: Family, pair: Pair,
 
 def _plain(one: Interval | None) -> str:
     return "–" if one is None or one.value is None else f"{one.value:.2f}"
+
+
+def _chance(analysis: Analysis, one: Interval | None, split: str) -> str:
+    """Return in brackets whether a UAR is at chance, or almost; empty where it is neither."""
+    return "" if one is None else at_chance(one, len(analysis.scores.classes([split])))
 
 
 def _limits_of(comparisons: int) -> str:
