@@ -15,13 +15,12 @@ from fer.config.study import GapPair, Study
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.study_scores import Sets, StudyScores
-from fer.report.gaps import NET, Gaps, gaps_of
+from fer.report.gaps import NET, REAL, Gaps, gaps_of
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 PLAIN = ("nll", "ece", "brier", "auroc")
-REAL = "real masks"  # the role of a gap's real sets
 MASKS = "train.masks"  # grid key of masks that are drawn while training
 
 

@@ -8,9 +8,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fer.report.analysis import REAL
 from fer.report.build_report import ReportSummary
 from fer.report.formatting import count
+from fer.report.gaps import REAL
 from fer.report.view_model import ViewModel
 
 MOST_ROWS = 40  # configurations
