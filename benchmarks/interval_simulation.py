@@ -8,7 +8,11 @@ exceed its difficulty, a sum of effects of the person and of the picture, both i
 configurations and in part the configuration's own. So the expected recall has a closed form,
 Phi(ease / √(1 + person² + picture² + own² + seed²)). With one seed the target is that of these
 models, their seeds given. The two test sets are of other people; the second is easier.
-`bootstrap` is the percentile interval of UAR over resampled people and seeds (Efron 1979).
+
+`bootstrap` is the percentile interval of UAR over resampled people and seeds (Efron 1979), for the
+cells near the ceiling only. There, coverage of 94 % and limits no wider than the bootstrap's
+contradict each other: with 8 people or more it covers 76 to 94.2 %, and 94 % in one cell of 16.
+Ours cover 99.3 to 100 % and are 1.4 to 3.1 times as wide, so a rule between the two may exist.
 """
 
 import argparse
@@ -36,7 +40,7 @@ PICTURES = {4: 135, 8: 135, 15: 360, 30: 135, 135: 135}  # of so many people
 SEEDS, CONFIGS = (1, 2, 3, 5), (2, 8, 20)
 EASIER = 0.3  # the second test set
 NAMES = ("uar", "difference", "gap", "gap_difference")
-BOOTSTRAP = "bootstrap"  # of UAR, for comparison
+BOOTSTRAP, CEILING = "bootstrap", "near the ceiling"  # of UAR there, for comparison
 RESAMPLES = 400
 
 
@@ -89,7 +93,7 @@ def simulate(cell: Cell, sets: int, seed: int = 0) -> Tally:
         truth = np.stack([_truth(ease + more, quality, wide, cell.seeds == 1)
                           for more in (0.0, EASIER)])
         _count(tally, scores, truth)
-        if scores[0][0].worth >= LEAST_WORTH:
+        if cell.level == CEILING and scores[0][0].worth >= LEAST_WORTH:
             hits, support, _ = drawn[0]
             low, high = bootstrap(of_bootstrap, hits[0], support)
             tally.covered[BOOTSTRAP] += low - 1e-12 <= truth[0, 0] <= high + 1e-12
@@ -175,11 +179,12 @@ def row(cell: Cell, tally: Tally) -> dict[str, object]:
     had = max(tally.sets - tally.without, 1)
     shares = {f"{name}_covered": f"{100 * tally.covered[name] / had:.1f}" for name in NAMES}
     widths = {f"{name}_width": f"{tally.width[name] / had:.1f}" for name in NAMES}
+    resampled = {"bootstrap_covered": f"{100 * tally.covered[BOOTSTRAP] / had:.1f}",
+                 "bootstrap_width": f"{tally.width[BOOTSTRAP] / had:.1f}"}
     return {**cell._asdict(), "sets": tally.sets, **shares, **widths,
             "families_claimed": f"{100 * tally.claimed / tally.sets:.1f}",
             "families_significant": f"{100 * tally.significant / tally.sets:.1f}",
-            "bootstrap_covered": f"{100 * tally.covered[BOOTSTRAP] / had:.1f}",
-            "bootstrap_width": f"{tally.width[BOOTSTRAP] / had:.1f}"}
+            **(resampled if cell.level == CEILING else dict.fromkeys(resampled, ""))}
 
 
 def main() -> None:

@@ -76,7 +76,9 @@ def test_a_larger_backbone_is_said_to_take_more(places: Path, toy_study: Write) 
     grid = {"seed": [0]}
     small = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_tiny"})))
     plan = {"backbones": {"over": "backbone", "on": ["real/test"]}}
-    text = dry(toy_study({"backbone": ["cbam_tiny", "resmasking_tiny"]}, compare=plan))
+    gap = {"synthetic": "mlfw/eval", "real": ["real/test", "real/tset"]}
+    text = dry(toy_study({"backbone": ["cbam_tiny", "resmasking_tiny"]}, compare=plan, gap=gap))
+    assert text.count("gap.real: real/tset is not in evaluate_on, so the report has no gap on") == 1
     assert "power: backbones on real/test: no claim is possible: these trained models only" in text
     large = size(dry(toy_study(grid, set={**TOY, "backbone": "cbam_resnet50"})))
     assert large[0] > small[0] + 2 * 100e6 and large[1] == small[1]

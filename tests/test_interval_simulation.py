@@ -90,5 +90,10 @@ def test_the_stored_table_is_whole_and_within_its_promises() -> None:
     for row in table:
         assert float(row["families_claimed"]) <= (0 if row["seeds"] == "1" or row["people"] == "4"
                                                   else 6)
+        if row["level"] == simulation.CEILING:  # what is no wider than the bootstrap fails there
+            assert float(row["bootstrap_covered"]) < 94.5 < float(row["uar_covered"])
+            assert float(row["bootstrap_width"]) < float(row["uar_width"])
+        else:
+            assert row["bootstrap_covered"] == row["bootstrap_width"] == ""
         least = 91 if row["people"] == "4" else 93.5
         assert min(float(row[f"{name}_covered"]) for name in NAMES) >= least, row

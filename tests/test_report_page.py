@@ -141,6 +141,24 @@ def test_interventions_against_a_baseline_are_the_first_figure(
     assert "vs scratch" in first.text and "change in the gap" in first.text
 
 
+@pytest.mark.slow
+@browsing
+def test_a_long_name_in_the_comparisons_does_not_make_them_scroll_sideways(
+    browser: WebDriver, report: Simulated
+) -> None:
+    plan = {"recipes": {"over": "recipe", "against": "scratch", "on": ["real/test"]}}
+    runs = [replace(run, backbone=f"{run.backbone}_with_a_name_of_forty_letters")
+            for run in report.runs]
+    out = report.out.parent / "long"
+    build(report, study=make_study(compare=plan), runs=runs, out=out)
+    page = opened(browser, replace(report, out=out), 1300)
+    page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert "forty_letters" in page.find_element(By.ID, "comparisons").text
+    wider = page.execute_script("return [...document.querySelectorAll('#comparisons .scroll')]"
+                                ".map((one) => one.scrollWidth - one.clientWidth)")
+    assert wider and max(wider) <= 0
+
+
 def luminance(color: str) -> float:
     return float(np.mean([float(part) for part in color[color.index("(") + 1:-1].split(",")[:3]]))
 

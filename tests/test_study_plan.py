@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fer.config.load import load_run, load_study
 from fer.config.run import RunConfig
+from fer.config.study import Gap
 from fer.errors import CallerError
-from fer.study.expand import Run, cells, expand, idle_exclusions, parents_first
+from fer.study.expand import Run, cells, expand, idle_exclusions, parents_first, unmeasured_gaps
 from fer.study.plan import RunState, plan
 
 CONFIG = load_run("configs/drawn.yaml")
@@ -164,6 +165,18 @@ def test_an_exclusion_with_a_slip_in_a_value_is_said() -> None:
     assert said == ["exclude: 'train_on' is never 'mlwf' in this grid, so that line has no "
                     "effect"]
     assert not idle_exclusions(load_study("sweeps/close_the_gap_drawn.yaml"))
+
+
+def test_a_set_of_the_gap_that_is_not_evaluated_is_said() -> None:
+    study = load_study("sweeps/demo.yaml")
+    assert not unmeasured_gaps(study)
+    real = study.model_copy(update={"gap": Gap(synthetic="mlfw/eval",
+                                               real=["real/test", "real/tset"])})
+    assert unmeasured_gaps(real) == ["gap.real: real/tset is not in evaluate_on, so the report has "
+                                     "no gap on real/tset"]
+    narrowed = load_study("sweeps/demo.yaml", {"evaluate_on": ["real/test"]})
+    assert unmeasured_gaps(narrowed) == ["gap.synthetic: mlfw/eval is not in evaluate_on, so the "
+                                         "report has no gap"]
 
 
 def test_two_cells_that_are_the_same_run_are_refused_with_both_named(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fer.errors import CallerError
 from fer.progress import shown
 from fer.study.control import with_control
 from fer.study.disk_space import check_room
-from fer.study.expand import Run, cells, expand, idle_exclusions, place_of
+from fer.study.expand import Run, cells, expand, idle_exclusions, place_of, unmeasured_gaps
 from fer.study.inputs import InputDigests, draw_missing_faces, drawn_sets_missing, require_sets
 from fer.study.leakage import find_overlaps, refuse_overlaps, refused
 from fer.study.planned_inputs import NOTE, PlannedDigests
@@ -111,7 +111,8 @@ def expand_request(study: Study, console: Console, draw: bool = True) -> Expande
     splits = {split: contents.split(split, data) for split in study.evaluate_on}
     runs = expand(study, contents, read_tuned(study.tuned, home() / "studies"))
     refuse_misfits([run.config for run in runs], cache())
-    for line in [*idle_exclusions(study), *idle_rules(runs, study.resources)]:
+    for line in [*idle_exclusions(study), *unmeasured_gaps(study),
+                 *idle_rules(runs, study.resources)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     found = find_overlaps((run.config for run in runs), splits, data, contents)
     added = [split for split in splits if split not in declared.evaluate_on]

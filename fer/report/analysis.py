@@ -15,7 +15,7 @@ from fer.config.study import GapPair, Study
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.study_scores import Sets, StudyScores
-from fer.report.gaps import NET, Gaps, gaps_of
+from fer.report.gaps import NET, REAL, Gaps, gaps_of
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 
@@ -194,7 +194,7 @@ class Analysis:
 
     def role(self, split: str) -> str:
         """Return the test set's name with its role in the study's gap."""
-        roles = {pair.real: "real masks" for pair in self.pairs}
+        roles = {pair.real: REAL for pair in self.pairs}
         roles |= {pair.synthetic: "synthetic masks" for pair in self.pairs}
         return f"{roles[split]} ({split})" if split in roles else split
 

@@ -5,6 +5,7 @@ from fer.evaluate.contrasts import Interval
 from fer.evaluate.study_scores import StudyScores
 
 NET = ", net of control"  # suffix of a gap's metric after subtracting the control gap
+REAL = "real masks"  # the role of the real sets
 
 Gaps = dict[str, dict[str, Interval]]  # config_id -> metric -> gap
 

@@ -35,19 +35,25 @@ def report_studies(studies: Sequence[StudyFolder], name: str, store: Store,
     _check(studies, name, store)
     found = [runs_of(one, store) for one in studies]
     runs = label([runs for runs, _ in found], names)
-    knowledge = [about(one, store) for one in studies]
-    notes = [line for one in knowledge for line in one.warnings]
     study, lines = merge([one.study for one in studies], name)
-    summary = build_report(study, runs, store.study(name) / "report", About(
+    summary = build_report(study, runs, store.study(name) / "report",
+                           merge_about([about(one, store) for one in studies], lines))
+    print_summary(summary, console)
+    return all(complete for _, complete in found)
+
+
+def merge_about(knowledge: Sequence[About], lines: Sequence[str]) -> About:
+    """Return what is known about the images of all studies; `lines` are further warnings."""
+    notes = [line for one in knowledge for line in one.warnings]
+    return About(
         pictures=lambda sample: next(filter(None, (one.pictures(sample) for one in knowledge)),
                                      None),
         facts=lambda sample: next(filter(None, (one.facts(sample) for one in knowledge)), {}),
         best=[name for one in knowledge for name in one.best or ()],
         warnings=[*dict.fromkeys(notes), *lines],
         unknown_people={split for one in knowledge for split in one.unknown_people},
-        labels={key: label for one in knowledge for key, label in one.labels.items()}))
-    print_summary(summary, console)
-    return all(complete for _, complete in found)
+        labels={key: label for one in knowledge for key, label in one.labels.items()},
+        framing={split: words for one in knowledge for split, words in one.framing.items()})
 
 
 def _check(studies: Sequence[StudyFolder], name: str, store: Store) -> None:

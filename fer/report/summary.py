@@ -206,8 +206,8 @@ def _compared(families: Sequence[Family]) -> str:
     if ranked == len(pairs):
         return f"{_all(len(pairs))} statistically significant."
     left = len(pairs) - ranked - tied - models
-    return (f"Of {count(len(pairs), 'planned comparison')}, {ranked} "
-            f"{_is(ranked)} statistically significant, {tied} {_is(tied)} tied"
+    return (f"Of {count(len(pairs), 'planned comparison')}, {ranked or 'none'} "
+            f"{_is(ranked or 1)} statistically significant, {tied} {_is(tied)} tied"
             + (f", {models} {_is(models)} significant for {THESE_MODELS}" if models else "")
             + (f", {left} {'allows' if left == 1 else 'allow'} no claim" if left else "") + ".")
 
@@ -220,7 +220,8 @@ def _standing(analysis: Analysis, over: Overall | None) -> str:
     where = analysis.role(over.split)
     more = f" {OF_MODELS}" if over.of_models and BELOW in words else ""
     if TIED not in words:
-        return f"On {where}, one configuration is better than all {len(words) - 1} others.{more}"
+        others = {2: "the other", 3: "both others"}.get(len(words), f"all {len(words) - 1} others")
+        return f"On {where}, one configuration is better than {others}.{more}"
     below = words.count(BELOW)
     return (f"On {where}, {words.count(TIED)} of {len(words)} configurations are tied for the best"
             + (f", {below} {_is(below)} worse.{more}" if below else "."))

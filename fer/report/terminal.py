@@ -11,6 +11,7 @@ from rich.text import Text
 from fer.console import Terminal
 from fer.report.build_report import ReportSummary
 from fer.report.formatting import count
+from fer.report.gaps import REAL
 from fer.report.view_model import ViewModel
 
 MOST_ROWS = 40  # configurations
@@ -48,7 +49,8 @@ def print_summary(summary: ReportSummary, console: Console | None = None) -> Non
 def _table(view: ViewModel, width: int) -> Table:
     """Return a table of configurations x test sets; if narrow, intervals are below the values.
 
-    Test sets that would leave no room for the names are left out, those of the gap last.
+    Test sets that would leave no room for the names are left out and named below: first those of
+    no gap, then further real sets, those of the gap in the table last.
     """
     wide, kept = _fitting(view, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if wide else 0),
@@ -83,9 +85,11 @@ def _fitting(view: ViewModel, width: int) -> tuple[bool, list[int]]:
     kept = list(range(len(view.sets)))
     if width >= WIDE and _room(view, kept, width, True) >= NAME:
         return True, kept
+    further = [one.split != view.judged_on and one.name == REAL for one in view.sets]
     in_gap = [one.role != one.split for one in view.sets]
     while len(kept) > 1 and _room(view, kept, width, False) < NAME:
-        kept.remove(min(kept, key=lambda place: (in_gap[place], place)))
+        kept.remove(min(kept, key=lambda place: (
+            in_gap[place], not further[place], -place if further[place] else place)))
     return False, kept
 
 

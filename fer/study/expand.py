@@ -83,6 +83,15 @@ def idle_exclusions(study: Study) -> list[str]:
     return found
 
 
+def unmeasured_gaps(study: Study) -> list[str]:
+    """Return a line for each set of the gap that is not evaluated: a typo, or a narrowed study."""
+    named = {} if study.gap is None else {study.gap.synthetic: "synthetic", **dict.fromkeys(
+        (pair.real for pair in study.gap.pairs), "real")}
+    return [f"gap.{key}: {split} is not in evaluate_on, so the report has no gap"
+            + (f" on {split}" if key == "real" else "")
+            for split, key in named.items() if split not in study.evaluate_on]
+
+
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
     return all(cell[key] == value or (isinstance(value, list) and cell[key] in value)
                for key, value in pattern.items())

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from fer.atomic_io import replacing, write_text
@@ -66,9 +67,9 @@ def shown_rows(analysis: Analysis) -> tuple[list[Config], str]:
 
 
 def say_left_out(figure: "Figure", note: str) -> None:
-    """Note below a figure which configurations it shows, if not all."""
+    """Note below a figure which configurations it shows, if not all; wrapped to its width."""
     if note:
-        figure.supxlabel(note, fontsize=8, color=MUTED)
+        figure.supxlabel(fill(note, int(figure.get_figwidth() / LETTER)), fontsize=8, color=MUTED)
 
 
 def fitted(label: str, width: int, lines: int) -> str:
@@ -149,11 +150,15 @@ def mark_chance(axis: "Axes", analysis: Analysis) -> None:
 def key_above(figure: "Figure", axis: "Axes", narrow: bool) -> None:
     """Draw the legend of `axis` above all panels."""
     handles, labels = axis.get_legend_handles_labels()
-    wide = LETTER * max(map(len, labels), default=1) + 0.5
     figure.legend(handles, labels, loc="outside upper left",
-                  ncols=1 if narrow else max(1, min(4, int(figure.get_figwidth() // wide))),
-                  frameon=False, labelcolor=INK, fontsize=8.5, handletextpad=0.4,
-                  columnspacing=1.6)
+                  ncols=1 if narrow else columns_of(figure, labels), frameon=False,
+                  labelcolor=INK, fontsize=8.5, handletextpad=0.4, columnspacing=1.6)
+
+
+def columns_of(figure: "Figure", labels: Sequence[str]) -> int:
+    """Return the columns of a legend, at most four, so that it is not wider than its figure."""
+    wide = LETTER * max(map(len, labels), default=1) + 0.5
+    return max(1, min(4, int(figure.get_figwidth() // wide)))
 
 
 def legend_of(analysis: Analysis, split: str) -> str:

@@ -10,7 +10,6 @@ from fer.report.analysis import Analysis
 from fer.report.comparisons import Family, Pair
 from fer.report.figures.canvas import (
     INK,
-    MOST_SHOWN,
     MUTED,
     OKABE_ITO,
     ROW,
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LETTERS = 44  # of a name on one line
+LETTERS, NARROW_LETTERS = 44, 56  # of a name on one line
+LEAST_LETTERS = 20  # of the value, whatever the baseline is called
+MOST_SHOWN, MOST_NARROW = 24, 12  # interventions; a figure is at most as tall as a screen or two
+MANY, CLOSE = 12, 0.24  # above so many, rows are so many inches apart, with names on one line
 LOOKS = {"left": (OKABE_ITO[2], "o", "better than the baseline"),
          "right": (OKABE_ITO[4], "s", "worse than the baseline"),
          "tied": (MUTED, "D", "tied"), "these models": (OKABE_ITO[0], "^", "these models only"),
@@ -49,16 +51,16 @@ def interventions(analysis: Analysis, families: Sequence[Family]) -> list[tuple[
 def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
                   narrow: bool) -> "Figure":
     """Return the differences to the baseline with simultaneous limits, coloured by verdict."""
-    shown = found[:MOST_SHOWN]
+    shown, note = _first(found, MOST_NARROW if narrow else MOST_SHOWN)
     gaps = any(pair.gap for _, pair in shown)
-    tall = (ROW * 1.25 if narrow else ROW) * len(shown)
+    row = ROW * 1.25 if narrow else CLOSE if len(shown) > MANY else ROW
+    tall = row * len(shown)
     more = 0.17 * (len({pair.split for _, pair in shown}) - 1)  # lines below an axis
     figure = (blank(4.3, (tall + 1.0 + more) * (1 + gaps) + 0.4) if narrow else
               blank(10.0, tall + 1.15 + more))
     shape = (1 + gaps, 1) if narrow else (1, 1 + gaps)
     axes = list(figure.subplots(*shape, squeeze=False).ravel())
-    if len(found) > len(shown):
-        say_left_out(figure, f"the first {len(shown)} of {len(found)}; all are in comparisons.csv")
+    say_left_out(figure, note)
     for place, axis in enumerate(axes):
         _panel(axis, analysis, shown, place == 1, narrow)
     first = {pair.split: pair for _, pair in reversed(shown)}
@@ -75,6 +77,20 @@ def forest_figure(analysis: Analysis, found: Sequence[tuple[Family, Pair]],
     return figure
 
 
+def _first(found: Sequence[tuple[Family, Pair]], most: int
+           ) -> tuple[list[tuple[Family, Pair]], str]:
+    """Return the best interventions on each set, and a note on the others."""
+    if len(found) <= most:
+        return list(found), ""
+    splits = list(dict.fromkeys(pair.split for _, pair in found))
+    each = max(1, most // len(splits))
+    shown = [one for split in splits
+             for one in [one for one in found if one[1].split == split][:each]]
+    of_each = f" ({each} on each set)" if len(splits) > 1 else ""
+    return shown, (f"the best {len(shown)} of {len(found):,} by the change in UAR{of_each}; "
+                   "all are in comparisons.csv")
+
+
 def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]], gap: bool,
            narrow: bool) -> None:
     for row, (_, pair) in enumerate(shown):
@@ -85,16 +101,21 @@ def _panel(axis: "Axes", analysis: Analysis, shown: Sequence[tuple[Family, Pair]
     axis.axvline(0, color=MUTED, linewidth=1)
     axis.set_ylim(len(shown) - 0.4, -0.85 if narrow else -0.6)
     several = len({pair.split for _, pair in shown}) > 1
-    names = [f"{analysis.words(family.over, pair.left)} vs {pair.right}"
-             + (f" on {pair.split}" if several else "") for family, pair in shown]
-    if not narrow:
-        names = ["\n".join([*wrap(name, LETTERS)[:2], pair.among])
-                 for name, (_, pair) in zip(names, shown, strict=True)]
+    rests = [f" vs {pair.right}" + (f" on {pair.split}" if several else "") for _, pair in shown]
+    names = [analysis.words(family.over, pair.left) for family, pair in shown]
+    if narrow or len(shown) > MANY:  # of a long line, both ends of the value are kept
+        width = NARROW_LETTERS if narrow else LETTERS
+        names = [fitted(name, max(width - len(rest), LEAST_LETTERS), 1) + rest
+                 for name, rest in zip(names, rests, strict=True)]
+    else:
+        names = ["\n".join([*wrap(name + rest, LETTERS, max_lines=2, placeholder=" …"),
+                            pair.among])
+                 for name, rest, (_, pair) in zip(names, rests, shown, strict=True)]
     plain(axis)
     axis.set_yticks(range(len(shown)), names if not (narrow or gap) else [""] * len(shown))
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     for row, name in enumerate(names if narrow else ()):
-        axis.text(0.0, row - 0.42, fitted(name, 56, 1), transform=axis.get_yaxis_transform(),
+        axis.text(0.0, row - 0.42, name, transform=axis.get_yaxis_transform(),
                   fontsize=8.5, color=INK, va="center")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fer.report.analysis import Config
-from fer.report.figures.canvas import INK, MUTED, OKABE_ITO, blank, cycle, plain
+from fer.report.figures.canvas import INK, MUTED, OKABE_ITO, blank, columns_of, cycle, plain
 from fer.report.read.run_files import Curve
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
     styles = dict(zip(trained, cycle(STYLES), strict=False))
     columns = min(2 if narrow else 4, len(families))
     lines = -(-len(families) // columns)
-    figure = blank(4.3 if narrow else 2.4 * columns + 0.4, 1.9 * lines + 0.5)
+    figure = blank(4.3 if narrow else max(4.3, 2.4 * columns + 0.4), 1.9 * lines + 0.5)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, family in zip(grid, families, strict=False):
         for curve in curves:
@@ -51,9 +51,8 @@ def curves_figure(curves: Sequence[Curve], configs: Sequence[Config], sizes: Map
              zip(*axis.get_legend_handles_labels(), strict=True)}
     names = [f"trained on {name}" + (f", n = {sizes[name]:,}" if name in sizes else "")
              for name in known]
-    figure.legend(known.values(), names,
-                  loc="outside upper left", ncols=2 if narrow else 4, frameon=False,
-                  labelcolor=INK, fontsize=8.5)
+    figure.legend(known.values(), names, loc="outside upper left",
+                  ncols=columns_of(figure, names), frameon=False, labelcolor=INK, fontsize=8.5)
     left_out = f" (the first {len(families)} of {len(found)} panels)" if families != found else ""
     figure.supxlabel(f"epoch{left_out}", fontsize=8, color=MUTED)
     figure.supylabel("unweighted average recall (UAR)\non validation", fontsize=8, color=MUTED)
