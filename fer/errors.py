@@ -44,17 +44,3 @@ def noun_for(count: int, noun: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 run`, `2 runs`."""
     return f"{count} {noun_for(count, noun)}"
-
-
-def is_utf8(name: str) -> bool:
-    """Return whether a file name is UTF-8: others cannot be written to a table."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(name: str) -> str:
-    """Return a file name that UTF-8 can hold: bytes that are not UTF-8 become `\\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -6,11 +6,10 @@ The markers of `fer.config.base` define which fields are part of the run id. Rea
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from fer.config.augmentation import Masks, Mix
 from fer.config.base import (
-    LONGEST_NAME,
     Count,
     Fraction,
     Frozen,
@@ -21,9 +20,9 @@ from fer.config.base import (
     NotNegative,
     Positive,
 )
+from fer.config.names import ClassNames, Options
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
-from fer.plain_text import shortened
 
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
@@ -50,9 +49,6 @@ class Pretrained(Frozen):
         return self
 
 
-MOST_BLOCKS, MOST_CHANNELS = 64, 8192  # of a stage of a small architecture
-
-
 class Backbone(Frozen):
     """An architecture with its preprocessing; `configs/backbones/NAME.yaml`, `label` for reports.
 
@@ -65,20 +61,8 @@ class Backbone(Frozen):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     grey: Annotated[bool, Neutral(False)] = False
-    options: dict[str, bool | int | float | list[int]] = {}
+    options: Options = {}
     pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
-
-    @field_validator("options")
-    @classmethod
-    def _can_be_built(cls, options: dict[str, Any]) -> dict[str, Any]:
-        for name, value in options.items():  # also of strangers' weights
-            numbers = value if isinstance(value, list) else [value]
-            most = MOST_BLOCKS if name in ("blocks", "mask_depths") else MOST_CHANNELS
-            least = 0 if name == "mask_depths" or not isinstance(value, list) else 1
-            if len(numbers) > MOST_BLOCKS or not all(least <= one <= most for one in numbers):
-                raise ValueError(f"option '{shortened(name)}': numbers from {least} to {most}, "
-                                 f"at most {MOST_BLOCKS} of them")
-        return options
 
 
 class DrawnFaces(Frozen):
@@ -125,23 +109,13 @@ class Resplit(Frozen):
 class Data(Frozen):
     """The data sets, and how validation is split off train."""
 
-    classes: Annotated[tuple[str, ...], Field(min_length=2)] = ("negative", "neutral", "positive")
+    classes: ClassNames = ("negative", "neutral", "positive")
     sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
     shared_people: Annotated[tuple[str, ...], Label()] = ()  # test splits that may share people
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_seed: int = 1234
     resplit: Annotated[Resplit | None, Neutral(None)] = None
     drawn: Annotated[DrawnFaces | None, Label()] = None
-
-    @field_validator("classes")
-    @classmethod
-    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(classes)) != len(classes):
-            raise ValueError("two classes have the same name")
-        for name in classes:  # of folders
-            if not 0 < len(name) <= LONGEST_NAME or "/" in name or not name.isprintable():
-                raise ValueError(f"{shortened(name)!r} cannot be the name of a class")
-        return classes
 
 
 class Optim(Frozen):

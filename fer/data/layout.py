@@ -14,7 +14,8 @@ from pathlib import Path
 from fer.data.metadata import Facts, read_facts, read_people
 from fer.data.people import People, follow_lfw, normal_form, pair_key_of, person_of
 from fer.data.picture_format import SUFFIXES
-from fer.errors import CallerError, is_utf8, printable
+from fer.errors import CallerError
+from fer.plain_text import is_utf8, printable
 
 SPLITS = ("train", "val", "eval", "test", "unmasked")
 SPLIT_NAMES = {**{name: name for name in SPLITS}, "training": "train", "validation": "val",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.errors import printable
+from fer.plain_text import printable
 
 NOT_SURE = "not sure"
 

@@ -141,11 +141,6 @@ class Analysis:
             return []
         return pair.net_sets if self.controlled(pair) else pair.sets
 
-    @property
-    def gap_sets(self) -> Sets:
-        """The signed test sets of the main gap; empty without one."""
-        return self.sets_of(self.gap)
-
     def gap_of(self, config_id: str, pair: GapPair) -> Interval | None:
         """Return the gap of a configuration in UAR, net of the control where there is one."""
         found = self.gaps_on.get(pair.real, {}).get(config_id, {})

@@ -206,8 +206,7 @@ class SearchRunner:
         return folder
 
     def _before(self, number: int) -> Overrides | None:
-        entry = self.record.get(self._key(number))
-        return entry.params if entry else None
+        return entry.params if (entry := self.record.get(self._key(number))) else None
 
     def heard(self, key: Key, result: dict[str, Any]) -> None:
         """Record a trial's result after an epoch."""

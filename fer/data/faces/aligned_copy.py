@@ -31,8 +31,9 @@ from fer.data.metadata import EDGES, Facts, read_facts, read_people, write_facts
 from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
-from fer.errors import CallerError, is_utf8, plural, printable
+from fer.errors import CallerError, plural
 from fer.json_io import read_json
+from fer.plain_text import is_utf8, printable
 
 TABLE, RECORD = "faces.csv", "aligned.json"
 QUALITY = 95  # of JPEGs

@@ -157,10 +157,6 @@ def _refuse_danger(file: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
     if len(members) > MOST_MEMBERS or total > MOST_TOTAL:
         raise CallerError(f"{file}: {len(members)} files of {total / 1e9:.0f} GB: too large for "
                           "a set of pictures; unzip it yourself and add the folder")
-    packed = file.stat().st_size  # members may overlap, so their packed sizes say nothing
-    if total > SUSPICIOUS and total > MOST_RATIO * packed:
-        raise CallerError(f"{file}: unpacks to {total / 1e6:,.0f} MB from {packed / 1e6:.1f}: not "
-                          "pictures; the archive is not opened")
     for name, info in members.items():
         parts, place = PurePosixPath(name).parts, f"{file}: {name!r}"
         absolute = parts and (parts[0].startswith("/") or re.match("^[A-Za-z]:", parts[0]))
@@ -177,6 +173,10 @@ def _refuse_danger(file: Path, members: Mapping[str, zipfile.ZipInfo]) -> None:
         if info.file_size > MOST_BYTES or (info.file_size > SUSPICIOUS and ratio > MOST_RATIO):
             raise CallerError(f"{place} unpacks to {info.file_size / 1e6:.0f} MB from "
                               f"{info.compress_size / 1e6:.1f}: not a picture")
+    packed = file.stat().st_size  # members may overlap, so their packed sizes say nothing
+    if total > SUSPICIOUS and total > MOST_RATIO * packed:
+        raise CallerError(f"{file}: unpacks to {total / 1e6:,.0f} MB from {packed / 1e6:.1f}: not "
+                          "pictures; the archive is not opened")
 
 
 def _compare(file: Path, digest: str, folders: set[str], any_hash: bool) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fer.data.layout import is_system
 from fer.data.picture_format import SUFFIXES, format_of, missing_plugin
-from fer.errors import CallerError, is_utf8, plural, printable
+from fer.errors import CallerError, plural
+from fer.plain_text import is_utf8, printable
 
 MOST = 0.1  # of the pictures of a source may be left out without being told to
 SYSTEM = "hidden or system files"
