@@ -249,6 +249,17 @@ def test_a_large_pickle_is_refused_soon(content: bytes, tmp_path: Path) -> None:
     assert time.process_time() - begin < 5 and len(str(error.value)) < 600
 
 
+def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1000)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    with pytest.raises(CallerError, match="as torch.save never writes"):
+        find_foreign(tmp_path / "w.pth")
+
+
 def test_a_storage_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     for part in (0x1950A86A20F9469CFC6C, 1001, {}):

@@ -8,7 +8,6 @@ export. The project's own files are handled in
 
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +131,8 @@ def refuse_long_header(path: Path) -> None:
 
 
 def _read_torch(path: Path) -> object:
-    if _has_long_name(path):
-        raise CallerError(f"{path}: a pickle with a name of over 1,000 letters: not a checkpoint")
+    if reason := _odd(path):
+        raise CallerError(f"{path}: {reason}")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -148,17 +147,23 @@ def _read_torch(path: Path) -> object:
         raise CallerError(f"{path}: truncated, or not a checkpoint: {_one_line(reason)}") from error
 
 
-def _has_long_name(path: Path) -> bool:
-    """Return whether a pickle has a name so long that torch's own message takes minutes."""
+def _odd(path: Path) -> str:
+    """Return why torch must not read a pickle; empty if it may.
+
+    Compressed records grow a thousand times; over a long name torch's own message takes minutes.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            pickles = [info for info in archive.infolist() if info.filename.endswith("data.pkl")
-                       and info.file_size <= path.stat().st_size]
+            infos = archive.infolist()
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+                return "compressed, as torch.save never writes"
+            pickles = [info for info in infos if info.filename.endswith("data.pkl")]
             content = b"".join(archive.read(info) for info in pickles[:1])
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, zlib.error):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError):
         with open(path, "rb") as file:
             content = file.read(MOST_HEADER)
-    return any(re.fullmatch(rb"[\w.]{1000}", line[-1000:]) for line in content.split(b"\n")[:-1])
+    long = any(re.fullmatch(rb"[\w.]{1000}", line[-1000:]) for line in content.split(b"\n")[:-1])
+    return "a pickle with a name of over 1,000 letters: not a checkpoint" if long else ""
 
 
 def _lifted(path: Path) -> object | None:
