@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from fer.cluster.dist_env import FIRST_PORT, PORTS, free_port_from, local_ranks, slurm_ranks
-from fer.cluster.requeue import REQUEUE, CurrentJob, after_tasks, cause_of, parse_job
+from fer.cluster.requeue import (
+    REQUEUE,
+    CurrentJob,
+    after_tasks,
+    cause_of,
+    parse_job,
+    refuse_restart,
+)
 from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
 from fer.study.run_folder import RunFolder, Status
@@ -293,6 +300,20 @@ def test_a_job_is_requeued_only_where_that_may_help(
     assert folder.status().state == state
     if state == "failed":
         assert folder.status().error
+
+
+def test_a_start_too_many_writes_nothing_of_a_run_that_another_process_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_JOB", "9_0")
+    monkeypatch.setenv("FER_START", "9_0.20")
+    mine, other = RunFolder(tmp_path / "mine"), RunFolder(tmp_path / "other")
+    for folder in (mine, other):
+        folder.path.mkdir()
+        folder.write_status(Status(state="running", step=3))
+    other.lease.take()  # this process is in no job
+    assert refuse_restart([mine, other], 21, first=True)
+    assert mine.status().state == "failed" and other.status() == Status(state="running", step=3)
 
 
 def test_without_an_answer_of_slurm_a_job_is_left_to_the_launcher(tmp_path: Path) -> None:

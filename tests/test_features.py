@@ -188,6 +188,19 @@ def test_the_same_pictures_under_another_name_have_augmented_features_of_their_o
 
 
 @pytest.mark.slow
+def test_pictures_that_validation_masks_are_drawn_on_by_their_names_too(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pictures under two names wear other masks, so their features differ."""
+    masked = {**PROBE, "train__masks": {"probability": 0.7, "template": "drawn"}}
+    trained(**masked)
+    other = trained(**masked, train_on="people", seed=5)  # the folder of lfw
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "an empty cache"))
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "again"))
+    assert epochs(trained(**masked, train_on="people", seed=5)) == epochs(other)
+
+
+@pytest.mark.slow
 def test_features_of_plain_pictures_keep_the_names_that_they_had(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from test_submission import sent
 
 from fer.cluster.cancel import reopen, request_stop
 from fer.cluster.slurm_queue import SlurmQueue
+from fer.cluster.submit_script import sbatch
 from fer.config.profile import Profile
 from fer.json_io import read_json
 from fer.machine import user_name
@@ -241,3 +242,21 @@ def test_a_job_that_ignores_a_stop_is_cancelled_by_the_next_request(
     os.utime(folder.path / "cancel", (since, since))
     request_stop(Store(tmp_path), [row(folder)], "toy")
     assert called == ([["scancel", "7_0"]] if ended else [])
+
+
+def test_a_job_that_sbatch_sent_to_another_cluster_is_known_by_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sbatch: {clusters: other}`, or a federation: it prints `7;other`."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, answer in (("sbatch", "7;other"), ("scontrol", "ClusterName = here")):
+        (tools / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    submission, (folder, *_) = sent(tmp_path / "home")
+    with (tmp_path / "lock").open("w") as lock:
+        submission.set_job(sbatch(submission, "profile", lock.fileno()))
+    assert (submission.job, submission.noted["cluster"]) == ("7", "other")
+    found = Jobs({}, cluster="here").find(submission.identity(0))
+    assert found.unknown and "on cluster other" in found.reason  # waited for, not sent again

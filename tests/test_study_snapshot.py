@@ -244,3 +244,16 @@ def test_file_names_that_are_no_text_are_copied(code: Path, tmp_path: Path) -> N
         pass
     copy = snapshot(code, tmp_path / "place")
     assert b"\xff.py" in os.listdir(os.fsencode(copy / "pkg"))
+
+
+def test_a_package_that_an_outer_repository_ignores_is_refused(tmp_path: Path) -> None:
+    """A tarball that was unpacked, and partly added, inside another repository."""
+    code = tmp_path / "outer/code"
+    for name in ("fer/__init__.py", "fer/data/__init__.py", "fer/data/pack.py"):
+        (code / name).parent.mkdir(parents=True, exist_ok=True)
+        (code / name).write_text("")
+    (tmp_path / "outer/.gitignore").write_text("data/\n")
+    for command in (("init", "--quiet"), ("add", ".")):
+        subprocess.run(["git", "-C", tmp_path / "outer", *command], check=True)
+    with pytest.raises(CallerError, match=r"does not list fer/data/__init__\.py"):
+        snapshot(code, tmp_path / "copies")

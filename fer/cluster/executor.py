@@ -68,7 +68,7 @@ class SlurmExecutor(submitit.SlurmExecutor):
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
-        return str(string).strip().partition(";")[0]  # a federation appends its cluster
+        return str(string).strip()  # `7`, or `7;cluster` in a federation, as `Submission.set_job`
 
 
 class LocalExecutor(submitit.LocalExecutor):

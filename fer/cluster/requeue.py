@@ -196,6 +196,8 @@ def refuse_restart(folders: Sequence[RunFolder], restart: int, first: bool) -> b
     if restart <= _max_restarts():
         return False
     for folder in unfinished(folders) if first else []:
+        if _elsewhere(folder):  # its status is not ours to write
+            continue
         publish_failure(folder, f"restarted {restart - 1} times, the maximum (max_restarts of "
                                 "the profile)")
     return True

@@ -19,6 +19,7 @@ from fer.locks import check_locks
 from fer.machine import user_label
 from fer.progress import shown
 from fer.safe_path import python
+from fer.study.changed_inputs import lines_again
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run
 from fer.study.grad_cam_runs import draw_in_process
@@ -28,6 +29,8 @@ from fer.study.plan import UNFINISHED, Step, doubts, plan
 from fer.study.queue_view import look
 from fer.study.run_folder import Store
 from fer.study.study_folder import read_study, write_study
+
+MOST_LINES = 5  # on why runs are trained again
 
 console = Terminal()
 
@@ -55,6 +58,11 @@ def sweep(request: Request) -> int:
     console.print(counts(before))
     for line in doubts(before):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    again = lines_again([step.run for step in before if step.action == "train"], store,
+                        work.contents)
+    for line in [*again[:MOST_LINES], *([f"and {plural(len(again) - MOST_LINES, 'run')} more"]
+                                        if len(again) > MOST_LINES else [])]:
+        console.print(line, highlight=False, soft_wrap=True)
     for step in before:
         if step.action in UNFINISHED:
             store.folder(step.run).refuse_other_version()

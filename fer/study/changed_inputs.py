@@ -48,6 +48,13 @@ def why_again(run: Run, finished: Mapping[str, Sequence[RunFolder]], contents: I
     return f"{last.path.name} is finished, but {'; '.join(changes)}"
 
 
+def lines_again(runs: Sequence[Run], store: Store, contents: InputDigests) -> list[str]:
+    """Return a line for each of some runs that are trained although a like one is finished."""
+    finished = folders_by_label(store)
+    return [f"{run.name} is trained: {why}" for run in runs
+            if (why := why_again(run, finished, contents))]
+
+
 def _differences(folder: RunFolder, run: Run) -> list[str] | None:
     """Return how two configurations differ; None if they are not of the same cell of a study."""
     try:

@@ -8,7 +8,7 @@ folder is reused only if it matches. Not for data: large folders are refused.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def snapshot(repository: Path, place: Path) -> Path:
     for _ in range(MOST_COPIES):
         files = code_files(repository)
         _refuse_data(repository, files)
+        _refuse_missing_packages(repository, files)
         digest = _digest(repository, files)
         folder = _folder_of(digest, place)
         if not folder.is_dir():
@@ -51,6 +52,18 @@ def snapshot(repository: Path, place: Path) -> Path:
                 shutil.rmtree(bytecode, ignore_errors=True)
             return folder
     raise CallerError(f"{repository}: the code changed while being copied; try again")
+
+
+def _refuse_missing_packages(repository: Path, files: Sequence[str]) -> None:
+    """Raise a `CallerError` if a package of `fer` is ignored, as by a repository around this one.
+    """
+    packages = (repository / "fer").rglob("__init__.py")
+    there = {str(path.relative_to(repository)) for path in packages}
+    missing = sorted(there - {*files})
+    if missing:
+        raise CallerError(f"{repository}: git ignores or does not list {missing[0]}, so jobs would "
+                          "run without it; change the rule in .gitignore, or run: git init "
+                          f"{repository}")
 
 
 def snapshot_folder(repository: Path, place: Path) -> Path:

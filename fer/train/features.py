@@ -110,9 +110,11 @@ class Body:
             # features of training pictures do not depend on what validation pictures wear
             masks = None if train.masks is None else scientific(
                 train.masks.model_copy(update={"on_validation": False}))
-            # augmentation is derived from uids, which depend on the pictures' names
+            content |= {"augment": train.augment, "masks": masks}
+        if views > 1 or source.drawn:
+            # augmentation and masks are drawn by uids, which depend on the pictures' names
             uids = xxhash.xxh3_128(b"".join(pack.uids.tobytes() for pack in source.packs))
-            content |= {"augment": train.augment, "masks": masks, "uids": uids.hexdigest()}
+            content["uids"] = uids.hexdigest()
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
