@@ -99,6 +99,17 @@ def test_a_job_that_cannot_load_torch_is_said_with_its_traceback(
     assert "1 of 1 run is missing" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_job_on_a_disk_without_locks_fails_with_its_traceback_and_is_not_started_for_ever(
+    places: Path, toy_study: Write
+) -> None:
+    """Only the node's disk has none, so that the launcher does not notice."""
+    done = command("sweep", toy_study({**GRID, "seed": [0]}), fault="unlocked:job")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "no file locks" in done.stdout and "1 of 1 run is missing" in done.stdout
+    assert [one["state"] for one in statuses(places)] == ["failed"]
+
+
 @pytest.mark.parametrize("where", [
     "sweep", *(pytest.param(one, marks=pytest.mark.slow)
                for one in ("train", "sweep --cluster gpu_partition"))])
