@@ -1,12 +1,14 @@
 """Leases between this code and that of commit 70f3a1f, which may work on one store at a time."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+import yaml
+from conftest import REPOSITORY, launch
 from record import checked_out
 
 from fer.study.lease import Lease, LeaseTaken
@@ -56,3 +58,32 @@ def test_this_code_takes_no_lease_of_a_live_process_of_the_old_one(old: Path, tm
     assert not lease.held()
     lease.take()
     assert lease.mine()
+
+
+@pytest.mark.slow
+def test_a_study_that_the_old_code_ran_is_not_trained_again(
+    old: Path, places: Path, tmp_path: Path
+) -> None:
+    """By the same configuration; a further seed is trained beside it."""
+    def study(code: Path, seeds: list[int]) -> Path:
+        path = tmp_path / f"{code.name}-{len(seeds)}.yaml"
+        path.write_text(yaml.safe_dump({
+            "schema": 1, "study": "old", "base": str(code / "configs/study2021.yaml"),
+            "grid": {"seed": seeds}, "evaluate_on": ["lfw/eval", "real/test"],
+            "set": {"backbone": "resmasking_tiny", "train.epochs": 1, "train.batch_size": 16},
+            "gap": {"synthetic": "lfw/eval", "real": "real/test"}}))
+        return path
+
+    done = subprocess.run(
+        [sys.executable, old / "launch/sweep.py", study(old, [0]), "--cluster", "local"], cwd=old,
+        env={**os.environ, "PYTHONPATH": str(old)}, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = places.glob("runs/*")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    again = launch("sweep", study(REPOSITORY, [0, 1]))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 done" in again.stdout and "is trained: " not in again.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list(places.glob("runs/*"))) == 2
+    table = (places / "studies/old/report/results.csv").read_text().splitlines()
+    assert len(table) == 1 + 2 * 2  # both runs on both test sets
