@@ -254,7 +254,7 @@ def test_a_job_that_sbatch_sent_to_another_cluster_is_known_by_that_one(
         (tools / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tools), prepend=":")
-    submission, (folder, *_) = sent(tmp_path / "home")
+    submission, _ = sent(tmp_path / "home")
     with (tmp_path / "lock").open("w") as lock:
         submission.set_job(sbatch(submission, "profile", lock.fileno()))
     assert (submission.job, submission.noted["cluster"]) == ("7", "other")

@@ -72,6 +72,22 @@ def test_what_one_cluster_has_to_do_is_not_submitted_to_another(
         f"its job 1_{index} is on cluster {cluster.settings.name}" for index in (0, 1)}
 
 
+@pytest.mark.slow
+def test_a_run_at_work_on_one_cluster_is_left_to_it_by_another(
+    cluster: TestCluster, other: TestCluster, toy_study: Write
+) -> None:
+    cluster.write_profile(environment={"FER_INJECT": "slow:0.5"})
+    study = short(toy_study, {**GRID, "seed": [0]}, epochs=4)
+    cluster.submit(study)
+    cluster.command("scontrol", "release", "1")
+    cluster.wait_for_step(3)
+    other.submit(study)
+    assert pending(other) == []
+    cluster.wait_for_state("done", "failed")
+    assert "nothing to train" in other.submit(study)
+    assert pending(other) == [] and cluster.restarts() == [0]
+
+
 def test_cancelling_from_another_cluster_leaves_its_own_job_of_that_number_alone(
     cluster: TestCluster, other: TestCluster, toy_study: Write
 ) -> None:
