@@ -13,7 +13,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # rich help pages cost more than t
 import typer
 
 from fer.config.paths import refuse_copied_code
-from fer.errors import CallerError, Interrupted, Unavailable
+from fer.errors import CallerError, CallerLines, Interrupted, Unavailable
 from fer.plain_text import without_controls
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
@@ -57,7 +57,7 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
             refuse_copied_code()
             function(*args, **kwargs)
         except CallerError as error:
-            _report(str(error))
+            _report(str(error), lines=isinstance(error, CallerLines))
             raise typer.Exit(MISTAKE) from None
         except Unavailable as error:
             _report(f"{error}; the same command continues later")
@@ -81,8 +81,8 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
     return answer
 
 
-def _report(line: str) -> None:
-    text = without_controls(line)
+def _report(line: str, lines: bool = False) -> None:
+    text = without_controls(line if lines else line.replace("\n", "\\n"))
     cut = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
     print(f"{_script()}: {cut}", file=sys.stderr)
 

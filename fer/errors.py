@@ -11,6 +11,10 @@ class CallerError(ValueError):
     """
 
 
+class CallerLines(CallerError):
+    """A mistake that takes some lines to explain, none of which holds text from a file."""
+
+
 class Unavailable(RuntimeError):
     """A service does not respond: no mistake of the caller, and the same command may succeed later.
 

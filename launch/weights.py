@@ -9,12 +9,11 @@ from fer.cli import run
 
 def list_backbones() -> None:
     """List the backbones: input size, parameters, stages, and whether weights are present."""
-    from rich.console import Console
-
     from fer.commands.weights import entries, table_of
     from fer.config.paths import cache
+    from fer.console import Terminal
 
-    Console().print(table_of(entries(cache())))
+    Terminal().print(table_of(entries(cache())))
     typer.echo(f"weights are in {cache() / 'weights'}; any other classifier is used by its name: "
                "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
 

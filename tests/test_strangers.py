@@ -33,6 +33,7 @@ from fer.atomic_io import write_text
 from fer.cluster.profile_files import load_profile
 from fer.cluster.sbatch import array_script
 from fer.config import paths
+from fer.config.profile import Profile
 from fer.config.run import Backbone, Data
 from fer.config.yaml_io import parse_yaml
 from fer.console import Terminal
@@ -139,6 +140,50 @@ def test_a_thumbnail_has_a_bound_of_pixels(tmp_path: Path) -> None:
     assert thumbnail(tmp_path / "a.png") is None
     Image.new("L", (2_000, 2_000)).save(tmp_path / "b.png")
     assert thumbnail(tmp_path / "b.png") is not None
+
+
+def odd_file(kind: str, path: Path) -> None:
+    """Make something that is no file to read, or none that ends."""
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"zero": "/dev/zero", "loop": path.name}[kind])
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "zero", "loop"])
+def test_what_is_no_file_is_one_line_wherever_a_file_is_read(
+    kind: str, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "odd.yaml"
+    odd_file(kind, odd)
+    said_in_one_line(launch("sweep", odd, "--dry-run"))
+    for name in ("pictures.csv", "dataset.json"):
+        monkeypatch.setenv("FER_DATA", str(tmp_path / name))
+        picture = tmp_path / name / "S/train/neutral/a.png"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(picture)
+        odd_file(kind, tmp_path / name / "S" / name)
+        said_in_one_line(launch("data", "verify", "S", "--out", tmp_path / "page.html"))
+    odd_file(kind, tmp_path / "table.csv")
+    said_in_one_line(launch("data", "add", tmp_path / "table.csv", "--as", "T"))
+
+
+@pytest.mark.parametrize(("table", "words"), [
+    ("file,identity\n" + "a" * 200_000 + ",b\n", "field larger than"),
+    ("file,file,identity\na,b,c\n", "or two"), ("identity\nA\n", "no column 'file'")])
+def test_a_pictures_table_that_is_none_is_one_line(
+    table: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FER_DATA", str(tmp_path))
+    (tmp_path / "S/train/neutral").mkdir(parents=True)
+    (tmp_path / "S/pictures.csv").write_text(table)
+    assert words in said_in_one_line(launch("data", "verify", "S"))
+
+
+def test_a_line_break_in_a_strangers_name_makes_no_second_line(places: Path) -> None:
+    assert "x\\ny\\x1b[2J" in said_in_one_line(launch("data", "verify", "x\ny\x1b[2J"))
 
 
 # --- archives and tables -----------------------------------------------------------------------
@@ -289,6 +334,12 @@ def test_markup_and_escape_sequences_are_text_in_a_terminal() -> None:
 def test_names_have_no_tags_in_markdown() -> None:
     assert without_tags("<script>x</script> p < 0.05 <!-- a") == (
         "&lt;script>x&lt;/script> p < 0.05 &lt;!-- a")
+
+
+@pytest.mark.parametrize("name", ["A=1; touch hacked; B", "A\ntouch hacked\nB", "1A", ""])
+def test_a_variable_of_a_profile_has_the_name_of_one(name: str) -> None:
+    with pytest.raises(ValueError, match="environment"):
+        Profile.model_validate({"partition": "p", "environment": {name: "x"}})
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a\nb", "\x1b[31m", "x" * 101])

@@ -31,6 +31,7 @@ from fer.data.splits import folder_of
 from fer.data.verify.verify import data_of, pictures_on_disk
 from fer.errors import CallerError, choices, plural
 from fer.evaluate.label_errors import find_label_errors
+from fer.json_io import NotRegular, read_text
 from fer.progress import shown
 from fer.study.out_of_sample import out_of_sample
 from fer.study.run_folder import Store
@@ -93,10 +94,10 @@ def _instructions(request: LabelRequest) -> str:
     own = request.folder / INSTRUCTIONS
     file = request.instructions or (own if own.is_file() else DEFAULT_INSTRUCTIONS)
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file)
     except FileNotFoundError:
         raise CallerError(f"--instructions: no file {file}") from None
-    except (UnicodeDecodeError, IsADirectoryError):
+    except (ValueError, NotRegular):
         raise CallerError(f"--instructions: {file} is not a Markdown file in UTF-8") from None
 
 

@@ -227,11 +227,7 @@ def picture_files(name: str, folder: Path) -> list[str]:
         for entry in entries:
             if is_system(entry.name):
                 continue
-            try:
-                is_folder = entry.is_dir()
-            except OSError as error:  # a link to itself
-                raise CallerError(f"data set '{name}': {entry.path}: {error.strerror}") from None
-            if is_folder:
+            if _is_folder(entry):
                 raise CallerError(f"data set '{name}': {entry.path} is a folder inside a class "
                                   "folder; pictures must be directly in their class folder")
             if is_picture(entry.name):
@@ -240,6 +236,13 @@ def picture_files(name: str, folder: Path) -> list[str]:
                                       "UTF-8; rename the file")
                 files.append(entry.name)
     return files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link to itself
+        raise CallerError(f"{entry.path}: {error.strerror}") from None
 
 
 def is_picture(name: str) -> bool:
@@ -267,5 +270,5 @@ def _folders(folder: Path) -> list[Path]:
     """Return the folders in `folder`, sorted by name, except hidden ones and `__MACOSX`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries
-                 if not is_system(entry.name) and entry.is_dir()]
+                 if not is_system(entry.name) and _is_folder(entry)]
     return [folder / name for name in sorted(names)]

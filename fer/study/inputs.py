@@ -23,7 +23,7 @@ from fer.data.mask_types import keep_types, types_of
 from fer.data.pack import Pack, ensure_pack
 from fer.data.people import people_warning
 from fer.data.splits import folder_of, pictures_of
-from fer.errors import CallerError
+from fer.errors import CallerError, CallerLines
 from fer.study.disk_space import disk_refusals_named
 from fer.study.expand import cells
 
@@ -177,7 +177,7 @@ def require_sets(names: Iterable[str], data: Data, root: Path) -> None:
         sources.setdefault(SOURCES[folder], []).append(folder)
     needed = "; ".join(f"{' and '.join(folders)} ({source})"
                        for source, folders in sources.items())
-    raise CallerError(
+    raise CallerLines(
         f"missing data: {needed}\n"
         f"unzip {'each' if len(known) > 1 else 'it'} below FER_DATA, currently {root}: "
         f"{', '.join(str(root / folder) for folder in known)}\n"
