@@ -424,7 +424,7 @@ def test_an_error_that_a_door_does_not_document_is_a_finding(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_file_of_a_store_ends_a_command_in_a_traceback(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
