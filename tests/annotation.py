@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,19 @@ class Served:
 
     def request(self, method: str, path: str, body: bytes | None = None,
                 headers: Mapping[str, str] | None = None) -> tuple[int, bytes, Mapping[str, str]]:
-        """Send one request; headers with an empty value are left out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        """Send one request; headers with an empty value are left out.
+
+        A server that refuses a request before it has read its body resets the connection, at times
+        before the answer has arrived: then it is sent again.
+        """
+        for _ in range(4):
+            with suppress(ConnectionResetError, BrokenPipeError):
+                return self._request(method, path, body, headers)
+        return self._request(method, path, body, headers)
+
+    def _request(self, method: str, path: str, body: bytes | None,
+                 headers: Mapping[str, str] | None) -> tuple[int, bytes, Mapping[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         all_headers = {"Host": f"127.0.0.1:{self.port}", **(headers or {})}
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         for name, value in all_headers.items():
