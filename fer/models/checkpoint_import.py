@@ -144,7 +144,8 @@ def _read_torch(path: Path) -> object:
         if named:
             raise CallerError(f"{path}: refused, it tries to run '{shortened(named[1])}'; only "
                               "tensors and plain values are read") from error
-        raise CallerError(f"{path}: truncated, or not a checkpoint: {_one_line(reason)}") from error
+        raise CallerError(f"{path}: truncated, or not a checkpoint: "
+                          f"{shortened(reason.splitlines()[0])}") from error
 
 
 def _odd(path: Path) -> str:
@@ -184,10 +185,6 @@ def _read_safetensors(path: Path) -> object:
         return load_file(path)
     except SafetensorError as error:
         raise CallerError(f"{path}: truncated, or not safetensors: {error}") from error
-
-
-def _one_line(reason: str) -> str:
-    return reason.splitlines()[0][:200]
 
 
 def _without_aliases(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

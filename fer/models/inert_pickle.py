@@ -35,9 +35,6 @@ class Inert:
         self.arguments = arguments
         self.state: object = None
 
-    def __call__(self, *arguments: object, **_: object) -> "Inert":
-        return Inert(*arguments)
-
     def append(self, item: object) -> None:
         """Ignore an item, as of a stand-in for a list."""
 
@@ -85,10 +82,6 @@ def _first(value: object, *_: object) -> object:
     return value
 
 
-def _ordered(*_: object) -> "OrderedDict[object, object]":
-    return OrderedDict()
-
-
 def _of_type(build: object, _kind: object, arguments: object, *_: object) -> object:
     """Return the tensor of a subclass, as a plain one."""
     if callable(build) and isinstance(arguments, tuple) and _is_called(build):
@@ -97,7 +90,7 @@ def _of_type(build: object, _kind: object, arguments: object, *_: object) -> obj
 
 
 _KNOWN: Mapping[tuple[str, str], object] = {
-    ("collections", "OrderedDict"): _ordered,
+    ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor"): _rebuilt,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuilt,
     ("torch._utils", "_rebuild_tensor_v3"): _typed,

@@ -72,15 +72,14 @@ class LoadReport:
         return self._text(most=None)
 
     def _text(self, most: int | None) -> str:
-        parts = [f"read {self.source}"] if self.source else []
-        parts += ["the head was dropped and starts from random weights"] if self.head_lost else []
+        read = [f"read {self.source}"] if self.source else []
+        lost = ["the head was dropped and starts from random weights"] if self.head_lost else []
         for name in ("missing", "unexpected", "reshaped"):
             if keys := getattr(self, name):
                 shown = keys[:most]
                 more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
-                parts.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
-        whole = len(parts) == bool(self.source)
-        return "; ".join([*parts, *(["all tensors loaded"] if whole else [])])
+                lost.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
+        return "; ".join([*read, *(lost or ["all tensors loaded"])])
 
 
 def save_weights(
