@@ -30,18 +30,23 @@ class _StrictLoader(_SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key, problem = None, ""
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                problem = "merge keys (<<) are not read; write the keys out"
-            elif isinstance(key_node, yaml.ScalarNode):
-                key = self.construct_object(key_node, deep=True)
-                problem = f"duplicate key '{shortened(str(key))}'" if key in seen else ""
-            if key is None or isinstance(key, bool):
-                problem = problem or "a key must be a word or a number"
+            key = self._key(key_node)
+            if key in seen:
+                raise _at(key_node, f"duplicate key '{shortened(str(key))}'")
             seen.add(key)
-            if problem:
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def _key(self, node: yaml.Node) -> Any:
+        if node.tag == "tag:yaml.org,2002:merge":
+            raise _at(node, "merge keys (<<) are not read; write the keys out")
+        key = self.construct_object(node) if isinstance(node, yaml.ScalarNode) else None
+        if key is None or isinstance(key, bool):
+            raise _at(node, "a key must be a word or a number")
+        return key
+
+
+def _at(node: yaml.Node, problem: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 class _TextLoader(_StrictLoader):
@@ -116,10 +121,10 @@ def _refuse_expansion(root: yaml.Node) -> None:
             parts = node.value if isinstance(node, yaml.SequenceNode) else (
                 chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else ())
             known = sizes[id(node)] = 1 + sum(map(size, parts))
-        problem = ("an alias stands within its own anchor" if not known else
-                   f"more than {MAX_NODES:,} values" if known > MAX_NODES else "")
-        if problem:
-            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        if not known:
+            raise _at(node, "an alias stands within its own anchor")
+        if known > MAX_NODES:
+            raise _at(node, f"more than {MAX_NODES:,} values")
         return known
 
     size(root)
