@@ -71,8 +71,7 @@ def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
     if status.st_size == 0:
         return None, EMPTY
     try:
-        with _bombs_refused():
-            return _decode(path, least)
+        return _decode(path, least)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None, TOO_LARGE
     except UnidentifiedImageError:
@@ -85,7 +84,7 @@ def decode(path: Path, least: int = 0) -> tuple[Image.Image | None, str | None]:
 
 
 def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
-    with Image.open(path, formats=_formats()) as image:
+    with _opened(path) as image:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             return None, TOO_SMALL
@@ -101,11 +100,14 @@ def _decode(path: Path, least: int) -> tuple[Image.Image | None, str | None]:
 
 
 @contextmanager
-def _bombs_refused() -> Iterator[None]:
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture of a format that is decoded; only a decompression bomb is more than a warning.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+        with Image.open(path, formats=_formats()) as image:
+            yield image
 
 
 @cache
@@ -132,7 +134,7 @@ def thumbnail(path: Path) -> str | None:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
-        with _bombs_refused(), Image.open(path, formats=_formats()) as image:
+        with _opened(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None
             small = to_rgb(ImageOps.exif_transpose(image))  # as models see it
