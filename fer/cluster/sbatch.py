@@ -16,6 +16,7 @@ from fer.config.profile import Profile
 from fer.errors import CallerError
 from fer.plain_text import has_controls, shortened
 from fer.study.snapshot import import_folder
+from fer.study.submission import MARKER
 
 ARRAY_LOG = "%A_%a_%t.log"  # array, index, rank: as `Submission.log` names them
 JOB_LOG = "%j_%t.log"
@@ -115,7 +116,8 @@ def probe_script(folder: Path, comment: str, shape: Shape, profile: Profile, sit
 
 def _unseen(folder: Path, lanes: int) -> str:
     """Return the shell line that changes a 0 of `srun` if a task did not finish."""
-    markers = f"{shlex.quote(str(folder))}/finished-$SLURM_ARRAY_TASK_ID-*"
+    markers = (f"{shlex.quote(str(folder))}/"
+               f"{MARKER.format(index='$SLURM_ARRAY_TASK_ID', lane='*')}")
     return (f'[ "$code" -ne 0 ] || [ "$(ls -d {markers} 2>/dev/null | wc -l)" -ge {lanes} ] '
             f"|| code={UNSEEN}")
 

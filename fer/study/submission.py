@@ -27,6 +27,7 @@ from fer.study.plan import Step
 from fer.study.slurm_jobs import NEVER_SATISFIED, JobIdentity, Jobs
 
 SCHEMA = 1
+MARKER = "finished-{index}-{lane}"  # of a task; the batch script counts them
 SCRIPTS = "slurm"  # folder of a study for scripts, logs and the code
 
 
@@ -195,7 +196,7 @@ class Submission:
 
     def marker(self, index: int, lane: int = 0) -> Path:
         """Return the file that a task of a job leaves when it finished; counted by the script."""
-        return self.folder / f"finished-{index}-{lane}"
+        return self.folder / MARKER.format(index=index, lane=lane)
 
     def record_ends(self, jobs: Jobs) -> None:
         """Record how jobs ended, since SLURM forgets it where there is no accounting."""
