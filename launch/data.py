@@ -47,7 +47,7 @@ def add(
     request = AddRequest(Path(source), name, split, tuple(classes.split(",")), labels, link,
                          any_hash, people, splits, partial, encoding, columns)
     with shown("adding images") as progress:
-        lines = add(request, data_root(), progress, typer.echo)
+        lines = add(request, data_root(), progress, _say)
     _say("\n".join(lines))
 
 
