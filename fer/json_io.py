@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fer.errors import CallerError
+
 MAX_BYTES = 256_000_000
 EXACT = 2**53  # integers up to here are exact in every reader of JSON
 
@@ -50,6 +52,27 @@ def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
 def read_text(path: Path | str, most: int = MAX_BYTES) -> str:
     """Return the text of a regular file, in UTF-8 with or without its mark; as `read_bytes`."""
     return read_bytes(path, most).decode("utf-8-sig")
+
+
+def written_text(path: Path, hint: str = "") -> str:
+    """Return the text of a table that somebody wrote; as `read_text`, but in one line.
+
+    Args:
+        hint: what to do about a file that is not UTF-8; follows the message.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CallerError: it cannot be read, is no regular file, too large, or not UTF-8.
+    """
+    try:
+        return read_text(path)
+    except UnicodeDecodeError as error:
+        raise CallerError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}){hint}"
+                          ) from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CallerError(str(error)) from None
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
-from fer.json_io import NotRegular, read_json, read_text
+from fer.json_io import NotRegular, read_json, written_text
 
 FILE = "pictures.csv"
 INFO = "dataset.json"
@@ -101,13 +101,7 @@ def read_facts(top: Path) -> Mapping[str, Facts]:
 @lru_cache(maxsize=16)
 def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
     try:
-        text = read_text(file)
-    except UnicodeDecodeError as error:
-        raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except (OSError, ValueError) as error:
-        raise CallerError(f"{file}: cannot be read: {error}") from None
-    try:
-        rows = csv.DictReader(io.StringIO(text))
+        rows = csv.DictReader(io.StringIO(written_text(file)))
         if (rows.fieldnames or []).count("file") != 1:
             raise CallerError(f"{file}: no column 'file', or two; columns are file, "
                               f"{', '.join(COLUMNS)}")

@@ -15,7 +15,7 @@ from fer.data.metadata import Facts
 from fer.data.people import normal_form
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError, choices
-from fer.json_io import NotRegular, read_text
+from fer.json_io import written_text
 
 Parts = tuple[str, ...]  # names of the folders and the file, relative to the source
 
@@ -156,13 +156,7 @@ class Source:
         Raises:
             CallerError: it is not UTF-8.
         """
-        try:
-            return read_text(self.folder / file)
-        except UnicodeDecodeError as error:
-            raise CallerError(f"{self.folder / file}: not UTF-8 ({error.reason} at byte "
-                              f"{error.start})") from None
-        except (NotRegular, ValueError) as error:
-            raise CallerError(str(error)) from None
+        return written_text(self.folder / file)
 
     def split_of(self, name: str, place: str, usual: Mapping[str, str] = SPLIT_NAMES) -> str:
         """Return the split that a name of the source means, or `drop`.

@@ -31,7 +31,7 @@ from fer.data.metadata import (
 from fer.data.metadata import COLUMNS as FACTS
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
-from fer.json_io import NotRegular, read_text
+from fer.json_io import written_text
 from fer.plain_text import shortened
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
@@ -50,14 +50,9 @@ def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
             than columns.
     """
     try:
-        text = read_text(file)
+        text = written_text(file, "; save it as UTF-8")
     except FileNotFoundError:
         raise CallerError(f"no file {file}") from None
-    except UnicodeDecodeError as error:
-        raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as "
-                          "UTF-8") from None
-    except (NotRegular, ValueError) as error:
-        raise CallerError(str(error)) from None
     csv.field_size_limit(LONGEST_CELL)
     header = text.partition("\n")[0]
     separator = next((mark for mark in ",;\t" if mark in header), ",")

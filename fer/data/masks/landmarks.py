@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer.data.faces.detector import find_faces, weights_file
 from fer.data.faces.face_points import NAMES, TEMPLATES, Points, template
 from fer.errors import CallerError, choices
-from fer.json_io import NotRegular, read_text
+from fer.json_io import written_text
 
 COLUMNS = ("file", *(f"{name}_{axis}" for name in NAMES for axis in "xy"))
 DETECT = "detect"
@@ -29,13 +29,9 @@ def read_landmarks(file: Path) -> dict[str, Points]:
             picture, or invalid points: a left eye or mouth corner not left of the right one.
     """
     try:
-        text = read_text(file)
+        text = written_text(file)
     except FileNotFoundError:
         raise CallerError(f"no landmarks file {file}") from None
-    except UnicodeDecodeError as error:
-        raise CallerError(f"{file}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except (NotRegular, ValueError) as error:
-        raise CallerError(str(error)) from None
     rows = csv.DictReader(text.splitlines())
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
