@@ -34,12 +34,12 @@ from fer.data.ingest.picture_table import read_rows
 from fer.data.ingest.pixel_csv import read_pixels
 from fer.errors import CallerError
 from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions, write_predictions
-from fer.json_io import parse_json, record
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign
 from fer.models.weights import load_model, save_weights
 from fer.plain_text import has_controls, without_controls
 from fer.study.run_folder import Status
+from fer.untrusted_io import parse_json, record
 
 CLASSES = ("negative", "neutral", "positive")
 REPOSITORY = Path(__file__).resolve().parents[1]

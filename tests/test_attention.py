@@ -12,10 +12,10 @@ from simulated_study import SMALL, Simulated, build, simulate
 
 from fer.atomic_io import write_json
 from fer.config.load import load_run
-from fer.json_io import read_json
 from fer.models.classifier import Classifier
 from fer.models.registry import build as build_model
 from fer.train.grad_cam import last_map, look
+from fer.untrusted_io import read_json
 
 TINY = ["resmasking_tiny", "cbam_tiny"]
 

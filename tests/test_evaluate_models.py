@@ -27,10 +27,10 @@ from fer.data.test_time_views import COUNT, tta_views
 from fer.errors import CallerError
 from fer.evaluate.metrics import log_probabilities, reliability
 from fer.evaluate.predictions import Predictions, read_predictions, write_predictions
-from fer.json_io import read_json
 from fer.train.checkpoint import Checkpoints
 from fer.train.error_analysis import Answers, common_mistakes
 from fer.train.tensorboard import reliability_picture
+from fer.untrusted_io import read_json
 
 
 @pytest.fixture(scope="module")

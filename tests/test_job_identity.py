@@ -14,7 +14,6 @@ from fer.cluster.cancel import reopen, request_stop
 from fer.cluster.slurm_queue import SlurmQueue
 from fer.cluster.submit_script import sbatch
 from fer.config.profile import Profile
-from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study import queue_view as looking
 from fer.study import slurm_jobs as slurm
@@ -25,6 +24,7 @@ from fer.study.run_folder import RunFolder, Status, Store
 from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct
 from fer.study.status import Row
 from fer.study.submission import Submission
+from fer.untrusted_io import read_json
 
 ME = user_name()
 

@@ -20,8 +20,8 @@ from fer.evaluate.predictions import read_predictions
 from fer.inference.model_card import DRAWN, KNOWN_LICENCES, UNKNOWN, CardFacts, model_card
 from fer.inference.model_folder import without_places
 from fer.inference.picture_files import find_pictures
-from fer.json_io import read_json
 from fer.study.run_folder import RunFolder
+from fer.untrusted_io import read_json
 
 FILES = {"README.md", "config.yaml", "example.py", "model.safetensors", "preprocessing.json"}
 

@@ -19,11 +19,11 @@ from simulated_study import SMALL, Simulated, build, predictions, rows, simulate
 from fer.data.synthetic.sampling import is_generated, person_name
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.predictions import predictions_path, read_predictions, write_predictions
-from fer.json_io import read_json
 from fer.report.drawings import DRAWINGS
 from fer.report.gap_sentences import gap_words
 from fer.report.summary import UNLIKE
 from fer.report.terminal import print_summary
+from fer.untrusted_io import read_json
 
 COLUMNS = ("study,run,run_id,config_id,backbone,recipe,train_on,test_on,seed,n,"
            "accuracy,macro_f1,uar,nll,ece")

@@ -23,7 +23,7 @@ from simulated_study import (
 
 from fer.atomic_io import write_json
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 ALL = [{"backbone": ["cbam_tiny", "resmasking_tiny"]}]  # baselines: every configuration
 

@@ -34,7 +34,6 @@ from fer.evaluate.claims import THESE_MODELS
 from fer.evaluate.effective_robustness import fit_line
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
-from fer.json_io import read_json
 from fer.report.analysis import Analysis, analyse, configurations
 from fer.report.build_report import About, find
 from fer.report.comparisons import compare
@@ -51,6 +50,7 @@ from fer.report.study_report import facts_of
 from fer.report.subgroups import PER_PERSON
 from fer.report.summary import OF_MODELS, summarise
 from fer.report.terminal import print_summary
+from fer.untrusted_io import read_json
 
 SLOW = pytest.mark.slow
 

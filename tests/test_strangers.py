@@ -39,12 +39,12 @@ from fer.config.yaml_io import parse_yaml
 from fer.console import Terminal
 from fer.data.decode import decode, thumbnail
 from fer.errors import CallerError
-from fer.json_io import parse_json, read_json, record
 from fer.models import registry
 from fer.models.weights import METADATA_KEY, describe_weights, load_model
 from fer.plain_text import one_line, shortened, spreadsheet_cell, without_controls
 from fer.report.markdown import without_tags
 from fer.study.run_folder import Status, parse_status
+from fer.untrusted_io import parse_json, read_json, record
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))

@@ -10,9 +10,9 @@ from test_weights import SEVEN, pictures, tiny
 from fer.data.pack import Pack
 from fer.data.pixels import Source
 from fer.evaluate.predictions import read_predictions
-from fer.json_io import read_json
 from fer.models.checkpoint_import import to_original
 from fer.models.weights import describe_weights, load_model
+from fer.untrusted_io import read_json
 
 
 def original(path, classes=SEVEN):

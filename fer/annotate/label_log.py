@@ -16,7 +16,7 @@ from pathlib import Path
 from fer.atomic_io import sync_folder
 from fer.data.faces.boxes import is_box
 from fer.errors import CallerError
-from fer.json_io import NotRegular, parse_json, read_bytes
+from fer.untrusted_io import NotRegular, parse_json, read_bytes
 
 NOT_A_FACE, CANT_TELL, SKIP = "not_a_face", "cant_tell", "skip"
 ANSWERS = (NOT_A_FACE, CANT_TELL, SKIP)

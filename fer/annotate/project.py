@@ -22,9 +22,9 @@ from fer.data.file_walk import visible_files
 from fer.data.layout import is_picture
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError, choices
-from fer.json_io import read_json
 from fer.locks import NOT_THERE, open_lock
 from fer.plain_text import is_utf8, printable
+from fer.untrusted_io import read_json
 
 STORE = "annotations"
 INSTRUCTIONS = "instructions.md"  # for annotators, in the folder of pictures

@@ -17,12 +17,12 @@ from statistics import median
 from fer.cluster.arrays import JobArray
 from fer.config.augmentation import PASSES
 from fer.config.run import RunConfig, trained_epochs
-from fer.json_io import read_json
 from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 from fer.study.plan import Step
 from fer.study.run_folder import RunFolder, Store
 from fer.transfer.model_inspection import anatomies
+from fer.untrusted_io import read_json
 
 MOST_READ = 8  # measured runs read per backbone, the first by name
 OPTIMIZER_STATES = {"radam": 2, "adamw": 2, "sgd": 1}  # tensors beside each parameter

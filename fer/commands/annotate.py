@@ -31,11 +31,11 @@ from fer.data.splits import folder_of
 from fer.data.verify.verify import data_of, pictures_on_disk
 from fer.errors import CallerError, choices, plural
 from fer.evaluate.label_errors import find_label_errors
-from fer.json_io import NotRegular, read_text
 from fer.progress import shown
 from fer.study.out_of_sample import out_of_sample
 from fer.study.run_folder import Store
 from fer.study.study_folder import read_study
+from fer.untrusted_io import NotRegular, read_text
 
 USUAL_PORT = 8760
 EXTRA = "pip install '.[annotate]'"

@@ -17,7 +17,6 @@ from fer.config.run import RunConfig
 from fer.config.yaml_io import parse_overrides
 from fer.console import Terminal
 from fer.errors import CallerError
-from fer.json_io import read_json
 from fer.locks import check_locks
 from fer.study.disk_space import LEAST_FREE, check_room
 from fer.study.expand import Run, identify
@@ -29,6 +28,7 @@ from fer.train.callbacks import Callbacks, OnStatus
 from fer.train.distributed import Session, leave_group, open_session
 from fer.train.run_tasks import Task, run_task
 from fer.transfer.model_inspection import refuse_misfits
+from fer.untrusted_io import read_json
 
 DEBUG_BATCHES = 3
 console = Terminal(stderr=False)

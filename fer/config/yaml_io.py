@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from fer.errors import CallerError
-from fer.json_io import read_bytes
 from fer.plain_text import shortened
+from fer.untrusted_io import read_bytes
 
 Tree = dict[str, Any]
 MAX_CHARACTERS = 2_000_000

@@ -17,7 +17,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.atomic_io import write_json
 from fer.data.layout import Picture
-from fer.json_io import parse_json
+from fer.untrusted_io import parse_json
 
 READERS = 8  # threads; on a network file system latency dominates, not hashing
 SETTLED_NS = 2_000_000_000  # a younger file could change again with the same mtime

@@ -18,7 +18,7 @@ from fer.config.run import Data
 from fer.data.layout import discover
 from fer.data.metadata import read_facts
 from fer.data.splits import folder_of, pictures_of
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 
 def types_of(sets: Sequence[str], data: Data, root: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
-from fer.json_io import NotRegular, read_json, written_text
+from fer.untrusted_io import NotRegular, read_json, written_text
 
 FILE = "pictures.csv"
 INFO = "dataset.json"

@@ -29,8 +29,8 @@ from fer.data.digest import split_digest
 from fer.data.people import people_warning
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
-from fer.json_io import read_json
 from fer.locks import open_lock
+from fer.untrusted_io import read_json
 
 if TYPE_CHECKING:
     import pyarrow

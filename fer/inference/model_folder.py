@@ -14,11 +14,11 @@ from fer.evaluate.calibration import ACCURACY, Calibration, calibrate
 from fer.inference.model_card import CardFacts, model_card
 from fer.inference.model_scores import score_run
 from fer.inference.model_source import ABOUT, WEIGHTS, find_models
-from fer.json_io import read_json
 from fer.models.classifier import Classifier
 from fer.models.weights import load_model
 from fer.report.study_report import facts_of
 from fer.study.run_folder import RunFolder
+from fer.untrusted_io import read_json
 
 SCHEMA = 1
 EXAMPLE = '''\

@@ -7,9 +7,9 @@ from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate, within
 from fer.evaluate.predictions import read_predictions
 from fer.evaluate.study_scores import StudyScores
-from fer.json_io import read_json
 from fer.report.subgroups import divide
 from fer.study.run_folder import RunFolder
+from fer.untrusted_io import read_json
 
 METRICS = ("uar", "accuracy", "macro_f1")
 RUN = "run"

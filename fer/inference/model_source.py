@@ -11,9 +11,9 @@ from fer.config.paths import home
 from fer.errors import CallerError
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
-from fer.json_io import read_json
 from fer.study.run_folder import RunFolder, Store
 from fer.study.trained_runs import find_runs
+from fer.untrusted_io import read_json
 
 WEIGHTS, ABOUT = "model.safetensors", "preprocessing.json"  # files of an exported folder
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from fer.atomic_io import replacing
 from fer.config.run import Backbone
 from fer.errors import CallerError
-from fer.json_io import parse_json
 from fer.models import registry
 from fer.models.checkpoint_import import find_foreign, refuse_long_header
 from fer.models.classifier import Classifier
 from fer.models.state_dicts import Found
+from fer.untrusted_io import parse_json
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fer"  # a single key, because safetensors writes several in no fixed order

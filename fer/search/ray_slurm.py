@@ -17,11 +17,11 @@ from pathlib import Path
 
 from fer.atomic_io import write_json
 from fer.cluster.dist_env import free_port_from, job_port
-from fer.json_io import parse_json
 from fer.machine import cores, count_gpus
 from fer.safe_path import python
 from fer.search.ray_local import FOLDERS, OBJECT_STORE, PREFIX, settings
 from fer.study.job_environment import restart_of_process
+from fer.untrusted_io import parse_json
 
 PATIENCE_S = 180.0
 ENDING_S = 15.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer.json_io import NotRegular, as_object, parse_json, read_bytes
+from fer.untrusted_io import NotRegular, as_object, parse_json, read_bytes
 
 
 @dataclass

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fer.cluster.requeue import REQUEUE, after_tasks, job_now
-from fer.json_io import read_json
 from fer.search.options import TuneOptions
 from fer.search.ray_local import LEAVING
 from fer.study.job_environment import restart_of_process
 from fer.study.submission import Submission
+from fer.untrusted_io import read_json
 
 
 class StopLatch:

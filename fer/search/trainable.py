@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
-from fer.json_io import parse_json
 from fer.search.messages import LEAVE, End
 from fer.search.options import TrialSlots
 from fer.search.scores import Score
 from fer.search.trial_job import JobTrial
 from fer.search.trial_tensorboard import trial_folder, write_trial
+from fer.untrusted_io import parse_json
 
 if TYPE_CHECKING:
     from fer.search.thread_trial import ThreadTrial

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from fer.atomic_io import write_json
 from fer.errors import CallerError
-from fer.json_io import read_object, record
 from fer.study.lease import Lease
+from fer.untrusted_io import read_object, record
 
 SCHEMA = 1
 Key = tuple[int, "int | None"]

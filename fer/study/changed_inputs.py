@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from fer.config.run import RunConfig
 from fer.config.selection import kept_in_words
 from fer.errors import CallerError, plural
-from fer.json_io import read_json
 from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 from fer.study.run_folder import RunFolder, Store
+from fer.untrusted_io import read_json
 
 MASKED = "train.masks.on_validation"
 SELECTION = frozenset({"train.select", "train.best_over", "train.average_epochs", MASKED})

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fer.json_io import parse_json, read_bytes
 from fer.study.job_environment import identity_of_process
 from fer.study.run_folder import RunFolder
+from fer.untrusted_io import parse_json, read_bytes
 
 HUNG = 76  # exit code of a process that a watchdog ended
 MAX_HANGS = 2

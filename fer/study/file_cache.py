@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer.atomic_io import replacing
-from fer.json_io import NotRegular, read_bytes
 from fer.study.disk_space import disk_refusal
+from fer.untrusted_io import NotRegular, read_bytes
 
 COLUMNS = ("path", "inode", "time", "size", "text")
 Stamp = tuple[int, int, int]  # inode (a replaced file has another), mtime in ns, size

@@ -12,10 +12,10 @@ from fer.config.run import Data
 from fer.config.study import Study
 from fer.data.splits import original_of
 from fer.errors import CallerError
-from fer.json_io import read_json
 from fer.safe_path import python
 from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import StudyFolder
+from fer.untrusted_io import read_json
 
 FOLDER, SCHEMA = "attention", 1
 MOST = 4  # training sets whose best run is shown

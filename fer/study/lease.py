@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 
 from fer.atomic_io import write_json
-from fer.json_io import NotRegular, parse_json, read_bytes, read_json, record
 from fer.locks import locked
 from fer.machine import boot_id
 from fer.study.job_environment import identity_of_process, job_of_process, restart_of_process
 from fer.study.slurm_jobs import JobIdentity, Jobs, read_queue
+from fer.untrusted_io import NotRegular, parse_json, read_bytes, read_json, record
 
 
 class LeaseLost(RuntimeError):

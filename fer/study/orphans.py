@@ -6,7 +6,6 @@ Reads only; `fer.cluster.cancel` cancels them.
 from contextlib import suppress
 from pathlib import Path
 
-from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study.queue_view import Queue
 from fer.study.run_folder import RunFolder, Store
@@ -14,6 +13,7 @@ from fer.study.slurm_jobs import Job
 from fer.study.status import Row
 from fer.study.study_folder import StudyFolder
 from fer.study.submission import SCRIPTS, Submission
+from fer.untrusted_io import read_json
 
 
 def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:

@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fer.errors import CallerError, plural
-from fer.json_io import read_json
 from fer.machine import user_name
 from fer.study.orphans import orphaned_rows
 from fer.study.queue_view import Queue
@@ -14,6 +13,7 @@ from fer.study.slurm_jobs import Job
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder, read_study
 from fer.study.submission import SCRIPTS, Submission
+from fer.untrusted_io import read_json
 
 
 @dataclass(frozen=True)

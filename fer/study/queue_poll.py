@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fer.atomic_io import write_json
-from fer.json_io import read_object, record
 from fer.locks import locked
 from fer.study.queue_view import Queue
 from fer.study.slurm_jobs import Job, Jobs, read_queue
+from fer.untrusted_io import read_object, record
 
 SHORTEST_S, LONGEST_S = 5.0, 30.0  # between two readings
 GROWTH = 1.5

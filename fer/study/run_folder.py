@@ -18,11 +18,11 @@ from fer.config.selection import of_store
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError
-from fer.json_io import NotRegular, parse_json, read_bytes, read_json, read_object, record
 from fer.study.expand import Run
 from fer.study.lease import Lease
 from fer.study.slurm_jobs import JobIdentity
 from fer.study.submission import Submission
+from fer.untrusted_io import NotRegular, parse_json, read_bytes, read_json, read_object, record
 
 State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
                 "lost", "done", "failed", "cancelled",

@@ -18,7 +18,7 @@ from pathspec import GitIgnoreSpec
 
 from fer.atomic_io import building_folder, write_json
 from fer.errors import CallerError
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"

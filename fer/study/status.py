@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from fer import CODE_GONE
-from fer.json_io import as_object, parse_json
 from fer.machine import user_name
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
@@ -23,6 +22,7 @@ from fer.study.run_state import FINAL, LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import Job, Jobs
 from fer.study.study_folder import Entry, StudyFolder
 from fer.study.submission import Submission
+from fer.untrusted_io import as_object, parse_json
 
 LAST_BYTES = 4000  # of a log
 SLACK_S = 1.0  # tolerated difference between two clocks of one disk

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fer.errors import plural
-from fer.json_io import read_bytes
 from fer.plain_text import one_line, without_controls
 from fer.study.run_folder import State
 from fer.study.status import Row
+from fer.untrusted_io import read_bytes
 
 COLOURS: dict[State, int] = {"done": 32, "failed": 31, "lost": 31, "blocked": 31, "running": 36,
                              "cancelled": 33, "requeued": 33, "preempted": 33, "orphaned": 33,

@@ -14,11 +14,11 @@ from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import read_tree
 from fer.errors import CallerError, choices
-from fer.json_io import plain_name, read_json, read_object, record
 from fer.study.expand import Kind, Run
 from fer.study.run_folder import RunFolder, Store
 from fer.study.slurm_jobs import read_queue
 from fer.study.submission import Submission
+from fer.untrusted_io import plain_name, read_json, read_object, record
 
 INDEX_SCHEMA = 1
 

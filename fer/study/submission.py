@@ -22,9 +22,9 @@ from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.config.validate import validate
-from fer.json_io import read_json
 from fer.study.plan import Step
 from fer.study.slurm_jobs import NEVER_SATISFIED, JobIdentity, Jobs
+from fer.untrusted_io import read_json
 
 SCHEMA = 1
 MARKER = "finished-{index}-{lane}"  # of a task; the batch script counts them

@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from fer.atomic_io import building_folder, replacing, sync_folder, write_json, write_text
 from fer.checksums import xxh3_of
 from fer.errors import CallerError
-from fer.json_io import read_json
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.train.train_state import Progress
+from fer.untrusted_io import read_json
 
 if TYPE_CHECKING:  # slow to import, not needed to read a checkpoint
     from fer.train.distributed import Session

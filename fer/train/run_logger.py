@@ -17,12 +17,12 @@ import torch
 from fer.atomic_io import write_text
 from fer.config.run import RunConfig
 from fer.data.pixels import Source
-from fer.json_io import parse_json
 from fer.study.job_environment import job_of_process, node_name
 from fer.study.run_folder import RunFolder, Status
 from fer.train.callbacks import OnStatus
 from fer.train.tensorboard import Events
 from fer.train.train_state import Progress
+from fer.untrusted_io import parse_json
 
 HEARTBEAT_SECONDS = 2.0
 RGB = 3

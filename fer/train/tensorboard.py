@@ -21,7 +21,7 @@ from fer.config.run_id import scientific
 from fer.data.pixels import Source
 from fer.evaluate.metrics import Reliability, confusion, log_probabilities, reliability
 from fer.evaluate.predictions import Predictions
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 HPARAMS = ".hparams"  # suffix of the event file's name
 CELL = 32  # pixels of a cell of a confusion matrix

@@ -20,9 +20,9 @@ from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
 from fer.errors import CallerError
-from fer.json_io import read_json
 from fer.safe_path import python
 from fer.transfer.phases import check_recipe
+from fer.untrusted_io import read_json
 
 RECORD = "anatomy.json"
 LIBRARIES = ("pytorchcv", "torchvision")  # a new version may change their networks

@@ -32,8 +32,8 @@ from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError, plural
-from fer.json_io import read_json
 from fer.plain_text import is_utf8, printable
+from fer.untrusted_io import read_json
 
 TABLE, RECORD = "faces.csv", "aligned.json"
 QUALITY = 95  # of JPEGs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer.atomic_io import write_json
 from fer.data.faces.framing import Framing
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 FILE = "framing.json"
 MOST = 1000  # splits

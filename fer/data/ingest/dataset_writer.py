@@ -24,7 +24,7 @@ from fer.data.metadata import Facts, read_facts, read_people, write_facts, write
 from fer.data.pack import only_builder
 from fer.data.people import People
 from fer.errors import CallerError
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 RECORD = ".added.json"  # hidden, so the layout ignores it
 THREADS, JOB_PICTURES = 4, 32  # that copy pictures; by one of them at once

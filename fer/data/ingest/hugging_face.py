@@ -9,7 +9,7 @@ from fer.data.ingest.picture_table import read_rows
 from fer.data.layout import SPLIT_NAMES
 from fer.data.metadata import Facts
 from fer.errors import CallerError
-from fer.json_io import parse_json
+from fer.untrusted_io import parse_json
 
 LABEL_COLUMNS = ("label", "expression", "emotion")
 

@@ -15,7 +15,7 @@ from fer.data.metadata import Facts
 from fer.data.people import normal_form
 from fer.data.picture_format import SUFFIXES
 from fer.errors import CallerError, choices
-from fer.json_io import written_text
+from fer.untrusted_io import written_text
 
 Parts = tuple[str, ...]  # names of the folders and the file, relative to the source
 

@@ -31,8 +31,8 @@ from fer.data.metadata import (
 from fer.data.metadata import COLUMNS as FACTS
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
-from fer.json_io import written_text
 from fer.plain_text import shortened
+from fer.untrusted_io import written_text
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
 COLUMNS = ("file", "label", "split", *FACTS, *FURTHER)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer.data.faces.detector import find_faces, weights_file
 from fer.data.faces.face_points import NAMES, TEMPLATES, Points, template
 from fer.errors import CallerError, choices
-from fer.json_io import written_text
+from fer.untrusted_io import written_text
 
 COLUMNS = ("file", *(f"{name}_{axis}" for name in NAMES for axis in "xy"))
 DETECT = "detect"

@@ -41,7 +41,7 @@ from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError
-from fer.json_io import read_json
+from fer.untrusted_io import read_json
 
 RECORD = "masks.json"
 QUALITY = 95  # of JPEGs

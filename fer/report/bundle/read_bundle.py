@@ -17,8 +17,8 @@ from typing import Any
 from fer.config.validate import validate
 from fer.errors import CallerError
 from fer.evaluate.predictions import LOGIT, DamagedFile, Predictions, parse_predictions
-from fer.json_io import parse_json
 from fer.report.bundle.manifest import FILE, INDEX, RUN_FILE, Manifest
+from fer.untrusted_io import parse_json
 
 MOST_FILE_BYTES = 64_000_000  # of one file, decompressed
 MOST_LIST_BYTES = 32_000_000  # of the list of files

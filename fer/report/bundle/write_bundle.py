@@ -11,12 +11,12 @@ from typing import Any
 from fer.atomic_io import replacing
 from fer.config.paths import REPOSITORY
 from fer.errors import CallerError
-from fer.json_io import parse_json
 from fer.report.bundle.manifest import FILE, INDEX, BundledRun, Code, File, Manifest
 from fer.report.read.provenance import DIRTY, NAMED, mapping
 from fer.study.run_folder import Store
 from fer.study.snapshot import git_state
 from fer.study.study_folder import StudyFolder
+from fer.untrusted_io import parse_json
 
 RUN_FILES = ("config.yaml", "status.json", "train.json", "env.json", "metrics.jsonl")
 TABLES = ("*.csv", "*.tex", "*.md")  # of the report; the page has pictures of people

@@ -13,10 +13,10 @@ import numpy as np
 
 from fer.data.decode import thumbnail
 from fer.evaluate.predictions import Predictions
-from fer.json_io import plain_name, read_bytes, read_json
 from fer.report.read.load_results import Measured
 from fer.report.read.run_files import ReportRun
 from fer.study.grad_cam_runs import FOLDER, SCHEMA
+from fer.untrusted_io import plain_name, read_bytes, read_json
 
 SHOWN = 24
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from fer.config.yaml_io import parse_yaml
 from fer.errors import CallerError
-from fer.json_io import parse_json
 from fer.report.formatting import count
 from fer.report.read.report_cache import ReportCache
 from fer.report.read.run_files import ReportRun
+from fer.untrusted_io import parse_json
 
 DIRTY = " with uncommitted changes"
 NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")

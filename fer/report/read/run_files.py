@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from fer.evaluate.metrics import RESULT_SCHEMA
-from fer.json_io import parse_json
 from fer.report.read.report_cache import ReportCache
+from fer.untrusted_io import parse_json
 
 NUMBERS = ("n", "accuracy", "macro_f1", "uar", "nll", "ece")
 ROUNDED = 1e-4  # tolerance for rounded fractions

@@ -1,4 +1,4 @@
-"""JSON from a store, which somebody else may have written: bounded, and typed.
+"""Files that somebody else may have written: bounded bytes and text, typed JSON.
 
 Every fault of a file is a `ValueError`, and every file that is no regular one (a FIFO would wait
 for ever) an `OSError`, so that a reader says "damaged" and goes on.
