@@ -4,13 +4,15 @@ Every fault of a file is a `ValueError`, and every file that is no regular one (
 for ever) an `OSError`, so that a reader says "damaged" and goes on.
 """
 
+import csv
 import json
 import math
 import os
 import stat
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, TypeVar
 from fer.errors import CallerError
 
 MAX_BYTES = 256_000_000
+LONGEST_CELL = 131_072  # characters: what the module csv reads unless told
 EXACT = 2**53  # integers up to here are exact in every reader of JSON
 
 Record = TypeVar("Record")
@@ -73,6 +76,25 @@ def written_text(path: Path, hint: str = "") -> str:
         raise
     except (OSError, ValueError) as error:
         raise CallerError(str(error)) from None
+
+
+@contextmanager
+def bounded_csv(path: Path, rows: "csv.DictReader[str]", longest: int = LONGEST_CELL
+                ) -> Iterator[None]:
+    """Read rows of a CSV with cells of at most `longest` characters.
+
+    The module's own bound is one for the process, and other libraries lift it.
+
+    Raises:
+        CallerError: a longer cell, or another fault of a row; names file and line.
+    """
+    before = csv.field_size_limit(longest)
+    try:
+        yield
+    except csv.Error as error:
+        raise CallerError(f"{path}:{rows.line_num}: {error}") from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
-from fer.untrusted_io import NotRegular, read_json, written_text
+from fer.untrusted_io import NotRegular, bounded_csv, read_json, written_text
 
 FILE = "pictures.csv"
 INFO = "dataset.json"
@@ -100,15 +100,13 @@ def read_facts(top: Path) -> Mapping[str, Facts]:
 
 @lru_cache(maxsize=16)
 def _read(file: Path, changed: int, size: int) -> Mapping[str, Facts]:
-    try:
-        rows = csv.DictReader(io.StringIO(written_text(file)))
+    rows = csv.DictReader(io.StringIO(written_text(file)))
+    with bounded_csv(file, rows):
         if (rows.fieldnames or []).count("file") != 1:
             raise CallerError(f"{file}: no column 'file', or two; columns are file, "
                               f"{', '.join(COLUMNS)}")
         return _ByFile({row["file"]: facts_of_row(row) for row in rows
                         if isinstance(row["file"], str)})  # a row may be too short
-    except csv.Error as error:
-        raise CallerError(f"{file}, line {rows.line_num}: {error}") from None
 
 
 def facts_of_row(row: Mapping[str, str | None]) -> Facts:

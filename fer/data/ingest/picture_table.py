@@ -32,7 +32,7 @@ from fer.data.metadata import COLUMNS as FACTS
 from fer.data.picture_format import HEAD, format_of, picture_name
 from fer.errors import CallerError, choices
 from fer.plain_text import shortened
-from fer.untrusted_io import written_text
+from fer.untrusted_io import bounded_csv, written_text
 
 LONGEST_CELL = 10_000_000  # characters: the pixels of a picture of 1,500 x 1,500
 COLUMNS = ("file", "label", "split", *FACTS, *FURTHER)
@@ -53,16 +53,13 @@ def read_rows(file: Path) -> tuple[list[dict[str, str]], tuple[str, ...]]:
         text = written_text(file, "; save it as UTF-8")
     except FileNotFoundError:
         raise CallerError(f"no file {file}") from None
-    csv.field_size_limit(LONGEST_CELL)
     header = text.partition("\n")[0]
     separator = next((mark for mark in ",;\t" if mark in header), ",")
     reader = csv.DictReader(io.StringIO(text), restval="", delimiter=separator)
-    try:
+    with bounded_csv(file, reader, LONGEST_CELL):
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         rows = list(reader)
-    except csv.Error as error:
-        raise CallerError(f"{file}:{reader.line_num}: {error}") from None
     if not rows:
         raise CallerError(f"{file}: no rows")
     twice = [name for name, count in Counter(columns).items() if count > 1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer.data.faces.detector import find_faces, weights_file
 from fer.data.faces.face_points import NAMES, TEMPLATES, Points, template
 from fer.errors import CallerError, choices
-from fer.untrusted_io import written_text
+from fer.untrusted_io import bounded_csv, written_text
 
 COLUMNS = ("file", *(f"{name}_{axis}" for name in NAMES for axis in "xy"))
 DETECT = "detect"
@@ -33,16 +33,17 @@ def read_landmarks(file: Path) -> dict[str, Points]:
     except FileNotFoundError:
         raise CallerError(f"no landmarks file {file}") from None
     rows = csv.DictReader(text.splitlines())
-    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-    if missing:
-        raise CallerError(f"{file}: no column {', '.join(missing)}; needed are "
-                          f"{', '.join(COLUMNS)}")
     found: dict[str, Points] = {}
-    for row in rows:
-        place = f"{file}:{rows.line_num}"
-        if row["file"] in found:
-            raise CallerError(f"{place}: duplicate file {row['file']}")
-        found[row["file"]] = _points(row, place)
+    with bounded_csv(file, rows):
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise CallerError(f"{file}: no column {', '.join(missing)}; needed are "
+                              f"{', '.join(COLUMNS)}")
+        for row in rows:
+            place = f"{file}:{rows.line_num}"
+            if row["file"] in found:
+                raise CallerError(f"{place}: duplicate file {row['file']}")
+            found[row["file"]] = _points(row, place)
     return found
 
 
