@@ -34,7 +34,8 @@ settings.load_profile("loaded machine")
 @cache
 def shares_fixtures(file: str) -> bool:
     """Whether tests of a file have a fixture in common that is made once for the file."""
-    return 'scope="module"' in (REPOSITORY / file).read_text()
+    text = (REPOSITORY / file).read_text()
+    return 'scope="module"' in text or "two_seeds" in text
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -230,6 +231,24 @@ def finished_study(folder: Path, data: Path, grid: Mapping[str, object],
     done = launch("sweep", write_toy_study(folder, grid, set=merged, **more), **env)
     assert done.returncode == 0, done.stdout + done.stderr
     return env
+
+
+@pytest.fixture(scope="module")
+def two_seeds(shared_folder: Path, toy_data: Path, tmp_path_factory: pytest.TempPathFactory
+              ) -> dict[str, str]:
+    """Return the environment of a file's own copy of a finished toy study of two seeds.
+
+    It is trained once a session; STUDY is the path of its file.
+    """
+    trained = shared_folder / "two seeds"
+    with once(trained) as building:
+        if building is not None:
+            finished_study(building, toy_data, {"train_on": ["lfw"], "seed": [0, 1]}, {})
+    folder = tmp_path_factory.mktemp("two seeds")
+    shutil.copytree(trained / "home", folder / "home", symlinks=True)
+    return {"FER_DATA": str(toy_data), "FER_HOME": str(folder / "home"),
+            "FER_CACHE": str(new_cache(folder / "cache", warm_cache_beside(toy_data))),
+            "STUDY": shutil.copy(trained / "toy.yaml", folder)}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY, finished_study, launch
+from conftest import REPOSITORY, launch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from test_mistakes import said_in_one_line
@@ -33,13 +33,10 @@ from fer.train.tensorboard import reliability_picture
 from fer.untrusted_io import read_json
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
+@pytest.fixture
+def study(two_seeds: dict[str, str]) -> dict[str, str]:
     """Return the environment of a finished toy study of two runs."""
-    return finished_study(
-        tmp_path_factory.mktemp("models"), toy_data, {"train_on": ["lfw"], "seed": [0, 1]},
-        {"keep.tensorboard": True}, evaluate_on=["real/test"],
-        gap={"synthetic": "mlfw/eval", "real": "real/test"})
+    return two_seeds
 
 
 def runs(study: dict[str, str]) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import finished_study, launch
+from conftest import launch
 from test_mistakes import said_in_one_line
 
 import fer
@@ -26,19 +26,11 @@ from fer.untrusted_io import read_json
 FILES = {"README.md", "config.yaml", "example.py", "model.safetensors", "preprocessing.json"}
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
-    """Return the environment of a finished toy run."""
-    return finished_study(tmp_path_factory.mktemp("export"), toy_data,
-                          {"train_on": ["lfw"], "seed": [0]}, {"keep.tensorboard": False},
-                          evaluate_on=["lfw/eval", "real/test"], gap=None)
-
-
 @pytest.fixture
-def run(home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    for name, value in home.items():
+def run(two_seeds: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    for name, value in two_seeds.items():
         monkeypatch.setenv(name, value)
-    (path,) = (Path(home["FER_HOME"]) / "runs").glob("*-scratch-*")
+    (path,) = (Path(two_seeds["FER_HOME"]) / "runs").glob("*-s0-*")
     return RunFolder(path)
 
 
@@ -51,7 +43,7 @@ def folder(run: RunFolder, tmp_path: Path) -> Path:
 
 
 def test_the_folder_is_a_model_with_the_runs_own_answers(
-    run: RunFolder, folder: Path, home: dict[str, str], tmp_path: Path,
+    run: RunFolder, folder: Path, two_seeds: dict[str, str], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert {path.name for path in folder.iterdir()} == FILES
@@ -59,7 +51,7 @@ def test_the_folder_is_a_model_with_the_runs_own_answers(
     shutil.move(folder, tmp_path / "moved")
     model, own = fer.load(tmp_path / "moved"), fer.load(run.path)
     assert model.names == own.names and model.calibration == own.calibration
-    pictures = find_pictures([f"{home['FER_DATA']}/REAL-FER/test"])
+    pictures = find_pictures([f"{two_seeds['FER_DATA']}/REAL-FER/test"])
     answers = list(model.predict(pictures))
     assert answers == list(own.predict(pictures))
     monkeypatch.setattr(sys, "argv", ["example.py", pictures[0]])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import finished_study, launch
+from conftest import launch
 from crashing_loader import crash_always, crash_on_notes
 from PIL import Image
 from test_mistakes import said_in_one_line
@@ -38,12 +38,10 @@ BAD = {"cut.jpg": "truncated", "empty.jpg": "empty file", "notes.jpg": "not an i
        "tiny.png": "smaller than 16 pixels"}
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
+@pytest.fixture
+def study(two_seeds: dict[str, str]) -> dict[str, str]:
     """Return the environment of a finished toy study of two seeds."""
-    return finished_study(tmp_path_factory.mktemp("predict"), toy_data,
-                          {"train_on": ["lfw"], "seed": [0, 1]}, {"keep.tensorboard": False},
-                          evaluate_on=["real/test"], gap=None)
+    return two_seeds
 
 
 @pytest.fixture

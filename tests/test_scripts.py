@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, finished_study, launch, write_toy_set
+from conftest import REPOSITORY, launch, write_toy_set
 from test_mistakes import said_in_one_line
 
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "launch").glob("*.py"))
@@ -46,12 +46,10 @@ def test_what_the_login_node_imports_does_not_import_torch(package: str) -> None
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> dict[str, str]:
-    """A finished study of two runs; returns the environment to find it with."""
-    place = tmp_path_factory.mktemp("a study")
-    env = finished_study(place, toy_data, {"seed": [0, 1]}, {"train.epochs": 1})
-    return {**env, "STUDY": str(place / "toy.yaml")}
+@pytest.fixture
+def study(two_seeds: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a finished study of two runs."""
+    return two_seeds
 
 
 def test_sweep_prints_the_table_and_the_path_of_the_page(study: dict[str, str]) -> None:
@@ -67,7 +65,7 @@ def test_status_shows_a_row_a_run_and_ends_with_0_when_all_are_done(study: dict[
 
 def test_status_as_json_has_the_state_step_and_metric_of_each_run(study: dict[str, str]) -> None:
     rows = json.loads(launch("status", "toy", "--json", **study).stdout)
-    assert [(row["state"], row["step"], row["steps"]) for row in rows] == [("done", 6, 6)] * 2
+    assert [(row["state"], row["step"], row["steps"]) for row in rows] == [("done", 18, 18)] * 2
     assert all(0 <= row["metric"] <= 1 for row in rows)
 
 
