@@ -20,7 +20,7 @@ from fer.train.optim import make_optimizer
 from fer.train.train_state import Progress
 from fer.transfer.phases import param_groups
 
-ROUNDS, QUICK_ROUNDS = 9, 3
+ROUNDS, QUICK_ROUNDS = 9, 1
 
 
 def trained_once(backbone: str) -> tuple[Classifier, torch.optim.Optimizer]:

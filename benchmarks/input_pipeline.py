@@ -203,10 +203,10 @@ def main(quick: bool, file: Path | None) -> dict[str, Result]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        write_pictures(root, 60 if quick else 600)
+        write_pictures(root, 24 if quick else 600)
         pictures = scan("made", root, CLASSES)["train"]
         pack = build_pack(pictures, CLASSES, SIZE, root / "pack", "0" * 32, workers=1)
-        results = compare(root, pack, rounds=2 if quick else 7)
+        results = compare(root, pack, rounds=1 if quick else 7)
     print(f"{'1 thread, 250 -> 224 px':24}{'ours/s':>9}{'theirs/s':>10}{'ratio':>8}"
           f"{'lowest':>8}{'highest':>9}{'target':>8}")
     for name, r in results.items():

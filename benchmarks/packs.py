@@ -149,11 +149,11 @@ def measure_here(quick: bool) -> list[Comparison]:
 
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        input_pipeline.write_pictures(root / "large", 150 if quick else 4000)
-        input_pipeline.write_pictures(root / "small", 300, SMALL_SIDE)
-        few, lots = (300, 1500) if quick else (1000, 200_000)
+        input_pipeline.write_pictures(root / "large", 40 if quick else 4000)
+        input_pipeline.write_pictures(root / "small", 100 if quick else 300, SMALL_SIDE)
+        few, lots = (100, 500) if quick else (1000, 200_000)
         return [*building(root / "large", 1 if quick else 5),
-                *growth(root / "small", few, lots, 3 if quick else 21)]
+                *growth(root / "small", few, lots, 1 if quick else 21)]
 
 
 def main(options: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ def _compare(root: Path, weights: Path, config, session, quick: bool) -> Compari
 
     assert np.abs(ours() - evaluation()).max() <= TOLERANCE, "the probabilities differ"
     return side_by_side(f"prediction of {BACKBONE} on {len(names)} images, 5 % broken, against "
-                        "evaluation, pack built each time", ours, evaluation, 3 if quick else 5,
+                        "evaluation, pack built each time", ours, evaluation, 1 if quick else 5,
                         None if quick else MOST)
 
 

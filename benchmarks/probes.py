@@ -30,7 +30,7 @@ from fer.train.run_tasks import Task, work
 
 RATES = [round(10 ** (-4.5 + number * 2 / 11), 7) for number in range(12)]
 EPOCHS = 10
-PEOPLE, QUICK_PEOPLE = 600, 60  # three images each
+PEOPLE, QUICK_PEOPLE = 600, 20  # three images each
 ROUNDS = 3
 MADE = {"data.drawn": None, "data.sets": {"made": {"folder": "made"}}, "train_on": "made"}
 BACKBONE = {"backbone": "mobilenet_w1", "backbone.input_size": 96}

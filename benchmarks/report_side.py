@@ -112,7 +112,7 @@ def aggregation(quick: bool) -> list[Comparison]:
         for run in some:
             write_events(run)
         cold, warm = [], []
-        for _ in range(2 if quick else 5):
+        for _ in range(1 if quick else 5):
             for path in (root / "study").glob("cache.*"):
                 path.unlink()
             cold.append(_seconds(lambda: tables(runs, root)))
@@ -127,7 +127,7 @@ def aggregation(quick: bool) -> list[Comparison]:
         assert all(abs(found.measured[key].metrics["uar"] - value) < 1e-6
                    for key, value in theirs.items()), "the numbers differ"
         events = side_by_side(f"tables of {len(some)} runs, cold, against EventAccumulator", ours,
-                              lambda: from_events(some), 3 if quick else 5, 1 / 50)
+                              lambda: from_events(some), 1 if quick else 5, 1 / 50)
     return [_seconds_of(f"tables of {count:,} runs x 3 test sets, cold", cold, 5.0),
             _seconds_of(f"tables of {count:,} runs x 3 test sets, again", warm, 1.0), events]
 

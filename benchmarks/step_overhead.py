@@ -35,7 +35,7 @@ from fer.train.trainer import train_epoch
 from fer.transfer.phases import param_groups
 
 PICTURES = 480
-ROUNDS, QUICK_ROUNDS = 15, 5
+ROUNDS, QUICK_ROUNDS = 15, 1
 
 
 def made_source(folder: Path, size: int, classes: tuple[str, ...]) -> Source:
@@ -99,7 +99,7 @@ class Bare:
 def measure(quick: bool = False) -> list[Comparison]:
     """Return the overhead per step for the demo's models and batch size."""
     comparisons = []
-    for backbone in ("resmasking_tiny", "cbam_tiny"):
+    for backbone in ("resmasking_tiny", "cbam_tiny")[: 1 if quick else 2]:
         config = load_run("configs/drawn.yaml", {
             "backbone": backbone, "schedule.name": "constant", "schedule.warmup_epochs": 0,
             "loss.class_weights": "none", "keep.every_minutes": 1000})

@@ -4,8 +4,11 @@ Whatever stands in a store may have been written by somebody else: escape sequen
 terminal, `=` begins a formula in a spreadsheet, and a line break ends a comment in a script.
 """
 
+import csv
+import io
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 LONGEST = 200  # characters of a stranger's text within a message
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -45,6 +48,22 @@ def spreadsheet_cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]], exact: bool = False) -> str:
+    """Return a table as CSV with a line of column names.
+
+    Args:
+        exact: for a table that this project reads again: texts that look like formulas stay as
+            they are, since one may be the name of a file.
+    """
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows if exact else (
+        [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in row]
+        for row in rows))
+    return out.getvalue()
 
 
 def is_utf8(name: str) -> bool:

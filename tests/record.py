@@ -62,11 +62,16 @@ Record = dict[str, dict[str, list[str]]]  # part -> item -> lines
 
 @dataclass(frozen=True)
 class Limits:
-    """Which studies, recipes and profiles, by the names of their files; empty for all."""
+    """Which studies, recipes and profiles, by the names of their files; empty for all.
+
+    Attributes:
+        planned: only data, run ids and scripts: nothing is trained.
+    """
 
     studies: Sequence[str] = ()
     recipes: Sequence[str] = ()
     profiles: Sequence[str] = ()
+    planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,13 +131,27 @@ def record(side: Side, limits: Limits) -> Record:
     write_world(side.folder, side.checkout / "slurm/profiles")
     imported = side.run("-c", "import fer; print(fer.__file__)").strip()
     assert Path(imported).is_relative_to(side.checkout), f"{imported} is not of {side.checkout}"
-    studies = {file.name: run_names(side, file, *drawn_overrides(side, file))
-               for file in side.files("sweeps/*.yaml", limits.studies)
-               if "search" not in yaml.safe_load(file.read_text())}
+    planned = {"run ids": planned_runs(side, limits), "sbatch": scripts(side, limits)}
+    return {**planned, **({} if limits.planned else trained(side, limits)),
+            "data": digests(side.folder / "data")}
+
+
+def planned_runs(side: Side, limits: Limits) -> dict[str, list[str]]:
+    """Return the runs of the shipped studies."""
+    return {file.name: run_names(side, file, *drawn_overrides(side, file))
+            for file in side.files("sweeps/*.yaml", limits.studies)
+            if "search" not in yaml.safe_load(file.read_text())}
+
+
+def scripts(side: Side, limits: Limits) -> dict[str, list[str]]:
+    """Return the batch scripts of a study by cluster."""
     profiles = [path.stem for path in side.files("slurm/profiles/*.yaml", limits.profiles)]
-    sbatch = {name: side.lines(scripts_in(side.run("launch/sweep.py", side.study(LARGE),
-                                                   "--dry-run", "--cluster", name)))
-              for name in profiles}
+    return {name: side.lines(scripts_in(side.run("launch/sweep.py", side.study(LARGE), "--dry-run",
+                                                 "--cluster", name))) for name in profiles}
+
+
+def trained(side: Side, limits: Limits) -> Record:
+    """Return what two studies leave behind, which are run here."""
     small = side.study(SMALL)
     names = [path.stem for path in side.files("configs/recipes/*.yaml", limits.recipes)]
     recipes = side.study({**RECIPES, "grid": {**RECIPES["grid"], "recipe": names}})
@@ -143,10 +162,8 @@ def record(side: Side, limits: Limits) -> Record:
     folders = {label: home / "runs" / name for label, name in runs.items()}
     report = home / "studies" / SMALL["study"] / "report"
     return {
-        "data": digests(side.folder / "data"), "run ids": studies,
         "tables": side.texts({name: report / name for name in TABLES}),
         "losses": side.texts({name: path / "metrics.jsonl" for name, path in folders.items()}),
-        "sbatch": sbatch,
         "configurations": side.texts({name: path / "config.yaml"
                                       for name, path in folders.items()}),
         "names": {label: file_names(folder)
@@ -294,10 +311,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two records")
     for kind in ("study", "recipe", "profile"):
         parser.add_argument(f"--{kind}", action="append", default=[], help="only it; repeatable")
+    parser.add_argument("--planned", action="store_true",
+                        help="only data, run ids and batch scripts; trains nothing")
     said = parser.parse_args(arguments)
     if sum(map(bool, (said.out, said.against, said.compare))) != 1:
         parser.error("give one of OUT.json, --against and --compare")
-    limits = Limits(said.study, said.recipe, said.profile)
+    limits = Limits(said.study, said.recipe, said.profile, said.planned)
     if said.out:
         said.out.write_text(json.dumps(records("", limits)[0], indent=1) + "\n")
         return 0

@@ -44,7 +44,7 @@ from fer.data.masks.landmarks import read_landmarks
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.weights import METADATA_KEY, describe_weights, load_model
-from fer.plain_text import one_line, shortened, spreadsheet_cell, without_controls
+from fer.plain_text import csv_text, one_line, shortened, spreadsheet_cell, without_controls
 from fer.report.markdown import without_tags
 from fer.study.run_folder import Status, parse_status
 from fer.untrusted_io import parse_json, read_json, record
@@ -329,6 +329,10 @@ def test_text_that_people_write_is_left_as_it_is() -> None:
     ("-0.5", "-0.5"), ("+3", "+3"), ("-", "-"), ("a=b", "a=b"), ("", ""), ("1e-3", "1e-3")])
 def test_no_cell_is_a_formula(text: str, cell: str) -> None:
     assert spreadsheet_cell(text) == cell
+    (row,) = list(csv.reader(csv_text(["a", "n"], [(text, 1.5)]).splitlines()))[1:]
+    assert row == [cell, "1.5"]
+    (kept,) = list(csv.reader(csv_text(["a", "n"], [(text, 1.5)], exact=True).splitlines()))[1:]
+    assert kept == [text, "1.5"]  # for tables that are read again
 
 
 def test_markup_and_escape_sequences_are_text_in_a_terminal() -> None:

@@ -1,8 +1,6 @@
 """Merging of votes to one label a picture, and the table that `launch/data.py add` takes."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, cast, get_args
@@ -15,6 +13,7 @@ from fer.data.faces.boxes import Box, agreed_box
 from fer.data.metadata import EDGES, annotations_text
 from fer.evaluate.agreement import majority, value_counts
 from fer.evaluate.dawid_skene import dawid_skene
+from fer.plain_text import csv_text
 
 Method = Literal["majority", "dawid-skene"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -90,7 +89,7 @@ def label_table(votes: Votes, merged: Merged, first: Votes, to_file: Mapping[str
         "split", "identity", "mask_type", "pose", "annotator", "annotations", "certainty", "tags",
         *EDGES)
         if any(row[name] for row in rows))]
-    return csv_text(columns, rows)
+    return csv_text(columns, ([row[name] for name in columns] for row in rows), exact=True)
 
 
 def _edges(said: Mapping[str, Record]) -> dict[str, str]:
@@ -99,12 +98,3 @@ def _edges(said: Mapping[str, Record]) -> dict[str, str]:
                       if one.box and one.label != NOT_A_FACE})
     return {edge: f"{value:.1f}" if box else "" for edge, value in
             zip(EDGES, box or (0.0,) * 4, strict=True)}
-
-
-def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    """Return a table as CSV; keys of rows that are no columns are left out."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()

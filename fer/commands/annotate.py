@@ -12,7 +12,7 @@ from typing import Any
 
 from fer.annotate.agreement_report import agreement_lines
 from fer.annotate.known_pictures import known_pictures
-from fer.annotate.merging import METHODS, TIED, Method, csv_text, label_table, merge
+from fer.annotate.merging import METHODS, TIED, Method, label_table, merge
 from fer.annotate.project import (
     DEFAULT_INSTRUCTIONS,
     INSTRUCTIONS,
@@ -31,6 +31,7 @@ from fer.data.splits import folder_of
 from fer.data.verify.verify import data_of, pictures_on_disk
 from fer.errors import CallerError, choices, plural
 from fer.evaluate.label_errors import find_label_errors
+from fer.plain_text import csv_text
 from fer.progress import shown
 from fer.study.out_of_sample import out_of_sample
 from fer.study.run_folder import Store
@@ -205,8 +206,7 @@ def _flag_known(project: Project, votes: Votes, known: Sequence[str]) -> None:
         print(f"KNOWN {picture}: {why}")
     if found:
         file = project.store / "known.csv"
-        write_text(file, csv_text(["file", "known"], [
-            {"file": picture, "known": why} for picture, why in found.items()]))
+        write_text(file, csv_text(["file", "known"], found.items()))
         print(f"{plural(len(found), 'picture')} may be in a training set: leave them out of a test "
               f"set ({file})")
 
@@ -270,7 +270,7 @@ def find_errors(study_name: str, split: str, most: int) -> None:
     project = open_project(folder, {"classes": list(found.classes)})
     with only_writer(project):
         table = project.store / "label_errors.csv"
-        write_text(table, csv_text(list(rows[0]), rows))
+        write_text(table, csv_text(list(rows[0]), (list(row.values()) for row in rows)))
         new = project.add_round(f"probable label errors of {split}", chosen)
     print(f"{table}: {plural(len(files), 'picture')} by {plural(found.runs, 'run')}, "
           f"{int(ranked.suspect.sum())} suspect\nround {new.name}: "

@@ -19,6 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
+from fer.plain_text import csv_text
 from fer.untrusted_io import NotRegular, bounded_csv, read_json, written_text
 
 FILE = "pictures.csv"
@@ -145,14 +146,12 @@ def write_facts(top: Path, facts: Mapping[str, Facts]) -> None:
     if not used and not further:
         (top / FILE).unlink(missing_ok=True)
         return
-    out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["file", *used, *further])
+    rows = []
     for file, one in sorted(facts.items()):
         more = dict(one.more)
-        rows.writerow([file, *(getattr(one, name) for name in used),
-                       *(more.get(name, "") for name in further)])
-    write_text(top / FILE, out.getvalue())
+        rows.append([file, *(getattr(one, name) for name in used),
+                     *(more.get(name, "") for name in further)])
+    write_text(top / FILE, csv_text(["file", *used, *further], rows, exact=True))
 
 
 def read_people(top: Path) -> dict[str, People]:

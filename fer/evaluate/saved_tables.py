@@ -1,7 +1,5 @@
 """Metrics and probabilities of evaluated models for other programs, as CSV and JSON."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from fer.atomic_io import write_json, write_text
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.metrics import log_probabilities, measure
 from fer.evaluate.predictions import Predictions
-from fer.plain_text import spreadsheet_cell
+from fer.plain_text import csv_text
 
 SCALARS = ("n", "accuracy", "uar", "macro_f1", "auroc", "nll", "ece", "brier")
 BY_CLASS = ("recall", "precision", "support")
@@ -62,10 +60,5 @@ def _metrics_row(model: str, metrics: Mapping[str, Any]) -> Row:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows({name: spreadsheet_cell(value) if isinstance(value, str) else value
-                     for name, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(names, ([row.get(name, "") for name in names] for row in rows)))

@@ -1,6 +1,5 @@
 """Error analysis on a split: metrics, confusion matrices, pictures that all models misclassify."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
+from fer.atomic_io import write_text
 from fer.config.paths import data_root
 from fer.config.run import Data
 from fer.data.decode import inspect_picture
@@ -22,7 +22,7 @@ from fer.evaluate.ensembles import aligned
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, read_predictions
 from fer.legible import Key, make_legible, pen_font
-from fer.plain_text import spreadsheet_cell
+from fer.plain_text import csv_text
 
 MOST_MATRICES = 6  # with more models, only the table of metrics is printed
 SIDE, COLUMNS, HEAD = 128, 6, 34  # pixels of a picture, pictures in a row, pixels of its caption
@@ -144,11 +144,9 @@ def save_answers(folder: Path, split: str, answers: Sequence[Answers], data: Dat
         found = common_mistakes(answers)
     except CallerError:  # already reported by print_answers
         return
-    with open(folder / f"wrong-{name}.csv", "w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(("sample_id", "label", "called"))
-        rows.writerows(map(spreadsheet_cell, (one.sample_id, one.label, ";".join(one.called)))
-                       for one in found)
+    write_text(folder / f"wrong-{name}.csv", csv_text(
+        ("sample_id", "label", "called"),
+        ((one.sample_id, one.label, ";".join(one.called)) for one in found)))
     if found:
         contact_sheet(found, data).save(folder / f"wrong-{name}.png")
     console.print(f"saved in {folder}", markup=False, highlight=False, soft_wrap=True)

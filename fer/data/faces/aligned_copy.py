@@ -4,7 +4,6 @@ Every picture of the source has a row in `faces.csv`: where its face was found a
 out, why. The copy of a set keeps the facts on its pictures and people.
 """
 
-import csv
 import io
 import os
 from collections import Counter
@@ -32,7 +31,7 @@ from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
 from fer.errors import CallerError, plural
-from fer.plain_text import is_utf8, printable
+from fer.plain_text import csv_text, is_utf8, printable
 from fer.untrusted_io import read_json
 
 TABLE, RECORD = "faces.csv", "aligned.json"
@@ -273,11 +272,7 @@ def _reasons(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Row)])
-    writer.writerows(astuple(row) for row in rows)
-    return out.getvalue()
+    return csv_text([field.name for field in fields(Row)], map(astuple, rows), exact=True)
 
 
 def _copy_facts(source: Path, folder: Path, files: set[str]) -> None:

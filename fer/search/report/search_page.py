@@ -13,6 +13,7 @@ import pandas as pd
 
 from fer.atomic_io import replacing, write_text
 from fer.config.search import Search
+from fer.plain_text import spreadsheet_cell
 from fer.report.formatting import count
 from fer.report.page.write import render
 from fer.report.table_model import Column, Field, Listing, listing, number, text
@@ -178,4 +179,6 @@ def _write_csv(search: Search, entries: list[Entry], path: Path) -> None:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return spreadsheet_cell(value)
     return json.dumps(value) if isinstance(value, dict | list) else value
