@@ -145,8 +145,10 @@ def test_boxes_are_exported_kept_by_add_and_taken_by_align(
              "dan": (3, 2, 22, 33)}  # ben drew it around another face
     for name, box in drawn.items():
         label_all(made, name, labels, box=box)
-    table = tmp_path / "labels.csv"
-    assert launch("annotate", "export", made.folder, "--to", table).returncode == 0
+    table = tmp_path / "my labels.csv"
+    done = launch("annotate", "export", made.folder, "--to", table)
+    assert done.returncode == 0
+    assert f"next: python launch/data.py add '{table}' --as REAL-FER" in done.stdout
     edges = ("left", "top", "right", "bottom")
     for row in rows(table):
         assert [row[edge] for edge in edges] == ["3.0", "2.0", "22.0", "32.0"]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fer.annotate.agreement_report import agreement_lines
@@ -181,7 +182,7 @@ def export_labels(folder: Path, out: Path, method: str, split: str, people: str,
               "more than they do, and the report's human ceiling is too high; label a second round "
               "first (review), or --merge dawid-skene", file=sys.stderr)
     _flag_known(project, votes, known)
-    print(f"next: python launch/data.py add {out} --as REAL-FER"
+    print(f"next: python launch/data.py add {quote(str(out))} --as REAL-FER"
           + ("" if split else " --split test"))
 
 
@@ -233,7 +234,7 @@ def start_review(folder: Path, listed: Path | None) -> None:
     with only_writer(project):
         new = project.add_round(why, pictures)
     print(f"round {new.name}: {plural(len(new.pictures or ()), 'picture')}\n"
-          f"label them: python launch/annotate.py {folder}")
+          f"label them: python launch/annotate.py {quote(str(folder))}")
 
 
 def find_errors(study_name: str, split: str, most: int) -> None:
@@ -274,14 +275,15 @@ def find_errors(study_name: str, split: str, most: int) -> None:
         new = project.add_round(f"probable label errors of {split}", chosen)
     print(f"{table}: {plural(len(files), 'picture')} by {plural(found.runs, 'run')}, "
           f"{int(ranked.suspect.sum())} suspect\nround {new.name}: "
-          f"{plural(len(chosen), 'picture')}\nlabel them: python launch/annotate.py {folder}")
+          f"{plural(len(chosen), 'picture')}\n"
+          f"label them: python launch/annotate.py {quote(str(folder))}")
 
 
 def _votes(project: Project) -> Votes:
     votes = votes_of(project)
     if not votes.pictures:
         raise CallerError(f"{project.folder}: nothing labelled in {project.folder / STORE}; start "
-                          f"with python launch/annotate.py {project.folder}")
+                          f"with python launch/annotate.py {quote(str(project.folder))}")
     return votes
 
 

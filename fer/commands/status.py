@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from fer.cluster.cancel import (
@@ -136,7 +137,7 @@ class StudyStatus:
         print("".join(f"{line}\n" for line in ending), end="")
         file = str(self.study.path / "study.yaml")
         if place == LOCAL:
-            print(f"to run them on this machine: python launch/sweep.py {file}")
+            print(f"to run them on this machine: python launch/sweep.py {quote(str(file))}")
             return 0
         from fer.cluster.request import Request
         from fer.commands.sweep import sweep
