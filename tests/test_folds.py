@@ -1,10 +1,13 @@
 """Folds by person: who is in which, ids, a study's grid, advice, and pooled predictions."""
 
+import csv
+import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import finished_study, launch
 from picture_sets import write_set
 
 from fer.config.folds import folds_advice
@@ -15,8 +18,18 @@ from fer.data.identity_split import balanced_folds
 from fer.data.layout import Picture
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
+from fer.evaluate.ensembles import mean_of
+from fer.evaluate.metrics import measure, validation_scores
+from fer.evaluate.predictions import Predictions
+from fer.report.fold_members import merge_folds
+from fer.report.read.load_results import LoadedResults, Measured
+from fer.report.read.run_files import ReportRun
+from fer.search.fold_trial import FoldScores, pooled_score
 from fer.study.expand import Run, expand
+from fer.study.folds import validation_predictions
 from fer.study.inputs import InputDigests
+from fer.study.run_folder import Store
+from fer.study.study_folder import read_study
 
 STUDY = """
 schema: 1
@@ -164,3 +177,94 @@ def test_folds_are_recommended_where_few_people_validate() -> None:
     assert folds_advice(2000, 200) == ""
     assert "validation has 9 people: UAR on it has a standard error of about 14 points" in (
         folds_advice(70, 9))
+
+
+def run_of(fold: int | None, seed: int = 0, config: str = "c") -> ReportRun:
+    return ReportRun(f"run-{config}-{seed}-{fold}", f"{config}{seed}{fold}", config, "b", "r",
+                     "lfw", seed, Path(), "done", fold=fold)
+
+
+def predicted(names: list[str], logits: np.ndarray) -> Predictions:
+    return Predictions(names, [f"Person_{name}" for name in names], np.arange(len(names)) % 3,
+                       logits.astype(np.float32), ("a", "b", "c"))
+
+
+def loaded(runs: list[ReportRun], lost: str = "") -> LoadedResults:
+    """Return results in which fold k validates on pictures of its own and all test on six."""
+    rng = np.random.default_rng(1)
+    measured, validation = {}, {}
+    for run in runs:
+        table = predicted([f"t{i}" for i in range(6)], rng.normal(size=(6, 3)))
+        if run.run != lost:
+            measured[run.run, "real/test"] = Measured(
+                run, "real/test", "d", measure(table.labels, table.logits, table.classes), table)
+        validation[run.run] = predicted([f"v{run.fold}-{i}" for i in range(6)],
+                                        rng.normal(size=(6, 3)))
+    return LoadedResults(tuple(runs), ("real/test",), measured, validation, ())
+
+
+def test_in_a_report_the_folds_of_a_seed_are_one_ensemble_and_one_validation() -> None:
+    runs = [run_of(fold, seed) for seed in (0, 1) for fold in range(3)]
+    before = loaded(runs)
+    found, (said,) = merge_folds(before)
+    assert "mean of the probabilities of 3 models, one a fold" in said and "fair" not in said
+    assert [run.members for run in found.runs] == [
+        tuple(run.run for run in runs[:3]), tuple(run.run for run in runs[3:])]
+    mean = mean_of([before.measured[run.run, "real/test"].predictions for run in runs[:3]])
+    one = found.measured[runs[0].run, "real/test"]
+    assert np.array_equal(one.predictions.logits, mean.logits)
+    assert one.metrics["n"] == 6 and len(found.measured) == 2
+    assert found.validation[runs[0].run].sample_ids == [
+        f"v{fold}-{i}" for fold in range(3) for i in range(6)]
+
+
+def test_a_seed_with_a_missing_fold_is_left_out_and_named() -> None:
+    runs = [run_of(fold, seed) for seed in (0, 1) for fold in range(3)]
+    found, _ = merge_folds(loaded(runs, lost=runs[4].run))
+    assert set(found.measured) == {(runs[0].run, "real/test")}
+    assert found.problems == ("r on lfw, seed 1: real/test is left out, since not all of its "
+                              "folds have predictions on it",)
+
+
+def test_results_without_folds_stay_as_they_are() -> None:
+    before = loaded([run_of(None, seed) for seed in (0, 1)])
+    assert merge_folds(before) == (before, [])
+
+
+def line(epoch: int, uar: float) -> dict[str, object]:
+    return {"epoch": epoch, "phase": "all", "val_uar": uar}
+
+
+def test_a_trial_on_folds_scores_the_mean_over_the_folds_so_far() -> None:
+    scores = FoldScores("uar", "", False)
+    assert scores.after(line(0, 0.5)) == 0.5 and scores.after(line(1, 0.7)) == 0.7
+    scores.next_fold(2, 0.0)
+    assert scores.after(line(0, 0.3)) == pytest.approx(0.5)
+    again = FoldScores("uar", "", False)
+    again.restore(json.loads(json.dumps(scores.to_json())))
+    assert again.after(line(1, 0.5)) == scores.after(line(1, 0.5)) == pytest.approx(0.6)
+    assert (again.fold, again.epochs) == (1, 2)
+
+
+@pytest.mark.slow
+def test_a_folded_study_reports_ensembles_and_pools_validation(tmp_path: Path, toy_data: Path
+                                                               ) -> None:
+    env = finished_study(tmp_path, toy_data, {"recipe": ["scratch"], "seed": [0]},
+                         {"train.folds": 2, "train.epochs": 1})
+    store = Store(Path(env["FER_HOME"]))
+    report = store.study("toy") / "report"
+    results = list(csv.DictReader((report / "results.csv").open()))
+    assert len({row["run"] for row in results}) == 2
+    assert len({row["config_id"] for row in results}) == 1
+    (uar, *_) = csv.DictReader((report / "out_of_fold.csv").open())
+    runs = [folder for _, folder in read_study(store, "toy").runs(store)]
+    table, said = validation_predictions(runs[0])
+    assert said == "lfw/val, out of fold over 2 folds" and uar["metric"] == "uar"
+    whole = validation_scores(table.labels, table.logits)["uar"]
+    assert float(uar["score"]) == pytest.approx(whole, abs=1e-6) == pooled_score(
+        [folder.path for folder in runs], "uar")
+    assert int(uar["n"]) == len(table) == len(set(table.sample_ids))
+    assert "one a fold, each trained without the people" in (report / "report.md").read_text()
+    assert "Out of fold" in (report / "index.html").read_text()
+    again = launch("sweep", tmp_path / "toy.yaml", **env)
+    assert again.returncode == 0 and "nothing to train" in again.stdout

@@ -42,7 +42,8 @@ def without_folds(tree: Tree) -> Tree:
 def shares_people(config: RunConfig, parent: RunConfig) -> bool:
     """Return whether a parent, or one of its own, is trained on the families of sets of a run.
 
-    Then it must be trained on the same folds, or it would have seen people of validation.
+    Then it must be trained on the same folds, or it would have seen people of validation. Two sets
+    in one folder are one.
     """
     return bool(_families(config) & _lineage(parent))
 
@@ -52,7 +53,8 @@ def _lineage(config: RunConfig) -> set[str]:
 
 
 def _families(config: RunConfig) -> set[str]:
-    return {_original(name, config) for name in (*config.train_sets, *config.clean_sets)}
+    return {config.data.sets[_original(name, config)].folder
+            for name in (*config.train_sets, *config.clean_sets)}
 
 
 def _original(name: str, config: RunConfig) -> str:

@@ -19,7 +19,6 @@ from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions, stacked
 from fer.evaluate.study_scores import StudyScores
 from fer.report.analysis import Analysis, Config
-from fer.report.formatting import count
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 from fer.report.table_model import Column, Listing, listing, number, scored, text
@@ -106,12 +105,12 @@ def _pooled(tables: Sequence[Predictions], members: int) -> Predictions | None:
 def said_of_folds(runs: Sequence[ReportRun]) -> str:
     """Return what the tables show of runs on folds."""
     sizes = sorted({len(run.members) for run in runs if run.members})
-    models = "–".join(dict.fromkeys((str(sizes[0]), count(sizes[-1], "model"))))
+    models = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) + " models"
     single = "; configurations without folds are single models, which is no fair comparison" if any(
         not run.members and run.axes for run in runs) else ""
     return (f"With train.folds each score is that of the mean of the probabilities of {models}, "
             "one a fold, each trained without the people of that fold: one seed is one such "
-            f"ensemble, which scores higher than its members (results.csv){single}.")
+            f"ensemble, which usually scores higher than one of its models (results.csv){single}.")
 
 
 def out_of_fold(gathered: LoadedResults, analysis: Analysis) -> tuple[OutOfFold, ...]:
