@@ -239,13 +239,20 @@ class RunConfig(Frozen):
     @property
     def needed_sets(self) -> frozenset[str]:
         """Names of the data sets read by the run and its ancestors."""
-        tested = {split.split("/")[0] for split in self.evaluate_on}
+        tested = {split.split("/")[0] for split in (*self.evaluate_on, *self.unlabelled)}
         return frozenset((*self.train_sets, *self.clean_sets)) | tested | frozenset().union(
             *(parent.needed_sets for parent in self.parents.values()))
 
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """The split whose pictures give batch-norm statistics without their labels, if any."""
+        split = self.recipe.combine.unlabelled if self.recipe.combine else None
+        return (split,) if split else ()
+
     @model_validator(mode="after")
     def _names_are_known(self) -> "RunConfig":
-        for split in (*self.train_sets, *(split.split("/")[0] for split in self.evaluate_on)):
+        for split in (*self.train_sets, *(
+                split.split("/")[0] for split in (*self.evaluate_on, *self.unlabelled))):
             if split not in self.data.sets:
                 known = ", ".join(sorted(self.data.sets))
                 raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")

@@ -88,7 +88,7 @@ def ids(
         plain["folds"] = {"of": config.data.folds.of}
         parts["data"] = _JSON.encode(plain)
         whole = {name: digest for name, digest in inputs.digests.items()
-                 if name in ("weights", ALL_FOLDS)}
+                 if name in ("weights", ALL_FOLDS, *config.unlabelled)}
         rest = {**rest, "digests": _JSON.encode(whole)}
     del parts["seed"]
     return run, _hash(rest, parts, parents)

@@ -53,6 +53,7 @@ class InputDigests:
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
         splits += [split for name in config.clean_sets if (split := f"{name}/train") not in splits]
+        splits += config.unlabelled
         digests = {split: self.split(split, config.data) for split in splits}
         pretrained = config.backbone.pretrained
         if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
