@@ -1,12 +1,13 @@
 """Regret of the weights that a run keeps, against its best epoch on a large test set.
 
-    python benchmarks/selection_regret.py [--start scratch] [--seeds 20] [--out FILE.csv]
+    python benchmarks/selection_regret.py [--start scratch] [--sets one] [--out FILE.csv]
 
 Trains a small backbone on 60 drawn people with one flat mask, from pretrained or random weights,
 and tests each epoch on many other people with the same mask. The regret of a rule is the test UAR
 of the best epoch minus that of the weights it keeps, which no rule can bring to 0: the best epoch
 is chosen on the test set. Drawings are no evidence about people; only rules on the same runs are
-compared. `selection_regret.csv` has the results that `docs/recipes.md` names.
+compared. Each seed has drawn sets of its own, or (`--sets one`) all have the same.
+`selection_regret.csv` has the results that `docs/recipes.md` names.
 """
 
 import argparse
@@ -45,6 +46,7 @@ SETTINGS = {"backbone": "cbam_tiny", "backbone.input_size": 32, "train_on": "mlf
             "train.batch_size": 16, "keep.tensorboard": False, "train.select": "average"}
 STARTS = {"pretrained": {"recipe": "imagenet_full", "train.epochs": 15},
           "scratch": {"recipe": "scratch", "train.epochs": 60}}
+DRAWN = 1234  # seed of the first drawn sets
 PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
 RULES = ("best", "last", "average")
 
@@ -73,16 +75,17 @@ def own_places() -> Iterator[Path]:
         yield Path(place)
 
 
-def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any]) -> RunConfig:
-    """Return a configuration whose drawn sets are its seed's; those of pretraining are shared."""
-    folder = f"drawn{pictures}-{seed}"
+def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any], drawn: int
+               ) -> RunConfig:
+    """Return a configuration on the sets drawn from seed `drawn`; pretraining's are shared."""
+    folder = f"drawn{pictures}-{drawn}"
     sets = {name: {"folder": f"{PRETRAINING if name == 'people' else folder}/drawn/{place}",
                    **({"twin_of": "lfw"} if name == "mlfw" else {})}
             for name, place in (("lfw", "LFW-FER"), ("mlfw", "M-LFW-FER"),
                                 ("people", "PEOPLE-FER"))}
     return load_run("configs/drawn.yaml", {
         **SETTINGS, "seed": seed, "data.sets": sets, "data.drawn": {
-            "seed": 1234 + seed, "lfw_train": pictures, "lfw_eval": tested, "real_test": 3,
+            "seed": drawn, "lfw_train": pictures, "lfw_eval": tested, "real_test": 3,
             "people_train": 3},
         **settings})
 
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=60, choices=PICTURES)
     parser.add_argument("--tested", type=int, default=450)
     parser.add_argument("--start", default="pretrained", choices=STARTS)
+    parser.add_argument("--sets", default="each", choices=("each", "one"))
     parser.add_argument("--epochs", type=int, help="default: 15 from pretrained weights, else 60")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -153,8 +157,10 @@ def main() -> None:
     lines: list[dict[str, Any]] = []
     with own_places():
         for seed in range(asked.seeds):
-            curve = trained(configured(PICTURES[asked.people], seed, asked.tested, settings))
-            lines.append({"start": asked.start, "epochs": settings["train.epochs"], "seed": seed,
+            drawn = DRAWN + (seed if asked.sets == "each" else 0)
+            curve = trained(configured(PICTURES[asked.people], seed, asked.tested, settings, drawn))
+            lines.append({"start": asked.start, "sets": asked.sets,
+                          "epochs": settings["train.epochs"], "seed": seed,
                           "best_test": round(max(curve.test), 4), **{
                               rule: round(value, 2) for rule, value in curve.regrets().items()}})
             print(lines[-1], file=sys.stderr, flush=True)
