@@ -1,11 +1,13 @@
 """Regret of the weights that a run keeps, against its best epoch on a large test set.
 
-    python benchmarks/selection_regret.py [--seeds 20] [--out selection_regret.csv]
+    python benchmarks/selection_regret.py [--start scratch] [--sets one] [--out FILE.csv]
 
-Fine-tunes a small pretrained backbone on 60 drawn people with one flat mask, and tests each epoch
-on many other people with the same mask. The regret of a rule is the test UAR of the best epoch
-minus that of the weights it keeps, which no rule can bring to 0: the best epoch is chosen on the
-test set. Drawings are no evidence about people; only rules on the same runs are compared.
+Trains a small backbone on 60 drawn people with one flat mask, from pretrained or random weights,
+and tests each epoch on many other people with the same mask. The regret of a rule is the test UAR
+of the best epoch minus that of the weights it keeps, which no rule can bring to 0: the best epoch
+is chosen on the test set. Drawings are no evidence about people; only rules on the same runs are
+compared. Each seed has drawn sets of its own, or (`--sets one`) all have the same.
+`selection_regret.csv` has the results that `docs/recipes.md` names.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import timing  # noqa: F401  first: it pins the threads
 import torch
 
 from fer.config.load import load_run
-from fer.config.run import RunConfig
+from fer.config.run import DrawnFaces, RunConfig
 from fer.data.pixels import Source
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
@@ -41,8 +43,11 @@ from fer.train.setup import source, training_source
 
 PICTURES = {60: 150}  # people in training and validation -> drawn pictures
 SETTINGS = {"backbone": "cbam_tiny", "backbone.input_size": 32, "train_on": "mlfw",
-            "recipe": "imagenet_full", "train.batch_size": 16, "train.epochs": 15,
-            "keep.tensorboard": False, "train.select": "average"}
+            "train.batch_size": 16, "keep.tensorboard": False, "train.select": "average"}
+STARTS = {"pretrained": {"recipe": "imagenet_full", "train.epochs": 15},
+          "scratch": {"recipe": "scratch", "train.epochs": 60}}
+DRAWN = 1234  # seed of the first drawn sets
+PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
 RULES = ("best", "last", "average")
 
 
@@ -70,16 +75,18 @@ def own_places() -> Iterator[Path]:
         yield Path(place)
 
 
-def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any]) -> RunConfig:
-    """Return a configuration whose drawn sets are its own."""
-    folder = f"drawn{pictures}"
-    sets = {name: {"folder": f"{folder}/drawn/{place}", **({"twin_of": "lfw"} if name == "mlfw"
-                                                           else {})}
+def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any], drawn: int
+               ) -> RunConfig:
+    """Return a configuration on the sets drawn from seed `drawn`; pretraining's are shared."""
+    folder = f"drawn{pictures}-{drawn}"
+    sets = {name: {"folder": f"{PRETRAINING if name == 'people' else folder}/drawn/{place}",
+                   **({"twin_of": "lfw"} if name == "mlfw" else {})}
             for name, place in (("lfw", "LFW-FER"), ("mlfw", "M-LFW-FER"),
                                 ("people", "PEOPLE-FER"))}
     return load_run("configs/drawn.yaml", {
         **SETTINGS, "seed": seed, "data.sets": sets, "data.drawn": {
-            "lfw_train": pictures, "lfw_eval": tested, "real_test": 3, "people_train": 600},
+            "seed": drawn, "lfw_train": pictures, "lfw_eval": tested, "real_test": 3,
+            "people_train": 3},
         **settings})
 
 
@@ -87,7 +94,9 @@ def trained(config: RunConfig, split: str = "mlfw/eval") -> Curve:
     """Train a run and return its curves."""
     root = Path(os.environ["FER_DATA"])
     assert config.data.drawn is not None
-    draw_missing_faces(config.data, root / f"drawn{config.data.drawn.lfw_train}", [])
+    draw_missing_faces(config.data, root / Path(config.data.sets["lfw"].folder).parts[0], [])
+    few = DrawnFaces(lfw_train=3, lfw_eval=3, real_test=3, people_train=600)
+    draw_missing_faces(config.data.model_copy(update={"drawn": few}), root / PRETRAINING, [])
     contents = InputDigests(root, Path(os.environ["FER_CACHE"]))
     *ancestors, run = identify(config, contents)
     store = Store(Path(os.environ["FER_HOME"]))
@@ -139,14 +148,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--people", type=int, default=60, choices=PICTURES)
     parser.add_argument("--tested", type=int, default=450)
+    parser.add_argument("--start", default="pretrained", choices=STARTS)
+    parser.add_argument("--sets", default="each", choices=("each", "one"))
+    parser.add_argument("--epochs", type=int, help="default: 15 from pretrained weights, else 60")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    lines: list[dict[str, float]] = []
+    settings = {**STARTS[asked.start], **({"train.epochs": asked.epochs} if asked.epochs else {})}
+    lines: list[dict[str, Any]] = []
     with own_places():
         for seed in range(asked.seeds):
-            curve = trained(configured(PICTURES[asked.people], seed, asked.tested, {}))
-            lines.append({"seed": seed, "best_test": round(max(curve.test), 4), **{
-                rule: round(value, 2) for rule, value in curve.regrets().items()}})
+            drawn = DRAWN + (seed if asked.sets == "each" else 0)
+            curve = trained(configured(PICTURES[asked.people], seed, asked.tested, settings, drawn))
+            lines.append({"start": asked.start, "sets": asked.sets,
+                          "epochs": settings["train.epochs"], "seed": seed,
+                          "best_test": round(max(curve.test), 4), **{
+                              rule: round(value, 2) for rule, value in curve.regrets().items()}})
             print(lines[-1], file=sys.stderr, flush=True)
             if asked.out:
                 with open(asked.out, "w", encoding="utf-8", newline="") as handle:

@@ -24,7 +24,12 @@ from fer.data.layout import Picture, scan
 from fer.data.metadata import read_facts
 from fer.errors import CallerError
 from fer.evaluate.label_errors import find_label_errors
-from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
+from fer.evaluate.predictions import (
+    Predictions,
+    predictions_path,
+    read_predictions,
+    write_predictions,
+)
 from fer.study.out_of_sample import out_of_sample
 from fer.study.run_folder import Store
 from fer.study.study_folder import Entry, StudyFolder
@@ -249,6 +254,25 @@ def test_predictions_of_models_that_saw_the_labels_find_no_errors(
         return
     with pytest.raises(CallerError, match="2 of its runs were trained on it"):
         out_of_sample(study, store, split)
+
+
+def test_each_fold_finds_the_label_errors_of_its_own_people(tmp_path: Path) -> None:
+    labels = np.arange(12) % 3
+    study, store = simulated(tmp_path, labels, labels, "lfw/train", "lfw")
+    for fold, entry in enumerate(study.entries):
+        folder = store.runs / entry.run
+        config = load_run("configs/drawn.yaml", {**TOY, "train_on": "lfw", "train.folds": 2,
+                                                 "train.fold": fold})
+        write_yaml(folder / "config.yaml", dump(config))
+        seen = read_predictions(predictions_path(folder, "lfw/train"))
+        mine = np.arange(12) % 2 == fold
+        write_predictions(predictions_path(folder, "lfw/val"), Predictions(
+            [name for name, own in zip(seen.sample_ids, mine, strict=True) if own], [""] * 6,
+            labels[mine], np.full((6, 3), fold, np.float32) + np.eye(3, dtype=np.float32)[0],
+            CLASSES))
+    found = out_of_sample(study, store, "lfw/train")
+    assert found.runs == 2 and len(found.sample_ids) == 12
+    assert np.allclose(found.probabilities, found.probabilities[0])  # none of what was seen
 
 
 def test_a_study_without_predictions_says_how_to_make_them(tmp_path: Path) -> None:

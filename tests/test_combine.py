@@ -161,3 +161,16 @@ def test_one_checkpoint_is_left(places: Path) -> None:
     (checkpoint,) = folder.path.glob("checkpoints/step-*")
     assert {path.name for path in checkpoint.iterdir()} == {
         "model.safetensors", "state.json", "manifest.json"}
+
+
+def test_statistics_of_unlabelled_pictures_change_nothing_else(places: Path) -> None:
+    folder = trained(("real/test",), recipe="bn_real", train_on="mlfw")
+    (parent,) = members(folder)
+    own, before = weights(folder), weights(parent)
+    for key, tensor in own.items():
+        moved = "running" in key or "num_batches" in key
+        assert moved or torch.equal(tensor, before[key]), key
+    assert not all(torch.equal(own[key], before[key]) for key in own if "running_mean" in key)
+    assert folder.config.inputs.digests["real/test"]
+    assert json.loads((folder.path / "env.json").read_text())["unlabelled"] == ["real/test"]
+    assert epochs(folder)[0]["unlabelled"] == "real/test"

@@ -17,8 +17,10 @@ from fer.data.masks.atlas import (
     MaskAugmentation,
     ensure_atlas,
     make_atlas,
+    styles_of,
     wear_all,
 )
+from fer.data.masks.erasing import ERASED, erase
 from fer.data.masks.geometry import Fit, camera_of
 from fer.data.masks.landmarks import COLUMNS, read_landmarks
 from fer.data.masks.render import lay_over, render
@@ -49,7 +51,7 @@ def at(area: np.ndarray, point: np.ndarray) -> bool:
 
 
 def test_the_configuration_knows_the_styles_and_templates_that_there_are() -> None:
-    assert set(typing.get_args(MaskStyle)) == {"all", *STYLES} and len(STYLES) >= 10
+    assert set(typing.get_args(MaskStyle)) == {"all", ERASED, *STYLES} and len(STYLES) >= 10
     assert set(typing.get_args(Masks.model_fields["template"].annotation)) == set(TEMPLATES)
     assert Masks().drawing == ATLAS_VERSION  # so that other masks are other runs
 
@@ -207,6 +209,18 @@ def test_a_probability_is_how_often_pictures_get_a_mask(atlas: Atlas) -> None:
     uids = rng(5).integers(0, 1 << 60, 4000).astype(np.uint64)
     wearers, _ = MaskAugmentation(atlas, 0.3).choose(Samples(0, 0, uids, np.zeros(4000, np.int64)))
     assert abs(len(wearers) / 4000 - 0.3) < 0.03
+
+
+def test_erasing_hides_a_rectangle_of_the_lower_face_and_no_eye() -> None:
+    points = template("drawn", SIDE, SIDE)
+    for seed in range(40):
+        layer = erase(points, rng(seed))
+        area = np.zeros((SIDE, SIDE), bool)
+        area[max(layer.top, 0) : layer.top + len(layer.alpha),
+             max(layer.left, 0) : layer.left + layer.alpha.shape[1]] = True
+        assert not any(at(area, eye) for eye in points[:2]) and 0.02 < area.mean() < 0.5
+    assert styles_of(Masks(styles=("erased", "all"))) == (*named(["all"]), ERASED)
+    assert styles_of(Masks(styles=("erased",))) == (ERASED,) and ERASED not in named(["all"])
 
 
 def test_an_atlas_is_drawn_once_and_read_from_the_cache(tmp_path: Path) -> None:

@@ -22,13 +22,15 @@ from rich.console import Console
 from test_resume import numbers
 
 from fer.cluster.request import expand_request
-from fer.config.load import load_search, load_study
+from fer.config.load import load_run, load_search, load_study
 from fer.config.search import Budget
 from fer.errors import CallerError
+from fer.search.fold_trial import pooled_score
 from fer.search.options import TrialSlots
 from fer.search.ray_local import PREFIX
 from fer.search.trial_record import Entry, Record
 from fer.search.trial_table import SearchProgress
+from fer.study.folds import other_folds
 from fer.study.run_folder import RunFolder
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -405,3 +407,23 @@ def test_tensorboard_has_the_hyper_parameters_and_the_score_of_every_trial(calm:
         last = events.Scalars("search/macro_f1")[-1]
         assert last.step == len(trial["curve"])
         assert last.value == pytest.approx(trial["score"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_trial_on_folds_is_scored_by_its_pooled_predictions(places: Path) -> None:
+    file = write_search(places.parent, budget={"trials": 2}, metric="uar",
+                        set={**TOY, "recipe": "scratch", "train.epochs": 1, "train.folds": 2},
+                        scheduler={"name": "none"})
+    done = launch("tune", file, "--slots", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = places / "studies/toy-search/best.yaml"
+    assert "out of fold over 2 folds" in config.read_text()
+    assert load_run(config, {"train_on": "lfw"}).data.folds is None
+    for trial in trials(places):
+        (first,) = places.glob(f"runs/{trial['run']}")
+        runs = other_folds(RunFolder(first))
+        assert len(runs) == 2 and len(trial["curve"]) == trial["epochs"] == 2
+        assert trial["score"] == pytest.approx(pooled_score([run.path for run in runs], "uar"))
+    before = trials(places)
+    assert launch("tune", file, "--slots", 1, "--resume").returncode == 0
+    assert trials(places) == before

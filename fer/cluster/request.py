@@ -22,6 +22,7 @@ from fer.progress import shown
 from fer.study.control import with_control
 from fer.study.disk_space import check_room
 from fer.study.expand import Run, cells, expand, idle_exclusions, place_of, unmeasured_gaps
+from fer.study.folds import advice_on_folds
 from fer.study.inputs import InputDigests, draw_missing_faces, drawn_sets_missing, require_sets
 from fer.study.leakage import find_overlaps, refuse_overlaps, refused
 from fer.study.planned_inputs import NOTE, PlannedDigests
@@ -125,7 +126,8 @@ def expand_request(study: Study, console: Console, draw: bool = True) -> Expande
     for line in [*([f"control of the gap: {' and '.join(added)}, evaluated too (gap.control: null "
                     "leaves it out)"] if added else []),
                  *refuse_overlaps(found, accepted),
-                 *contents.people_warnings((run.config for run in runs), splits, data)]:
+                 *contents.people_warnings((run.config for run in runs), splits, data),
+                 *advice_on_folds((run.config for run in runs if run.wanted), contents)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return ExpandedStudy(study, data, runs, splits, contents)
 

@@ -21,6 +21,7 @@ from fer.evaluate.predictions import DamagedFile, predictions_path, read_predict
 from fer.evaluate.saved_tables import save_tables
 from fer.models.weights import describe_weights, load_model
 from fer.study.disk_space import check_room
+from fer.study.folds import validation_predictions
 from fer.study.inputs import InputDigests, build_pack
 from fer.study.leakage import find_overlaps
 from fer.study.lease import LeaseTaken
@@ -108,11 +109,11 @@ def _calibrations(subjects: Sequence[Subject]) -> dict[str, Calibration]:
         if subject.run is None or not path.is_file():
             continue
         try:
-            table = read_predictions(path)
+            table, origin = validation_predictions(subject.run)
         except DamagedFile as error:
             console.print(f"{error}: no calibrated probabilities", markup=False, soft_wrap=True)
             continue
-        found[subject.name] = calibrate(table.labels, table.logits, split)
+        found[subject.name] = calibrate(table.labels, table.logits, origin)
     return found
 
 
@@ -140,7 +141,8 @@ def find_subjects(store: Store, asked: Request) -> list[Subject]:
 def _of_run(run: RunFolder, override: RunConfig | None) -> Subject:
     config = run.config
     if override is not None:
-        data = override.data.model_copy(update={"resplit": config.data.resplit})
+        data = override.data.model_copy(update={"resplit": config.data.resplit,
+                                                "folds": config.data.folds})
         config = config.model_copy(update={"data": data})
     return Subject(run.name, config, run.path, run=run)
 
@@ -266,13 +268,15 @@ def _refuse_another_deal(folder: RunFolder, split: str, data: Data, contents: In
     Its `eval` split would contain people it was trained on.
     """
     config = folder.config
-    if config.data.resplit is None or config.inputs is None:
+    folded = config.data.folds is not None and split.endswith(("/train", "/val"))
+    if config.inputs is None or not (config.data.resplit or folded):
         return
+    key = "data.resplit" if config.data.resplit else "train.folds"
     for trained, digest in config.inputs.splits.items():
         if (_kin(trained, data) == _kin(split, data)
                 and contents.split(trained, data) != digest):
             raise CallerError(f"{folder.name}: the images of {trained} have changed since it was "
-                              "trained, so the people of its fold are unknown (data.resplit)")
+                              f"trained, so the people of its fold are unknown ({key})")
 
 
 def _kin(split: str, data: Data) -> str:

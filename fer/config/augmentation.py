@@ -8,14 +8,15 @@ from fer.config.base import Frozen, Neutral
 
 PASSES = {"none": 1, "light": 1, "seed2021": 4, "strong": 1, "trivial": 1}  # per epoch
 MaskStyle = Literal["all", "flat", "surgical", "kn95", "n95-valve", "cloth", "patterned",
-                    "bandana", "window", "sponge", "printed"]
+                    "bandana", "window", "sponge", "printed", "erased"]
 
 
 class Masks(Frozen):
     """Masks drawn on training images, a different one in each epoch.
 
     `template` gives the positions of facial features: `funnelled` as in LFW, `cropped` from ear to
-    ear, `drawn` for the project's drawings. `on_validation` draws them on validation images too,
+    ear, `drawn` for the project's drawings. The style `erased`, not one of `all`, is random erasing
+    of the lower face, a baseline. `on_validation` draws them on validation images too,
     once and for all, in the same share and the styles equally often: see
     `fer.data.masks.fixed_masks`.
     """

@@ -20,7 +20,7 @@ def require_shared_start(config: RunConfig, members: Sequence[RunConfig], place:
         if member.backbone != config.backbone or member.data.classes != config.data.classes:
             raise CallerError(f"{place}: recipe.combine.of: all must be of backbone "
                               f"{config.backbone.name} and the same classes")
-    if combine.how == "temperature":
+    if combine.how in ("temperature", "batch_norm"):
         return
     if combine.how == "wise_ft" and _whole(members[0]) == _whole(members[1].parents.get("init")):
         return  # from a run to its fine-tuned version

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from fer.config.base import Frozen
 from fer.config.compatibility import refuse_other_pictures, require_shared_start
+from fer.config.folds import grid_over_folds, shares_people, with_data_folds, without_folds
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
@@ -136,7 +137,7 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
                           "recipe.teacher.set)")
-    config = validate(RunConfig, with_defaults(tree), place)
+    config = validate(RunConfig, with_data_folds(with_defaults(tree)), place)
     if config.recipe.phases:  # a stored configuration is not to depend on the default
         selected = config.train.model_copy(update={"select": select_of(config)})
         config = config.model_copy(update={"train": selected})
@@ -146,7 +147,10 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     parents: Resolved = {}
     for role, (key, parent) in _parents(config, tree, place).items():
         if key not in known:
-            known[key] = resolve(parent(), f"{place} ({role})", known, depth + 1)
+            below = f"{place} ({role})"
+            known[key] = resolve(parent(), below, known, depth + 1)
+            if config.data.folds is not None and not shares_people(config, known[key]):
+                known[key] = resolve(without_folds(parent()), below, known, depth + 1)
         parents[role] = known[key]
     if "teacher" in parents:
         refuse_other_pictures(config, parents["teacher"], place)
@@ -228,6 +232,10 @@ def load_study(file: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     any other override applies to every run, through `set`.
     """
     study = _load(Study, "study", file, overrides)
+    try:
+        study = grid_over_folds(study, read_based(Path(study.base)))
+    except ValueError as error:
+        raise CallerError(f"{locate(file)}: {error}") from None
     narrowed = any(key.split(".")[0] in ("grid", "evaluate_on") for key in overrides or {})
     if fault := study.misplanned(whole=not narrowed):
         raise CallerError(f"{locate(file)}: {fault}")

@@ -131,19 +131,26 @@ class Combine(Frozen):
     and keeps those that do not hurt validation (Wortsman et al. 2022, model soups). For averaged
     weights, batch-norm statistics are recomputed on training data. `temperature` divides the logits
     of one run by the number that minimises the negative log-likelihood on validation (Guo et al.
-    2017).
+    2017). `batch_norm` takes the batch-norm statistics of one run from the pictures of the split
+    `unlabelled`, without their labels (Li et al. 2017, AdaBN): if it is a test set, the model has
+    seen its pictures, and reports say so.
     """
 
-    how: Literal["wise_ft", "uniform_soup", "greedy_soup", "temperature"]
+    how: Literal["wise_ft", "uniform_soup", "greedy_soup", "temperature", "batch_norm"]
     of: Annotated[tuple[dict[str, Any], ...], Field(min_length=1), Label()]  # parents: their ids
     points: Annotated[int, Field(ge=2, le=101)] = 11
+    unlabelled: Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-]+/[a-z]+$")] | None,
+                          Neutral(None)] = None
 
     @model_validator(mode="after")
     def _right_number(self) -> "Combine":
-        least, most = {"wise_ft": (2, 2), "temperature": (1, 1)}.get(self.how, (2, 999))
+        least, most = {"wise_ft": (2, 2), "temperature": (1, 1), "batch_norm": (1, 1)}.get(
+            self.how, (2, 999))
         if not least <= len(self.of) <= most:
             raise ValueError(f"{self.how} needs {least}{' or more' if most > least else ''} "
                              f"run{'s' if most > 1 else ''}, not {len(self.of)}")
+        if (self.how == "batch_norm") != (self.unlabelled is not None):
+            raise ValueError("how: batch_norm and unlabelled, a split, require each other")
         return self
 
 

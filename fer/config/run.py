@@ -21,6 +21,7 @@ from fer.config.base import (
     Positive,
 )
 from fer.config.names import ClassNames, Options
+from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
 
@@ -86,28 +87,12 @@ class DataSet(Frozen):
     label: str | None = None
 
 
-class Resplit(Frozen):
-    """New splits into train and eval by people, jointly over a set and its masked copies.
-
-    Families of sets without an eval folder are not split: they are not used for testing.
-
-    People are assigned to `of` folds by a hash of (seed, name), stratified by class; `fold` is the
-    test fold. Validation is taken from the others.
-    """
-
-    fold: Annotated[int, Field(ge=0)] = 0
-    of: Annotated[int, Field(ge=2)] = 5
-    seed: Annotated[int, Field(ge=0)] = 1234
-
-    @model_validator(mode="after")
-    def _fold_is_there(self) -> "Resplit":
-        if self.fold >= self.of:
-            raise ValueError(f"fold {self.fold} of {self.of}: folds count from 0 to {self.of - 1}")
-        return self
-
-
 class Data(Frozen):
-    """The data sets, and how validation is split off train."""
+    """The data sets, and how validation is split off train.
+
+    `folds` is made from `train.folds` and `train.fold` (`fer.config.folds`): validation is that
+    fold of people, whatever `val_fraction` says.
+    """
 
     classes: ClassNames = ("negative", "neutral", "positive")
     sets: Annotated[dict[str, DataSet], Label()] = {}  # joins through the digests of the splits
@@ -115,6 +100,7 @@ class Data(Frozen):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     val_seed: int = 1234
     resplit: Annotated[Resplit | None, Neutral(None)] = None
+    folds: Annotated[Folds | None, Neutral(None)] = None
     drawn: Annotated[DrawnFaces | None, Label()] = None
 
 
@@ -150,6 +136,8 @@ class Train(Frozen):
     `select`: the weights of the `last` epoch, the `average` of those after each of the last
     `average_epochs` epochs, or of the `best` epoch by `score` on validation; default: `last` with a
     schedule that ends, else `best`. `best_over`: the phases whose epochs `best` compares.
+    `folds`: people in training and validation are assigned to so many folds, balanced by class; a
+    run is validated on `fold`, from 0. Studies and searches train a run on each.
     """
 
     epochs: Count = 10
@@ -163,6 +151,18 @@ class Train(Frozen):
     best_over: Annotated[Literal["last_phase", "all_phases"], Label()] = "last_phase"
     score: Annotated[Score, HashedAs("select")] = "uar"
     early_stop: Annotated[int, Field(ge=1)] | None = None
+    folds: Annotated[int | None, Field(ge=2), Label()] = None  # both join through `data.folds`
+    fold: Annotated[int | None, Field(ge=0), Label()] = None
+
+    @model_validator(mode="after")
+    def _fold_is_named(self) -> "Train":
+        if self.folds is None and self.fold is not None:
+            raise ValueError(f"fold: {self.fold} of how many? Set train.folds too")
+        if self.folds is not None and (self.fold is None or self.fold >= self.folds):
+            given = "one run needs train.fold" if self.fold is None else f"no fold {self.fold}"
+            raise ValueError(f"folds: {self.folds}: {given}, one of 0 to {self.folds - 1}; "
+                             "launch/sweep.py and launch/tune.py train a run on each")
+        return self
 
 
 class Compute(Frozen):
@@ -239,13 +239,20 @@ class RunConfig(Frozen):
     @property
     def needed_sets(self) -> frozenset[str]:
         """Names of the data sets read by the run and its ancestors."""
-        tested = {split.split("/")[0] for split in self.evaluate_on}
+        tested = {split.split("/")[0] for split in (*self.evaluate_on, *self.unlabelled)}
         return frozenset((*self.train_sets, *self.clean_sets)) | tested | frozenset().union(
             *(parent.needed_sets for parent in self.parents.values()))
 
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """The split whose pictures give batch-norm statistics without their labels, if any."""
+        split = self.recipe.combine.unlabelled if self.recipe.combine else None
+        return (split,) if split else ()
+
     @model_validator(mode="after")
     def _names_are_known(self) -> "RunConfig":
-        for split in (*self.train_sets, *(split.split("/")[0] for split in self.evaluate_on)):
+        for split in (*self.train_sets, *(
+                split.split("/")[0] for split in (*self.evaluate_on, *self.unlabelled))):
             if split not in self.data.sets:
                 known = ", ".join(sorted(self.data.sets))
                 raise ValueError(f"no data set '{split}' in data.sets; there are: {known}")

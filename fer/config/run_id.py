@@ -20,6 +20,7 @@ from fer.config.selection import selection_in_id
 
 NUMERICS = 1  # raised when the code's mathematics change
 ID_LENGTH = 10
+ALL_FOLDS = "folds"  # in `Inputs.digests`: of the pictures of all folds together
 
 
 def scientific(model: BaseModel) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def run_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
 
 
 def config_id(config: RunConfig, inputs: Inputs, ranks: int = 1) -> str:
-    """Return the id without the seed, which the runs of one configuration share.
+    """Return the id without the seed and the fold, which the runs of one configuration share.
 
     `inputs.parents` must hold the parents' configuration ids here.
     """
@@ -82,6 +83,13 @@ def ids(
     rest = _rest(config, inputs, ranks)
     parts = {name: _JSON.encode(value) for name, value in scientific(config).items()}
     run = _hash(rest, parts, inputs.parents)
+    if config.data.folds is not None:  # the folds of one configuration share its id
+        plain = scientific(config.data)
+        plain["folds"] = {"of": config.data.folds.of}
+        parts["data"] = _JSON.encode(plain)
+        whole = {name: digest for name, digest in inputs.digests.items()
+                 if name in ("weights", ALL_FOLDS, *config.unlabelled)}
+        rest = {**rest, "digests": _JSON.encode(whole)}
     del parts["seed"]
     return run, _hash(rest, parts, parents)
 

@@ -15,7 +15,7 @@ from fer.errors import choices
 
 METRICS = ("macro_f1", "uar", "accuracy", "loss")  # on validation, `val_*` in `metrics.jsonl`
 KINDS = ("choice", "uniform", "loguniform", "integer")
-COMPARED_ON = ("data", "train_on", "train.select", "train.score")
+COMPARED_ON = ("data", "train_on", "train.select", "train.score", "train.folds", "train.fold")
 # keys that change what a score means; masks on validation: `fer.search.trial_runs`
 DIGITS = 6  # significant digits of a sampled number, so that YAML and tables show it equally
 
@@ -187,8 +187,8 @@ class Search(Frozen):
         search: its name, and that of its folder under `studies/`.
         base: a configuration file. set: dotted overrides for every trial.
         space: configuration key -> its domain.
-        metric: on validation, in the epoch that `train.select` keeps. Test splits are refused:
-            they must not be used for selection.
+        metric: on validation, in the epoch that `train.select` keeps; with `train.folds` pooled
+            over the folds. Test splits are refused: they must not be used for selection.
         mode: `max` or `min`; default: as the metric requires.
         searcher: `random` and `grid` need nothing; `optuna` needs `pip install -e ".[optuna]"`.
         seed: of the sampling; the seed of the trials is `set.seed`.

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fer.config.base import LONGEST_NAME, Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
+FOLD = "train.fold"  # grid key of folds by person: `fer.config.folds`
 MEMORY_PATTERN = r"^\d+[KMGT]$"
 MOST_VALUES = 10_000  # of one key of a grid
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"
@@ -207,7 +208,8 @@ class Study(Frozen):
         Args:
             whole: whether test sets must be in `evaluate_on`, and baselines in the grid.
         """
-        keys = [*RUN_KEYS, *(key for key in self.grid if key not in (*RUN_KEYS, "seed"))]
+        keys = [*RUN_KEYS, *(key for key in self.grid
+                             if key not in (*RUN_KEYS, "seed", FOLD))]
         for name, plan in self.compare.items():
             if plan.over not in keys:
                 return (f"compare.{name}.over: no grid key '{plan.over}'; there are: "

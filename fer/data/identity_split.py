@@ -40,6 +40,34 @@ def fold_identities(pictures: Iterable[Picture], folds: int, seed: int) -> dict[
     return {identity: place % folds for place, identity in enumerate(everyone)}
 
 
+def balanced_folds(pictures: Iterable[Picture], folds: int, seed: int) -> dict[str, int]:
+    """Return the fold, 0…folds-1, of each identity, with the pictures of each class balanced.
+
+    Greedy: whoever has most pictures first, hashes breaking ties, each into the fold that has the
+    smallest shares of the classes in that person's pictures; of equal ones, that with the fewest
+    people. A picture and its masked copies count once.
+    """
+    distinct = {(p.unit, p.pair_key, p.label) for p in pictures}
+    totals = Counter(label for _, _, label in distinct)
+    own: dict[str, Counter[int]] = defaultdict(Counter)
+    for identity, _, label in distinct:
+        own[identity][label] += 1
+    shares = {identity: {label: count / totals[label] for label, count in counts.items()}
+              for identity, counts in own.items()}
+    order = sorted(shares, key=lambda one: (-sum(shares[one].values()), _rank(seed, one)))
+    filled: list[dict[int, float]] = [defaultdict(float) for _ in range(folds)]
+    people, found = [0] * folds, dict[str, int]()
+    for identity in order:
+        cost = [sum(share * fold[label] for label, share in shares[identity].items())
+                for fold in filled]
+        best = min(range(folds), key=lambda fold: (round(cost[fold], 12), people[fold], fold))
+        for label, share in shares[identity].items():
+            filled[best][label] += share
+        people[best] += 1
+        found[identity] = best
+    return found
+
+
 def _strata(pictures: Iterable[Picture], seed: int
             ) -> tuple[dict[str, set[int]], list[list[str]]]:
     """Return each identity's labels, and the identities by their rarest label, shuffled."""

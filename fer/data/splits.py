@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from fer.config.run import Data, Resplit
-from fer.data.identity_split import fold_identities, split_identities
+from fer.config.person_splits import Folds, Resplit
+from fer.config.run import Data
+from fer.data.identity_split import balanced_folds, fold_identities, split_identities
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
 from fer.data.metadata import FILE, INFO
 from fer.errors import CallerError, choices
@@ -45,6 +46,9 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
     folders are assigned to folds: `eval` is one fold, `val` is split off the others, and `train` is
     the rest.
 
+    With `data.folds`, the people in train and val are assigned to folds, balanced by class; `val`
+    is one of them, and `train` is the others.
+
     Args:
         split: set and split, joined by a slash, such as `lfw/train`.
         data: the configuration's data sets.
@@ -52,8 +56,8 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
 
     Raises:
         CallerError: unknown set or split, errors of `fer.data.layout.scan`, an empty `val` or
-            `train` after splitting, different identities for one picture within a family, or a
-            masked copy without its originals.
+            `train` after splitting, too few people for the folds, different identities for one
+            picture within a family, or a masked copy without its originals.
     """
     name, _, part = split.partition("/")
     if name not in data.sets:
@@ -62,6 +66,10 @@ def pictures_of(split: str, data: Data, root: Path) -> list[Picture]:
     scanned = _scan(_place(name, data, root))
     if part in DEALT and _is_dealt(name, data, root):
         return _dealt(name, part, data, root)
+    if data.folds is not None and part in ("train", "val") and "train" in scanned:
+        chosen = _fold_of_people(_family(name, data, root), data.folds, data.val_seed)
+        pool = sorted((*scanned["train"], *scanned.get("val", ())), key=lambda p: p.relative)
+        return [replace(p, split=part) for p in pool if (p.unit in chosen) == (part == "val")]
     if part in scanned and (part != "train" or "val" in scanned):
         return list(scanned[part])
     if part not in ("train", "val") or "train" not in scanned:
@@ -89,7 +97,8 @@ def _dealt(name: str, part: str, data: Data, root: Path) -> list[Picture]:
     """Return the pictures of `train`, `val` or `eval` of a set that is split again."""
     assert data.resplit is not None
     family = _family(name, data, root)
-    tested, chosen = _dealt_people(family, data.resplit, data.val_fraction, data.val_seed)
+    tested, chosen = _dealt_people(family, data.resplit, data.val_fraction, data.val_seed,
+                                   data.folds)
     scanned = _scan(_place(name, data, root))
     pool = sorted((p for split in DEALT for p in scanned.get(split, ())), key=lambda p: p.relative)
     where = {True: "eval", False: "train"}
@@ -178,16 +187,45 @@ def _val_identities(family: tuple[_Place, ...], fraction: float, seed: int) -> f
                             seed)
 
 
+@lru_cache(maxsize=64)
+def _fold_of_people(family: tuple[_Place, ...], folds: Folds, seed: int) -> frozenset[str]:
+    """Return the identities of a fold of the people in train and val."""
+    _refuse_two_names(family)
+    return _checked_fold([p for place in family for split in ("train", "val")
+                          for p in _scan(place).get(split, ())], folds, seed, family[0])
+
+
+def _checked_fold(pictures: list[Picture], folds: Folds, seed: int, place: _Place
+                  ) -> frozenset[str]:
+    """Return a fold of the people in some pictures.
+
+    Raises:
+        CallerError: some fold would be empty, or all pictures of a class in one: the runs on the
+            others could not be validated, or that run not trained, on it.
+    """
+    dealt = balanced_folds(pictures, folds.of, seed)
+    if len(set(dealt.values())) < folds.of:
+        raise CallerError(f"train.folds: {folds.of} folds need as many people; '{place.name}' has "
+                          f"{len(dealt)} in train")
+    for label, name in enumerate(place.classes):
+        if len({dealt[p.unit] for p in pictures if p.label == label}) < 2:
+            raise CallerError(f"train.folds: the pictures of class '{name}' in '{place.name}' are "
+                              "of too few people: all are in one fold, and its run would have none")
+    return frozenset(unit for unit, fold in dealt.items() if fold == folds.fold)
+
+
 @lru_cache(maxsize=32)
-def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float, seed: int
-                  ) -> tuple[frozenset[str], frozenset[str]]:
+def _dealt_people(family: tuple[_Place, ...], resplit: Resplit, fraction: float, seed: int,
+                  parts: Folds | None) -> tuple[frozenset[str], frozenset[str]]:
     """Return the identities of the test fold and of validation."""
     _refuse_two_names(family)
     pictures = [p for place in family for split in DEALT for p in _scan(place).get(split, ())]
     folds = fold_identities(pictures, resplit.of, resplit.seed)
     tested = frozenset(identity for identity, fold in folds.items() if fold == resplit.fold)
-    return tested, split_identities((p for p in pictures if p.unit not in tested), fraction,
-                                    seed)
+    others = [p for p in pictures if p.unit not in tested]
+    if parts is not None:
+        return tested, _checked_fold(others, parts, seed, family[0])
+    return tested, split_identities(others, fraction, seed)
 
 
 def _refuse_two_names(family: tuple[_Place, ...]) -> None:

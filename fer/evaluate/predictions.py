@@ -4,7 +4,7 @@ Reads and writes the table. Predictions are made in `fer.train` and scored in
 `fer.evaluate.metrics`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -142,6 +142,21 @@ def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
     if not np.array_equal(table["predicted"].to_numpy(), found.predicted):
         raise DamagedFile(f"{path}: the column predicted is not the class of the highest logit")
     return found
+
+
+def stacked(tables: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of several models, each on other images, as one table.
+
+    Raises:
+        ValueError: classes differ, or two models predict the same image.
+    """
+    first = tables[0]
+    if any(table.classes != first.classes for table in tables):
+        raise ValueError("the models have different classes")
+    return Predictions([name for table in tables for name in table.sample_ids],
+                       [name for table in tables for name in table.identities],
+                       np.concatenate([table.labels for table in tables]),
+                       np.concatenate([table.logits for table in tables]), first.classes)
 
 
 def _refuse_other_types(file: Any, path: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from fer.config.paths import home
 from fer.errors import CallerError
 from fer.evaluate.calibration import Calibration
-from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
+from fer.evaluate.predictions import DamagedFile, Predictions
+from fer.study.folds import validation_predictions
 from fer.study.run_folder import RunFolder, Store
 from fer.study.trained_runs import find_runs
 from fer.untrusted_io import read_json
@@ -26,7 +27,8 @@ class ModelSource:
         name: of the run, file or folder.
         weights: a weights file of this project.
         precision: `float32` or `bf16`, as the model is evaluated.
-        validation: its predictions on the pictures that selected it; None if unknown.
+        validation: its predictions on the pictures that selected it, with `train.folds` those of
+            the runs on all folds; None if unknown.
         split: where those are from.
         calibration: of an exported folder, which has no predictions.
     """
@@ -64,7 +66,7 @@ def _of_run(run: RunFolder) -> ModelSource:
 
     split = f"{run.config.train_on}/val"
     try:
-        validation = read_predictions(run.predictions(split))
+        validation, split = validation_predictions(run)
     except FileNotFoundError:  # evaluated where the training pictures were gone
         validation = None
     except DamagedFile as error:

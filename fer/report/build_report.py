@@ -16,6 +16,7 @@ from fer.report.comparisons import compare
 from fer.report.csv_tables import write_tables
 from fer.report.drawings import drawings_of
 from fer.report.ensemble_scores import ensembles
+from fer.report.fold_members import merge_folds, out_of_fold
 from fer.report.human_ceiling import human_ceilings
 from fer.report.markdown import markdown
 from fer.report.overall import overall_findings
@@ -82,7 +83,7 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
     """
     memory = ReportCache(out.parent)
     found = find(study, runs, memory, about)
-    curves = [curve for run in found.gathered.runs
+    curves = [curve for run in found.each_run.runs
               if (curve := read_curve(run, memory)) is not None]
     memory.save()
     view = build_view_model(study, found, len(curves), about.pictures, out)
@@ -97,8 +98,9 @@ def build_report(study: Study, runs: Sequence[ReportRun], out: Path,
 
 def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: About) -> Findings:
     """Return the findings of `runs` as numbers."""
-    gathered = without_guessed_people(load_results(study, runs, memory), about.unknown_people)
-    drawn, notes_on_drawings = drawings_of(gathered)
+    loaded = without_guessed_people(load_results(study, runs, memory), about.unknown_people)
+    drawn, notes_on_drawings = drawings_of(loaded)
+    gathered, said_of_folds = merge_folds(loaded)
     gathered = replace(gathered, problems=(*about.warnings, *notes_on_drawings,
                                            *gathered.problems))
     analysis = replace(analyse(study, gathered), labels=about.labels)
@@ -108,13 +110,14 @@ def find(study: Study, runs: Sequence[ReportRun], memory: ReportCache, about: Ab
     over = overall_findings(analysis, study.baselines)
     if over is not None and over.no_line:
         analysis = replace(analysis, problems=(*analysis.problems, over.no_line))
-    origin = replace(provenance(gathered.runs, memory), framing=about.framing)
+    origin = replace(provenance(loaded.runs, memory), framing=about.framing)
     if lines := [*origin.few_people, *([origin.mixed] if origin.mixed else [])]:
         analysis = replace(analysis, problems=(*analysis.problems, *lines))
     return Findings(gathered, analysis, tuple(compare(study, analysis)), over,
                     tuple(pooled), tuple(subgroup_scores(analysis, about.facts, gathered.measured)),
-                    tuple(attentions(_with_maps(gathered.runs, about))), origin, drawn,
-                    tuple(human_ceilings(analysis, about.facts)))
+                    tuple(attentions(_with_maps(loaded.runs, about))), origin, drawn,
+                    tuple(human_ceilings(analysis, about.facts)), loaded,
+                    out_of_fold(gathered, analysis), tuple(said_of_folds))
 
 
 def _with_maps(runs: Sequence[ReportRun], about: About) -> list[ReportRun]:

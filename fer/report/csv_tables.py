@@ -13,6 +13,7 @@ from fer.atomic_io import write_text
 from fer.evaluate.contrasts import Interval
 from fer.plain_text import spreadsheet_cell
 from fer.report.analysis import Analysis, Config
+from fer.report.fold_members import fold_rows
 from fer.report.human_ceiling import human_rows
 from fer.report.latex import latex
 from fer.report.read.load_results import LoadedResults
@@ -26,16 +27,18 @@ REMOVED = ("pooled", "omnibus", "agreement")  # files of reports of before
 def write_tables(study: str, found: Findings, out: Path) -> None:
     """Write the CSV files and tables.tex into `out`."""
     analysis = found.analysis
-    write_results(study, found.gathered, out)
+    write_results(study, found.each_run, out)
     files = {"summary": _summary(study, analysis), "gap": _gaps(study, analysis),
              "confusion": _confusions(study, found),
              "comparisons": _comparisons(study, found),
              "parts": _parts(study, found),
              "ensembles": _ensembles(study, found), "robustness": _robustness(study, found)}
-    if found.humans:
-        files["humans"] = human_rows(study, found.humans)
-    else:
-        (out / "humans.csv").unlink(missing_ok=True)
+    for name, present, rows in (("humans", found.humans, human_rows(study, found.humans)),
+                                ("out_of_fold", found.folds, fold_rows(study, found.folds))):
+        if present:
+            files[name] = rows
+        else:
+            (out / f"{name}.csv").unlink(missing_ok=True)
     for name, rows in files.items():
         write_text(out / f"{name}.csv", _csv(rows))
     write_text(out / "tables.tex", latex(study, analysis, found.drawn))

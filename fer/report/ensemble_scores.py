@@ -135,7 +135,8 @@ def _ensemble(name: str, how: str, runs: Sequence[ReportRun], gathered: LoadedRe
     hard = ["uar", "accuracy", "macro_f1", *(f"recall:{one}" for one in analysis.classes)]
     soft = {split: known(split, ["nll", "brier", "ece_debiased"]) for split in means}
     return Ensemble(
-        name, how, None, runs[0].train_on, tuple(run.run for run in runs),
+        name, how, None, runs[0].train_on,
+        tuple(member for run in runs for member in run.members or (run.run,)),
         {split: known(split, hard) for split in means},
         {split: one | {"ece_debiased": one["ece_debiased"].rooted()}
          for split, one in soft.items()},

@@ -56,7 +56,8 @@ def without_tags(text: str) -> str:
 
 
 def _results(view: ViewModel) -> list[str]:
-    heads = {"results": "Results", "humans": "The human ceiling", "sets": "Test sets",
+    heads = {"results": "Results", "folds": "Out of fold",
+             "humans": "The human ceiling", "sets": "Test sets",
              "metrics": "Other metrics",
              "ensembles": "Ensembles",
              "gaps": "The gap", "robustness": "Effective robustness",

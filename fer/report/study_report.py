@@ -10,6 +10,7 @@ from rich.console import Console
 from fer.config.load import block_label
 from fer.config.paths import cache, data_root
 from fer.config.run import Data
+from fer.config.study import FOLD
 from fer.data.faces.framing_record import recall
 from fer.data.layout import discover
 from fer.data.metadata import Facts as PictureFacts
@@ -51,7 +52,9 @@ def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
                 run=entry.run, run_id=entry.run_id, config_id=entry.config_id,
                 backbone=entry.backbone, recipe=entry.recipe, train_on=entry.train_on,
                 seed=entry.seed, folder=folder.path, state=row.state, error=error,
-                axes={key: value for key, value in entry.axes.items() if key not in NAMED}))
+                axes={key: value for key, value in entry.axes.items()
+                      if key not in (*NAMED, FOLD)},
+                fold=int(entry.axes[FOLD]) if FOLD in entry.axes else None))
     return runs, all(row.state == "done" for row in rows.values())
 
 

@@ -6,7 +6,7 @@ Templates define the layout; tables are in `fer.report.report_tables`.
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fer.config.study import Study
@@ -14,6 +14,7 @@ from fer.report import report_tables as listings
 from fer.report.analysis import Analysis, Config
 from fer.report.comparisons import Family
 from fer.report.ensemble_scores import Ensemble
+from fer.report.fold_members import OutOfFold, fold_listing
 from fer.report.formatting import points, score
 from fer.report.human_ceiling import HumanCeiling, human_listing
 from fer.report.methods import methods
@@ -44,6 +45,14 @@ class Findings:
     provenance: Provenance
     drawn: str
     humans: tuple[HumanCeiling, ...] = ()
+    loaded: LoadedResults | None = None  # of every run, where `gathered` has means over folds
+    folds: tuple[OutOfFold, ...] = ()
+    said_of_folds: tuple[str, ...] = ()
+
+    @property
+    def each_run(self) -> LoadedResults:
+        """The results of every run."""
+        return self.loaded or self.gathered
 
 
 @dataclass(frozen=True)
@@ -141,8 +150,8 @@ def build_view_model(study: Study, found: Findings, curves: int, pictures: Pictu
     """Return the content of the report in folder `out`; `curves` is the number of curves."""
     gathered, analysis = found.gathered, found.analysis
     runs = tuple((run, os.path.relpath(run.folder, out).replace(os.sep, "/"))
-                 for run in gathered.runs)
-    states = Counter(run.state for run in gathered.runs)
+                 for run in found.each_run.runs)
+    states = Counter(run.state for run in found.each_run.runs)
     sets, split = _test_sets(gathered, analysis), found.across.split if found.across else ""
     return ViewModel(
         study=study.study, drawn=found.drawn, done=states["done"], runs=runs,
@@ -183,6 +192,10 @@ def _listings(found: Findings, sets: Sequence[TestSet],
         "gaps": capped(listings.gaps(analysis), "gap.csv"),
         "parts": capped(listings.parts(found.parts), "parts.csv"),
         "runs": capped(listings.runs(runs), "launch/status.py --json")}
+    tables["results"] = replace(tables["results"],
+                                notes=(*tables["results"].notes, *found.said_of_folds))
+    if found.folds:
+        tables["folds"] = capped(fold_listing(found.folds), "out_of_fold.csv", 1)
     if found.humans:
         tables["humans"] = capped(human_listing(found.humans), "humans.csv")
     if over and over.robustness:

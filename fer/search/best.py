@@ -67,13 +67,15 @@ def best_of(record: Record, search: Search) -> Best | None:
 
 
 def write_best(folder: Path, search: Search, record: Record,
-               kind_of: Callable[[dict[str, Any]], tuple[str, str]], commit: str) -> Best | None:
+               kind_of: Callable[[dict[str, Any]], tuple[str, str]], commit: str,
+               folds: int = 0) -> Best | None:
     """Write `best.yaml` and `best.json`; return their content, None if no trial has a score.
 
     Args:
         kind_of: returns the names of backbone and recipe for parameters, for studies that use the
             result.
         commit: commit of the code that searched.
+        folds: of people, on which trials were scored; the best configuration has none.
     """
     best = best_of(record, search)
     if best is None:
@@ -83,6 +85,8 @@ def write_best(folder: Path, search: Search, record: Record,
     ended = sum(entry.state in ("done", "stopped") for entry in mine)
     how = (f"mean over {len(best.scores)} seeds" if len(best.scores) > 1 else "one seed, the best "
            "of many: an optimistic estimate")
+    if folds:
+        how = f"out of fold over {folds} folds of people, {how}"
     lines = [
         f"# Found by search {search.search}: trial {best.trial} of {len(mine)} ({ended} with a "
         f"score), searcher {search.searcher}, seed {search.seed}.",
@@ -90,6 +94,9 @@ def write_best(folder: Path, search: Search, record: Record,
         f"# Runs: {', '.join(best.runs)}",
     ]
     tree = {"base": search.base, **nested({**search.set, **best.params}, folder / FILE)}
+    if folds:
+        tree["train"] = {key: value for key, value in tree.get("train", {}).items()
+                         if key not in ("folds", "fold")} | {"folds": None}
     write_text(folder / FILE, "\n".join(lines) + "\n" + yaml_text(tree))
     write_json(folder / "best.json", {
         "schema": 1, "search": search.search, "backbone": kind[0], "recipe": kind[1],

@@ -26,6 +26,7 @@ from fer.search.trial_record import Record
 from fer.search.trial_runs import TrialFactory, label
 from fer.search.trial_table import SearchProgress
 from fer.study.disk_space import LEAST_FREE, check_room
+from fer.study.folds import advice_on_folds
 from fer.study.inputs import (
     InputDigests,
     build_pack,
@@ -93,7 +94,8 @@ def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = N
         if left:  # a job may have no time for more
             console.print("search interrupted; run the same command to resume")
             return INTERRUPTED
-        best = write_best(folder, search, record, maker.kind, git_state(REPOSITORY)["commit"] or "")
+        best = write_best(folder, search, record, maker.kind,
+                          git_state(REPOSITORY)["commit"] or "", maker.folds)
         from fer.search.report.search_page import (
             report_search,  # imports pandas and matplotlib: only when needed
         )
@@ -212,6 +214,8 @@ def prepare_data(configs: list[RunConfig], maker: TrialFactory) -> None:
     runs = [*base, *itertools.chain(*trials)]
     tried = [run.config for run in itertools.chain(*trials)]
     refuse_misfits(tried, cache())  # now with weights files
+    for line in advice_on_folds(tried, maker.contents):
+        console.print(line, markup=False, soft_wrap=True)
     for split, sets, size, digest in packs_of((run.config for run in runs), (), data,
                                               maker.contents):
         with shown(f"packing {split} at {size} px") as progress:

@@ -29,7 +29,7 @@ from fer.search.space import Overrides
 from fer.search.trainable import RunTrial, most_cores
 from fer.search.trial_job import TrialJobs
 from fer.search.trial_record import ENDED, Entry, Key, Record
-from fer.search.trial_runs import Trial, TrialFactory
+from fer.search.trial_runs import TrialFactory
 from fer.search.trial_tensorboard import forget_trial, link, trial_folder, write_trial
 from fer.search.tune_callbacks import Enough, Listener
 from fer.study.job_environment import restart_of_process
@@ -66,6 +66,7 @@ class SearchRunner:
     leaving: bool = False
     _shown: float = 0.0
     _keys: Sequence[Key] = ()
+    _own: dict[Key, list[RunFolder]] = field(default_factory=dict)  # of each trial, one a fold
     _active: set[Key] = field(default_factory=set)  # with a process
     _to_leave: set[Key] = field(default_factory=set)
     _left_at: float = 0.0
@@ -153,7 +154,9 @@ class SearchRunner:
                 continue
             folder = RunFolder(self.store.runs / entry.run)
             if self.jobs is None:
-                mark_stopped(folder)
+                for own in self._own.get(entry.key, [folder]):
+                    if own.path == folder.path or own.status().begun:
+                        mark_stopped(own)
             elif folder.status().state not in ("stopped", "done"):
                 folder.ask_to_stop()
             place = trial_folder(self.folder, entry.number, entry.seed)
@@ -173,8 +176,7 @@ class SearchRunner:
     def prepare(self, number: int, params: Overrides) -> dict[str, Any] | None:
         """Write a trial's run folders and its record; return the configuration of `RunTrial`.
 
-        Args:
-            number: index among the proposals of this pass.
+        `number` is the index among the proposals of this pass.
         """
         number, seed = self._key(number)
         before = self.record.get((number, seed))
@@ -185,25 +187,23 @@ class SearchRunner:
         except CallerError as error:
             self.record.put(Entry(number, params, seed=seed, state="failed", error=str(error)))
             return None
-        folders = [self._folder(trial, index) for index in range(len(trial.runs))]
+        folders = trial.register(self.store, self.search.search)
+        own = [folders[line[-1].id] for line in trial.folds]
+        self._own[number, seed] = own
         if before and before.state not in ENDED:
             before = replace(before, state="waiting")
-        entry = replace(before or Entry(number, params), run=folders[-1].name, run_id=trial.run.id,
+        entry = replace(before or Entry(number, params), run=own[0].name, run_id=trial.run.id,
                         config_id=trial.run.config_id, epochs=trial.epochs, error="")
         self.record.put(entry)
-        link(self.folder, folders[-1].path)
+        for folder in own:
+            link(self.folder, folder.path)
         if self.jobs is not None and entry.state not in ENDED:
             self.jobs.submit(trial, self.leave.exists)
         return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
-                "runs": [str(folder.path) for folder in folders], "metric": self.search.metric,
+                "runs": [[str(folders[run.id].path) for run in line] for line in trial.folds],
+                "metric": self.search.metric,
                 "job": self.jobs is not None, "over": entry.state in ENDED,
                 **compared_by(trial.run.config)}
-
-    def _folder(self, trial: Trial, index: int) -> RunFolder:
-        folder = self.store.folder(trial.runs[index])
-        if not folder.trained:
-            folder.register(trial.runs[index], {"cluster": "search", "search": self.search.search})
-        return folder
 
     def _before(self, number: int) -> Overrides | None:
         return entry.params if (entry := self.record.get(self._key(number))) else None
@@ -212,7 +212,7 @@ class SearchRunner:
         """Record a trial's result after an epoch."""
         entry = self.record.get(key)
         assert entry is not None
-        seconds = RunFolder(self.store.runs / entry.run).status().seconds
+        seconds = sum(folder.status().seconds for folder in self._own[key])
         if result["epoch"] == len(entry.curve) + 1:  # otherwise already recorded
             curve = [*entry.curve, result["score"]]
             entry = self.record.change(key, state="running", curve=curve, score=curve[-1])

@@ -90,7 +90,8 @@ class ThreadTrial:
         callbacks = Callbacks(stop_requested=self._exit_requested,
                               after_epoch=self._after_epoch if own else never_stop_early)
         while True:
-            (outcome,) = work([Task(folder.path)], callbacks)
+            (outcome,) = work([Task(folder.path, self._validation(folder) if own else {})],
+                              callbacks)
             if outcome in ("taken", "lost"):  # another trial or study trains it: follow its epochs
                 if own and (verdict := self._replay_known()) != "go on":
                     return "left" if verdict == "leave" else "stopped"
@@ -101,6 +102,15 @@ class ThreadTrial:
             if own and outcome == "done":  # by another process, or a recipe without epochs
                 self._replay_known()
             return "left" if outcome == "preempted" else outcome
+
+    @staticmethod
+    def _validation(folder: RunFolder) -> dict[str, str]:
+        """Return the split to evaluate a run on a fold on: then its predictions are on disk."""
+        config = folder.config
+        if config.data.folds is None or config.inputs is None:
+            return {}
+        split = f"{config.train_sets[0]}/val"
+        return {split: config.inputs.digests[split]}
 
     def _replay_known(self) -> Verdict:
         lines, trained = lines_of(self.folder.path), self.folder.trained

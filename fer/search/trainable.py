@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune import Trainable
 
+from fer.errors import CallerError
+from fer.search.fold_trial import FoldScores, pooled_score
 from fer.search.messages import LEAVE, End
 from fer.search.options import TrialSlots
-from fer.search.scores import Score
 from fer.search.trial_job import JobTrial
 from fer.search.trial_tensorboard import trial_folder, write_trial
 from fer.untrusted_io import parse_json
@@ -32,14 +33,16 @@ class RunTrial(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Begin with the run of a trial."""
         self._own = config  # Tune changes `config` before it releases a trial
-        self._score = Score(config["metric"], config["select"], config.get("in_phase", False))
+        self._scores = FoldScores(config["metric"], config["select"], config["in_phase"])
+        self._worst = WORST.get(config["metric"], 0.0)
         self._curve: list[float] = []
         self._training = self._begin(config)
-        self._last: dict[str, Any] = {"epoch": 0, "score": WORST.get(config["metric"], 0.0),
+        self._last: dict[str, Any] = {"epoch": 0, "score": self._worst,
                                       "where": os.environ.get("SLURMD_NODENAME", "")}
 
     def _begin(self, config: dict[str, Any], known: int = 0) -> "ThreadTrial | JobTrial":
-        runs, leave = [Path(run) for run in config["runs"]], Path(config["folder"]) / LEAVE
+        runs = [Path(run) for run in config["runs"][self._scores.fold]]
+        leave = Path(config["folder"]) / LEAVE
         if config["job"]:
             return JobTrial(runs, leave, known, config["over"])
         # imported here: the driver also has this class, and does not import torch
@@ -56,13 +59,40 @@ class RunTrial(Trainable):
     def step(self) -> dict[str, Any]:
         """Train the next epoch and return its result."""
         event = self._training.next()
-        if isinstance(event, End):
-            return {**self._last, "outcome": event.outcome, "done": True}
-        self._curve.append(self._score.after(event.facts))
-        self._last |= {"epoch": int(event.facts["epoch"]) + 1, "score": self._curve[-1]}
-        if event.last:
-            self._show()
-        return {**self._last, "outcome": "done" if event.last else "running", "done": event.last}
+        while isinstance(event, End):
+            if event.outcome != "done" or not self._begin_next_fold():
+                return {**self._last, "outcome": event.outcome, "done": True}
+            event = self._training.next()
+        self._curve.append(self._scores.after(event.facts))
+        self._last |= {"epoch": self._scores.epochs + int(event.facts["epoch"]) + 1,
+                       "score": self._curve[-1]}
+        if not event.last or self._begin_next_fold():
+            return {**self._last, "outcome": "running", "done": False}
+        outcome = "done" if self._pool() else "failed"
+        self._show()
+        return {**self._last, "outcome": outcome, "done": True}
+
+    def _begin_next_fold(self) -> bool:
+        """Begin with the next fold, if there is one, once this one's run has been evaluated."""
+        if self._scores.fold + 1 >= len(self._own["runs"]):
+            return False
+        self._training.close()
+        self._scores.next_fold(self._last["epoch"], self._worst)
+        self._training = self._begin(self._own)
+        return True
+
+    def _pool(self) -> bool:
+        """Replace the last score of a trial on folds by the pooled one; return whether it can."""
+        if len(self._own["runs"]) == 1:
+            return True
+        self._training.close()
+        try:
+            pooled = pooled_score([Path(line[-1]) for line in self._own["runs"]],
+                                  self._own["metric"])
+        except (OSError, ValueError, CallerError):
+            return False
+        self._curve[-1] = self._last["score"] = pooled
+        return True
 
     def cleanup(self) -> None:
         """Stop the run, unless it has ended, and write its scores to TensorBoard."""
@@ -77,9 +107,7 @@ class RunTrial(Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save what Tune already knows; the run's own checkpoints hold the rest."""
-        known = {"last": self._last, "value": self._score.value, "best": self._score.best,
-                 "phase": self._score.phase,
-                 "curve": self._curve}
+        known = {"last": self._last, "curve": self._curve, **self._scores.to_json()}
         (Path(checkpoint_dir) / "trial.json").write_text(json.dumps(known))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
@@ -87,9 +115,8 @@ class RunTrial(Trainable):
         known = parse_json((Path(checkpoint) / "trial.json").read_text())
         self._training.close()
         self._last, self._curve = known["last"], known["curve"]
-        self._score.value, self._score.best = known["value"], known["best"]
-        self._score.phase = known.get("phase", "")
-        self._training = self._begin(self._own, self._last["epoch"])
+        self._scores.restore(known)
+        self._training = self._begin(self._own, self._last["epoch"] - self._scores.epochs)
 
 
 def most_cores(slots: TrialSlots) -> float:

@@ -17,6 +17,7 @@ from fer.config.load import (
     resolve,
 )
 from fer.config.run import Backbone, Data, RunConfig
+from fer.config.run_id import ALL_FOLDS
 from fer.data.digest import file_digests, split_digest
 from fer.data.layout import Picture
 from fer.data.mask_types import keep_types, types_of
@@ -26,6 +27,7 @@ from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError, CallerLines
 from fer.study.disk_space import disk_refusals_named
 from fer.study.expand import cells
+from fer.study.folds import digest_of_folds
 
 Progress = Callable[[int, int], None]
 
@@ -51,12 +53,16 @@ class InputDigests:
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
         splits += [split for name in config.clean_sets if (split := f"{name}/train") not in splits]
+        splits += config.unlabelled
         digests = {split: self.split(split, config.data) for split in splits}
         pretrained = config.backbone.pretrained
         if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
             digests["weights"] = self.weights(pretrained.file)
         if config.loss.mask_type_weights == "balanced":
             digests["mask_types"] = self.mask_types(config.train_sets, config.data)
+        if config.data.folds is not None:
+            names = dict.fromkeys((*config.train_sets, *config.clean_sets))
+            digests[ALL_FOLDS] = digest_of_folds(self, list(names), config.data)
         return digests
 
     def split(self, split: str, data: Data) -> str:

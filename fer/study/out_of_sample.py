@@ -36,7 +36,9 @@ class OutOfSample:
 def out_of_sample(study: StudyFolder, store: Store, split: str) -> OutOfSample:
     """Return what the study's runs predict on a split, each picture by those not trained on it.
 
-    Folds of a cross-validation by people test different pictures of one split: together all.
+    Folds of a cross-validation by people test different pictures of one split: together all. On a
+    training split, runs with `train.folds` predict the people of their own fold, in the masks of
+    validation if they have any.
 
     Raises:
         CallerError: no run has such predictions; says what to do.
@@ -48,10 +50,11 @@ def out_of_sample(study: StudyFolder, store: Store, split: str) -> OutOfSample:
     used = trained_on = 0
     trained = {folder.run_id: folder for _, folder in study.runs(store) if folder.trained}
     for folder in trained.values():
-        if _saw(folder, split, study.data, trained):
+        saw = _saw(folder, split, study.data, trained)
+        found = _of_own_fold(folder, split) if saw else _read(folder, split)
+        if saw and found is None:
             trained_on += 1
             continue
-        found = _read(folder, split)
         if found is None or (classes and found.classes != classes):
             continue
         classes, used = found.classes, used + 1
@@ -86,6 +89,19 @@ def _saw(folder: RunFolder, split: str, data: Data, trained: Mapping[str, RunFol
         parents = config.inputs.parents.values() if config.inputs else ()
         waiting += [trained[one] for one in parents if one in trained]
     return origin(name) in sets
+
+
+def _of_own_fold(folder: RunFolder, split: str) -> Predictions | None:
+    """Return what a run predicts on the people of its fold in a training split; None without."""
+    config = folder.config
+    table = _read(folder, f"{config.train_on}/val") if config.data.folds else None
+    kept = [row for row, name in enumerate(table.sample_ids) if name.startswith(f"{split}/")
+            ] if table else []
+    if not table or not kept:
+        return None
+    return Predictions([table.sample_ids[row] for row in kept],
+                       [table.identities[row] for row in kept], table.labels[kept],
+                       table.logits[kept], table.classes)
 
 
 def _read(folder: RunFolder, split: str) -> Predictions | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from fer.config.run import Data
-from fer.config.study import Comparison, Study
+from fer.config.study import FOLD, Comparison, Study
 from fer.errors import plural
 from fer.evaluate.planned_power import (
     RECALL,
@@ -28,7 +28,7 @@ def power_lines(study: Study, runs: Sequence[Run], data: Data, contents: InputDi
                 ) -> list[str]:
     """Return a line for each planned family and test set, and one on what they assume."""
     wanted = [run for run in runs if run.wanted]
-    seeds = Counter(run.config_id for run in wanted)
+    seeds = Counter(config for config, _ in {(run.config_id, run.config.seed) for run in wanted})
     lines = []
     for name, family in study.compare.items():
         sizes = _sizes(family, _groups(wanted, family.over))
@@ -64,7 +64,7 @@ def _groups(runs: Sequence[Run], over: str) -> dict[tuple[str, ...], set[str]]:
                   "train_on": config.train_on, **run.axes}
         if over in labels:
             rest = tuple(f"{key}={value}" for key, value in sorted(labels.items())
-                         if key not in (over, "seed"))
+                         if key not in (over, "seed", FOLD))
             found.setdefault(rest, set()).add(labels[over])
     return found
 

@@ -67,6 +67,7 @@ def environment(config: RunConfig, session: Session, train: Source, val: Source
         "validation_drawn": val.drawn,
         "kept": kept_in_words(config),
         "few_people": few_people_warning(config, people_in(val)),
+        **({"unlabelled": list(config.unlabelled)} if config.unlabelled else {}),
         "quarantined": [asdict(bad) for pack in (*train.packs, *val.packs)
                         for bad in pack.quarantine],
     }

@@ -1,4 +1,4 @@
-"""Runs that combine trained runs without training: WiSE-FT, model soups, temperature scaling.
+"""Runs made of trained runs without training: WiSE-FT, soups, temperature, batch-norm statistics.
 
 Each candidate is evaluated on validation and adds a line to `metrics.jsonl`; the best becomes the
 run's only checkpoint. An interrupted run starts again: it takes minutes.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fer.data.batches import TrainBatches
 from fer.evaluate.calibration import best_temperature
 from fer.evaluate.metrics import validation_scores
 from fer.models.classifier import Classifier
@@ -20,6 +21,7 @@ from fer.train.early_stopping import selection_score
 from fer.train.ema import State, copy_state, set_state, update_batch_norm
 from fer.train.predict import predict_logits
 from fer.train.run_logger import Cancelled, Preempted
+from fer.train.setup import source
 from fer.train.train_state import Progress
 
 
@@ -76,6 +78,8 @@ def combine(context: TrainContext, callbacks: Callbacks, members: Sequence[State
 
     if how.how == "wise_ft":
         _wise_ft(members, how.points, judge)
+    elif how.how == "batch_norm":
+        _batch_norm(context, callbacks, members[0], judge)
     elif how.how == "temperature":
         _temperature(context, callbacks, members[0], judge)
     elif how.how == "uniform_soup":
@@ -155,6 +159,20 @@ def _temperature(context: TrainContext, callbacks: Callbacks, member: State,
     found = best_temperature(context.val_labels, logits)
     state = with_temperature(context.model, member, found)
     judge(Candidate(state, {"temperature": found}, measured=True))
+
+
+def _batch_norm(context: TrainContext, callbacks: Callbacks, member: State, judge: Judge) -> None:
+    """Evaluate the run with batch-norm statistics of unlabelled pictures; labels are not read."""
+    config, session = context.config, context.session
+    (split,) = config.unlabelled
+    assert config.inputs is not None
+    pictures = source(config, config.data, {split: config.inputs.digests[split]}, session)
+    batches = TrainBatches(pictures, config.seed, "none", config.train.batch_size, session.rank,
+                           session.world)
+    set_state(context.model, member)
+    update_batch_norm(context.model, batches, session,
+                      lambda: raise_if_stop_requested(context, callbacks))
+    judge(Candidate(copy_state(context.model), {"unlabelled": split}, measured=True))
 
 
 def with_temperature(model: Classifier, member: State, temperature: float) -> State:

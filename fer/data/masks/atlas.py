@@ -20,6 +20,7 @@ from fer.config.augmentation import Masks
 from fer.data.augment.random_numbers import Samples
 from fer.data.faces.face_points import Points, template
 from fer.data.hashing import key, text_word
+from fer.data.masks.erasing import ERASED, erase
 from fer.data.masks.render import (
     BRIGHTEST,
     DIMMEST,
@@ -94,6 +95,8 @@ def make_atlas(styles: tuple[str, ...], face: str, side: int) -> Atlas:
 
 def _drawn(name: str, number: int, face: str, side: int) -> Layer:
     rng = np.random.default_rng(key(ATLAS_VERSION, text_word(name), number))
+    if name == ERASED:
+        return erase(_posed(template(face, side, side), rng), rng)
     return render(sample(name, rng), _posed(template(face, side, side), rng))
 
 
@@ -118,9 +121,15 @@ def _cut(layer: Layer, values: Bytes, window: tuple[int, int, int, int]) -> Byte
     return out
 
 
+def styles_of(masks: Masks) -> tuple[str, ...]:
+    """Return the styles of a configuration in the order of the atlas."""
+    worn = [style for style in masks.styles if style != ERASED]
+    return (*(named(worn) if worn else ()), *((ERASED,) if ERASED in masks.styles else ()))
+
+
 def ensure_atlas(masks: Masks, side: int, cache: Path) -> Atlas:
     """Return the atlas for a configuration; draw it if it is not in `cache`."""
-    styles = named(masks.styles)
+    styles = styles_of(masks)
     word = key(*map(text_word, styles), PER_STYLE) & 0xFFFFFFFF
     file = cache / "masks" / f"{masks.template}-{side}-{word:08x}-v{ATLAS_VERSION}.npz"
     with only_builder(file):

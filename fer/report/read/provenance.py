@@ -35,7 +35,7 @@ class Provenance:
         validation: training set -> number of validation images.
         selection: which weights were kept, and on what they were validated.
         kept: which weights were kept, each rule once.
-        few_people: warnings of runs that were selected on few people.
+        few_people: warnings of runs that were selected on few people, or saw unlabelled pictures.
         settings: a sentence; empty if no run recorded any.
         mixed: why the runs do not share one clean state of the code; empty if they do.
         framing: test split -> how faces are framed in it, as far as measured.
@@ -84,6 +84,9 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             kept[str(facts["kept"])] += 1
         if facts.get("few_people"):
             few[str(facts["few_people"])] += 1
+        for split in facts.get("unlabelled") or ():
+            few[f"{run.recipe} has batch-norm statistics of the unlabelled pictures of {split}: it "
+                "has seen them, and is no fair comparison there with models that have not"] += 1
         for split, digest in mapping(facts.get("digests")).items():
             if split == "weights":
                 split = f"initial weights of {run.backbone}"

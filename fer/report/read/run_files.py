@@ -28,6 +28,8 @@ class ReportRun:
         run_id, config_id: with and without the seed.
         state: as in `status.json`; error: message and traceback of a failure.
         axes: the other grid keys and their values.
+        fold: number of its fold of people, with `train.folds`.
+        members: runs that this one stands for, if it is the mean of several.
     """
 
     run: str
@@ -41,6 +43,8 @@ class ReportRun:
     state: str
     error: str | None = None
     axes: dict[str, str] = field(default_factory=dict)
+    fold: int | None = None
+    members: tuple[str, ...] = ()
 
     def value(self, key: str) -> str | None:
         """Return the value of grid key `key`; None if there is no such key."""

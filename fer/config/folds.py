@@ -1,0 +1,113 @@
+"""Folds by person: `train.folds: 5` trains five runs, each validated on its own fold of people.
+
+Together they predict every training picture by a model that was not trained on that person:
+the out-of-fold predictions. `train.folds` and `train.fold` are what users write; `data.folds` is
+made from them, because splits depend on the data alone. Assigning people is in
+`fer.data.identity_split`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fer.config.run import RunConfig
+from fer.config.selection import MOST_NOISE, uar_noise
+from fer.config.study import FOLD, Study
+from fer.config.yaml_io import Tree
+from fer.errors import plural
+
+FOLDS = "train.folds"
+NOT_ENOUGH = 2 * MOST_NOISE  # standard error of UAR from which folds are recommended
+
+
+def with_data_folds(tree: Tree) -> Tree:
+    """Return the tree of a run with `data.folds` as its `train.folds` and `train.fold` say."""
+    train, data = tree.get("train"), tree.get("data")
+    if not isinstance(train, dict) or train.get("folds") is None or not isinstance(data, dict):
+        return tree
+    if train.get("fold") is None:  # refused by `fer.config.run.Train`
+        return tree
+    return {**tree, "data": {**data, "folds": {"of": train["folds"], "fold": train["fold"]}}}
+
+
+def without_folds(tree: Tree) -> Tree:
+    """Return the tree of a run that is validated as if there were no folds."""
+    tree = dict(tree)
+    for section, keys in (("train", ("folds", "fold")), ("data", ("folds",))):
+        if isinstance(tree.get(section), dict):
+            tree[section] = {key: value for key, value in tree[section].items()
+                             if key not in keys}
+    return tree
+
+
+def shares_people(config: RunConfig, parent: RunConfig) -> bool:
+    """Return whether a parent, or one of its own, is trained on the families of sets of a run.
+
+    Then it must be trained on the same folds, or it would have seen people of validation. Two sets
+    in one folder are one.
+    """
+    return bool(_families(config) & _lineage(parent))
+
+
+def _lineage(config: RunConfig) -> set[str]:
+    return _families(config).union(*(_lineage(parent) for parent in config.parents.values()))
+
+
+def _families(config: RunConfig) -> set[str]:
+    return {config.data.sets[_original(name, config)].folder
+            for name in (*config.train_sets, *config.clean_sets)}
+
+
+def _original(name: str, config: RunConfig) -> str:
+    seen = [name]
+    while (above := config.data.sets[seen[-1]].twin_of) in config.data.sets and above not in seen:
+        assert above is not None
+        seen.append(above)
+    return seen[-1]
+
+
+def folds_in(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:
+    """Return `train.folds` of a configuration file with overrides; None without."""
+    section = overrides.get("train", tree.get("train"))
+    given = section.get("folds") if isinstance(section, dict) else None
+    return overrides.get(FOLDS, given)
+
+
+def grid_over_folds(study: Study, base: Tree) -> Study:
+    """Return a study with `train.folds` crossed with its folds; any other unchanged.
+
+    Raises:
+        ValueError: `train.folds` cannot be used that way; says why.
+    """
+    if FOLDS in study.grid:
+        raise ValueError(f"grid: {FOLDS} is one number for the whole study: runs of other folds "
+                         "are validated on other people. Set it under set, or use two studies")
+    folds = folds_in(base, study.set)
+    if folds is None:
+        return study
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
+        raise ValueError(f"{FOLDS}: a whole number from 2 on, not {folds!r}")
+    if own := [split for split in study.evaluate_on if split.endswith(("/train", "/val"))]:
+        raise ValueError(f"evaluate_on: {own[0]}: with {FOLDS} every run is validated on its own "
+                         "fold, and the report pools them; leave it out")
+    if FOLD in study.grid or FOLD in study.set:
+        return study
+    return study.model_copy(update={"grid": {**study.grid, FOLD: list(range(folds))}})
+
+
+def folds_advice(people: int, validated: int) -> str:
+    """Return a line that recommends folds where validation is too small; empty otherwise.
+
+    Where the standard error of UAR on validation exceeds twice the difference that choices are
+    about (3 points, `MOST_NOISE`), the better of two models with that difference is chosen in about
+    two of three cases; on all people together nine of ten are right.
+
+    Args:
+        people: in training and validation together; a picture of an unknown person counts as one.
+        validated: of them, in validation.
+    """
+    if not validated or uar_noise(validated) <= NOT_ENOUGH:
+        return ""
+    return (f"validation has {plural(validated, 'person')}: UAR on it has a standard error of "
+            f"about {100 * uar_noise(validated):.0f} points. To choose recipes or "
+            f"hyper-parameters, {FOLDS}: 5 validates on all {people:,} (about "
+            f"{100 * uar_noise(people):.0f} points)")

@@ -1,0 +1,99 @@
+"""Folds by person across runs: what they validate together, and when folds are recommended.
+
+The configuration is in `fer.config.folds`, the assignment of people in `fer.data.identity_split`.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from fer.config.folds import folds_advice
+from fer.config.person_splits import Folds
+from fer.config.run import Data, RunConfig
+from fer.config.run_id import ALL_FOLDS
+from fer.errors import CallerError
+from fer.evaluate.predictions import Predictions, read_predictions, stacked
+from fer.study.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from fer.study.inputs import InputDigests
+
+
+def digest_of_folds(contents: "InputDigests", sets: Sequence[str], data: Data) -> str:
+    """Return the digest of what is assigned to folds, the same for every fold."""
+    assert data.folds is not None
+    of = data.folds.of
+    each = [data.model_copy(update={"folds": Folds(fold=fold, of=of)}) for fold in range(of)]
+    parts = [contents.split(f"{name}/val", one) for name in sets for one in each]
+    return blake2b(" ".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def advice_on_folds(configs: Iterable[RunConfig], contents: "InputDigests") -> list[str]:
+    """Return a line that recommends folds if some run is validated on few people."""
+    found = []
+    known: dict[str, tuple[int, int]] = {}
+    for config in configs:
+        if config.data.folds is not None or not config.recipe.phases:
+            continue
+        key = f"{config.train_on} {config.data.model_dump_json()}"
+        if key not in known:
+            units = [{picture.unit for name in config.train_sets
+                      for picture in contents.listed(f"{name}/{part}", config.data)}
+                     for part in ("train", "val")]
+            known[key] = len(units[0] | units[1]), len(units[1])
+        if line := folds_advice(*known[key]):
+            found.append((known[key][1], f"{config.train_on}: {line}"))
+    return [min(found)[1]] if found else []
+
+
+def other_folds(folder: RunFolder) -> list[RunFolder]:
+    """Return the trained runs on all folds of a run's configuration and seed, itself included.
+
+    Only the run itself without folds, or where others are missing.
+    """
+    config = folder.config
+    if config.data.folds is None:
+        return [folder]
+    found = {config.data.folds.fold: folder}
+    like = _comparable(config)
+    for path in sorted(folder.path.parent.glob(f"{folder.name.rpartition('-')[0]}-*")):
+        other = RunFolder(path)
+        try:
+            if other.trained and _comparable(other.config) == like:
+                assert other.config.data.folds is not None
+                found.setdefault(other.config.data.folds.fold, other)
+        except CallerError:  # of another version of the project
+            continue
+    return [found[fold] for fold in sorted(found)]
+
+
+def _comparable(config: RunConfig) -> str:
+    """Return what the runs on the folds of one configuration have in common."""
+    digests = config.inputs.digests if config.inputs else {}
+    folds = config.data.folds.of if config.data.folds else 0
+    plain = config.model_copy(update={
+        "data": config.data.model_copy(update={"folds": None}), "inputs": None, "parents": {},
+        "train": config.train.model_copy(update={"fold": 0}), "evaluate_on": ()})
+    return f"{folds} {digests.get(ALL_FOLDS)} {digests.get('weights')} {plain.model_dump_json()}"
+
+
+def validation_predictions(folder: RunFolder) -> tuple[Predictions, str]:
+    """Return a run's predictions on validation, with folds those of all folds, and what they are.
+
+    With folds, each picture is predicted by the run that was not trained on that person. All are
+    needed: with some missing, or of other pictures, the run's own are returned.
+
+    Raises:
+        FileNotFoundError: there are none.
+        DamagedFile: a file is damaged.
+    """
+    split = f"{folder.config.train_on}/val"
+    own = read_predictions(folder.predictions(split))
+    folds, runs = folder.config.data.folds, other_folds(folder)
+    if folds is None or len(runs) < folds.of:
+        return own, split
+    with suppress(FileNotFoundError, ValueError):  # one is not evaluated yet, or dealt otherwise
+        return stacked([read_predictions(run.predictions(split)) for run in runs]), (
+            f"{split}, out of fold over {folds.of} folds")
+    return own, split
