@@ -33,10 +33,13 @@ class Pretrained(Frozen):
 
     `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, shared by every run that
     starts from it: the configuration `base` with the overrides `set`.
+    `licence` of the weights and `origin`, the page that describes them, are for reports.
     """
 
     source: Literal["file", "run"]
     file: str | None = None
+    licence: str | None = None
+    origin: str | None = None
     base: str | None = None
     set: dict[str, Any] = {}
 
