@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from fer.config.base import Frozen
 from fer.config.compatibility import refuse_other_pictures, require_shared_start
+from fer.config.library_models import is_library, tree_of
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
@@ -89,7 +90,12 @@ def with_block(tree: Tree, key: str, place: str) -> Tree:
 
 
 def of_library(name: str) -> Tree:
-    """Return the backbone `pytorchcv/MODEL` or `torchvision/MODEL`, normalised as for ImageNet."""
+    """Return a backbone of a library: `timm/MODEL`, `torchvision/MODEL`, `pytorchcv/MODEL`.
+
+    The latter two are normalised as for ImageNet, unless the model's weights are named too.
+    """
+    if is_library(name):
+        return tree_of(name)
     own = name.replace("/", "-")
     return {"name": own, "arch": name, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
             "pretrained": {"source": "file", "file": f"{own}.pth"}}

@@ -36,12 +36,15 @@ class Pretrained(Frozen):
     Face hub, or a URL. `sha256` pins its content. `min_matched` is the least share of the
     backbone's weights before the head that it has to have; default: nine tenths. `run`: a parent
     run, shared by every run that starts from it: the configuration `base` with the overrides `set`.
+    `licence` of the weights and `origin`, the page that describes them, are for reports.
     """
 
     source: Literal["file", "run"]
     file: Annotated[str, AfterValidator(check_file)] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     min_matched: Annotated[float, Field(ge=0, le=1)] | None = None
+    licence: str | None = None
+    origin: str | None = None
     base: str | None = None
     set: dict[str, Any] = {}
 
