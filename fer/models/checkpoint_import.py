@@ -19,7 +19,7 @@ from fer.errors import CallerError
 from fer.models.architectures.resmasking import alias_of
 from fer.models.classifier import Classifier
 from fer.models.inert_pickle import read_inertly
-from fer.models.state_dicts import Found, detached, find_state_dict
+from fer.models.state_dicts import Found, Translate, detached, find_state_dict
 from fer.plain_text import shortened
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
@@ -52,7 +52,8 @@ ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 """Globals that a foreign pickle may name in addition to those torch allows."""
 
 
-def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) -> Found:
+def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None,
+                 translate: Translate | None = None) -> Found:
     """Return the state dict in a checkpoint file, on the CPU, without aliases and prefixes.
 
     Args:
@@ -61,12 +62,13 @@ def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) 
             extension. Nothing that a pickle names is imported or called.
         wanted: shapes of the network's tensors by name, which decide among several state dicts
             and prefixes.
+        translate: gives weights of other projects the network's names.
 
     Raises:
         CallerError: missing, truncated, or not weights.
     """
     content = _read(path)
-    found = find_state_dict(content, wanted)
+    found = find_state_dict(content, wanted, translate)
     if found is None:
         raise CallerError(f"{path}: contains no state dict, only {type(content).__name__}")
     odd = next((key for key, tensor in found.tensors.items() if tensor.layout is not torch.strided
