@@ -20,24 +20,31 @@ def list_backbones() -> None:
 
 def fetch(
     names: Annotated[list[str], typer.Argument(
-        metavar="NAME...", help="Backbones, or study files (.yaml).")],
+        metavar="NAME...", help="Backbones, study files (.yaml), files of the Hugging Face hub "
+             "(hf:ORG/NAME[@REVISION][:FILE]; default file: model.safetensors), or URLs.")],
+    sha256: Annotated[str, typer.Option(
+        metavar="HEX", help="The SHA-256 that the file must have; for one file.")] = "",
+    max_gb: Annotated[float, typer.Option(help="Largest file, in GB.")] = 10.0,
 ) -> None:
     """Download published weights to FER_CACHE, on a node with network access.
 
     Existing files are kept and compared with their checksums.
     """
     from fer.config.paths import cache
-    from fer.models.fetch import provide
+    from fer.config.weights_file import weights_path
+    from fer.models.fetch import pinned, provide
     from fer.progress import shown
     from fer.study.inputs import files_of
 
     found = files_of(names)
     if not found:
         typer.echo(f"{', '.join(names)}: every run starts from random weights; nothing to fetch")
+    if sha256:
+        found = pinned(found, sha256)
     for file, backbone in found.items():
-        target = cache() / "weights" / file
+        target = weights_path(cache(), file)
         with shown(f"fetching {file}") as progress:
-            done = provide(backbone, target, progress)
+            done = provide(backbone, target, progress, int(max_gb * 1e9))
         typer.echo(f"{target}: {done}")
 
 

@@ -11,6 +11,7 @@ from fer.checksums import check_beside
 from fer.config.load import block_names, load_backbone
 from fer.config.paths import home
 from fer.config.run import Backbone
+from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.export import export
@@ -111,7 +112,7 @@ def _weights(backbone: Backbone, cache: Path) -> str:
     if pretrained.source == "run":
         return f"trained by {pretrained.base}"
     assert pretrained.file is not None
-    path = cache / "weights" / pretrained.file
+    path = weights_path(cache, pretrained.file)
     try:
         check_beside(path)
         state = "missing" if not path.is_file() else "there" if path.stat().st_size else "empty"

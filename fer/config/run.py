@@ -6,7 +6,7 @@ The markers of `fer.config.base` define which fields are part of the run id. Rea
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fer.config.augmentation import Masks, Mix
 from fer.config.base import (
@@ -23,6 +23,7 @@ from fer.config.base import (
 from fer.config.names import ClassNames, Options
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
+from fer.config.weights_file import check_file
 
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
@@ -31,13 +32,17 @@ Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 class Pretrained(Frozen):
     """Source of a backbone's initial weights.
 
-    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, shared by every run that
-    starts from it: the configuration `base` with the overrides `set`.
+    `file`: a checkpoint under `$FER_CACHE/weights`, `hf:ORG/NAME[@REVISION][:FILE]` of the Hugging
+    Face hub, or a URL. `sha256` pins its content. `min_matched` is the least share of the
+    backbone's weights before the head that it has to have; default: nine tenths. `run`: a parent
+    run, shared by every run that starts from it: the configuration `base` with the overrides `set`.
     `licence` of the weights and `origin`, the page that describes them, are for reports.
     """
 
     source: Literal["file", "run"]
-    file: str | None = None
+    file: Annotated[str, AfterValidator(check_file)] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    min_matched: Annotated[float, Field(ge=0, le=1)] | None = None
     licence: str | None = None
     origin: str | None = None
     base: str | None = None
@@ -49,6 +54,8 @@ class Pretrained(Frozen):
             raise ValueError("source 'file' needs the key 'file'")
         if self.source == "run" and not self.base:
             raise ValueError("source 'run' needs the key 'base', a configuration file")
+        if self.source == "run" and self.sha256:
+            raise ValueError("sha256 pins a file, not the weights of a run")
         return self
 
 

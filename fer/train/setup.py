@@ -11,6 +11,7 @@ from fer.checksums import xxh3_of
 from fer.config.paths import cache, data_root, scratch
 from fer.config.run import Data, RunConfig, all_epochs
 from fer.config.selection import few_people_warning
+from fer.config.weights_file import weights_path
 from fer.data.node_cache import node_copy
 from fer.data.pack import Pack, ensure_pack
 from fer.data.pixels import Source
@@ -184,7 +185,7 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger:
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
         return _started(parent.name, report, logger)
     assert pretrained is not None and pretrained.file is not None
-    path = cache() / "weights" / pretrained.file
+    path = weights_path(cache(), pretrained.file)
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
                           "(launch/sweep.py), or restore the original file")

@@ -19,6 +19,7 @@ from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
+from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.safe_path import python
 from fer.transfer.phases import check_recipe
@@ -80,7 +81,7 @@ def _question(config: RunConfig, cache: Path) -> dict[str, Any]:
     digest = config.inputs.digests.get("weights", "") if config.inputs else ""
     file = config.backbone.pretrained.file if config.backbone.pretrained else None
     return {"backbone": dump(config.backbone), "classes": list(config.data.classes),
-            "weights": str(cache / "weights" / file) if digest and file else "",
+            "weights": str(weights_path(cache, file)) if digest and file else "",
             "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head}
 
 
