@@ -28,6 +28,7 @@ class Anatomy(TypedDict):
     bytes: int  # of all weights and buffers
     trained: int  # of all parameters, which have optimiser state if nothing is frozen
     stages: list[str]  # input to output
+    layers: int  # for learning rates per block; 0 if the network has no blocks
     problem: str
 
 
@@ -47,10 +48,11 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
         if weights is not None:
             load_pretrained(model, weights, keep_head, labels)  # on `meta`: only checks that it fits
     except CallerError as error:
-        return Anatomy(bytes=0, trained=0, stages=[], problem=str(error))
+        return Anatomy(bytes=0, trained=0, stages=[], layers=0, problem=str(error))
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
     others = sum(b.numel() * b.element_size() for b in model.buffers())
-    return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages), problem="")
+    return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages),
+                   layers=len(set(model.layers.values())), problem="")
 
 
 def _pass_through(model: Classifier, backbone: Backbone) -> None:

@@ -120,20 +120,6 @@ def _refuse_cropping(net: nn.Module, name: str, size: int) -> None:
                           f"{size} px (backbone.input_size)")
 
 
-def decay_layers(net: nn.Module) -> dict[str, int]:
-    """Return parameter name -> its layer, 0 at the input, as timm groups them for layer decay.
-
-    The last layer has the class layer and what follows the blocks. Empty for networks of others,
-    and for the few of timm without groups.
-    """
-    matcher = getattr(net, "group_matcher", None)
-    if matcher is None:
-        return {}
-    from timm.models import group_parameters
-
-    return dict(group_parameters(net, matcher(coarse=False), reverse=True))
-
-
 def translated(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """Return weights in the form of a network of timm, as `timm.create_model` would load them.
 

@@ -120,6 +120,10 @@ def load_model(path: Path) -> Classifier:
         raise CallerError(f"{path}: {len(wrong)} tensors do not fit architecture "
                           f"'{description.backbone.arch}', such as '{min(wrong)}'")
     model.net.load_state_dict(state, assign=True)
+    if any(buffer.is_meta for buffer in model.net.buffers()):  # tables that are in no file
+        with torch.random.fork_rng(devices=()):
+            model = registry.build(description.backbone, description.classes)
+        model.net.load_state_dict(state)
     return model.eval()
 
 

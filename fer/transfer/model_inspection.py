@@ -26,7 +26,7 @@ from fer.transfer.phases import check_recipe
 from fer.untrusted_io import read_json
 
 RECORD = "anatomy.json"
-LIBRARIES = ("pytorchcv", "torchvision")  # a new version may change their networks
+LIBRARIES = ("pytorchcv", "timm", "torchvision")  # a new version may change their networks
 
 Anatomy = Mapping[str, Any]  # `fer.models.inspect.Anatomy`
 
@@ -66,7 +66,7 @@ def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
         if found["problem"]:
             raise CallerError(found["problem"])
         try:
-            check_recipe(config.recipe, found["stages"])
+            check_recipe(config.recipe, found["stages"], found["layers"])
         except CallerError as error:
             raise CallerError(f"backbone '{config.backbone.name}': {error}") from None
 
