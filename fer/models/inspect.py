@@ -46,7 +46,7 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
             model = build(backbone, classes)
             _pass_through(model, backbone)
         if weights is not None:
-            load_pretrained(model, weights, keep_head, labels)  # on `meta`: only checks that it fits
+            load_pretrained(model, weights, keep_head, labels)  # on `meta`: only a check
     except CallerError as error:
         return Anatomy(bytes=0, trained=0, stages=[], layers=0, problem=str(error))
     trained = sum(p.numel() * p.element_size() for p in model.parameters())

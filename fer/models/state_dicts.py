@@ -20,6 +20,7 @@ PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher", 
 DEEPEST = 5  # dictionaries within dictionaries
 MOST_VISITED = 100_000
 MOST_PARTS = 4  # of a prefix, `model.student.encoder.`
+TORCHSCRIPT = "__torch__."  # its modules keep tensors and children as attributes
 WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and DistributedDataParallel; torch.compile
 
 
@@ -125,6 +126,13 @@ def _of_module(module: object, prefix: str, depth: int, above: set[int]
     """Yield name and tensor of the parameters and buffers of a stand-in for a module."""
     state = module.state if isinstance(module, Inert) else None
     if not isinstance(state, Mapping) or id(module) in above or depth > 100:
+        return
+    if isinstance(module, Inert) and module.named.startswith(TORCHSCRIPT):
+        for name, one in state.items():
+            if isinstance(one, Tensor):
+                yield prefix + str(name), one
+            elif isinstance(one, Inert):
+                yield from _of_module(one, f"{prefix}{name}.", depth + 1, {*above, id(module)})
         return
     for kind in ("_parameters", "_buffers"):
         own = state.get(kind)
