@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from fer.config.base import Frozen
 from fer.config.compatibility import refuse_other_pictures, require_shared_start
+from fer.config.label_files import with_label_map
 from fer.config.library_models import is_library, tree_of
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
@@ -142,7 +143,7 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
                           "recipe.teacher.set)")
-    config = validate(RunConfig, with_defaults(tree), place)
+    config = validate(RunConfig, with_label_map(with_defaults(tree), place), place)
     if config.recipe.phases:  # a stored configuration is not to depend on the default
         selected = config.train.model_copy(update={"select": select_of(config)})
         config = config.model_copy(update={"train": selected})

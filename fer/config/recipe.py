@@ -24,12 +24,22 @@ OptimName = Literal["radam", "adamw", "sgd"]
 class Init(Frozen):
     """Initial weights: random, the backbone's pretrained weights, or those of another run.
 
-    For `run`, the parent is this run's own configuration with the overrides in `set`.
+    For `run`, the parent is this run's own configuration with the overrides in `set`. `labels` maps
+    a kept head with other classes: label, or its number in the order of the logits, to class or
+    `drop`; a name stands for the file in `configs/labels`.
     """
 
     source: Literal["scratch", "pretrained", "run"] = "scratch"
     set: Annotated[dict[str, Any], Label()] = {}  # joins through the parent's id
     keep_head: bool = False
+    labels: Annotated[dict[str, str], Neutral({})] = {}
+
+    @model_validator(mode="after")
+    def _labels_are_of_a_head(self) -> "Init":
+        if self.labels and (not self.keep_head or self.source != "pretrained"):
+            raise ValueError("init.labels maps the head of pretrained weights: it needs source: "
+                             "pretrained and keep_head: true")
+        return self
 
 
 class Schedule(Frozen):

@@ -20,6 +20,7 @@ from fer.config.base import (
     NotNegative,
     Positive,
 )
+from fer.config.label_files import check_head_labels
 from fer.config.names import ClassNames, Options
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
@@ -267,6 +268,7 @@ class RunConfig(Frozen):
                              f"ones: train on a masked copy (data.sets.NAME.twin_of), or "
                              f"draw masks on {self.train_on} (train.masks)")
         refuse_early_stopping(self)
+        check_head_labels(self.recipe.init.labels, self.data.classes)
         weights = self.loss.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
             raise ValueError(f"loss.class_weights has {len(weights)} numbers for "

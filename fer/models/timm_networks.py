@@ -126,27 +126,25 @@ def _refuse_cropping(net: nn.Module, name: str, size: int) -> None:
                           f"{size} px (backbone.input_size)")
 
 
-def adapted(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def translated(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """Return weights in the form of a network of timm, as `timm.create_model` would load them.
 
     Names of the original's authors are translated, and position embeddings and tables resized to
     the network's input size, by the function that timm has for the architecture.
 
     Args:
-        net: of timm; that of others gets `state` as it is.
         state: with the names of timm or of the original.
 
-    Raises:
-        CallerError: they are of another architecture.
+    Returns:
+        None for a network of others, and where timm does not know the weights.
     """
     module = sys.modules.get(type(net).__module__)
     translate = getattr(module, "checkpoint_filter_fn", None)
     if translate is None or not type(net).__module__.startswith("timm."):
-        return dict(state)
+        return None
     try:
         found = translate(dict(state), net)
     except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError,
-            AssertionError) as error:
-        raise CallerError("weights of another architecture: timm cannot translate them: "
-                          f"{shortened(str(error))}") from error
+            AssertionError):
+        return None
     return {key: value for key, value in found.items() if isinstance(value, Tensor)}

@@ -18,7 +18,8 @@ from fer.data.pixels import Source
 from fer.errors import CallerError
 from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
-from fer.models.weights import LoadReport, load_pretrained, load_state
+from fer.models.load_report import LoadReport
+from fer.models.weights import load_pretrained, load_state
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
 from fer.train.context import TrainContext, make_context, mask_augmentation, new_model
@@ -189,14 +190,15 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger:
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
                           "(launch/sweep.py), or restore the original file")
-    report = load_pretrained(model, path, init.keep_head)
+    report = load_pretrained(model, path, init.keep_head, init.labels)
     return _started(pretrained.file, report, logger)
 
 
 def _started(source: str, report: LoadReport, logger: RunLogger) -> list[str]:
-    if report.whole() != str(report):
-        logger.log(f"starts from {source}: {report.whole()}")
-    return [f"starts from {source}: {report}"]
+    if (whole := report.lines(most=None)) != report.lines():
+        logger.log(f"starts from {source}: {'; '.join(whole)}")
+    matched, *rest = report.lines()
+    return [f"starts from {source}: {matched}", *rest]
 
 
 def parent_folder(folder: RunFolder, parent_id: str, session: Session) -> RunFolder:

@@ -49,6 +49,7 @@ def _start(config: RunConfig) -> str:
     if init.source == "scratch":
         return "from random weights"
     head = "with its head" if init.keep_head else "with a new head"
+    head += ", mapped to the classes" if init.labels else ""
     if init.source == "pretrained" and pretrained is not None and pretrained.file:
         return f"from {pretrained.file}, {head}"
     return f"from the run above, {head}"

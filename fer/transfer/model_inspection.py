@@ -82,7 +82,8 @@ def _question(config: RunConfig, cache: Path) -> dict[str, Any]:
     file = config.backbone.pretrained.file if config.backbone.pretrained else None
     return {"backbone": dump(config.backbone), "classes": list(config.data.classes),
             "weights": str(weights_path(cache, file)) if digest and file else "",
-            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head}
+            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head,
+            "labels": config.recipe.init.labels if digest else {}}
 
 
 def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
