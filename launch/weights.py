@@ -7,15 +7,25 @@ import typer
 from fer.cli import run
 
 
-def list_backbones() -> None:
-    """List the backbones: input size, parameters, stages, and whether weights are present."""
-    from fer.commands.weights import entries, table_of
+def list_backbones(
+    names: Annotated[list[str], typer.Argument(
+        metavar="[NAME...]", help="Backbones of libraries too: timm/NAME, timm/NAME.WEIGHTS, "
+             "timm/hf_hub:ORG/NAME, torchvision/NAME.WEIGHTS, pytorchcv/NAME.")
+    ] = [],  # noqa: B006
+) -> None:
+    """List the backbones: input size, parameters, stages, and whether weights are present.
+
+    For names of libraries also the licence and source of the weights, and others to choose from.
+    """
+    from fer.commands.weights import entries, sources_of, table_of
     from fer.config.paths import cache
     from fer.console import Terminal
 
-    Terminal().print(table_of(entries(cache())))
+    Terminal().print(table_of(entries(cache(), names)))
+    for line in sources_of(names):
+        typer.echo(line)
     typer.echo(f"weights are in {cache() / 'weights'}; any other classifier is used by its name: "
-               "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
+               "backbone=timm/NAME, backbone=torchvision/NAME or backbone=pytorchcv/NAME")
 
 
 def fetch(
@@ -36,6 +46,10 @@ def fetch(
     from fer.progress import shown
     from fer.study.inputs import files_of
 
+    if any("hf_hub:" in name or name.endswith((".yaml", ".yml")) for name in names):
+        from fer.models.hub_configs import fetch_configs
+
+        fetch_configs(names, cache())
     found = files_of(names)
     if not found:
         typer.echo(f"{', '.join(names)}: every run starts from random weights; nothing to fetch")

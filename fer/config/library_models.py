@@ -19,15 +19,19 @@ import xxhash
 
 from fer.atomic_io import write_json
 from fer.config.paths import REPOSITORY, cache
+from fer.config.weights_file import DEFAULT_FILE, weights_path
 from fer.config.yaml_io import Tree
 from fer.errors import CallerError, choices
+from fer.plain_text import shortened
 from fer.safe_path import python
-from fer.untrusted_io import parse_json, read_object
+from fer.untrusted_io import as_object, parse_json, read_object, read_text
 
 RECORD = "library_models.json"
 MAKER = "fer.config.library_catalogue"
 HUB = "timm/hf_hub:"
 HUB_PAGE = "https://huggingface.co/"
+CONFIG = "config.json"  # of a model of the hub
+IGNORED = frozenset(("img_size", "in_chans", "num_classes"))  # of its arguments: set by the run
 MAX_CONFIG = 1_000_000  # bytes of a config.json, which may name 22,000 classes
 _HUB_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
                        r"(@(?P<revision>[\w.-]+))?", re.ASCII)
@@ -72,6 +76,16 @@ def tree_of(name: str) -> Tree:
         raise CallerError(f"{library}'s '{arch}' has no weights '{tag}'; "
                           f"{f'there are: {known}' if known else 'none are published'}")
     return _tree(name, f"{library}/{arch}", published[tag or next(iter(published))])
+
+
+def weights_of(name: str) -> list[str]:
+    """Return the names with which a network of timm or torchvision has published weights."""
+    library, _, model = name.partition("/")
+    arch = model.partition(".")[0]
+    if library == "pytorchcv" or name.startswith(HUB):
+        return []
+    return [f"{library}/{arch}.{tag}" for tag, known in catalogue()[library].get(arch, {}).items()
+            if tag and known["file"]]
 
 
 def catalogue() -> Catalogue:
@@ -131,6 +145,33 @@ def _tree(name: str, arch: str, known: Tree) -> Tree:
 def own_name(name: str) -> str:
     """Return the name of a backbone in folders and tables, without the hub's separators."""
     return re.sub(r"[/:@]", "-", name)
+
+
+def _of_hub(name: str) -> Tree:
+    """Return the backbone that the `config.json` of a model of the hub describes."""
+    repository, _ = hub_parts(name)
+    path = weights_path(cache(), hub_file(name, CONFIG))
+    try:
+        config = as_object(parse_json(read_text(path, MAX_CONFIG)), CONFIG)
+        known = as_object(config.get("pretrained_cfg", config), "pretrained_cfg")
+        arguments = as_object(config.get("model_args") or {}, "model_args")
+        options = {key: value for key, value in arguments.items()
+                   if key not in IGNORED and value is not None}
+        arch = str(config["architecture"]).partition(".")[0]
+        side = arguments.get("img_size") or known["input_size"][1:]
+        entry = {"input_size": max(side) if isinstance(side, list) else side,
+                 "mean": known["mean"], "std": known["std"],
+                 "options": options, "licence": known.get("license"),
+                 "origin": HUB_PAGE + repository, "file": hub_file(name, DEFAULT_FILE)}
+    except FileNotFoundError:
+        raise CallerError(f"backbone '{name}': its {CONFIG} is not in {path.parent}; on a machine "
+                          f"with network: python launch/weights.py fetch {name}") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CallerError(f"{path}: not the configuration of a model of timm "
+                          f"({type(error).__name__}: {shortened(str(error))})") from None
+    if arch not in catalogue()["timm"]:
+        raise CallerError(f"{path}: this timm has no architecture '{shortened(arch)}'")
+    return _tree(name, f"timm/{arch}", entry)
 
 
 def hub_parts(name: str) -> tuple[str, str]:

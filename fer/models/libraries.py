@@ -1,4 +1,4 @@
-"""Any classifier of a library by name: `pytorchcv/resnet34`, `timm/resnet34`, `torchvision/resnet34`.
+"""Any classifier of a library by name: `timm/resnet34`, `torchvision/resnet34`, `pytorchcv/…`.
 
 Randomly initialised; nothing is downloaded. Stages are derived from the structure: pytorchcv names
 them in its modules, for the others they are the layers at one resolution.

@@ -18,8 +18,7 @@ NATIVE_SIZE = 224  # pixels: what networks without an attribute `image_size` are
 PARTS = 4  # stages of a network with constant resolution
 
 
-def stages_by_resolution(net: nn.Module, head: str | None = None, columnar: bool = False
-                         ) -> StageMap:
+def stages_by_resolution(net: nn.Module, head: str | None = None) -> StageMap:
     """Return the stages `stem`, `stage1` …, optional `neck`, and `head` by output resolution.
 
     The network is run on torch's `meta` device. Consecutive layers with feature maps of one size,
@@ -31,7 +30,6 @@ def stages_by_resolution(net: nn.Module, head: str | None = None, columnar: bool
     Args:
         net: its attribute `image_size` is the side that it is run with, in pixels; else 224.
         head: path of the class layer; by default the last linear layer or convolution.
-        columnar: four equal stages, whatever the sizes, as for a ViT whose class token joins late.
 
     Raises:
         CallerError: buffers outside layers, or no feature maps.
@@ -48,14 +46,24 @@ def stages_by_resolution(net: nn.Module, head: str | None = None, columnar: bool
     stages, neck = _grouped(units, sides)
     if not stages:
         raise CallerError(f"{type(net).__name__} has no feature maps to define stages")
-    if columnar or 2 * len(neck) > len(units):  # such as parallel branches: by order alone
+    if 2 * len(neck) > len(units):  # such as parallel branches: by order alone
         stages, neck = [units], []
     if len(stages) == 1 or (len(stages) == 2 and len(stages[0]) == 1):
         first, *rest = itertools.chain(*stages)
-        parts = min(PARTS, len(rest))
-        stages = [[first], *(rest[len(rest) * part // parts : len(rest) * (part + 1) // parts]
-                             for part in range(parts))]
+        stages = [[first], *in_parts(rest)]
     stages[0] += [*loose, *tables]
+    return stage_map(stages, neck, head)
+
+
+def in_parts(units: Sequence[str]) -> list[list[str]]:
+    """Return four groups of layers of about equal number, fewer where there are fewer layers."""
+    parts = min(PARTS, len(units))
+    return [list(units[len(units) * part // parts : len(units) * (part + 1) // parts])
+            for part in range(parts)]
+
+
+def stage_map(stages: Sequence[Sequence[str]], neck: Sequence[str], head: str) -> StageMap:
+    """Return stages by name: the first is the stem."""
     names = ["stem", *(f"stage{number}" for number in range(1, len(stages)))]
     found = dict(zip(names, stages, strict=True))
     return {**found, **({"neck": neck} if neck else {}), "head": [head]}
@@ -98,9 +106,10 @@ def _units(net: nn.Module, head: str, inside: str | None = None
         above_head = head.startswith(f"{path}.") or not path
         large = (2 * _size(module) > whole or 2 * _size_but_linear(module) > maps
                  or path == inside)
-        if path != head and children and (above_head or large):
+        has_buffers = any(True for _ in module.buffers(recurse=False))
+        if path != head and children and (above_head or (large and not has_buffers)):
             prefix = f"{path}." if path else ""
-            if any(True for _ in module.buffers(recurse=False)):
+            if has_buffers:
                 raise CallerError(f"{type(net).__name__} has buffers outside its layers "
                                   f"({path or 'at the top'}): its stages cannot be determined")
             loose.extend(prefix + name for name, _ in module.named_parameters(recurse=False))
@@ -153,8 +162,8 @@ def _side(out: object) -> int | None:
     if isinstance(out, tuple | list) and out:  # tokens and the sides of their map
         return _side(out[0])
     if isinstance(out, Tensor) and out.ndim == 3:  # tokens, of a map or with a class token
-        side = math.isqrt(out.shape[1])
-        return side if side * side == out.shape[1] and side > 1 else out.shape[1]
+        root = math.isqrt(out.shape[1])
+        return root if root * root == out.shape[1] and root > 1 else out.shape[1]
     if not isinstance(out, Tensor) or out.ndim != 4:
         return None
     _, a, b, c = out.shape  # channels first, or last as in Swin

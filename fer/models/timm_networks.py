@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fer.errors import CallerError
 from fer.models.classifier import StageMap
+from fer.models.feature_stages import stages_by_features
 from fer.models.resolution_stages import stages_by_resolution
 from fer.plain_text import shortened
 
@@ -64,10 +65,13 @@ class TimmNetwork:
         self._options = {key: value for key, value in options.items() if key not in NO_OPTIONS}
         try:
             net = self._create(num_classes, input_size)
-        except (AssertionError, ZeroDivisionError, RuntimeError, ValueError) as error:
+        except (AssertionError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError
+                ) as error:
             raise CallerError(f"timm's '{self.name}' cannot be built for images of {input_size} px"
                               f"{' with these options' if options else ''}: "
                               f"{shortened(str(error).splitlines()[0])}") from error
+        if self._known.classifier and self._known.classifier not in dict(net.named_modules()):
+            raise CallerError(f"timm's '{self.name}' is not an image classifier")
         _refuse_cropping(net, self.name, input_size)
         return net
 
@@ -79,7 +83,7 @@ class TimmNetwork:
             try:
                 net = timm.create_model(self.name, num_classes=num_classes, img_size=size,
                                         **self._options)
-                net.image_size = size
+                net.image_size = size  # type: ignore[assignment]
             except TypeError as error:
                 if "img_size" not in str(error):
                     raise
@@ -89,22 +93,24 @@ class TimmNetwork:
     def stages(self, net: nn.Module) -> StageMap:
         """Return the stages: by resolution, or four groups of blocks where it is constant.
 
-        They do not depend on the input size: where the network does, a twin on `meta` with the
-        size of its published weights is looked at.
+        They do not depend on the input size: where the network does, and does not name its feature
+        maps, a twin on `meta` with the size of its published weights is looked at.
         """
+        head = self._known.classifier
+        if head and (found := stages_by_features(net, head)):
+            return found
         twin = net
         if hasattr(net, "image_size"):
             with torch.device("meta"):
                 twin = self._create(2, max(self._known.input_size[1:]))
-        scales = {one.get("reduction") for one in getattr(net, "feature_info", None) or ()}
-        return stages_by_resolution(twin, self._known.classifier, columnar=len(scales) == 1)
+        return stages_by_resolution(twin, head)
 
     def option_names(self) -> tuple[str, ...]:
         """Return the valid names of `options` in the backbone's YAML."""
         with torch.device("meta"):
             net = self._create(2, max(self._known.input_size[1:]))
         names = {name for kind in type(net).__mro__ if kind.__module__.startswith("timm.")
-                 for name, one in inspect.signature(kind.__init__).parameters.items()
+                 for name, one in inspect.signature(kind).parameters.items()
                  if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         return tuple(sorted(names - NO_OPTIONS))
 
