@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from start_files import clip_names
 from torch import Tensor, nn
 
 from fer.config.run import Backbone
@@ -71,30 +72,6 @@ def fmae(model: Classifier) -> object:
                "decoder_embed.weight": torch.ones(32, 48), "decoder_embed.bias": torch.ones(32)}
     return {"model": {**state_of(model), **decoder}, "optimizer": {}, "epoch": 49, "scaler": {},
             "args": argparse.Namespace(model="mae_vit_large_patch16")}
-
-
-def clip_names(state: State, prefix: str) -> State:
-    """Return a ViT of timm under the names of OpenAI's CLIP."""
-    swaps = (("patch_embed.proj", "conv1"), ("pos_embed", "positional_embedding"),
-             ("blocks.", "transformer.resblocks."), ("norm_pre", "ln_pre"),
-             ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"), ("attn.proj", "attn.out_proj"),
-             ("qkv.", "in_proj_"), (".norm1", ".ln_1"), (".norm2", ".ln_2"))
-    found = {}
-    for key, value in state.items():
-        if key == "cls_token":
-            key, value = "class_embedding", value.flatten()
-        elif key == "pos_embed":
-            value = value[0]
-        elif key.startswith("norm."):
-            key = key.replace("norm.", "ln_post.")
-        elif key == "head.weight":
-            key, value = "proj", value.t()
-        elif key == "head.bias":
-            continue
-        for new, old in swaps:
-            key = key.replace(new, old)
-        found[prefix + key] = value
-    return found
 
 
 def clip(model: Classifier) -> object:

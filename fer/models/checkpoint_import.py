@@ -137,9 +137,10 @@ def _read_torch(path: Path) -> object:
     if reason := _odd(path):
         raise CallerError(f"{path}: {reason}")
     try:
-        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+        with (torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(),
+              open(path, "rb") as file):  # of a path it would believe the extension
             warnings.simplefilter("ignore")  # of TorchScript archives, which are lifted below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or truncated pickle can raise anything
         reason = str(error).strip() or type(error).__name__
         named = re.search(r"GLOBAL (\S+)", reason)
