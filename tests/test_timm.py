@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from conftest import REPOSITORY, TOY, launch
+from safetensors.torch import save_file
 from test_mistakes import said_in_one_line
 from test_training import trained
 
@@ -21,8 +24,10 @@ from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.classifier import Classifier
-from fer.models.timm_networks import adapted
+from fer.models.timm_networks import translated
 from fer.models.weights import load_model, save_weights
+from fer.report.read.provenance import initial_weights
+from fer.report.read.report_cache import ReportCache
 
 CLASSES = ("negative", "neutral", "positive")
 STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")  # of every family
@@ -40,14 +45,6 @@ FAMILIES = {  # name: (input size, stages); the smallest ones of ten families
     "caformer_s18": (64, WITH_NECK), "maxvit_nano_rw_256": (96, WITH_NECK),
 }
 LARGE = {"vit_base_patch16_siglip_224": (96, WITH_NECK)}
-COSFACE = {  # in the manner of gaunernst/vit_small_patch8_gap_112.cosface_ms1mv3
-    "architecture": "vit_tiny_patch16_224", "num_classes": 512, "num_features": 192,
-    "global_pool": "avg",
-    "model_args": {"img_size": 112, "patch_size": 8, "class_token": False, "global_pool": "avg"},
-    "pretrained_cfg": {"input_size": [3, 112, 112], "fixed_input_size": True, "num_classes": 512,
-                       "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "classifier": "head",
-                       "first_conv": "patch_embed.proj", "license": "mit"}}
-FACES = "timm/hf_hub:org/vit_tiny_patch8_112.cosface"
 
 
 def built(arch: str, size: int = 64, **options: Any) -> Classifier:
@@ -72,14 +69,6 @@ def comes_back(model: Classifier, folder: Path) -> None:
     with torch.no_grad():  # convolutions round by where tensors lie in memory
         assert torch.allclose(again(images), model(images), rtol=1e-5, atol=1e-6)
         assert torch.allclose(model.classify(model.features(images)), model(images), atol=1e-5)
-
-
-def write_config(content: Any = COSFACE, name: str = FACES) -> Path:
-    """Write a `config.json` where `launch/weights.py fetch` would."""
-    path = weights_path(cache(), library_models.hub_file(name, "config.json"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
 
 
 # ----- networks
@@ -137,11 +126,11 @@ def test_a_vit_is_cut_into_four_groups_of_blocks() -> None:
 
 def test_weights_of_another_size_are_adapted_as_timm_does() -> None:
     source, target = built("test_vit", 64), built("test_vit", 96)
-    found = adapted(target.net, source.net.state_dict())
-    assert found["pos_embed"].shape == target.net.state_dict()["pos_embed"].shape
+    found = translated(target.net, source.net.state_dict())
+    assert found is not None and found["pos_embed"].shape == target.net.pos_embed.shape
     target.net.load_state_dict(found)
     plain = registry.build(load_backbone("resmasking_tiny"), CLASSES).net
-    assert adapted(plain, plain.state_dict()).keys() == plain.state_dict().keys()
+    assert translated(plain, plain.state_dict()) is None
 
 
 # ----- names and weights
@@ -210,44 +199,6 @@ def test_an_option_that_leads_to_files_or_that_there_is_not_is_refused(option: s
         built("test_vit", **{option: True})
 
 
-# ----- models of the hub
-
-
-def test_a_cosface_vit_of_the_hub_is_built_as_its_configuration_says(
-    places: Path, tmp_path: Path
-) -> None:
-    write_config()
-    found = load_backbone(FACES)
-    assert (found.arch, found.input_size, found.mean) == ("timm/vit_tiny_patch16_224", 112,
-                                                          (0.5, 0.5, 0.5))
-    assert found.options == {"patch_size": 8, "class_token": False, "global_pool": "avg"}
-    assert found.pretrained is not None and found.pretrained.licence == "mit"
-    assert found.pretrained.file == "hf:org/vit_tiny_patch8_112.cosface:model.safetensors"
-    torch.manual_seed(0)
-    model = registry.build(found.model_copy(update={"input_size": 64}), CLASSES)
-    assert tuple(model.stages) == WITH_NECK
-    assert model.net.pos_embed.shape == (1, 64, 192)
-    comes_back(model, tmp_path)
-
-
-def test_a_model_of_the_hub_that_was_not_fetched_says_what_to_type(places: Path) -> None:
-    with pytest.raises(CallerError, match=f"launch/weights.py fetch {FACES}") as refused:
-        load_backbone(FACES)
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("content", [
-    "", "[]", "{", '{"architecture": 3}', {**COSFACE, "architecture": "resnet51"},
-    {**COSFACE, "pretrained_cfg": 7}, {**COSFACE, "model_args": {"img_size": "x"}},
-    {**COSFACE, "model_args": {"checkpoint_path": "x"}}, {**COSFACE, "model_args": {"a": {}}},
-    {**COSFACE, "model_args": {"embed_dim": 10**9}}])
-def test_a_configuration_that_says_no_network_is_one_line(content: Any, places: Path) -> None:
-    write_config(content)
-    with pytest.raises(CallerError) as refused, torch.device("meta"):
-        registry.build(load_backbone(FACES), CLASSES)
-    assert "\n" not in str(refused.value)
-
-
 # ----- runs and planning
 
 
@@ -257,6 +208,21 @@ def test_a_run_trains_on_toy_faces(places: Path) -> None:
     assert folder.name.startswith("timm-test_resnet-scratch-lfw-s0-")
     assert 0 <= json.loads(folder.result("lfw/eval").read_text())["uar"] <= 1
     assert "timm" in json.loads((folder.path / "env.json").read_text())["packages"]
+
+
+def test_a_run_from_published_weights_of_another_size_names_their_licence(places: Path) -> None:
+    file = weights_path(cache(), "hf:timm/test_vit.r160_in1k")
+    file.parent.mkdir(parents=True)
+    published = timm.create_model("test_vit", num_classes=1000)  # at 160 px
+    save_file(published.state_dict(), file)
+    folder = trained(backbone="timm/test_vit", recipe="llrd_blocks", **{
+        "backbone.input_size": 48, "train.epochs": 1, "recipe.phases": [
+            {"name": "all", "decay": 0.75, "decay_by": "block"}]})
+    assert any("starts from hf:timm/test_vit" in note for note in folder.status().notes)
+    run: Any = SimpleNamespace(folder=folder.path, config_id="1")
+    assert initial_weights([run], ReportCache(places)) == (
+        "hf:timm/test_vit.r160_in1k (licence: apache-2.0, "
+        "https://huggingface.co/timm/test_vit.r160_in1k)",)
 
 
 @pytest.mark.slow

@@ -69,7 +69,8 @@ class TimmNetwork:
                 ) as error:
             raise CallerError(f"timm's '{self.name}' cannot be built for images of {input_size} px"
                               f"{' with these options' if options else ''}: "
-                              f"{shortened(str(error).splitlines()[0])}") from error
+                              f"{shortened((str(error).splitlines() or ['no reason given'])[0])}"
+                              ) from error
         if self._known.classifier and self._known.classifier not in dict(net.named_modules()):
             raise CallerError(f"timm's '{self.name}' is not an image classifier")
         _refuse_cropping(net, self.name, input_size)
