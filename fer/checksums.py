@@ -42,17 +42,33 @@ def write_beside(path: Path, content: Path) -> None:
     write_text(beside(path), f"{sha_of(content)}  {path.name}\n")
 
 
-def check_beside(path: Path) -> None:
-    """Compare a file with its SHA-256 file, if both exist.
+def check_beside(path: Path) -> str:
+    """Compare a file with its SHA-256 file, if both exist; return its SHA-256, else nothing.
 
     Raises:
         CallerError: they differ.
     """
     if not (path.is_file() and beside(path).is_file()):
-        return
+        return ""
     expected, found = beside(path).read_text().split(" ")[0].strip(), sha_of(path)
     if found != expected:
         raise CallerError(f"{path}: its content has changed: its SHA-256 is {found[:16]}…, but "
                           f"{beside(path).name} has {expected[:16]}…; remove both and fetch it "
                           "again (launch/weights.py fetch), or remove the latter if the change was "
                           "intended")
+    return found
+
+
+def check_pinned(path: Path, sha256: str, found: str = "") -> None:
+    """Compare a file with the SHA-256 that a study has for it.
+
+    Args:
+        found: the file's own, if it is known.
+
+    Raises:
+        CallerError: they differ.
+    """
+    if (found := found or sha_of(path)) != sha256:
+        raise CallerError(f"{path}: its SHA-256 is {found[:16]}…, but the study pins "
+                          f"{sha256[:16]}… (backbone.pretrained.sha256): another file; remove it "
+                          "and fetch the pinned one (launch/weights.py fetch), or correct the pin")

@@ -7,37 +7,58 @@ import typer
 from fer.cli import run
 
 
-def list_backbones() -> None:
-    """List the backbones: input size, parameters, stages, and whether weights are present."""
-    from fer.commands.weights import entries, table_of
+def list_backbones(
+    names: Annotated[list[str], typer.Argument(
+        metavar="[NAME...]", help="Backbones of libraries too: timm/NAME, timm/NAME.WEIGHTS, "
+             "timm/hf_hub:ORG/NAME, torchvision/NAME.WEIGHTS, pytorchcv/NAME.")
+    ] = [],  # noqa: B006
+) -> None:
+    """List the backbones: input size, parameters, stages, and whether weights are present.
+
+    For names of libraries also the licence and source of the weights, and others to choose from.
+    """
+    from fer.commands.weights import entries, sources_of, table_of
     from fer.config.paths import cache
     from fer.console import Terminal
 
-    Terminal().print(table_of(entries(cache())))
+    Terminal().print(table_of(entries(cache(), names)))
+    for line in sources_of(names):
+        typer.echo(line)
     typer.echo(f"weights are in {cache() / 'weights'}; any other classifier is used by its name: "
-               "backbone=pytorchcv/NAME or backbone=torchvision/NAME")
+               "backbone=timm/NAME, backbone=torchvision/NAME or backbone=pytorchcv/NAME")
 
 
 def fetch(
     names: Annotated[list[str], typer.Argument(
-        metavar="NAME...", help="Backbones, or study files (.yaml).")],
+        metavar="NAME...", help="Backbones, study files (.yaml), files of the Hugging Face hub "
+             "(hf:ORG/NAME[@REVISION][:FILE]; default file: model.safetensors), or URLs.")],
+    sha256: Annotated[str, typer.Option(
+        metavar="HEX", help="The SHA-256 that the file must have; for one file.")] = "",
+    max_gb: Annotated[float, typer.Option(help="Largest file, in GB.")] = 10.0,
 ) -> None:
     """Download published weights to FER_CACHE, on a node with network access.
 
     Existing files are kept and compared with their checksums.
     """
     from fer.config.paths import cache
-    from fer.models.fetch import provide
+    from fer.config.weights_file import weights_path
+    from fer.models.fetch import pinned, provide
     from fer.progress import shown
     from fer.study.inputs import files_of
 
+    if any("hf_hub:" in name or name.endswith((".yaml", ".yml")) for name in names):
+        from fer.models.hub_configs import fetch_configs
+
+        fetch_configs(names, cache())
     found = files_of(names)
     if not found:
         typer.echo(f"{', '.join(names)}: every run starts from random weights; nothing to fetch")
+    if sha256:
+        found = pinned(found, sha256)
     for file, backbone in found.items():
-        target = cache() / "weights" / file
+        target = weights_path(cache(), file)
         with shown(f"fetching {file}") as progress:
-            done = provide(backbone, target, progress)
+            done = provide(backbone, target, progress, int(max_gb * 1e9))
         typer.echo(f"{target}: {done}")
 
 

@@ -7,6 +7,7 @@ import pytest
 from conftest import REPOSITORY
 
 from fer.config.profile import Profile
+from fer.config.run import Pretrained
 from fer.data.ingest.known_sets import _FILES, _PICTURES
 from fer.study.run_folder import State
 
@@ -60,6 +61,22 @@ def test_every_verb_of_the_data_script_is_in_its_page(verb: str) -> None:
 def test_every_verb_of_the_labelling_script_is_in_its_page(verb: str) -> None:
     text = (REPOSITORY / "docs/labelling.md").read_text()
     assert f"python launch/annotate.py {verb}" in text or verb == "label"
+
+
+def test_the_page_on_weights_has_every_key_of_a_start_and_the_starts_of_its_study() -> None:
+    text = (REPOSITORY / "docs/weights.md").read_text()
+    internal = {"base", "set", "licence", "origin"}  # of parent runs; filled in by the catalogue
+    assert all(f"{key}:" in text for key in Pretrained.model_fields.keys() - internal)
+    assert all(f"{key}:" in text for key in ("keep_head", "labels"))
+    study = (REPOSITORY / "sweeps/starts.yaml").read_text()
+    names = re.findall(r"(?:hf:|- )([\w.]+/[\w.]+)", study)
+    assert len(names) == 6 and all(name.removeprefix("timm/") in text for name in names)
+
+
+def test_every_source_of_the_page_on_weights_is_linked_and_given() -> None:
+    text = (REPOSITORY / "docs/weights.md").read_text()
+    given = set(re.findall(r"^\[(\w+)\]: https://", text, re.MULTILINE))
+    assert given == set(re.findall(r"\]\[(\w+)\]", text))
 
 
 def test_the_page_on_labelling_has_the_keys_of_the_page() -> None:

@@ -28,6 +28,7 @@ SETTINGS = {"train_on": "mlfw", "train.batch_size": 8, "train.epochs": 2, "train
             "optim.lr": 5e-4, "optim.clip_norm": 1.0, "loss.class_weights": [2.0, 0.7, 0.6],
             "loss.label_smoothing": 0.1, "data.sets.fer2013.folder": "LFW-FER"}
 CHAINS = {"lfw_then_target", "fer2013_then_target"}  # on the same toy pictures: from alike parents
+OF_BLOCKS = {"llrd_blocks", "last_blocks"}  # need a network of timm: its tiny ViT, random weights
 ONLY = ("train_loss", "val_loss", "lr", "alpha", "temperature")
 
 
@@ -52,11 +53,14 @@ def shared_home(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def lines(name: str) -> list[list[float]]:
     """Train a recipe, each phase for two epochs; returns the numbers of each line it wrote."""
     config = load_run("configs/drawn.yaml", {**TOY, **SETTINGS, "recipe": name})
-    start = {"backbone.pretrained": {"source": "file", "file": START}}
+    start: dict[str, object] = {"backbone.pretrained": {"source": "file", "file": START}}
     own = {} if config.recipe.combine else {"recipe.phases": [
         {**phase.model_dump(mode="json", exclude_none=True), "epochs": 2,
          **({"l2sp": 30.0} if phase.l2sp else {})}  # in so few steps the recipe's own hardly shows
         for phase in config.recipe.phases]}
+    if name in OF_BLOCKS:
+        start = {"backbone": "timm/test_vit", "backbone.input_size": 48,
+                 "recipe.init.source": "scratch"}
     slower = {"optim.lr": 2e-5} if name == "temperature" else {}  # else validation is all right
     folder = trained(**{**SETTINGS, **start, **own, **slower}, recipe=name)
     found = epochs(folder)

@@ -126,9 +126,10 @@ def test_options_of_different_lengths_are_refused():
         registry.build(config, CLASSES)
 
 
-def test_looking_up_architectures_does_not_import_pytorchcv():
+def test_looking_up_architectures_does_not_import_pytorchcv_or_timm():
     code = ("import sys; from fer.models import registry; names = registry.names();"
-            "print('vgg19' in names, 'pytorchcv' in sys.modules)")
+            "import fer.commands.weights;"
+            "print('vgg19' in names, 'pytorchcv' in sys.modules or 'timm' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent.parent, check=True,
                           capture_output=True, text=True)
     assert done.stdout.strip() == "True False"
@@ -214,7 +215,7 @@ def test_any_pytorchcv_classifier_is_built_by_its_name():
 
 @pytest.mark.parametrize(("arch", "said"), [
     ("pytorchcv/resnet19", "no model 'resnet19'"), ("torchvision/resnet19", "resnet18"),
-    ("timm/resnet18", "pytorchcv, torchvision"),
+    ("keras/resnet18", "pytorchcv, timm, torchvision"),
     ("pytorchcv/fcn8sd_resnetd50b_voc", "not an image classifier")])
 def test_a_library_model_that_cannot_be_used_is_one_line(arch, said):
     with pytest.raises(CallerError, match=said) as refused:

@@ -14,7 +14,8 @@ from test_mistakes import said_in_one_line
 from fer.checksums import beside
 from fer.config.load import block_names, load_backbone
 from fer.errors import CallerError
-from fer.models.fetch import Published, fetch, provide, published
+from fer.models.fetch import fetch, provide, published
+from fer.models.published import Published
 from fer.study.inputs import files_of
 
 CONTENT = bytes(range(256)) * 5000

@@ -8,9 +8,11 @@ import torch
 from rich.table import Table
 
 from fer.checksums import check_beside
+from fer.config.library_models import weights_of
 from fer.config.load import block_names, load_backbone
 from fer.config.paths import home
 from fer.config.run import Backbone
+from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.export import export
@@ -89,19 +91,34 @@ class Entry:
     weights: str
 
 
-def entries(cache: Path) -> Iterator[Entry]:
-    """Yield every backbone, sorted by name, without allocating its weights.
+def entries(cache: Path, names: Sequence[str] = ()) -> Iterator[Entry]:
+    """Yield backbones without allocating their weights.
 
     Args:
         cache: `$FER_CACHE`, which contains the weights files.
+        names: all files of `configs/backbones` if empty; may be names of libraries.
     """
-    for name in block_names("backbone"):
+    for name in names or block_names("backbone"):
         backbone = load_backbone(name)
         with torch.device("meta"):
             model = build(backbone, ("a", "b", "c"))
         norms = {stage: len(model.batch_norms(stage)) for stage in model.stages}
         yield Entry(backbone, sum(p.numel() for p in model.parameters()), norms,
                     _weights(backbone, cache))
+
+
+def sources_of(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line on the weights of each backbone of a library: licence, source, other weights."""
+    for name in names:
+        if "/" not in name:
+            continue
+        pretrained = load_backbone(name).pretrained
+        others = ", ".join(weights_of(name)) or "none"
+        if pretrained is None:
+            yield f"{name}: no weights are published; others: {others}"
+        else:
+            yield (f"{name}: licence {pretrained.licence or 'not stated'}; from "
+                   f"{pretrained.origin or pretrained.file}; published weights: {others}")
 
 
 def _weights(backbone: Backbone, cache: Path) -> str:
@@ -111,7 +128,7 @@ def _weights(backbone: Backbone, cache: Path) -> str:
     if pretrained.source == "run":
         return f"trained by {pretrained.base}"
     assert pretrained.file is not None
-    path = cache / "weights" / pretrained.file
+    path = weights_path(cache, pretrained.file)
     try:
         check_beside(path)
         state = "missing" if not path.is_file() else "there" if path.stat().st_size else "empty"

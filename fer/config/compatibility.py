@@ -51,7 +51,7 @@ def _start(member: RunConfig) -> str | None:
     init, pretrained = member.recipe.init, member.backbone.pretrained
     if init.source == "scratch":
         return None
-    head = None if init.keep_head else member.seed
+    head = (init.labels or None) if init.keep_head else member.seed
     parent = member.parents.get("init")
     body = _whole(parent) if parent else pretrained.file if pretrained else None
     return json.dumps([body, head], sort_keys=True)

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from fer.config.base import Frozen
 from fer.config.compatibility import refuse_other_pictures, require_shared_start
 from fer.config.folds import grid_over_folds, shares_people, with_data_folds, without_folds
+from fer.config.label_files import with_label_map
+from fer.config.library_models import is_library, tree_of
 from fer.config.paths import REPOSITORY
 from fer.config.run import Backbone, RunConfig
 from fer.config.search import Search
@@ -90,7 +92,12 @@ def with_block(tree: Tree, key: str, place: str) -> Tree:
 
 
 def of_library(name: str) -> Tree:
-    """Return the backbone `pytorchcv/MODEL` or `torchvision/MODEL`, normalised as for ImageNet."""
+    """Return a backbone of a library: `timm/MODEL`, `torchvision/MODEL`, `pytorchcv/MODEL`.
+
+    The latter two are normalised as for ImageNet, unless the model's weights are named too.
+    """
+    if is_library(name):
+        return tree_of(name)
     own = name.replace("/", "-")
     return {"name": own, "arch": name, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
             "pretrained": {"source": "file", "file": f"{own}.pth"}}
@@ -137,7 +144,8 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
                           "recipe.teacher.set)")
-    config = validate(RunConfig, with_data_folds(with_defaults(tree)), place)
+    config = validate(
+        RunConfig, with_label_map(with_data_folds(with_defaults(tree)), place), place)
     if config.recipe.phases:  # a stored configuration is not to depend on the default
         selected = config.train.model_copy(update={"select": select_of(config)})
         config = config.model_copy(update={"train": selected})

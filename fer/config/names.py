@@ -1,5 +1,6 @@
 """Values that strangers' files bring too: names of classes, and options of small architectures."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -8,7 +9,9 @@ from fer.config.base import LONGEST_NAME
 from fer.plain_text import shortened
 
 MOST_BLOCKS, MOST_CHANNELS = 64, 8192  # of a stage of a small architecture
-Option = bool | int | float | list[int]
+DEPTHS = ("blocks", "mask_depths", "depth", "depths")
+WORD = re.compile(r"[A-Za-z0-9_]{1,40}")  # such as the name of a pooling
+Option = bool | int | float | str | list[int]
 
 
 def _folder_names(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -25,8 +28,12 @@ def _buildable(options: dict[str, Option]) -> dict[str, Option]:
     """Return the options, which bound the size of a network; raise a `ValueError` if they do not.
     """
     for name, value in options.items():
+        if isinstance(value, str):
+            if not WORD.fullmatch(value):
+                raise ValueError(f"option '{shortened(name)}': {shortened(value)!r} is no word")
+            continue
         numbers = value if isinstance(value, list) else [value]
-        most = MOST_BLOCKS if name in ("blocks", "mask_depths") else MOST_CHANNELS
+        most = MOST_BLOCKS if name in DEPTHS else MOST_CHANNELS
         least = 0 if name == "mask_depths" or not isinstance(value, list) else 1
         if len(numbers) > MOST_BLOCKS or not all(least <= one <= most for one in numbers):
             raise ValueError(f"option '{shortened(name)}': numbers from {least} to {most}, at most "

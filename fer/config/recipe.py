@@ -24,12 +24,22 @@ OptimName = Literal["radam", "adamw", "sgd"]
 class Init(Frozen):
     """Initial weights: random, the backbone's pretrained weights, or those of another run.
 
-    For `run`, the parent is this run's own configuration with the overrides in `set`.
+    For `run`, the parent is this run's own configuration with the overrides in `set`. `labels` maps
+    a kept head with other classes: label, or its number in the order of the logits, to class or
+    `drop`; a name stands for the file in `configs/labels`.
     """
 
     source: Literal["scratch", "pretrained", "run"] = "scratch"
     set: Annotated[dict[str, Any], Label()] = {}  # joins through the parent's id
     keep_head: bool = False
+    labels: Annotated[dict[str, str], Neutral({})] = {}
+
+    @model_validator(mode="after")
+    def _labels_are_of_a_head(self) -> "Init":
+        if self.labels and (not self.keep_head or self.source != "pretrained"):
+            raise ValueError("init.labels maps the head of pretrained weights: it needs source: "
+                             "pretrained and keep_head: true")
+        return self
 
 
 class Schedule(Frozen):
@@ -76,16 +86,18 @@ class PhaseOptim(Frozen):
 class Span(Frozen):
     """The `first` or `last` N stages of a backbone, including the stem, and the head.
 
-    Layers between the last stage and the head belong to the last stages.
+    Layers between the last stage and the head belong to the last stages. `last_blocks` counts
+    blocks of a network of timm instead; what follows the blocks trains with them.
     """
 
     first: Count | None = None
     last: Count | None = None
+    last_blocks: Annotated[Count | None, Neutral(None)] = None
 
     @model_validator(mode="after")
     def _one_end(self) -> "Span":
-        if (self.first is None) == (self.last is None):
-            raise ValueError("give either 'first' or 'last'")
+        if [self.first, self.last, self.last_blocks].count(None) != 2:
+            raise ValueError("give either 'first', 'last' or 'last_blocks'")
         return self
 
 
@@ -161,7 +173,8 @@ class Phase(Frozen):
     other stages are frozen, both parameters and batch-norm statistics. `train: batch_norm` trains
     the batch-norm layers of all stages, and the head. `batch_norm: frozen` freezes the statistics
     of trained stages too. The learning rate of a stage is scaled by its multiplier; `decay` sets
-    missing multipliers: 1 for the head, times `decay` for each earlier stage. `l2sp` penalises the
+    missing multipliers: 1 for the head, times `decay` for each earlier stage, or with
+    `decay_by: block` for each earlier block of a network of timm. `l2sp` penalises the
     distance of the weights before the head from their initial values, in place of weight decay.
     `views` (head-only phases): each picture has this many fixed views, one per epoch; the first is
     the original, the others are augmented equally in every run. Features of the frozen stages are
@@ -172,6 +185,7 @@ class Phase(Frozen):
     name: Name
     train: Literal["all", "batch_norm"] | list[str] | Span = "all"
     multipliers: dict[str, Positive] = {}
+    decay_by: Annotated[Literal["block"] | None, Neutral(None)] = None
     decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Neutral(None)] = None
     l2sp: Annotated[Positive | None, Neutral(None)] = None
     batch_norm: Literal["train", "frozen"] = "train"
@@ -183,6 +197,12 @@ class Phase(Frozen):
     views: Annotated[Annotated[int, Field(ge=1, le=64)] | None, Neutral(None)] = None
     pair: Annotated[Pair | None, Neutral(None)] = None
     average: Annotated[Average | None, Neutral(None)] = None
+
+    @model_validator(mode="after")
+    def _decay_of_blocks_has_a_factor(self) -> "Phase":
+        if self.decay_by is not None and self.decay is None:
+            raise ValueError("decay_by needs the factor between blocks: decay: 0.75")
+        return self
 
     @model_validator(mode="after")
     def _views_are_of_a_frozen_body(self) -> "Phase":

@@ -6,7 +6,7 @@ The markers of `fer.config.base` define which fields are part of the run id. Rea
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from fer.config.augmentation import Masks, Mix
 from fer.config.base import (
@@ -20,10 +20,12 @@ from fer.config.base import (
     NotNegative,
     Positive,
 )
+from fer.config.label_files import check_head_labels
 from fer.config.names import ClassNames, Options
 from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
+from fer.config.weights_file import check_file
 
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
@@ -32,12 +34,19 @@ Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
 class Pretrained(Frozen):
     """Source of a backbone's initial weights.
 
-    `file`: a checkpoint under `$FER_CACHE/weights`. `run`: a parent run, shared by every run that
-    starts from it: the configuration `base` with the overrides `set`.
+    `file`: a checkpoint under `$FER_CACHE/weights`, `hf:ORG/NAME[@REVISION][:FILE]` of the Hugging
+    Face hub, or a URL. `sha256` pins its content. `min_matched` is the least share of the
+    backbone's weights before the head that it has to have; default: nine tenths. `run`: a parent
+    run, shared by every run that starts from it: the configuration `base` with the overrides `set`.
+    `licence` of the weights and `origin`, the page that describes them, are for reports.
     """
 
     source: Literal["file", "run"]
-    file: str | None = None
+    file: Annotated[str, AfterValidator(check_file)] | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    min_matched: Annotated[float, Field(ge=0, le=1)] | None = None
+    licence: str | None = None
+    origin: str | None = None
     base: str | None = None
     set: dict[str, Any] = {}
 
@@ -47,6 +56,8 @@ class Pretrained(Frozen):
             raise ValueError("source 'file' needs the key 'file'")
         if self.source == "run" and not self.base:
             raise ValueError("source 'run' needs the key 'base', a configuration file")
+        if self.source == "run" and self.sha256:
+            raise ValueError("sha256 pins a file, not the weights of a run")
         return self
 
 
@@ -264,6 +275,7 @@ class RunConfig(Frozen):
                              f"ones: train on a masked copy (data.sets.NAME.twin_of), or "
                              f"draw masks on {self.train_on} (train.masks)")
         refuse_early_stopping(self)
+        check_head_labels(self.recipe.init.labels, self.data.classes)
         weights = self.loss.class_weights
         if isinstance(weights, tuple) and len(weights) != len(self.data.classes):
             raise ValueError(f"loss.class_weights has {len(weights)} numbers for "

@@ -9,6 +9,7 @@ from typing import Any
 
 from fer.atomic_io import yaml_text
 from fer.config.run import RunConfig
+from fer.config.weights_file import is_hub
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.contrasts import Interval
 from fer.inference.model_scores import METRICS, Score
@@ -205,7 +206,8 @@ def _initial_weights(config: RunConfig) -> list[str]:
     """Return the names of the weights files that a run and its ancestors start from."""
     pretrained, found = config.backbone.pretrained, []
     if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
-        found = [pretrained.file.rpartition("/")[2]]
+        file = pretrained.file
+        found = [file if is_hub(file) else file.rpartition("/")[2]]
     for parent in config.parents.values():
         found += _initial_weights(parent)
     return list(dict.fromkeys(found))

@@ -7,6 +7,7 @@ export. The project's own files are handled in
 """
 
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from fer.errors import CallerError
 from fer.models.architectures.resmasking import alias_of
 from fer.models.classifier import Classifier
 from fer.models.inert_pickle import read_inertly
-from fer.models.state_dicts import Found, detached, find_state_dict
+from fer.models.state_dicts import Found, Translate, detached, find_state_dict
 from fer.plain_text import shortened
 
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
@@ -52,7 +53,8 @@ ALLOWED: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 """Globals that a foreign pickle may name in addition to those torch allows."""
 
 
-def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) -> Found:
+def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None,
+                 translate: Translate | None = None) -> Found:
     """Return the state dict in a checkpoint file, on the CPU, without aliases and prefixes.
 
     Args:
@@ -61,21 +63,31 @@ def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) 
             extension. Nothing that a pickle names is imported or called.
         wanted: shapes of the network's tensors by name, which decide among several state dicts
             and prefixes.
+        translate: gives weights of other projects the network's names.
 
     Raises:
         CallerError: missing, truncated, or not weights.
     """
+    def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        if translate is None or _odd_tensor(tensors) is not None:
+            return None
+        return translate(tensors)
+
     content = _read(path)
-    found = find_state_dict(content, wanted)
+    found = find_state_dict(content, wanted, translated)
     if found is None:
         raise CallerError(f"{path}: contains no state dict, only {type(content).__name__}")
-    odd = next((key for key, tensor in found.tensors.items() if tensor.layout is not torch.strided
-                or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
-                or tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED)), None)
-    if odd is not None:
+    if (odd := _odd_tensor(found.tensors)) is not None:
         raise CallerError(f"{path}: '{shortened(odd)}' is sparse, quantized, complex or without "
                           "values: no weights that can be read")
     return replace(found, tensors=_without_aliases(detached(found.tensors), path))
+
+
+def _odd_tensor(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a tensor that no network has, or that is far larger than the file."""
+    return next((key for key, tensor in tensors.items() if tensor.layout is not torch.strided
+                 or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
+                 or tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED)), None)
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
@@ -134,12 +146,15 @@ def _read_torch(path: Path) -> object:
     if reason := _odd(path):
         raise CallerError(f"{path}: {reason}")
     try:
-        with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with (torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(),
+              open(path, "rb") as file):  # of a path it would believe the extension
+            warnings.simplefilter("ignore")  # of TorchScript archives, which are lifted below
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or truncated pickle can raise anything
         reason = str(error).strip() or type(error).__name__
         named = re.search(r"GLOBAL (\S+)", reason)
-        if named and (lifted := _lifted(path)) is not None:
+        scripted = "TorchScript archive" in reason
+        if (named or scripted) and (lifted := _lifted(path)) is not None:
             return lifted
         if named:
             raise CallerError(f"{path}: refused, it tries to run '{shortened(named[1])}'; only "
@@ -156,7 +171,8 @@ def _odd(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-            if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+            if any(info.compress_type != zipfile.ZIP_STORED for info in infos
+                   if "/code/" not in info.filename):  # of TorchScript, which nobody reads here
                 return "compressed, as torch.save never writes"
             pickles = [info for info in infos if info.filename.endswith("data.pkl")]
             content = b"".join(archive.read(info) for info in pickles[:1])

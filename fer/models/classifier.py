@@ -5,12 +5,14 @@ Networks are built in `fer.models.registry`; which stages are frozen is decided 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fer.config.run import Backbone
+from fer.models.parameter_groups import decay_layers, undecayed
 
 StageMap = Mapping[str, Sequence[str]]
 """Stage name -> paths of submodules, or of parameters outside layers (the position embedding of a
@@ -43,6 +45,7 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.frozen_stages: frozenset[str] = frozenset()
         self.batch_norm_frozen = False
+        self._frozen_modules: tuple[str, ...] = ()
         # paths, not modules: converting to SyncBatchNorm replaces modules
         self._paths = {stage: tuple(paths) for stage, paths in stages.items()}
         self._loose = frozenset(name for name, _ in net.named_parameters()
@@ -133,12 +136,21 @@ class Classifier(nn.Module):
         """
         self.frozen_stages = frozenset(stages)
         self.batch_norm_frozen = batch_norm
+        self._frozen_modules = ()
         unknown = self.frozen_stages - self._paths.keys()
         assert not unknown, f"no such stages: {sorted(unknown)}"
         for stage in self._paths:
             for _, parameter in self.stage_parameters(stage):
                 parameter.requires_grad_(stage not in self.frozen_stages)
                 parameter.grad = None
+        self.train(self.training)
+
+    def freeze_untrained_modules(self) -> None:
+        """Keep modules in eval mode, too, of which no parameter has a gradient; until `freeze`."""
+        self._frozen_modules = tuple(
+            path for path, module in self.net.named_modules()
+            if (parameters := list(module.parameters()))
+            and not any(parameter.requires_grad for parameter in parameters))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -148,10 +160,29 @@ class Classifier(nn.Module):
         for stage in self.frozen_stages:
             for module in stages[stage]:
                 module.eval()
+        for path in self._frozen_modules:
+            self.net.get_submodule(path).eval()
         if self.batch_norm_frozen:
             for layer in self.batch_norms():
                 layer.eval()
         return self
+
+    @cached_property
+    def layers(self) -> dict[str, int]:
+        """Name of a parameter in the network -> its layer, 0 at the input, for rates per block.
+
+        The last layer is the head, and what lies between the blocks and it. Empty for networks
+        that name no blocks: those that are not of timm.
+        """
+        return decay_layers(self.net)
+
+    @cached_property
+    def without_decay(self) -> frozenset[str]:
+        """Names of parameters that a network of timm exempts from weight decay: embeddings, tables.
+
+        With norms and biases, in `fer.transfer.phases`.
+        """
+        return undecayed(self.net)
 
     def stage_parameters(self, stage: str) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name in the network, parameter) of one stage, in a fixed order."""

@@ -16,7 +16,8 @@ from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
-from fer.models.weights import LoadReport, load_state, save_weights
+from fer.models.load_report import LoadReport
+from fer.models.weights import load_state, save_weights
 
 KNOWN_CLASSES = {
     3: ("negative", "neutral", "positive"),  # LFW-FER, in the order of its folders

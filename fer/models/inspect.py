@@ -5,7 +5,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,28 +28,31 @@ class Anatomy(TypedDict):
     bytes: int  # of all weights and buffers
     trained: int  # of all parameters, which have optimiser state if nothing is frozen
     stages: list[str]  # input to output
+    layers: int  # for learning rates per block; 0 if the network has no blocks
     problem: str
 
 
 def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = None,
-            keep_head: bool = False) -> Anatomy:
+            keep_head: bool = False, labels: Mapping[str, str] | None = None) -> Anatomy:
     """Return the anatomy of a backbone without allocating its weights.
 
     Args:
         weights: file with the initial weights, which is read completely.
         keep_head: whether the file's head must fit too.
+        labels: how it is mapped to the classes, as in `recipe.init.labels`.
     """
     try:
         with torch.device("meta"):
             model = build(backbone, classes)
             _pass_through(model, backbone)
         if weights is not None:
-            load_pretrained(model, weights, keep_head)  # on `meta`: only checks that it fits
+            load_pretrained(model, weights, keep_head, labels)  # on `meta`: only a check
     except CallerError as error:
-        return Anatomy(bytes=0, trained=0, stages=[], problem=str(error))
+        return Anatomy(bytes=0, trained=0, stages=[], layers=0, problem=str(error))
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
     others = sum(b.numel() * b.element_size() for b in model.buffers())
-    return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages), problem="")
+    return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages),
+                   layers=len(set(model.layers.values())), problem="")
 
 
 def _pass_through(model: Classifier, backbone: Backbone) -> None:
@@ -69,7 +72,8 @@ def _pass_through(model: Classifier, backbone: Backbone) -> None:
 def answer(requests: Sequence[dict[str, Any]]) -> list[Anatomy]:
     """Return the anatomy of each requested backbone."""
     return [anatomy(Backbone.model_validate(one["backbone"]), one["classes"],
-                    Path(one["weights"]) if one["weights"] else None, one["keep_head"])
+                    Path(one["weights"]) if one["weights"] else None, one["keep_head"],
+                    one["labels"])
             for one in requests]
 
 

@@ -1,40 +1,44 @@
-"""Any classifier of pytorchcv or torchvision by name: `pytorchcv/resnet34`, `torchvision/resnet34`.
+"""Any classifier of a library by name: `timm/resnet34`, `torchvision/resnet34`, `pytorchcv/…`.
 
 Randomly initialised; nothing is downloaded. Stages are derived from the structure: pytorchcv names
-them in its modules, for torchvision they are the layers at one resolution.
+them in its modules, for the others they are the layers at one resolution.
 """
 
 import inspect
-import itertools
 from collections.abc import Callable
 from difflib import get_close_matches
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from fer.errors import CallerError, choices
-from fer.models.architectures.zoo import NATIVE_SIZE, at_size
+from fer.models.architectures.zoo import at_size
 from fer.models.architectures.zoo import stages as stages_of_pytorchcv
 from fer.models.classifier import StageMap
+from fer.models.resolution_stages import stages_by_resolution
+from fer.models.timm_networks import TimmNetwork
 
-LIBRARIES = ("pytorchcv", "torchvision")
-PARTS = 4  # stages of a network with constant resolution
+LIBRARIES = ("pytorchcv", "timm", "torchvision")
 
 Maker = Callable[..., nn.Module]
+Stages = Callable[[nn.Module], StageMap]
+OptionNames = Callable[[], tuple[str, ...]]
 
 
-def named(name: str) -> tuple[Maker, Callable[[nn.Module], StageMap]]:
-    """Return a function that builds the network `LIBRARY/MODEL`, and one that returns its stages.
+def named(name: str) -> tuple[Maker, Stages, OptionNames | None]:
+    """Return functions for `LIBRARY/MODEL`: its network, the stages, and the names of its options.
 
     Raises:
         CallerError: no such library or model.
     """
     library, _, model = name.partition("/")
     if library == "pytorchcv":
-        return _pytorchcv(model), stages_of_pytorchcv
+        return _pytorchcv(model), stages_of_pytorchcv, None
+    if library == "timm":
+        network = TimmNetwork(model)
+        return network.make, network.stages, network.option_names
     if library == "torchvision":
-        return _torchvision(model), stages_by_resolution
+        return _torchvision(model), stages_by_resolution, None
     raise CallerError(f"no library '{library}' for architecture '{name}'; there are: "
                       f"{choices(LIBRARIES)}")
 
@@ -86,120 +90,3 @@ def _torchvision(model: str) -> Maker:
         return net
 
     return make
-
-
-def stages_by_resolution(net: nn.Module) -> StageMap:
-    """Return the stages `stem`, `stage1` …, optional `neck`, and `head` by output resolution.
-
-    The network is run on torch's `meta` device. Consecutive layers with feature maps of one size,
-    or with the same number of tokens, form a stage. If the size never changes after the first
-    layer, the others form four equal stages. Layers after the last map are the neck; the class
-    layer is the head. Parameters outside layers (class token, position embedding) belong to the
-    stem.
-
-    Raises:
-        CallerError: buffers outside layers, or no feature maps.
-    """
-    head = [path for path, module in net.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv2d)][-1]
-    units, loose = _units(net, head)
-    sides = _sides(net, units)
-    stages: list[list[str]] = []
-    neck: list[str] = []
-    before = None
-    for path in units:
-        side = sides.get(path)
-        if path == head:
-            continue
-        if side is None:
-            neck.append(path)
-        elif side == before:
-            stages[-1].append(path)
-        else:
-            stages.append([path])
-            before = side
-    if not stages:
-        raise CallerError(f"{type(net).__name__} has no feature maps to define stages")
-    if len(stages) == 1 or (len(stages) == 2 and len(stages[0]) == 1):
-        first, *rest = itertools.chain(*stages)
-        stages = [[first], *(rest[len(rest) * part // PARTS : len(rest) * (part + 1) // PARTS]
-                             for part in range(PARTS))]
-    stages[0] += loose
-    names = ["stem", *(f"stage{number}" for number in range(1, len(stages)))]
-    found = dict(zip(names, stages, strict=True))
-    return {**found, **({"neck": neck} if neck else {}), "head": [head]}
-
-
-def _units(net: nn.Module, head: str) -> tuple[list[str], list[str]]:
-    """Return the paths of the layers that form stages, in order, and of loose parameters.
-
-    A module is split into its children if it contains the class layer and others, or more than half
-    of the network's parameters, with or without fully connected layers (nearly all of VGG's).
-    """
-    whole, maps = _size(net), _size_but_linear(net)
-    units, loose = list[str](), list[str]()
-
-    def look(path: str, module: nn.Module) -> None:
-        if not _size(module):
-            return
-        children = list(module.named_children())
-        above_head = head.startswith(f"{path}.") or not path
-        large = 2 * _size(module) > whole or 2 * _size_but_linear(module) > maps
-        if path != head and children and (above_head or large):
-            inside = f"{path}." if path else ""
-            if any(True for _ in module.buffers(recurse=False)):
-                raise CallerError(f"{type(net).__name__} has buffers outside its layers "
-                                  f"({path or 'at the top'}): its stages cannot be determined")
-            loose.extend(inside + name for name, _ in module.named_parameters(recurse=False))
-            for name, child in children:
-                look(inside + name, child)
-        else:
-            units.append(path)
-
-    look("", net)
-    return units, loose
-
-
-def _size(module: nn.Module) -> int:
-    return sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers()))
-
-
-def _size_but_linear(module: nn.Module) -> int:
-    return _size(module) - sum(_size(part) for part in module.modules()
-                               if isinstance(part, nn.Linear))
-
-
-def _sides(net: nn.Module, paths: list[str]) -> dict[str, int]:
-    """Return the side of each unit's output map, or its number of tokens, if it has any."""
-    sides: dict[str, int] = {}
-    hooks = []
-    for path in paths:
-        def note(module: nn.Module, inputs: object, out: object, path: str = path) -> None:
-            side = _side(out)
-            if side is not None:
-                sides[path] = side
-
-        hooks.append(net.get_submodule(path).register_forward_hook(note))
-    shapes = {name: tensor.to("meta") for name, tensor in
-              (*net.named_parameters(), *net.named_buffers())}
-    training = net.training
-    try:
-        with torch.no_grad():
-            size = getattr(net, "image_size", NATIVE_SIZE)  # the only size a ViT accepts
-            images = torch.empty(1, 3, size, size, device="meta")
-            functional_call(net.eval(), shapes, (images,))
-    finally:
-        net.train(training)
-        for hook in hooks:
-            hook.remove()
-    return sides
-
-
-def _side(out: object) -> int | None:
-    if isinstance(out, Tensor) and out.ndim == 3:  # tokens
-        return out.shape[1]
-    if not isinstance(out, Tensor) or out.ndim != 4:
-        return None
-    _, a, b, c = out.shape  # channels first, or last as in Swin
-    side = b if b == c else a if a == b else None
-    return side if side and side > 1 else None

@@ -29,10 +29,13 @@ class Architecture:
     name: str
     make: Callable[..., nn.Module]
     stages: Callable[[nn.Module], StageMap]
+    option_names: Callable[[], tuple[str, ...]] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
         """Valid names of `options` in the backbone's YAML."""
+        if self.option_names is not None:
+            return self.option_names()
         return tuple(key for key in inspect.signature(self.make).parameters if key not in _GIVEN)
 
 
@@ -67,7 +70,7 @@ def names() -> list[str]:
 def find(name: str) -> Architecture:
     """Return the architecture `name`; raise a CallerError with the known names if it is unknown.
 
-    `pytorchcv/MODEL` and `torchvision/MODEL` need no declaration.
+    `pytorchcv/MODEL`, `timm/MODEL` and `torchvision/MODEL` need no declaration.
     """
     if "/" in name:
         from fer.models import libraries  # imports this module indirectly
@@ -76,7 +79,7 @@ def find(name: str) -> Architecture:
     known = _discovered()
     if name not in known:
         raise CallerError(f"no architecture '{name}'; there are: {choices(known)}, and "
-                          "pytorchcv/MODEL and torchvision/MODEL")
+                          "timm/MODEL, torchvision/MODEL and pytorchcv/MODEL")
     return known[name]
 
 
@@ -91,11 +94,12 @@ def build(backbone: Backbone, classes: Sequence[str]) -> Classifier:
         CallerError: unknown architecture or option, or invalid values.
     """
     declared = find(backbone.arch)
+    valid = declared.options if backbone.options else ()
     for option in backbone.options:
-        if option not in declared.options:
+        if option not in valid:
             raise CallerError(
                 f"backbone '{backbone.name}': architecture '{backbone.arch}' has no option "
-                f"'{option}'; it has: {choices(declared.options) or 'none'}"
+                f"'{option}'; it has: {choices(valid) or 'none'}"
             )
     arguments: dict[str, object] = dict(backbone.options)
     if "input_size" in inspect.signature(declared.make).parameters:

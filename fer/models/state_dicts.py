@@ -6,8 +6,8 @@ several (of an average, of teacher and student), and prefixes its keys (`module.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,31 +20,45 @@ PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "teacher", 
 DEEPEST = 5  # dictionaries within dictionaries
 MOST_VISITED = 100_000
 MOST_PARTS = 4  # of a prefix, `model.student.encoder.`
+TORCHSCRIPT = "__torch__."  # its modules keep tensors and children as attributes
 WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and DistributedDataParallel; torch.compile
 
 
 @dataclass(frozen=True)
 class Found:
-    """A state dict: its tensors, the keys that led to it, and the prefix that was removed."""
+    """A state dict: its tensors, the keys that led to it, and the prefix that was removed.
+
+    Attributes:
+        translated: whether timm gave the tensors the network's names.
+        resized: tensors whose size timm changed on the way.
+    """
 
     tensors: dict[str, Tensor]
     under: str = ""
     prefix: str = ""
+    translated: bool = False
+    resized: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"under '{self.under}'" if self.under else "",
-                 f"without the prefix '{self.prefix}'" if self.prefix else ""]
+                 f"without the prefix '{self.prefix}'" if self.prefix else "",
+                 "with names translated by timm" if self.translated else ""]
         return ", ".join(filter(None, parts))
 
 
-def find_state_dict(content: object, wanted: Mapping[str, Sequence[int]] | None = None
-                    ) -> Found | None:
+Translate = Callable[[Mapping[str, Tensor]], dict[str, Tensor] | None]
+"""Weights of any project in the form of the network; None if it does not know them."""
+
+
+def find_state_dict(content: object, wanted: Mapping[str, Sequence[int]] | None = None,
+                    translate: Translate | None = None) -> Found | None:
     """Return the state dict that fits best; None if there are no named tensors.
 
     Args:
         content: of a checkpoint; objects are `Inert`.
         wanted: shapes of the network's tensors by name; None takes the preferred state dict, and
             removes only the prefixes of wrappers.
+        translate: tried on every state dict, and on its best part.
     """
     found = sorted(_candidates(content), key=_preference)
     if not found:
@@ -53,7 +67,27 @@ def find_state_dict(content: object, wanted: Mapping[str, Sequence[int]] | None 
     if wanted is None:
         most = max(len(one.tensors) for one in found)
         return next(one for one in found if 2 * len(one.tensors) >= most)
-    return max((_best_part(one, wanted) for one in found), key=lambda pair: pair[0])[1]
+    parts = [_best_part(one, wanted) for one in found]
+    if translate is not None:
+        parts += [_best_part(other, wanted) for one in (*found, *(part for _, part in parts))
+                  if (other := _translated(one, translate)) is not None]
+    return max(parts, key=lambda pair: pair[0])[1]
+
+
+def _translated(one: Found, translate: Translate) -> Found | None:
+    tensors = translate(one.tensors)
+    if tensors is None:
+        return None
+    sizes = {tensor.numel() for tensor in one.tensors.values()}
+    resized = tuple(f"{key} to {'x'.join(map(str, tensor.shape))}, interpolated"
+                    for key, tensor in tensors.items() if _is_table(key)
+                    and tensor.numel() not in sizes)
+    return replace(one, tensors=tensors, translated=tensors.keys() != one.tensors.keys(),
+                   resized=resized)
+
+
+def _is_table(key: str) -> bool:
+    return "pos_embed" in key or key.endswith("relative_position_bias_table")
 
 
 def _preference(one: Found) -> tuple[int, int]:
@@ -93,6 +127,13 @@ def _of_module(module: object, prefix: str, depth: int, above: set[int]
     state = module.state if isinstance(module, Inert) else None
     if not isinstance(state, Mapping) or id(module) in above or depth > 100:
         return
+    if isinstance(module, Inert) and module.named.startswith(TORCHSCRIPT):
+        for name, one in state.items():
+            if isinstance(one, Tensor):
+                yield prefix + str(name), one
+            elif isinstance(one, Inert):
+                yield from _of_module(one, f"{prefix}{name}.", depth + 1, {*above, id(module)})
+        return
     for kind in ("_parameters", "_buffers"):
         own = state.get(kind)
         for name, tensor in own.items() if isinstance(own, Mapping) else ():
@@ -129,9 +170,9 @@ def _best_part(one: Found, wanted: Mapping[str, Sequence[int]]) -> tuple[int, Fo
     if not best:
         return fitting[""], one
     prefix = f"{best}."
-    return fitting[best], Found(
-        {key.removeprefix(prefix): tensor for key, tensor in one.tensors.items()
-         if key.startswith(prefix)}, one.under, one.prefix + prefix)
+    inside = {key.removeprefix(prefix): tensor for key, tensor in one.tensors.items()
+              if key.startswith(prefix)}
+    return fitting[best], replace(one, tensors=inside, prefix=one.prefix + prefix)
 
 
 def detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

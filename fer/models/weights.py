@@ -7,6 +7,7 @@ Checkpoints of a running training are in `fer.train`; foreign files are parsed i
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import find_foreign, refuse_long_header
 from fer.models.classifier import Classifier
-from fer.models.state_dicts import Found
+from fer.models.fit_tensors import fitted, shape_text, with_head_names, with_mapped_head
+from fer.models.load_report import LoadReport
+from fer.models.state_dicts import Found, Translate
+from fer.models.timm_networks import translated
 from fer.untrusted_io import parse_json
 
 FORMAT_VERSION = 1
@@ -31,6 +35,9 @@ METADATA_KEY = "fer"  # a single key, because safetensors writes several in no f
 # ResNet-34 match a third of ResMasking's, which is a good initialisation.
 LEAST_OF_FILE = 0.5
 LEAST_OF_MODEL = 0.25
+LEAST_SHARE = 0.9  # of the weights before the head, counted as numbers
+PARTIAL = ("resmasking", "resmasking_dropout1", "resmasking_dropout2", "resmasking50_dropout1")
+"""Architectures that start from a ResNet, as upstream: most of their weights are new."""
 
 
 @dataclass(frozen=True)
@@ -44,42 +51,6 @@ class Description:
     classes: tuple[str, ...]
     extra: dict[str, Any] = field(default_factory=dict)
     tensors: str = ""
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """The tensors that were not loaded from a state dict.
-
-    Attributes:
-        missing: tensors of the model that are not in the file; they keep their values.
-        unexpected: tensors of the file that are not in the model.
-        reshaped: tensors with different shapes in both; the model's keep their values.
-        head_lost: whether the head was not loaded; its keys are then in none of the lists.
-        source: where in the file the state dict was; empty if the file is one.
-    """
-
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    reshaped: tuple[str, ...] = ()
-    head_lost: bool = False
-    source: str = ""
-
-    def __str__(self) -> str:
-        return self._text(most=3)
-
-    def whole(self) -> str:
-        """Return the report with all keys."""
-        return self._text(most=None)
-
-    def _text(self, most: int | None) -> str:
-        read = [f"read {self.source}"] if self.source else []
-        lost = ["the head was dropped and starts from random weights"] if self.head_lost else []
-        for name in ("missing", "unexpected", "reshaped"):
-            if keys := getattr(self, name):
-                shown = keys[:most]
-                more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
-                lost.append(f"{len(keys)} {name}: {', '.join(shown)}{more}")
-        return "; ".join([*read, *(lost or ["all tensors loaded"])])
 
 
 def save_weights(
@@ -113,12 +84,13 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def _read_whole(path: Path, wanted: Mapping[str, Sequence[int]] | None = None) -> Found:
+def _read_whole(path: Path, wanted: Mapping[str, Sequence[int]] | None = None,
+                translate: Translate | None = None) -> Found:
     """Return the tensors of our own or a foreign file; verify the digest of our own."""
     try:
         expected = describe_weights(path).tensors
     except CallerError:  # a foreign file has no digest
-        return find_foreign(path, wanted)
+        return find_foreign(path, wanted, translate)
     found = find_foreign(path)
     if expected and digest_of(found.tensors) != expected:
         raise CallerError(f"{path}: its tensors have changed since it was written")
@@ -148,6 +120,10 @@ def load_model(path: Path) -> Classifier:
         raise CallerError(f"{path}: {len(wrong)} tensors do not fit architecture "
                           f"'{description.backbone.arch}', such as '{min(wrong)}'")
     model.net.load_state_dict(state, assign=True)
+    if any(buffer.is_meta for buffer in model.net.buffers()):  # tables that are in no file
+        with torch.random.fork_rng(devices=()):
+            model = registry.build(description.backbone, description.classes)
+        model.net.load_state_dict(state)
     return model.eval()
 
 
@@ -176,15 +152,18 @@ def describe_weights(path: Path) -> Description:
     return description
 
 
-def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool) -> LoadReport:
+def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool,
+               min_matched: float = 0.0) -> LoadReport:
     """Copy the matching tensors into the model and report all others.
 
-    Nothing is copied if an error is raised.
+    Tensors are made to fit another input size or other colours. Nothing is copied if an error is
+    raised.
 
     Args:
         model: on any device; values are cast to its dtypes.
         state: with the keys of the bare network.
         keep_head: copy the head too; otherwise the model's head keeps its values.
+        min_matched: least share of the model's weights before the head that must be loaded.
 
     Raises:
         CallerError: too few of the tensors outside the head fit, or `keep_head` is set and the
@@ -192,17 +171,28 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool) 
     """
     own: dict[str, Tensor] = model.net.state_dict()
     head = model.head_keys
+    state, adapted = fitted(state, own)
     taken = [key for key in own if key in state and own[key].shape == state[key].shape
              and (keep_head or key not in head)]
     body = own.keys() - head
-    fitting = len(body.intersection(taken))
+    fitting = body.intersection(taken)
     offered = len(state.keys() - head)
-    if fitting < max(LEAST_OF_FILE * min(offered, len(body)), LEAST_OF_MODEL * len(body)):
-        raise CallerError(f"weights of another architecture: {fitting} of its {offered} tensors "
-                          f"fit '{model.backbone.arch}', which has {len(body)}")
+    if len(fitting) < max(LEAST_OF_FILE * min(offered, len(body)), LEAST_OF_MODEL * len(body)):
+        raise CallerError(f"weights of another architecture: {len(fitting)} of its {offered} "
+                          f"tensors fit '{model.backbone.arch}', which has {len(body)}")
+    share = sum(own[key].numel() for key in fitting) / sum(own[key].numel() for key in body)
+    if share < min_matched:
+        left = sorted(body - fitting)
+        raise CallerError(
+            f"only {int(100 * share)} % of the weights of '{model.backbone.arch}' before the head "
+            f"are in the file, less than {100 * min_matched:g} %: {len(left)} tensors are not, "
+            f"such as '{left[0]}'; if that is meant, set backbone.pretrained.min_matched to "
+            f"{int(100 * share) / 100:g}")
     if keep_head and (lost := sorted(head.difference(taken))):
-        raise CallerError(f"the head cannot be kept: '{lost[0]}' is {_shape(state, lost[0])} in "
-                          f"the file and {_shape(own, lost[0])} in '{model.backbone.arch}'")
+        raise CallerError(
+            f"the head cannot be kept: '{lost[0]}' is {shape_text(state.get(lost[0]))} in the file "
+            f"and {shape_text(own[lost[0]])} in '{model.backbone.arch}'; other classes are mapped "
+            "with recipe.init.labels")
     with torch.no_grad():
         for key in taken:
             own[key].copy_(state[key])
@@ -213,35 +203,57 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool) 
         reshaped=tuple(key for key in own if key in state and key not in passed_over
                        and own[key].shape != state[key].shape),
         head_lost=not keep_head,
+        adapted=tuple(f"{key} {how}" for key, how in adapted.items() if key in taken),
+        matched=len(fitting), tensors=len(body), share=share,
     )
 
 
-def load_pretrained(model: Classifier, path: Path, keep_head: bool = False) -> LoadReport:
+def load_pretrained(model: Classifier, path: Path, keep_head: bool = False,
+                    labels: Mapping[str, str] | None = None) -> LoadReport:
     """Initialise `model` from our own or a foreign file; see `load_state` and `read_foreign`.
+
+    Args:
+        labels: label of the file's head, or its number -> class or `drop`; see `with_mapped_head`.
 
     Raises:
         CallerError: also if `keep_head` is set and the file has other classes, or the same classes
-            in another order.
+            in another order, and no `labels` map them.
     """
     try:
+        classes = _classes(path) if keep_head else ()
+        if classes and not labels and classes != model.classes:
+            raise CallerError(
+                f"the head cannot be kept: the file's classes are {', '.join(classes)}, the "
+                f"model's {', '.join(model.classes)}; map them with recipe.init.labels")
+        own: dict[str, Tensor] = model.net.state_dict()
+        shapes = {key: tensor.shape for key, tensor in own.items()}
+        found = _read_whole(path, shapes, partial(translated, model.net))
+        state = found.tensors
+        mapped: tuple[str, ...] = ()
         if keep_head:
-            _check_classes(model, path)
-        shapes = {key: tensor.shape for key, tensor in model.net.state_dict().items()}
-        found = _read_whole(path, shapes)
-        return replace(load_state(model, found.tensors, keep_head), source=str(found))
+            state = with_head_names(state, own, model.head_keys, model.head_path)
+        if keep_head and labels:
+            state, how = with_mapped_head(state, own, model.head_keys, model.classes, labels,
+                                          classes)
+            mapped = (how,)
+        report = load_state(model, state, keep_head, _least_share(model.backbone))
+        return replace(report, source=str(found),
+                       adapted=(*mapped, *found.resized, *report.adapted))
     except CallerError as error:
         raise error if str(path) in str(error) else CallerError(f"{path}: {error}") from error
 
 
-def _check_classes(model: Classifier, path: Path) -> None:
+def _least_share(backbone: Backbone) -> float:
+    """Return the least share of a backbone's weights before the head that a file must have."""
+    given = backbone.pretrained.min_matched if backbone.pretrained else None
+    if given is not None:
+        return given
+    return 0.0 if backbone.arch in PARTIAL else LEAST_SHARE
+
+
+def _classes(path: Path) -> tuple[str, ...]:
+    """Return the classes of a file's head; none if it does not name them."""
     try:
-        classes = describe_weights(path).classes
-    except CallerError:  # a foreign file has no class names
-        return
-    if classes != model.classes:
-        raise CallerError(f"the head cannot be kept: the file's classes are {', '.join(classes)}, "
-                          f"the model's {', '.join(model.classes)}")
-
-
-def _shape(state: Mapping[str, Tensor], key: str) -> str:
-    return "x".join(map(str, state[key].shape)) if key in state else "missing"
+        return describe_weights(path).classes
+    except CallerError:  # a foreign file
+        return ()

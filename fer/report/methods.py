@@ -79,8 +79,9 @@ def _origin(analysis: Analysis, origin: Provenance) -> list[str]:
     lines.append("Computed with " + ", ".join(
         f"{name} {version(name)}" for name in COMPUTED_WITH) + ".")
     lines += [f"{head}: {'; '.join(found)}." for head, found in (
-        ("Weights kept", origin.selection), ("Trained with", origin.versions),
-        ("Commit", origin.commits), ("Hardware", origin.machines)) if found]
+        ("Initial weights", origin.starts), ("Weights kept", origin.selection),
+        ("Trained with", origin.versions), ("Commit", origin.commits),
+        ("Hardware", origin.machines)) if found]
     if origin.digests:
         lines.append("Digests of initial weights, training and validation data: " + "; ".join(
             f"{split} {' and '.join(found)}" for split, found in origin.digests.items()) + ".")

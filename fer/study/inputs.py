@@ -6,7 +6,7 @@ Uses the data folder and the cache, never torch. The digests are part of the run
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fer.checksums import check_beside, xxh3_of
+from fer.checksums import check_beside, check_pinned, xxh3_of
 from fer.config.load import (
     Resolved,
     apply,
@@ -16,8 +16,10 @@ from fer.config.load import (
     read_based,
     resolve,
 )
-from fer.config.run import Backbone, Data, RunConfig
+from fer.config.run import Backbone, Data, Pretrained, RunConfig
 from fer.config.run_id import ALL_FOLDS
+from fer.config.validate import validate
+from fer.config.weights_file import is_hub, is_url, weights_path
 from fer.data.digest import file_digests, split_digest
 from fer.data.layout import Picture
 from fer.data.mask_types import keep_types, types_of
@@ -49,6 +51,7 @@ class InputDigests:
         self._scanned: dict[str, list[Picture]] = {}
         self._people: dict[str, frozenset[str]] = {}
         self._files: dict[str, frozenset[str]] = {}
+        self._sha256: dict[str, str] = {}  # weights file -> its own; empty if not computed
 
     def __call__(self, config: RunConfig) -> dict[str, str]:
         splits = [f"{name}/{part}" for name in config.train_sets for part in ("train", "val")]
@@ -57,7 +60,7 @@ class InputDigests:
         digests = {split: self.split(split, config.data) for split in splits}
         pretrained = config.backbone.pretrained
         if config.recipe.init.source == "pretrained" and pretrained and pretrained.file:
-            digests["weights"] = self.weights(pretrained.file)
+            digests["weights"] = self.weights(pretrained.file, pretrained.sha256)
         if config.loss.mask_type_weights == "balanced":
             digests["mask_types"] = self.mask_types(config.train_sets, config.data)
         if config.data.folds is not None:
@@ -127,21 +130,27 @@ class InputDigests:
     def _identities(self, split: str, data: Data) -> list[str]:
         return [picture.identity for picture in self.listed(split, data)]
 
-    def weights(self, file: str) -> str:
+    def weights(self, file: str, pinned: str | None = None) -> str:
         """Return the content digest of a pretrained weights file.
 
+        Args:
+            pinned: the SHA-256 that it must have.
+
         Raises:
-            CallerError: it is missing, or does not match its checksum file.
+            CallerError: it is missing, or does not match its checksum file or the pinned SHA-256.
         """
-        path = self.cache / "weights" / file
+        path = weights_path(self.cache, file)
         if file not in self._known:
             if not path.is_file():
                 raise CallerError(f"{path}: pretrained weights are missing; download them with "
                                   "launch/weights.py fetch STUDY, or copy the file there (below "
                                   "FER_CACHE), or use a recipe that starts from scratch: exclude "
                                   "the others, or grid.recipe='[scratch]'")
-            check_beside(path)
+            self._sha256[file] = check_beside(path)
             self._known[file] = xxh3_of(path)
+        if pinned is not None:
+            check_pinned(path, pinned, self._sha256[file])
+            self._sha256[file] = pinned
         return self._known[file]
 
 
@@ -258,13 +267,18 @@ def build_pack(
 def files_of(names: Sequence[str]) -> dict[str, Backbone]:
     """Return weights file -> a backbone that starts from it, for backbone names and studies.
 
-    For a study, those of all its runs and their ancestors.
+    For a study, those of all its runs and their ancestors. A file of the hub or a URL stands for
+    itself.
 
     Raises:
         CallerError: an unknown name, or a backbone without a weights file.
     """
     found: dict[str, Backbone] = {}
     for name in names:
+        if is_hub(name) or is_url(name):
+            start = validate(Pretrained, {"source": "file", "file": name}, name)
+            found.setdefault(name, Backbone(name="file", arch="file", pretrained=start))
+            continue
         if name.endswith((".yaml", ".yml")):
             for backbone in _of_study(name):
                 found.setdefault(_file(backbone), backbone)

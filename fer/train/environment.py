@@ -32,6 +32,10 @@ def cpu_name() -> str:
     return platform.processor()
 
 
+def _packages(config: RunConfig) -> tuple[str, ...]:
+    return (*PACKAGES, "timm") if config.backbone.arch.startswith("timm/") else PACKAGES
+
+
 def people_in(source: Source) -> int:
     """Return the number of people in a source; a picture of an unknown person counts as one."""
     identities = source.index().column("identity").to_pylist()
@@ -49,7 +53,7 @@ def environment(config: RunConfig, session: Session, train: Source, val: Source
     gpu = torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else None
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in _packages(config)},
         "numerics": NUMERICS,
         "git": git_state(REPOSITORY),
         "host": platform.node(), "machine": platform.machine(), "cpu": cpu_name(),

@@ -11,13 +11,15 @@ from fer.checksums import xxh3_of
 from fer.config.paths import cache, data_root, scratch
 from fer.config.run import Data, RunConfig, all_epochs
 from fer.config.selection import few_people_warning
+from fer.config.weights_file import weights_path
 from fer.data.node_cache import node_copy
 from fer.data.pack import Pack, ensure_pack
 from fer.data.pixels import Source
 from fer.errors import CallerError
 from fer.models.checkpoint_import import read_foreign
 from fer.models.classifier import Classifier
-from fer.models.weights import LoadReport, load_pretrained, load_state
+from fer.models.load_report import LoadReport
+from fer.models.weights import load_pretrained, load_state
 from fer.study.run_folder import RunFolder
 from fer.train.checkpoint import Checkpoints, best_of_all, load_weights
 from fer.train.context import TrainContext, make_context, mask_augmentation, new_model
@@ -48,7 +50,7 @@ def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
     if like is None:
         train, val = (training_source(config, part, session) for part in ("train", "val"))
         model, note = new_model(config, session)
-        check_recipe(config.recipe, tuple(model.stages))
+        check_recipe(config.recipe, tuple(model.stages), len(set(model.layers.values())))
         known = [line for part, packed in (("train", train), ("val", val))
                  for name, pack in zip(config.train_sets, packed.packs, strict=True)
                  for line in pack.notes(f"{name}/{part}")]
@@ -184,18 +186,19 @@ def _initialise(folder: RunFolder, config: RunConfig, model: Classifier, logger:
         report = load_state(model, read_foreign(best / "model.safetensors"), init.keep_head)
         return _started(parent.name, report, logger)
     assert pretrained is not None and pretrained.file is not None
-    path = cache() / "weights" / pretrained.file
+    path = weights_path(cache(), pretrained.file)
     if config.inputs is not None and xxh3_of(path) != config.inputs.digests["weights"]:
         raise CallerError(f"{path}: its content has changed since the run was planned; plan again "
                           "(launch/sweep.py), or restore the original file")
-    report = load_pretrained(model, path, init.keep_head)
+    report = load_pretrained(model, path, init.keep_head, init.labels)
     return _started(pretrained.file, report, logger)
 
 
 def _started(source: str, report: LoadReport, logger: RunLogger) -> list[str]:
-    if report.whole() != str(report):
-        logger.log(f"starts from {source}: {report.whole()}")
-    return [f"starts from {source}: {report}"]
+    if (whole := report.lines(most=None)) != report.lines():
+        logger.log(f"starts from {source}: {'; '.join(whole)}")
+    matched, *rest = report.lines()
+    return [f"starts from {source}: {matched}", *rest]
 
 
 def parent_folder(folder: RunFolder, parent_id: str, session: Session) -> RunFolder:

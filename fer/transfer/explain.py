@@ -23,7 +23,7 @@ def explain(config: RunConfig) -> Iterator[str | Table]:
         yield from explain(parent)
     with torch.device("meta"):
         model = build(config.backbone, config.data.classes)
-    check_recipe(config.recipe, tuple(model.stages))
+    check_recipe(config.recipe, tuple(model.stages), len(set(model.layers.values())))
     start = "" if config.recipe.combine else f": {_start(config)}"
     yield f"{config.backbone.name} · {config.recipe.name} · {config.train_on}{start}"
     if config.recipe.combine is not None:
@@ -49,6 +49,7 @@ def _start(config: RunConfig) -> str:
     if init.source == "scratch":
         return "from random weights"
     head = "with its head" if init.keep_head else "with a new head"
+    head += ", mapped to the classes" if init.labels else ""
     if init.source == "pretrained" and pretrained is not None and pretrained.file:
         return f"from {pretrained.file}, {head}"
     return f"from the run above, {head}"

@@ -19,13 +19,14 @@ from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
+from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.safe_path import python
 from fer.transfer.phases import check_recipe
 from fer.untrusted_io import read_json
 
 RECORD = "anatomy.json"
-LIBRARIES = ("pytorchcv", "torchvision")  # a new version may change their networks
+LIBRARIES = ("pytorchcv", "timm", "torchvision")  # a new version may change their networks
 
 Anatomy = Mapping[str, Any]  # `fer.models.inspect.Anatomy`
 
@@ -65,7 +66,7 @@ def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
         if found["problem"]:
             raise CallerError(found["problem"])
         try:
-            check_recipe(config.recipe, found["stages"])
+            check_recipe(config.recipe, found["stages"], found["layers"])
         except CallerError as error:
             raise CallerError(f"backbone '{config.backbone.name}': {error}") from None
 
@@ -80,8 +81,9 @@ def _question(config: RunConfig, cache: Path) -> dict[str, Any]:
     digest = config.inputs.digests.get("weights", "") if config.inputs else ""
     file = config.backbone.pretrained.file if config.backbone.pretrained else None
     return {"backbone": dump(config.backbone), "classes": list(config.data.classes),
-            "weights": str(cache / "weights" / file) if digest and file else "",
-            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head}
+            "weights": str(weights_path(cache, file)) if digest and file else "",
+            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head,
+            "labels": config.recipe.init.labels if digest else {}}
 
 
 def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:

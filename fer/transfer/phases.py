@@ -6,7 +6,7 @@ be checked on a login node.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,8 @@ class StageRow:
         stage: its name.
         parameters: number of parameters.
         trained: number of trained parameters.
-        lr: base learning rate of the stage, before any schedule; 0 if frozen.
+        lr: base learning rate of the stage, before any schedule; 0 if frozen; of the last block
+            where blocks differ.
         batch_norms: number of batch-norm layers.
         statistics_move: whether their running statistics are updated.
     """
@@ -42,15 +43,20 @@ class StageRow:
     statistics_move: bool
 
 
-def check_recipe(recipe: Recipe, stages: Sequence[str]) -> None:
+def check_recipe(recipe: Recipe, stages: Sequence[str], layers: int = 0) -> None:
     """Raise a CallerError if the recipe names a stage that the backbone does not have.
 
-    Also if a phase trains nothing, names a stage twice, or has a multiplier for a frozen stage.
+    Also if a phase trains nothing, names a stage twice, has a multiplier for a frozen stage, or
+    counts blocks that there are not.
+
+    Args:
+        layers: number of the backbone's layers, `Classifier.layers`; 0 if it names no blocks.
     """
     for phase in recipe.phases:
         place = f"recipe '{recipe.name}', phase '{phase.name}'"
         named = phase.train if isinstance(phase.train, list) else []
         _check_span(phase, stages, place)
+        _check_blocks(phase, layers, place)
         for key, found in (("train", named), ("multipliers", phase.multipliers)):
             for stage in found:
                 if stage not in stages:
@@ -68,17 +74,36 @@ def check_recipe(recipe: Recipe, stages: Sequence[str]) -> None:
 
 
 def _check_span(phase: Phase, stages: Sequence[str], place: str) -> None:
-    if isinstance(phase.train, Span):
+    if isinstance(phase.train, Span) and phase.train.last_blocks is None:
         count, body = phase.train.first or phase.train.last or 0, _body(stages)
         if count > len(body):
             raise CallerError(f"{place}: trains {count} stages, but this backbone has {len(body)} "
                               f"before the head: {', '.join(body)}")
 
 
+def _check_blocks(phase: Phase, layers: int, place: str) -> None:
+    count, blocks = last_blocks(phase), layers - 2  # without the stem, and with the head
+    if (count or phase.decay_by) and blocks < 1:
+        raise CallerError(f"{place}: {'last_blocks' if count else 'decay_by'} needs a backbone "
+                          "that names its blocks, as those of timm do (backbone=timm/NAME)")
+    if count > blocks and count:
+        raise CallerError(f"{place}: trains {count} blocks, but this backbone has {blocks}")
+
+
+def last_blocks(phase: Phase) -> int:
+    """Return the number of blocks before the head that are trained; 0 if stages are counted."""
+    return (phase.train.last_blocks or 0) if isinstance(phase.train, Span) else 0
+
+
 def trained_stages(phase: Phase, stages: Sequence[str]) -> tuple[str, ...]:
-    """Return the stages with trained parameters in `phase`, from input to output."""
+    """Return the stages with trained parameters in `phase`, from input to output.
+
+    Of `batch_norm` and `last_blocks` these are all; see `trained_parameters`.
+    """
     chosen: Collection[str]
-    if isinstance(phase.train, Span):
+    if last_blocks(phase):
+        chosen = stages
+    elif isinstance(phase.train, Span):
         body, ends = _body(stages), ("neck", "head")
         chosen = ({*body[: phase.train.first], "head"} if phase.train.first
                   else {*body[len(body) - (phase.train.last or 0):], *ends})
@@ -102,6 +127,10 @@ def trained_parameters(model: Classifier, phase: Phase, stage: str) -> list[Para
     """Return the trained parameters of a stage, in a fixed order; empty if it is frozen."""
     if stage not in trained_stages(phase, tuple(model.stages)):
         return []
+    if count := last_blocks(phase):
+        first = max(model.layers.values()) - count
+        return [parameter for name, parameter in model.stage_parameters(stage)
+                if model.layers[name] >= first]
     parameters = [parameter for _, parameter in model.stage_parameters(stage)]
     if phase.train != "batch_norm" or stage == "head":
         return parameters
@@ -114,40 +143,62 @@ def param_groups(model: Classifier, phase: Phase, optim: Optim) -> list[dict[str
     """Return optimiser groups for the trained stages, from input to output.
 
     Each group has `params`, `lr_multiplier` (on the run's learning rate), `weight_decay` and
-    `name`: the stage, with `/no_decay` for biases and norms if those are not decayed.
+    `name`: the stage, with its block where rates differ between blocks, and with `/no_decay` for
+    biases and norms if those are not decayed, and for the embeddings that a network of timm exempts
+    with them.
     """
+    exempt = set[int]()
+    if not optim.decay_norms_and_biases:
+        names = model.without_decay
+        exempt = {id(parameter) for stage in model.stages
+                  for name, parameter in model.stage_parameters(stage)
+                  if parameter.ndim <= 1 or name in names}  # biases, and norms' weights
     groups = []
     for stage in trained_stages(phase, tuple(model.stages)):
-        parameters = trained_parameters(model, phase, stage)
-        decayed = [p for p in parameters if optim.decay_norms_and_biases or not _is_vector(p)]
-        spared = [p for p in parameters if not optim.decay_norms_and_biases and _is_vector(p)]
         held = phase.l2sp is not None and stage != "head"  # L2-SP replaces weight decay
-        for name, params, decay in (
-            (stage, decayed, 0.0 if held else optim.weight_decay),
-            (f"{stage}/no_decay", spared, 0.0),
-        ):
-            if params:
-                groups.append({
-                    "params": params,
-                    "lr_multiplier": multiplier(phase, stage, tuple(model.stages)),
-                    "weight_decay": decay,
-                    "name": name,
-                })
+        for part, rate, parameters in _parts(model, phase, stage):
+            for name, params, decay in (
+                (part, [p for p in parameters if id(p) not in exempt],
+                 0.0 if held else optim.weight_decay),
+                (f"{part}/no_decay", [p for p in parameters if id(p) in exempt], 0.0),
+            ):
+                if params:
+                    groups.append({"params": params, "lr_multiplier": rate, "weight_decay": decay,
+                                   "name": name})
     return groups
+
+
+def _parts(model: Classifier, phase: Phase, stage: str
+           ) -> Iterator[tuple[str, float, list[Parameter]]]:
+    """Yield name, learning-rate multiplier and trained parameters of parts with one rate."""
+    parameters = trained_parameters(model, phase, stage)
+    if phase.decay_by is None or phase.decay is None or stage in phase.multipliers:
+        yield stage, multiplier(phase, stage, tuple(model.stages)), parameters
+        return
+    layer_of = {id(parameter): model.layers[name] for name, parameter
+                in model.stage_parameters(stage)}
+    last = max(model.layers.values())
+    for layer in sorted({layer_of[id(parameter)] for parameter in parameters}):
+        yield (f"{stage}/layer{layer}", phase.decay ** (last - layer),
+               [parameter for parameter in parameters if layer_of[id(parameter)] == layer])
 
 
 def freeze(model: Classifier, phase: Phase) -> None:
     """Make exactly the phase's stages trainable; the effect survives `train()`, copies and DDP.
 
     Call it before wrapping in DDP, which reads `requires_grad` once. A frozen stage has constant
-    parameters and batch-norm statistics, and no dropout.
+    parameters and batch-norm statistics, and no dropout; so has a block that is not trained.
     """
     trained = trained_stages(phase, tuple(model.stages))
+    if last_blocks(phase):
+        trained = tuple(stage for stage in trained if trained_parameters(model, phase, stage))
     model.freeze(set(model.stages).difference(trained), batch_norm=phase.batch_norm == "frozen")
     for stage in trained:
         trains = {id(parameter) for parameter in trained_parameters(model, phase, stage)}
         for _, parameter in model.stage_parameters(stage):
             parameter.requires_grad_(id(parameter) in trains)
+    if last_blocks(phase):
+        model.freeze_untrained_modules()
 
 
 def describe_phase(model: Classifier, phase: Phase, lr: float) -> list[StageRow]:
@@ -161,18 +212,16 @@ def describe_phase(model: Classifier, phase: Phase, lr: float) -> list[StageRow]
     trained = trained_stages(phase, tuple(model.stages))
     rows = []
     for stage in model.stages:
-        trains = stage in trained
         norms = len(model.batch_norms(stage))
+        parameters = trained_parameters(model, phase, stage)
+        trains = stage in trained and (bool(parameters) or not last_blocks(phase))
         rows.append(StageRow(
             stage=stage,
             parameters=sum(parameter.numel() for _, parameter in model.stage_parameters(stage)),
-            trained=sum(p.numel() for p in trained_parameters(model, phase, stage)),
-            lr=lr * multiplier(phase, stage, tuple(model.stages)) if trains else 0.0,
+            trained=sum(parameter.numel() for parameter in parameters),
+            lr=lr * max((rate for _, rate, _ in _parts(model, phase, stage)), default=0.0)
+            if trains else 0.0,
             batch_norms=norms,
             statistics_move=trains and norms > 0 and phase.batch_norm == "train",
         ))
     return rows
-
-
-def _is_vector(parameter: Any) -> bool:
-    return bool(parameter.ndim <= 1)  # biases, and the weights of norm layers

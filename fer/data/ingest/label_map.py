@@ -8,17 +8,13 @@ A map file: `classes: {happy: positive, angry: negative, …}`; the value `drop`
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from fer.config.paths import REPOSITORY
+from fer.config.label_files import DROP, FOLDER, read_label_file
 from fer.config.yaml_io import read_tree
 from fer.data.ingest.left_out import LeftOut
 from fer.data.people import normal_form
 from fer.errors import CallerError, choices
 from fer.plain_text import shortened
-
-DROP = "drop"
-FOLDER = REPOSITORY / "configs" / "labels"
 
 
 @dataclass(frozen=True)
@@ -73,23 +69,16 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
     if not name:
         return Labels(classes, {normal_form(cls): cls for cls in classes}, "the classes "
                       "(--classes; --labels maps other names to them)")
-    file = next((path for path in (Path(name), FOLDER / f"{name}.yaml") if path.is_file()), None)
-    if file is None:
-        maps = choices(path.stem for path in FOLDER.glob("*.yaml"))
-        raise CallerError(f"no label map '{name}': neither a file nor one of: {maps}")
-    tree = read_tree(file)
-    entries = tree.get("classes")
-    if not isinstance(entries, dict) or not entries or set(tree) != {"classes"}:
-        raise CallerError(f"{file}: a label map has one key, 'classes', with a line for each label")
+    file, entries = read_label_file(name)
     wrong = [f"{label}: {cls}" for label, cls in entries.items() if cls not in (*classes, DROP)]
     if wrong:
         raise CallerError(f"{file}: '{wrong[0]}' names no class; there are: "
                           f"{choices([*classes, DROP])}")
     known: dict[str, str] = {}
     for label, cls in entries.items():
-        if known.setdefault(normal_form(str(label)), str(cls)) != cls:
+        if known.setdefault(normal_form(label), cls) != cls:
             raise CallerError(f"{file}: label '{shortened(label)}' has two classes: "
-                              f"{known[normal_form(str(label))]} and {cls}")
+                              f"{known[normal_form(label)]} and {cls}")
     return Labels(classes, known, str(file))
 
 

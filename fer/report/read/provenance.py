@@ -16,7 +16,7 @@ from fer.report.read.run_files import ReportRun
 from fer.untrusted_io import parse_json
 
 DIRTY = " with uncommitted changes"
-NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "numpy", "pillow")
+NAMED = ("torch", "torchvision", "accelerate", "pytorchcv", "timm", "numpy", "pillow")
 SECTIONS = ("optim", "schedule", "loss", "train", "compute", "data")
 LEFT_OUT = ("data.classes", "data.sets", "data.drawn", "data.shared_people", "compute.device",
             "compute.threads", "compute.determinism")  # reported elsewhere, or no effect on numbers
@@ -37,6 +37,7 @@ class Provenance:
         kept: which weights were kept, each rule once.
         few_people: warnings of runs that were selected on few people, or saw unlabelled pictures.
         settings: a sentence; empty if no run recorded any.
+        starts: initial weights that are not the project's: file, licence and page of each.
         mixed: why the runs do not share one clean state of the code; empty if they do.
         framing: test split -> how faces are framed in it, as far as measured.
     """
@@ -47,6 +48,7 @@ class Provenance:
     digests: dict[str, tuple[str, ...]]
     validation: dict[str, int]
     settings: str
+    starts: tuple[str, ...] = ()
     mixed: str = ""
     selection: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
@@ -95,7 +97,8 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             digests.setdefault(split, set()).add(str(digest)[:16])
     return Provenance(_lines(versions), _lines(commits), _lines(machines),
                       {split: tuple(sorted(found)) for split, found in sorted(digests.items())},
-                      validation, settings(runs, memory), _mixed(commits, versions),
+                      validation, settings(runs, memory), initial_weights(runs, memory),
+                      _mixed(commits, versions),
                       _lines(selection), tuple(kept), tuple(f"in {count(number, 'run')}, {line}"
                                                for line, number in few.most_common()))
 
@@ -157,6 +160,21 @@ def settings(runs: Sequence[ReportRun], memory: ReportCache) -> str:
     of = f" of {len(first)}" if len(first) > read else ""
     return (f"Settings of {read}{of} configurations (with counts where they differ; the rest is in "
             f"each run's config.yaml): {listed}.{_recipes(recipes)}")
+
+
+def initial_weights(runs: Sequence[ReportRun], memory: ReportCache) -> tuple[str, ...]:
+    """Return file, licence and source of published weights that runs start from, each once."""
+    found = dict[str, None]()
+    first = {run.config_id: run for run in reversed(runs)}
+    for run in list(first.values())[:MOST_READ]:
+        tree = _tree(run, memory)
+        start = mapping(mapping(tree.get("backbone")).get("pretrained"))
+        source = mapping(mapping(tree.get("recipe")).get("init")).get("source")
+        if source != "scratch" and (start.get("licence") or start.get("origin")):
+            origin = f", {start['origin']}" if start.get("origin") else ""
+            found[f"{start.get('file')} (licence: {start.get('licence') or 'not stated'}"
+                  f"{origin})"] = None
+    return tuple(found)
 
 
 def _values(counts: Counter[str], read: int) -> str:
