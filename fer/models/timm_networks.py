@@ -144,7 +144,9 @@ def translated(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     if translate is None or not type(net).__module__.startswith("timm."):
         return None
     try:
-        found = translate(dict(state), net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the speed of its interpolation
+            found = translate(dict(state), net)
     except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError,
             AssertionError):
         return None
