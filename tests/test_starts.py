@@ -1,4 +1,4 @@
-"""`sweeps/starts.yaml`: the same recipe from six starts, planned, and its twin run to the report."""
+"""`sweeps/starts.yaml`: the same recipe from six starts, planned; its twin run to the report."""
 
 import csv
 from pathlib import Path

@@ -43,6 +43,7 @@ class Hub:
     most: int = 1 << 30  # bytes of one answer
     status: int = 0  # of every answer about the repository
     code: str = ""  # the hub's name of an error
+    location: str = ""  # of the content; empty for the usual
     address: str = ""
     asked: list[tuple[str, str, str, str]] = field(default_factory=list)  # method, path, range, …
 
@@ -81,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 port = self.server.server_address[1]
                 self.reply(302, {
-                    "Location": f"http://localhost:{port}/content/{file}?Signature=abc",
+                    "Location": hub.location or (
+                        f"http://localhost:{port}/content/{file}?Signature=abc"),
                     "X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{hub.sha256}"',
                     "X-Linked-Size": str(len(hub.files[file]))})
 
@@ -221,6 +223,13 @@ def test_another_digest_leaves_nothing(hub: Hub, tmp_path: Path, how: str) -> No
     done = fetch(NAME, *(["--sha256", other] if how == "pinned" else []))
     said_in_one_line(done, NAME, {"pinned": "the pinned one is",
                                   "content": "the download was deleted"}[how])
+    assert not files(tmp_path)
+
+
+def test_a_redirect_to_a_local_file_is_refused(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(CONTENT)
+    hub.location = f"file://{tmp_path}/secret"
+    said_in_one_line(fetch(NAME), NAME, "another protocol")
     assert not files(tmp_path)
 
 

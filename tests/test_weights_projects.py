@@ -15,6 +15,7 @@ from start_files import clip_names
 from torch import Tensor, nn
 
 from fer.config.run import Backbone
+from fer.errors import CallerError
 from fer.models import registry
 from fer.models.classifier import Classifier
 from fer.models.weights import load_pretrained
@@ -191,3 +192,13 @@ def test_a_torchscript_archive_gives_its_weights(tmp_path: Path) -> None:
     model = network("cbam_tiny", 7)
     assert load_pretrained(model, tmp_path / "w.pt", keep_head=True).share == 1
     assert torch.equal(model.net(pictures()), source.net(pictures()))
+
+
+def test_positions_larger_than_the_file_are_refused_before_they_are_interpolated(
+    tmp_path: Path
+) -> None:
+    state = state_of(network("timm/vit_tiny_patch16_224", **VIT))
+    state["pos_embed"] = torch.zeros(1).expand(1, 10**12, 48)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CallerError, match="without values"):
+        load_pretrained(network("timm/vit_tiny_patch16_224", 7, **VIT), tmp_path / "w.pth")

@@ -68,17 +68,26 @@ def find_foreign(path: Path, wanted: Mapping[str, Sequence[int]] | None = None,
     Raises:
         CallerError: missing, truncated, or not weights.
     """
+    def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        if translate is None or _odd_tensor(tensors) is not None:
+            return None
+        return translate(tensors)
+
     content = _read(path)
-    found = find_state_dict(content, wanted, translate)
+    found = find_state_dict(content, wanted, translated)
     if found is None:
         raise CallerError(f"{path}: contains no state dict, only {type(content).__name__}")
-    odd = next((key for key, tensor in found.tensors.items() if tensor.layout is not torch.strided
-                or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
-                or tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED)), None)
-    if odd is not None:
+    if (odd := _odd_tensor(found.tensors)) is not None:
         raise CallerError(f"{path}: '{shortened(odd)}' is sparse, quantized, complex or without "
                           "values: no weights that can be read")
     return replace(found, tensors=_without_aliases(detached(found.tensors), path))
+
+
+def _odd_tensor(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of a tensor that no network has, or that is far larger than the file."""
+    return next((key for key, tensor in tensors.items() if tensor.layout is not torch.strided
+                 or tensor.is_quantized or tensor.is_meta or tensor.is_complex()
+                 or tensor.numel() > max(tensor.untyped_storage().nbytes(), MOST_REPEATED)), None)
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ quotes an error of the library or the server: they may contain a token or a sign
 """
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from fer.config.weights_file import HubFile
 from fer.errors import CallerError, choices
@@ -35,8 +35,9 @@ def published_on_hub(one: HubFile) -> Published:
         pinned = hf_hub_url(one.repository, one.file, revision=found.commit_hash)
     except _errors() as error:
         raise _refusal(one, error) from None
-    moved = found.location != address
-    url = found.location if moved else pinned
+    url = urljoin(address, found.location) if found.location != address else pinned
+    if urlsplit(url).scheme not in ("https", urlsplit(address).scheme):
+        raise CallerError(f"{one}: the hub redirects to another protocol than https")
     etag = found.etag or ""
     return Published(url, "sha256", etag if SHA256.fullmatch(etag) else "", name=str(one),
                      size=found.size or 0, commit=found.commit_hash,
