@@ -25,6 +25,7 @@ def test_the_twin_has_the_design_of_its_study() -> None:
         study.compare, study.gap, study.evaluate_on)
 
 
+@pytest.mark.slow
 def test_the_study_is_planned_with_files_of_the_right_shapes_and_not_without(places: Path) -> None:
     files = files_of(["sweeps/starts.yaml"])
     assert len(files) == 6 and all(name.startswith("hf:") for name in files)

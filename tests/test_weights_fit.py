@@ -109,10 +109,12 @@ def test_positions_of_another_size_are_interpolated(
 
 
 @pytest.mark.parametrize(("old", "new"), [
-    ((1, 198, 8), (1, 17, 8)), ((1, 197, 9), (1, 17, 8)), ((197, 8), (1, 17, 8))])
+    ((1, 198, 8), (1, 17, 8)), ((1, 197, 9), (1, 17, 8)), ((197, 8), (1, 17, 8)), ((2, 3), (4, 3)),
+    ((0, 3), (172, 3)), ((169, 3), (48, 3)), ((1, 0, 8), (1, 17, 8))])
 def test_positions_of_another_kind_are_left(old: tuple[int, ...], new: tuple[int, ...]) -> None:
-    found, changed = fitted({"pos_embed": torch.ones(old)}, {"pos_embed": torch.zeros(new)})
-    assert found["pos_embed"].shape == old and not changed
+    for key in ("pos_embed", "relative_position_bias_table"):
+        found, changed = fitted({key: torch.ones(old)}, {key: torch.zeros(new)})
+        assert found[key].shape == old and not changed
 
 
 def test_a_class_token_keeps_its_position() -> None:
@@ -257,7 +259,6 @@ def test_planning_refuses_a_file_with_too_few_weights_or_of_another_network(plac
             refuse_misfits([config.model_copy(update={"inputs": inputs})], cache())
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of timm's grids
 def test_swins_windows_of_another_size_are_interpolated(tmp_path: Path) -> None:
     options = {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 2], "patch_size": 4}
     source = network("timm/swin_tiny_patch4_window7_224", window_size=8, **options)

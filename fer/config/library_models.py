@@ -64,8 +64,10 @@ def tree_of(name: str) -> Tree:
     if name.startswith(HUB):
         return _of_hub(name)
     library, _, model = name.partition("/")
-    networks = catalogue()[library]
     arch, _, tag = model.partition(".")
+    if not arch:
+        raise CallerError(f"backbone '{name}' names no model, such as {library}/resnet18")
+    networks = catalogue()[library]
     if arch not in networks:
         near = get_close_matches(model, networks, NEAREST, 0.4) or get_close_matches(
             arch, networks, NEAREST, 0.0)

@@ -6,6 +6,7 @@ mapped to the network's classes. What is copied is decided in `fer.models.weight
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -81,8 +82,10 @@ def _bias_table(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     side = math.isqrt(shape[0]) if len(shape) == 2 else shape[1]
     window = (side + 1) // 2
     try:
-        resized: Tensor = resize_rel_pos_bias_table(tensor, (window, window), shape)
-    except (ValueError, AssertionError, RuntimeError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the speed of timm's interpolation
+            resized: Tensor = resize_rel_pos_bias_table(tensor, (window, window), shape)
+    except (ValueError, TypeError, AssertionError, RuntimeError):  # no table of a window
         return None
     return resized
 

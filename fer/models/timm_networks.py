@@ -5,9 +5,10 @@ not import timm.
 """
 
 import inspect
+import itertools
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -96,8 +97,21 @@ class TimmNetwork:
 
         They do not depend on the input size: where the network does, and does not name its feature
         maps, a twin on `meta` with the size of its published weights is looked at.
+
+        Raises:
+            CallerError: two stages share a layer.
         """
-        head = self._known.classifier
+        found = self._stages(net)
+        held = [id(parameter) for path in itertools.chain(*found.values())
+                for parameter in _parameters(net, path)]
+        if len(held) > len(set(held)):
+            raise CallerError(f"timm's '{self.name}' shares layers between its stages, which "
+                              "recipes cannot tell apart")
+        return found
+
+    def _stages(self, net: nn.Module) -> StageMap:
+        known: Mapping[str, Any] = getattr(net, "pretrained_cfg", {})  # of renamed networks too
+        head = known.get("classifier")
         if head and (found := stages_by_features(net, head)):
             return found
         twin = net
@@ -114,6 +128,12 @@ class TimmNetwork:
                  for name, one in inspect.signature(kind).parameters.items()
                  if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         return tuple(sorted(names - NO_OPTIONS))
+
+
+def _parameters(net: nn.Module, path: str) -> Iterator[nn.Parameter]:
+    """Yield the parameters of a layer, or the one that lies outside layers."""
+    names = {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    yield from [net.get_parameter(path)] if path in names else net.get_submodule(path).parameters()
 
 
 def _refuse_cropping(net: nn.Module, name: str, size: int) -> None:
@@ -144,7 +164,9 @@ def translated(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     if translate is None or not type(net).__module__.startswith("timm."):
         return None
     try:
-        found = translate(dict(state), net)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the speed of its interpolation
+            found = translate(dict(state), net)
     except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError,
             AssertionError):
         return None
