@@ -39,7 +39,7 @@ import time
 import numpy, safetensors.torch, torch, yaml, pydantic
 from accelerate import Accelerator
 Accelerator(cpu=True)
-from fer.config.load import load_backbone
+from fer.config.blocks import load_backbone
 from fer.models.registry import build
 model = build(load_backbone("{BACKBONE}"), ("a", "b", "c"))
 torch.optim.AdamW(model.parameters())

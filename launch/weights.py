@@ -44,7 +44,7 @@ def fetch(
     from fer.config.weights_file import weights_path
     from fer.models.fetch import pinned, provide
     from fer.progress import shown
-    from fer.study.inputs import files_of
+    from fer.study.starting_weights import files_of
 
     if any("hf_hub:" in name or name.endswith((".yaml", ".yml")) for name in names):
         from fer.models.hub_configs import fetch_configs
@@ -74,7 +74,7 @@ def convert(
     """Convert a checkpoint to a weights file in FER_CACHE, without executing code in it."""
     from pathlib import Path
 
-    from fer.config.load import load_backbone
+    from fer.config.blocks import load_backbone
     from fer.config.paths import cache
     from fer.models.convert import convert
 

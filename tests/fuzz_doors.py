@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from fer.annotate.label_log import read_log
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.config.yaml_io import parse_yaml
 from fer.data.decode import decode, thumbnail
 from fer.data.ingest.archive import read_archive

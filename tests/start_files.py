@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fer.config.backbone import Backbone
 from fer.config.paths import cache
-from fer.config.run import Backbone
 from fer.models import registry
 
 CLASSES = ("negative", "neutral", "positive")

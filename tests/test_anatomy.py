@@ -11,14 +11,16 @@ from safetensors.torch import save_file
 from test_mistakes import said_in_one_line
 
 from fer.checksums import beside, check_beside, write_beside
-from fer.config.load import load_backbone, load_run
+from fer.config.blocks import load_backbone
+from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.errors import CallerError
 from fer.models.registry import build
 from fer.models.weights import load_model, save_weights
 from fer.study.expand import Run, identify
-from fer.study.inputs import InputDigests, files_of
+from fer.study.inputs import InputDigests
 from fer.study.run_folder import Store
+from fer.study.starting_weights import files_of
 from fer.train.run_tasks import Task, work
 from fer.transfer import model_inspection as anatomy
 

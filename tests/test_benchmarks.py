@@ -11,7 +11,7 @@ sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import timing
 
-from fer.config.load import load_backbone
+from fer.config.blocks import load_backbone
 from fer.config.search import Scheduler
 from fer.models.registry import build
 

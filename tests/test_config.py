@@ -9,7 +9,8 @@ from conftest import REPOSITORY, launch
 
 from fer.atomic_io import write_yaml
 from fer.commands.schemas import editor_schemas
-from fer.config.load import block_names, dump, load_run, load_search, load_study
+from fer.config.blocks import block_names
+from fer.config.load import dump, load_run, load_search, load_study
 from fer.config.run import RunConfig
 from fer.config.yaml_io import parse_overrides, parse_yaml, read_tree
 from fer.errors import CallerError

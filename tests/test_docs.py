@@ -6,8 +6,8 @@ import typing
 import pytest
 from conftest import REPOSITORY
 
+from fer.config.backbone import Pretrained
 from fer.config.profile import Profile
-from fer.config.run import Pretrained
 from fer.data.ingest.known_sets import _FILES, _PICTURES
 from fer.study.run_folder import State
 

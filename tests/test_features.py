@@ -14,7 +14,7 @@ from test_mistakes import said_in_one_line
 from test_training import epochs, trained
 from warm_python import interpreter
 
-from fer.config.load import load_backbone
+from fer.config.blocks import load_backbone
 from fer.evaluate.predictions import read_predictions
 from fer.models.classifier import Classifier
 from fer.models.registry import build

@@ -10,7 +10,7 @@ import pytest
 from conftest import finished_study, launch
 from picture_sets import write_set
 
-from fer.config.folds import folds_advice
+from fer.config.fold_grid import folds_advice
 from fer.config.load import load_run, load_study
 from fer.config.person_splits import Folds
 from fer.config.run import Data, DataSet, RunConfig

@@ -13,7 +13,8 @@ import pytest
 from conftest import TOY, launch
 from test_training import epochs, trained
 
-from fer.config.load import block_names, load_run
+from fer.config.blocks import block_names
+from fer.config.load import load_run
 
 RECIPES = block_names("recipe")
 GOLDEN = Path(__file__).parent / "golden/recipe_losses.json"

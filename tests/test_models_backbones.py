@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import yaml
 from conftest import launch
 
+from fer.config.backbone import Backbone
 from fer.config.load import load_run
-from fer.config.run import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 

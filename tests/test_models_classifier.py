@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.models import registry
 from fer.models.classifier import Classifier
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign, to_original
 from fer.models.convert import convert

@@ -15,7 +15,8 @@ from test_training import epochs
 from toy_parents import train_parent
 
 from fer.checksums import xxh3_of
-from fer.config.load import load_backbone, load_run
+from fer.config.blocks import load_backbone
+from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.data.splits import pictures_of
 from fer.models import registry

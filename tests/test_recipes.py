@@ -9,7 +9,8 @@ from conftest import REPOSITORY, launch, toy_arguments
 from test_mistakes import said_in_one_line
 from test_transfer import STAGES, phase, recipe, same, tensors, tiny
 
-from fer.config.load import block_names, load_backbone, load_run
+from fer.config.blocks import block_names, load_backbone
+from fer.config.load import load_run
 from fer.config.recipe import Phase, Span
 from fer.config.run import Optim
 from fer.config.run_id import scientific

@@ -34,9 +34,10 @@ from fer.evaluate.claims import THESE_MODELS
 from fer.evaluate.effective_robustness import fit_line
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
-from fer.report.analysis import Analysis, analyse, configurations
+from fer.report.analysis import Analysis, analyse
 from fer.report.build_report import About, find
 from fer.report.comparisons import compare
+from fer.report.configurations import configurations
 from fer.report.figures.canvas import MARKERS, OKABE_ITO, cycle, fitted, shown_rows
 from fer.report.figures.catalogue import planned
 from fer.report.figures.reliability import confidences

@@ -14,8 +14,9 @@ from test_report_findings import in_memory
 
 from fer.config.study import Study
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
-from fer.report.analysis import Analysis, Config, analyse
+from fer.report.analysis import Analysis, analyse
 from fer.report.comparisons import compare
+from fer.report.configurations import Config
 from fer.report.gap_sentences import CONFOUND, SAME_PEOPLE
 from fer.report.read.run_files import ReportRun
 from fer.report.summary import Summary, summarise
@@ -251,7 +252,8 @@ def test_a_value_is_compared_on_average_over_the_settings_that_have_both() -> No
 
 
 def test_sets_and_recipes_have_names_in_words_and_the_ids_do_not_know_them() -> None:
-    from fer.config.load import block_label, load_run
+    from fer.config.blocks import block_label
+    from fer.config.load import load_run
     from fer.config.run_id import scientific
 
     config = load_run("configs/drawn.yaml", {"recipe": "lp_ft"})

@@ -9,11 +9,11 @@ from conftest import launch
 from start_files import shapes_alone, write_starts
 from test_twin_studies import SMALL
 
+from fer.config.backbone import Backbone
 from fer.config.load import load_study
 from fer.config.paths import cache
-from fer.config.run import Backbone
 from fer.config.weights_file import weights_path
-from fer.study.inputs import files_of
+from fer.study.starting_weights import files_of
 
 
 def test_the_twin_has_the_design_of_its_study() -> None:

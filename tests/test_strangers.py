@@ -34,8 +34,9 @@ from fer.atomic_io import write_text
 from fer.cluster.profile_files import load_profile
 from fer.cluster.sbatch import array_script
 from fer.config import paths
+from fer.config.backbone import Backbone
 from fer.config.profile import Profile
-from fer.config.run import Backbone, Data
+from fer.config.run import Data
 from fer.config.yaml_io import parse_yaml
 from fer.console import Terminal
 from fer.data.decode import decode, thumbnail

@@ -17,9 +17,10 @@ from test_mistakes import said_in_one_line
 from test_training import trained
 
 from fer.config import library_models
-from fer.config.load import load_backbone, load_run
+from fer.config.backbone import Backbone
+from fer.config.blocks import load_backbone
+from fer.config.load import load_run
 from fer.config.paths import cache
-from fer.config.run import Backbone
 from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.models import registry
@@ -229,7 +230,7 @@ def test_a_run_from_published_weights_of_another_size_names_their_licence(places
 @pytest.mark.slow
 @pytest.mark.real_python
 def test_the_login_node_looks_names_up_without_timm_or_torch(tmp_path: Path) -> None:
-    code = ("import sys; from fer.config.load import load_backbone as b; "
+    code = ("import sys; from fer.config.blocks import load_backbone as b; "
             "print(b('timm/resnet18').pretrained.file); "
             "sys.exit('timm' in sys.modules or 'torch' in sys.modules)")
     for _ in range(2):  # the second time from the record

@@ -17,7 +17,7 @@ from test_timm import CLASSES, WITH_NECK, comes_back
 from test_weights_hub import Hub, hub
 
 from fer.config import library_models
-from fer.config.load import load_backbone
+from fer.config.blocks import load_backbone
 from fer.config.paths import cache
 from fer.config.weights_file import weights_path
 from fer.errors import CallerError

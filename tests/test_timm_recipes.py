@@ -9,8 +9,9 @@ from conftest import launch, toy_arguments
 from test_mistakes import said_in_one_line
 from timm.optim import param_groups_layer_decay
 
+from fer.config.backbone import Backbone
 from fer.config.recipe import Phase, Recipe, Span
-from fer.config.run import Backbone, Optim
+from fer.config.run import Optim
 from fer.config.run_id import scientific
 from fer.errors import CallerError
 from fer.models import registry

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from fer.config.backbone import Backbone
 from fer.config.recipe import Phase, Recipe
-from fer.config.run import Backbone, Optim
+from fer.config.run import Optim
 from fer.errors import CallerError
 from fer.models import registry
 from fer.transfer.phases import (

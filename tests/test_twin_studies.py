@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import launch
 
-from fer.config.load import block_names, load_run, load_study
+from fer.config.blocks import block_names
+from fer.config.load import load_run, load_study
 from fer.study.expand import cells
 
 SMALL = ["grid.seed=[0]", "train.epochs=1", "keep.tensorboard=false", "data.drawn.lfw_train=240",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign, to_original

@@ -12,11 +12,11 @@ from conftest import launch
 from test_mistakes import said_in_one_line
 
 from fer.checksums import beside
-from fer.config.load import block_names, load_backbone
+from fer.config.blocks import block_names, load_backbone
 from fer.errors import CallerError
 from fer.models.fetch import fetch, provide, published
 from fer.models.published import Published
-from fer.study.inputs import files_of
+from fer.study.starting_weights import files_of
 
 CONTENT = bytes(range(256)) * 5000
 

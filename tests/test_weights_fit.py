@@ -12,9 +12,10 @@ import torch
 from test_weights_projects import emotiefflib, network, pictures, state_of
 from torch import Tensor
 
+from fer.config.backbone import Backbone, Pretrained
 from fer.config.load import load_run
 from fer.config.paths import cache
-from fer.config.run import Backbone, Inputs, Pretrained
+from fer.config.run import Inputs
 from fer.config.run_id import run_id
 from fer.errors import CallerError
 from fer.models import registry

@@ -19,9 +19,9 @@ from conftest import launch
 from test_mistakes import said_in_one_line
 
 from fer.checksums import beside
+from fer.config.backbone import Pretrained
 from fer.config.load import load_run
 from fer.config.paths import cache, data_root
-from fer.config.run import Pretrained
 from fer.config.run_id import run_id
 from fer.config.weights_file import HubFile, hub_file, weights_path
 from fer.errors import CallerError

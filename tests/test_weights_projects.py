@@ -14,7 +14,7 @@ import torch
 from start_files import clip_names
 from torch import Tensor, nn
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.classifier import Classifier

@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import find_foreign

@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from fer.atomic_io import write_json
-from fer.config.load import BLOCK_FOLDERS, block_names
+from fer.config.backbone import Backbone
+from fer.config.blocks import BLOCK_FOLDERS, block_names
 from fer.config.profile import Profile
 from fer.config.recipe import Recipe
-from fer.config.run import Backbone, RunConfig
+from fer.config.run import RunConfig
 from fer.config.study import Study
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -8,10 +8,10 @@ import torch
 from rich.table import Table
 
 from fer.checksums import check_beside
+from fer.config.backbone import Backbone
+from fer.config.blocks import block_names, load_backbone
 from fer.config.library_models import weights_of
-from fer.config.load import block_names, load_backbone
 from fer.config.paths import home
-from fer.config.run import Backbone
 from fer.config.weights_file import weights_path
 from fer.errors import CallerError
 from fer.models.classifier import Classifier

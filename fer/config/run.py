@@ -4,77 +4,30 @@ The markers of `fer.config.base` define which fields are part of the run id. Rea
 `fer.config.load`, recipes in `fer.config.recipe`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fer.config.augmentation import Masks, Mix
+from fer.config.backbone import Backbone
 from fer.config.base import (
     Count,
     Fraction,
     Frozen,
     HashedAs,
     Label,
-    Name,
     Neutral,
     NotNegative,
     Positive,
 )
 from fer.config.label_files import check_head_labels
-from fer.config.names import ClassNames, Options
+from fer.config.names import ClassNames
 from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
-from fer.config.weights_file import check_file
 
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
-
-
-class Pretrained(Frozen):
-    """Source of a backbone's initial weights.
-
-    `file`: a checkpoint under `$FER_CACHE/weights`, `hf:ORG/NAME[@REVISION][:FILE]` of the Hugging
-    Face hub, or a URL. `sha256` pins its content. `min_matched` is the least share of the
-    backbone's weights before the head that it has to have; default: nine tenths. `run`: a parent
-    run, shared by every run that starts from it: the configuration `base` with the overrides `set`.
-    `licence` of the weights and `origin`, the page that describes them, are for reports.
-    """
-
-    source: Literal["file", "run"]
-    file: Annotated[str, AfterValidator(check_file)] | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    min_matched: Annotated[float, Field(ge=0, le=1)] | None = None
-    licence: str | None = None
-    origin: str | None = None
-    base: str | None = None
-    set: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _source_is_complete(self) -> "Pretrained":
-        if self.source == "file" and not self.file:
-            raise ValueError("source 'file' needs the key 'file'")
-        if self.source == "run" and not self.base:
-            raise ValueError("source 'run' needs the key 'base', a configuration file")
-        if self.source == "run" and self.sha256:
-            raise ValueError("sha256 pins a file, not the weights of a run")
-        return self
-
-
-class Backbone(Frozen):
-    """An architecture with its preprocessing; `configs/backbones/NAME.yaml`, `label` for reports.
-
-    `grey` feeds the luminance of images to all three channels, as in FER2013."""
-
-    name: Name
-    label: Annotated[str | None, Label()] = None
-    arch: str
-    input_size: Annotated[int, Field(ge=16, le=1024)] = 224
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
-    grey: Annotated[bool, Neutral(False)] = False
-    options: Options = {}
-    pretrained: Annotated[Pretrained | None, Label()] = None  # joins through digest or parent
 
 
 class DrawnFaces(Frozen):
@@ -101,7 +54,7 @@ class DataSet(Frozen):
 class Data(Frozen):
     """The data sets, and how validation is split off train.
 
-    `folds` is made from `train.folds` and `train.fold` (`fer.config.folds`): validation is that
+    `folds` is made from `train.folds` and `train.fold` (`fer.config.fold_grid`): validation is that
     fold of people, whatever `val_fraction` says.
     """
 

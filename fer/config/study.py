@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fer.config.base import LONGEST_NAME, Count, Frozen
 
 RUN_KEYS = ("backbone", "recipe", "train_on")  # of every run; seeds are not compared
-FOLD = "train.fold"  # grid key of folds by person: `fer.config.folds`
+FOLD = "train.fold"  # grid key of folds by person: `fer.config.fold_grid`
 MEMORY_PATTERN = r"^\d+[KMGT]$"
 MOST_VALUES = 10_000  # of one key of a grid
 TIME_PATTERN = r"^(\d+-\d{1,2}(:\d{2}){0,2}|\d{1,4}(:\d{2}){1,2})$"

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fer.atomic_io import building_folder, write_json, write_text, write_yaml
+from fer.config.backbone import Backbone
 from fer.config.load import dump
 from fer.config.paths import data_root
-from fer.config.run import Backbone, RunConfig
+from fer.config.run import RunConfig
 from fer.errors import CallerError, choices
 from fer.evaluate.calibration import ACCURACY, Calibration, calibrate
 from fer.inference.model_card import CardFacts, model_card

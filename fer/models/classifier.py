@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.models.parameter_groups import decay_layers, undecayed
 
 StageMap = Mapping[str, Sequence[str]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fer.checksums import sha_of
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign

@@ -21,8 +21,8 @@ from urllib.request import Request, urlopen
 
 from fer.atomic_io import replacing
 from fer.checksums import check_beside, check_pinned, sha_of, write_beside
-from fer.config.load import block_names, load_backbone
-from fer.config.run import Backbone, Pretrained
+from fer.config.backbone import Backbone, Pretrained
+from fer.config.blocks import block_names, load_backbone
 from fer.config.validate import validate
 from fer.config.weights_file import hub_file, is_hub, is_url
 from fer.errors import CallerError

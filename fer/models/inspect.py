@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.registry import build

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError, choices
 from fer.models import architectures
 from fer.models.classifier import Classifier, StageMap

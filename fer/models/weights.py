@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fer.atomic_io import replacing
-from fer.config.run import Backbone
+from fer.config.backbone import Backbone
 from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import find_foreign, refuse_long_header

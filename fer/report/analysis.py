@@ -1,62 +1,24 @@
 """The statistics of a study: each configuration on each test set, and its gap.
 
-A configuration is a run without its seed; nothing else is pooled. Comparisons between
-configurations are in `fer.report.comparisons`, sentences about them in `fer.report.summary`.
+Comparisons between configurations are in `fer.report.comparisons`, sentences about them in
+`fer.report.summary`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fer.config.starts import default_keys
 from fer.config.study import GapPair, Study
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.study_scores import Sets, StudyScores
+from fer.report.configurations import Config, configurations, is_mask_key
 from fer.report.gaps import NET, REAL, Gaps, gaps_of
 from fer.report.read.load_results import LoadedResults, Measured
-from fer.report.read.run_files import ReportRun
 
 NO_INTERVAL = "no predictions, no interval"
 PLAIN = ("nll", "ece", "brier", "auroc")
-MASKS = "train.masks"  # grid key of masks that are drawn while training
-
-
-@dataclass(frozen=True)
-class Config:
-    """One configuration: runs that differ in the seed only."""
-
-    config_id: str
-    backbone: str
-    recipe: str
-    train_on: str
-    axes: tuple[tuple[str, str], ...]
-    runs: tuple[ReportRun, ...]
-    shared: frozenset[str] = frozenset()  # axes with the same value in all configurations
-    full: frozenset[str] = frozenset()  # axes whose last component is ambiguous
-    drawn_masks: bool = False  # on the fly, in every run of the study
-
-    @property
-    def trained_on(self) -> str:
-        """The training set, and whether masks are drawn on it on the fly, where that differs."""
-        axes = {key: text for key, text in self.axes if key not in self.shared
-                and (key == MASKS or key.startswith(f"{MASKS}."))}
-        if MASKS in axes and axes[MASKS] in ("None", "null", ""):
-            return f"{self.train_on} without drawn masks"
-        if self.drawn_masks and not axes:
-            return f"{self.train_on} with masks drawn on the fly"
-        return f"{self.train_on} with masks drawn on the fly" + "".join(
-            f" ({key.removeprefix(MASKS).lstrip('.') or 'masks'} = {text})"
-            for key, text in axes.items()) if axes else self.train_on
-
-    @property
-    def label(self) -> str:
-        """The display name: backbone, recipe, training set and the other axes that differ."""
-        return " · ".join((self.backbone, self.recipe, self.train_on,
-                           *(f"{key if key in self.full else key.split('.')[-1]}={value}"
-                             for key, value in self.axes if key not in self.shared)))
 
 
 @dataclass(frozen=True)
@@ -194,37 +156,9 @@ class Analysis:
         return f"{roles[split]} ({split})" if split in roles else split
 
 
-def configurations(runs: Sequence[ReportRun], drawn_masks: bool | None = False
-                   ) -> tuple[Config, ...]:
-    """Return `runs` grouped by configuration, in the order of the runs.
-
-    Args:
-        drawn_masks: whether the study draws masks on the fly in every run; None: as their recipes
-            do.
-    """
-    groups: dict[str, list[ReportRun]] = {}
-    for run in runs:
-        groups.setdefault(run.config_id, []).append(run)
-    # a parent run that is not part of the grid has no axes
-    placed = [group[0].axes for group in groups.values() if group[0].axes]
-    keys = {key for axes in placed for key in axes}
-    shared = frozenset(key for key in keys if len({axes.get(key) for axes in placed}) == 1)
-    words = Counter(key.split(".")[-1] for key in keys)
-    full = frozenset(key for key in keys if words[key.split(".")[-1]] > 1)
-    return tuple(Config(key, group[0].backbone, group[0].recipe, group[0].train_on,
-                        tuple(sorted(group[0].axes.items())), tuple(group), shared, full,
-                        _recipe_draws(group[0].recipe) if drawn_masks is None else drawn_masks)
-                 for key, group in groups.items())
-
-
-def _recipe_draws(recipe: str) -> bool:
-    return any(key == MASKS or key.startswith(f"{MASKS}.") for key in default_keys(recipe))
-
-
 def analyse(study: Study, gathered: LoadedResults) -> Analysis:
     """Return the intervals of every configuration on every test set, and the gaps."""
-    said = [value for key, value in study.set.items()
-            if key == MASKS or key.startswith(f"{MASKS}.")]
+    said = [value for key, value in study.set.items() if is_mask_key(key)]
     drawn = any(value is not None for value in said) if said else None
     configs, problems = configurations(gathered.runs, drawn), list(gathered.problems)
     measured: dict[tuple[str, str], dict[int, Measured]] = {}

@@ -14,7 +14,8 @@ from fer.config.study import Comparison, Study
 from fer.evaluate.claims import THESE_MODELS, Claim, claims, detectable
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.mcnemar import McNemar, mcnemar
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 
 METRIC = "uar"
 STUDY = "study"  # the axis of a report on several studies (`fer.report.multi_study`)

@@ -12,7 +12,8 @@ from typing import Any
 from fer.atomic_io import write_text
 from fer.evaluate.contrasts import Interval
 from fer.plain_text import spreadsheet_cell
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.fold_members import fold_rows
 from fer.report.human_ceiling import human_rows
 from fer.report.latex import latex

@@ -10,7 +10,8 @@ from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.formatting import count
 from fer.report.read.load_results import LoadedResults
 from fer.report.read.run_files import ReportRun

@@ -18,7 +18,8 @@ from fer.evaluate.metrics import measure
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions, stacked
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.read.load_results import LoadedResults, Measured
 from fer.report.read.run_files import ReportRun
 from fer.report.table_model import Column, Listing, listing, number, scored, text

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from fer.config.study import GapPair
 from fer.errors import noun_for
 from fer.evaluate.contrasts import Interval
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.effect import at_chance
 from fer.report.formatting import listed, score, signed
 

@@ -19,7 +19,8 @@ from fer.evaluate.metrics import confusion, scores
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.predictions import NOBODY, Predictions
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.formatting import count
 from fer.report.subgroups import Facts
 from fer.report.table_model import Column, Field, Listing, listing, number, scored, text

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from fer.evaluate.contrasts import Interval
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.formatting import of_people
 
 LINES = 40  # per table; longer tables are split

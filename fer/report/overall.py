@@ -11,7 +11,8 @@ from typing import Any
 
 from fer.evaluate.claims import THESE_MODELS, claims
 from fer.evaluate.effective_robustness import LEAST_BASELINES, Line, fit_line
-from fer.report.analysis import Analysis, Cell, Config
+from fer.report.analysis import Analysis, Cell
+from fer.report.configurations import Config
 
 METRIC = "uar"
 MOST_COMPARED = 64  # configurations: 2,016 pairs, and Holm's adjustment grows with their number

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from fer.evaluate.claims import no_claim
 from fer.evaluate.contrasts import Interval
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
 from fer.report.comparisons import Family, Pair
+from fer.report.configurations import Config
 from fer.report.ensemble_scores import Ensemble
 from fer.report.formatting import NONE, count, signed
 from fer.report.gaps import NET

@@ -6,7 +6,8 @@ Only for the configurations that are best on the main test set; the files have a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fer.report.analysis import Analysis, Cell, Config
+from fer.report.analysis import Analysis, Cell
+from fer.report.configurations import Config
 from fer.report.formatting import count, points, score
 from fer.report.gaps import NET
 from fer.report.page.gallery import Pictures, Shown, embed, wrong_for_all

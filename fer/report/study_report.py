@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer.config.load import block_label
+from fer.config.blocks import block_label
 from fer.config.paths import cache, data_root
 from fer.config.run import Data
 from fer.config.study import FOLD

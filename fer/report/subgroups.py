@@ -19,7 +19,8 @@ from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import Tables, within
 from fer.evaluate.predictions import NOBODY, named_people
 from fer.evaluate.study_scores import StudyScores
-from fer.report.analysis import Analysis, Cell, Config
+from fer.report.analysis import Analysis, Cell
+from fer.report.configurations import Config
 from fer.report.read.load_results import Measured
 
 Facts = Callable[[str], Mapping[str, str]]  # sample id -> fact -> value; empty where unknown

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from fer.evaluate.claims import THESE_MODELS, no_claim
 from fer.evaluate.contrasts import Interval
 from fer.evaluate.predictions import NOBODY
-from fer.report.analysis import MASKS, Analysis, Config
+from fer.report.analysis import Analysis
 from fer.report.comparisons import Family
+from fer.report.configurations import Config, is_mask_key
 from fer.report.effect import at_chance, effect
 from fer.report.formatting import caveat, count, listed, score, sizes
 from fer.report.gap_sentences import confound, gap_sentence
@@ -122,7 +123,7 @@ def comparable(analysis: Analysis) -> tuple[dict[str, list[Config]], bool | None
 
 def _kind(config: Config) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     return config.backbone, config.recipe, tuple(
-        axis for axis in config.axes if axis[0] != MASKS and not axis[0].startswith(f"{MASKS}."))
+        axis for axis in config.axes if not is_mask_key(axis[0]))
 
 
 def _status(analysis: Analysis, intervals: Sequence[Interval], kept: Sequence[str]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fer.config.study import Study
 from fer.report import report_tables as listings
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
 from fer.report.comparisons import Family
+from fer.report.configurations import Config
 from fer.report.ensemble_scores import Ensemble
 from fer.report.fold_members import OutOfFold, fold_listing
 from fer.report.formatting import points, score

@@ -13,7 +13,8 @@ from statistics import mean
 from typing import Any
 
 from fer.atomic_io import write_json, write_text, yaml_text
-from fer.config.load import BLOCK_FOLDERS, apply
+from fer.config.blocks import BLOCK_FOLDERS
+from fer.config.load import apply
 from fer.config.search import Search
 from fer.search.trial_record import ENDED, Entry, Record, best_first
 

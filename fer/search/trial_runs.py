@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
-from fer.config.folds import folds_in
+from fer.config.fold_grid import folds_in
 from fer.config.load import Resolved, apply, locate, read_based, resolve
 from fer.config.run import RunConfig, all_epochs
 from fer.config.search import Search

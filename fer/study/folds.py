@@ -1,6 +1,7 @@
 """Folds by person across runs: what they validate together, and when folds are recommended.
 
-The configuration is in `fer.config.folds`, the assignment of people in `fer.data.identity_split`.
+The configuration is in `fer.config.fold_grid`, the assignment of people in
+`fer.data.identity_split`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from fer.config.folds import folds_advice
+from fer.config.fold_grid import folds_advice
 from fer.config.person_splits import Folds
 from fer.config.run import Data, RunConfig
 from fer.config.run_id import ALL_FOLDS

@@ -1,25 +1,15 @@
-"""Inputs of a study's runs: digests of splits and weights, weights files, drawn faces, packs.
+"""Inputs of a study's runs: digests of splits and weights, drawn faces, packs.
 
 Uses the data folder and the cache, never torch. The digests are part of the run ids.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fer.checksums import check_beside, check_pinned, xxh3_of
-from fer.config.load import (
-    Resolved,
-    apply,
-    load_backbone,
-    load_study,
-    locate,
-    read_based,
-    resolve,
-)
-from fer.config.run import Backbone, Data, Pretrained, RunConfig
+from fer.config.run import Data, RunConfig
 from fer.config.run_id import ALL_FOLDS
-from fer.config.validate import validate
-from fer.config.weights_file import is_hub, is_url, weights_path
+from fer.config.weights_file import weights_path
 from fer.data.digest import file_digests, split_digest
 from fer.data.layout import Picture
 from fer.data.mask_types import keep_types, types_of
@@ -28,7 +18,6 @@ from fer.data.people import people_warning
 from fer.data.splits import folder_of, pictures_of
 from fer.errors import CallerError, CallerLines
 from fer.study.disk_space import disk_refusals_named
-from fer.study.expand import cells
 from fer.study.folds import digest_of_folds
 
 Progress = Callable[[int, int], None]
@@ -262,52 +251,3 @@ def build_pack(
 ) -> Pack:
     """Open the pack of a split, building it if missing."""
     return ensure_pack(split, data, contents.root, size, contents.cache, digest, progress)
-
-
-def files_of(names: Sequence[str]) -> dict[str, Backbone]:
-    """Return weights file -> a backbone that starts from it, for backbone names and studies.
-
-    For a study, those of all its runs and their ancestors. A file of the hub or a URL stands for
-    itself.
-
-    Raises:
-        CallerError: an unknown name, or a backbone without a weights file.
-    """
-    found: dict[str, Backbone] = {}
-    for name in names:
-        if is_hub(name) or is_url(name):
-            start = validate(Pretrained, {"source": "file", "file": name}, name)
-            found.setdefault(name, Backbone(name="file", arch="file", pretrained=start))
-            continue
-        if name.endswith((".yaml", ".yml")):
-            for backbone in _of_study(name):
-                found.setdefault(_file(backbone), backbone)
-            continue
-        one = load_backbone(name)
-        if not _file(one):
-            raise CallerError(f"backbone '{name}' starts from no weights file "
-                              "(its YAML has none under pretrained)")
-        found.setdefault(_file(one), one)
-    return found
-
-
-def _of_study(name: str) -> Iterator[Backbone]:
-    study = load_study(name)
-    base = read_based(locate(study.base))
-    known: Resolved = {}
-    for cell in cells(study):
-        place = f"study '{study.study}'"
-        yield from _starts(resolve(apply(base, {**study.set, **cell}, place), place, known))
-
-
-def _starts(config: RunConfig) -> Iterator[Backbone]:
-    """Yield the backbones whose weights files a run and its ancestors start from."""
-    if config.recipe.init.source == "pretrained" and _file(config.backbone):
-        yield config.backbone
-    for parent in config.parents.values():
-        yield from _starts(parent)
-
-
-def _file(backbone: Backbone) -> str:
-    pretrained = backbone.pretrained
-    return (pretrained.file or "") if pretrained and pretrained.source == "file" else ""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from fer.atomic_io import replacing, write_text
 from fer.evaluate.contrasts import Interval
 from fer.legible import Key, make_legible
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.formatting import count
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import

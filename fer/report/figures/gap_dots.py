@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fer.evaluate.contrasts import Interval
-from fer.report.analysis import Analysis, Config
+from fer.report.analysis import Analysis
+from fer.report.configurations import Config
 from fer.report.figures.canvas import (
     INK,
     MARKERS,

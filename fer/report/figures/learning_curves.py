@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fer.report.analysis import Config
+from fer.report.configurations import Config
 from fer.report.figures.canvas import INK, MUTED, OKABE_ITO, blank, columns_of, cycle, plain
 from fer.report.read.run_files import Curve
 
