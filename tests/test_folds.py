@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from conftest import finished_study, launch
 from picture_sets import write_set
 
 from fer.config.fold_grid import folds_advice
-from fer.config.load import load_run, load_study
+from fer.config.load import apply, load_run, load_study, locate, read_based, resolve
 from fer.config.person_splits import Folds
 from fer.config.run import Data, DataSet, RunConfig
 from fer.data.identity_split import balanced_folds
@@ -28,7 +29,7 @@ from fer.search.fold_trial import FoldScores, pooled_score
 from fer.study.expand import Run, expand
 from fer.study.folds import validation_predictions
 from fer.study.inputs import InputDigests
-from fer.study.run_folder import Store
+from fer.study.run_folder import RunFolder, Store
 from fer.study.study_folder import read_study
 
 STUDY = """
@@ -143,7 +144,9 @@ def test_a_changed_picture_of_any_fold_changes_the_configuration_id(tmp_path: Pa
     ("seed: [0, 1]", "train.folds: [2, 3]", "one number for the whole study"),
     ("[real/test]", "[real/test, lfw/val]", "evaluate_on: lfw/val: with train.folds"),
     ("train.folds: 3", "train.fold: 3", "fold: 3 of how many"),
-    ("train.folds: 3", "train.folds: 3, train.fold: 3", "no fold 3, one of 0 to 2")])
+    ("train.folds: 3", "train.folds: 3, train.fold: 3", "fold: 3 is none of the folds 0 to 2"),
+    ("seed: [0, 1]", "train.fold: [0, true]", "train.fold: True is none of the folds"),
+    ("train.folds: 3", "train.folds: 3.0", "a whole number from 2 on, not 3.0")])
 def test_mistakes_are_one_line(tmp_path: Path, root: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(CallerError, match=said):
         expanded(tmp_path, root, STUDY.replace(old, new))
@@ -166,6 +169,45 @@ def test_parents_on_the_same_people_have_the_same_fold_and_others_have_none() ->
     (pretraining,) = of_fold(recipe="lp_ft").parents.values()
     assert pretraining.train_on == "people" and pretraining.data.folds is None
     assert pretraining == of_fold(recipe="lp_ft", **{"train.fold": 3}).parents["init"]
+
+
+def ancestors(config: RunConfig) -> list[RunConfig]:
+    return [one for parent in config.parents.values() for one in (parent, *ancestors(parent))]
+
+
+@pytest.mark.parametrize("order", [["people", "mlfw"], ["mlfw", "people"], ["lfw", "people"]])
+@pytest.mark.parametrize("recipe", ["lfw_then_target", "lp_ft"])
+def test_what_else_a_study_trains_lets_no_parent_see_validation(
+    recipe: str, order: list[str]
+) -> None:
+    known: dict[str, RunConfig] = {}
+    tree = apply(read_based(locate("configs/drawn.yaml")), {"train.folds": 3, "train.fold": 1}, "x")
+    for train_on in order:
+        run = resolve(apply(tree, {"recipe": recipe, "train_on": train_on}, "x"), "x", known)
+        assert run == resolve(apply(tree, {"recipe": recipe, "train_on": train_on}, "x"), "x")
+        (parent,) = run.parents.values()
+        shared = "people" not in (train_on, parent.train_on) or train_on == parent.train_on
+        assert (parent.data.folds is not None) == shared
+
+
+@pytest.mark.parametrize("more", [
+    {"train_on": "people", "recipe": "lfw_then_target"}, {"train": {"epochs": 2}},
+    {"train.folds": None, "train.fold": None}, {"train.fold": 1}])
+def test_no_ancestor_sees_validation_whatever_its_overrides_say(more: dict[str, object]) -> None:
+    run = of_fold(train_on="lfw", recipe="lfw_then_target", **{
+        "recipe.init.set": {"train_on": "lfw", "recipe": "scratch", **more}})
+    on_people = [one for one in ancestors(run) if one.train_on == "lfw"]
+    assert on_people and all(one.data.folds == Folds(fold=2, of=5) for one in on_people)
+
+
+def test_folds_of_the_data_are_not_set_by_hand() -> None:
+    with pytest.raises(CallerError, match=r"follows from train\.folds"):
+        load_run("configs/drawn.yaml", {"train_on": "lfw", "data.folds": {"of": 3, "fold": 1}})
+
+
+def test_unlabelled_pictures_are_those_of_no_fold() -> None:
+    with pytest.raises(CallerError, match=r"lfw/val is another one in each fold"):
+        of_fold(recipe="bn_real", **{"recipe.combine.unlabelled": "lfw/val"})
 
 
 def test_a_teacher_does_not_see_the_students_validation() -> None:
@@ -226,6 +268,14 @@ def test_a_seed_with_a_missing_fold_is_left_out_and_named() -> None:
                               "folds have predictions on it",)
 
 
+def test_some_of_the_folds_are_not_called_all() -> None:
+    runs = [replace(run_of(fold), folds=3) for fold in range(2)]
+    found, _ = merge_folds(loaded(runs))
+    assert found.validation == {}
+    assert found.problems == ("r on lfw, seed 0: 2 of 3 folds are in this study, so validation is "
+                              "not pooled",)
+
+
 def test_results_without_folds_stay_as_they_are() -> None:
     before = loaded([run_of(None, seed) for seed in (0, 1)])
     assert merge_folds(before) == (before, [])
@@ -266,5 +316,11 @@ def test_a_folded_study_reports_ensembles_and_pools_validation(tmp_path: Path, t
     assert int(uar["n"]) == len(table) == len(set(table.sample_ids))
     assert "one a fold, each trained without the people" in (report / "report.md").read_text()
     assert "Out of fold" in (report / "index.html").read_text()
+    config = runs[1].path / "config.yaml"  # what is in no id makes no other fold
+    config.write_text(config.read_text().replace("tensorboard: true", "tensorboard: false"))
+    assert validation_predictions(RunFolder(runs[0].path))[1] == said
+    config.write_text(config.read_text().replace("lr: 0.005", "lr: 0.006"))
+    assert validation_predictions(RunFolder(runs[0].path))[1] == "lfw/val"
+    config.write_text(config.read_text().replace("lr: 0.006", "lr: 0.005"))
     again = launch("sweep", tmp_path / "toy.yaml", **env)
     assert again.returncode == 0 and "nothing to train" in again.stdout

@@ -15,10 +15,11 @@ from conftest import REPOSITORY, TOY, launch
 from safetensors.torch import save_file
 from test_mistakes import said_in_one_line
 from test_training import trained
+from torchvision import models
 
 from fer.config import library_models
 from fer.config.backbone import Backbone
-from fer.config.blocks import load_backbone
+from fer.config.blocks import IMAGENET_MEAN, IMAGENET_STD, load_backbone
 from fer.config.load import load_run
 from fer.config.paths import cache
 from fer.config.weights_file import weights_path
@@ -157,6 +158,20 @@ def test_torchvisions_other_weights_are_named_too(weights: str, size: int, file:
     assert found.arch == f"torchvision/{weights.partition('.')[0]}" and found.input_size == size
     assert found.pretrained is not None and str(found.pretrained.file).endswith(f"/{file}")
     assert load_backbone("torchvision/resnet50").pretrained.file == "torchvision-resnet50.pth"
+
+
+@pytest.mark.parametrize("name", ["googlenet", "googlenet.IMAGENET1K_V1",
+                                  "inception_v3.IMAGENET1K_V1"])
+def test_networks_that_undo_imagenets_statistics_within_are_given_what_they_see(name: str) -> None:
+    """As torchvision's builders do where they load weights: `transform_input`."""
+    found = load_backbone(f"torchvision/{name}")
+    assert found.mean == found.std == (0.5, 0.5, 0.5)
+    net = models.get_model(name.partition(".")[0], weights=None, transform_input=True,
+                           aux_logits=False, init_weights=False)
+    pictures = torch.rand(2, 3, 8, 8)
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))
+    within = net._transform_input((pictures - mean) / std)
+    torch.testing.assert_close((pictures - 0.5) / 0.5, within)
 
 
 def test_every_published_weight_of_both_libraries_makes_a_backbone() -> None:

@@ -60,6 +60,18 @@ def test_a_cosface_vit_of_the_hub_is_built_as_its_configuration_says(
     comes_back(model, tmp_path)
 
 
+def test_words_of_a_configuration_are_one_line_without_escape_sequences(places: Path) -> None:
+    own = {**COSFACE["pretrained_cfg"], "license": "mit\x1b[31mRED\nline2"}
+    write_config({**COSFACE, "pretrained_cfg": own})
+    pretrained = load_backbone(FACES).pretrained
+    assert pretrained is not None and str(pretrained.licence).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a/b..c", "a/b@..", "..a/b"])
+def test_a_name_of_the_hub_that_leads_elsewhere_is_one_line(name: str, places: Path) -> None:
+    said_in_one_line(launch("weights", "list", f"timm/hf_hub:{name}"), "not timm/hf_hub:ORG/NAME")
+
+
 def test_a_model_of_the_hub_that_was_not_fetched_says_what_to_type(places: Path) -> None:
     with pytest.raises(CallerError, match=f"launch/weights.py fetch {FACES}") as refused:
         load_backbone(FACES)
@@ -70,7 +82,8 @@ def test_a_model_of_the_hub_that_was_not_fetched_says_what_to_type(places: Path)
     "", "[]", "{", '{"architecture": 3}', {**COSFACE, "architecture": "resnet51"},
     {**COSFACE, "pretrained_cfg": 7}, {**COSFACE, "model_args": {"img_size": "x"}},
     {**COSFACE, "model_args": {"checkpoint_path": "x"}}, {**COSFACE, "model_args": {"a": {}}},
-    {**COSFACE, "model_args": {"embed_dim": 10**9}}])
+    {**COSFACE, "model_args": {"embed_dim": 10**9}},
+    {**COSFACE, "model_args": {"img_size": [96, 160]}}])
 def test_a_configuration_that_says_no_network_is_one_line(content: Any, places: Path) -> None:
     write_config(content)
     with pytest.raises(CallerError) as refused, torch.device("meta"):

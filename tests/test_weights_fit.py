@@ -118,6 +118,23 @@ def test_positions_of_another_kind_are_left(old: tuple[int, ...], new: tuple[int
         assert found[key].shape == old and not changed
 
 
+def test_a_network_without_a_class_token_leaves_its_position_out() -> None:
+    old = torch.rand(1, 17, 4)
+    found, _ = fitted({"pos_embed": old}, {"pos_embed": torch.zeros(1, 16, 4)})
+    assert torch.equal(found["pos_embed"], old[:, 1:])
+
+
+def test_positions_that_do_not_fit_are_refused_unless_random_ones_are_meant(tmp_path: Path) -> None:
+    source = state_of(network("timm/test_vit"))
+    torch.save({**source, "pos_embed": source["pos_embed"][:, 1:]}, tmp_path / "w.pth")
+    with pytest.raises(CallerError, match=r"^[^\n]*w\.pth: 'pos_embed' is [^\n]*class tokens"):
+        load_pretrained(network("timm/test_vit", 7), tmp_path / "w.pth")
+    model = network("timm/test_vit", 7)
+    model.backbone = model.backbone.model_copy(update={"pretrained": Pretrained(
+        source="file", file="w.pth", min_matched=0)})
+    assert load_pretrained(model, tmp_path / "w.pth").reshaped == ("pos_embed",)
+
+
 def test_a_class_token_keeps_its_position() -> None:
     old = torch.rand(1, 50, 4)
     found, _ = fitted({"pos_embed": old}, {"pos_embed": torch.zeros(1, 17, 4)})
@@ -190,13 +207,20 @@ def test_emotiefflibs_head_of_eight_is_mapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("labels", "said"), [
     ({"a": "negative"}, "has no numbers"),
     ({str(number): "negative" for number in range(7)}, "mapped to 'neutral'"),
-    ({"0": "negative", "1": "neutral"}, "has no '2'")])
+    ({"0": "negative", "1": "neutral"}, "has no '2'"),
+    ({**FER2013, "7": "positive"}, "maps number 7, but the file has 7 logits"),
+    ({"²": "negative", "1" * 5000: "neutral"}, "has no numbers")])
 def test_a_map_that_does_not_cover_the_head_is_one_line(
     labels: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     torch.save(tiny(0, SEVEN).net.state_dict(), tmp_path / "w.pth")
     with pytest.raises(CallerError, match=f"^[^\n]*w.pth: the head cannot be mapped[^\n]*{said}"):
         load_pretrained(tiny(7), tmp_path / "w.pth", True, labels)
+
+
+def test_surplus_numbers_that_are_dropped_are_no_matter(tmp_path: Path) -> None:
+    torch.save(tiny(0, SEVEN).net.state_dict(), tmp_path / "w.pth")
+    load_pretrained(tiny(7), tmp_path / "w.pth", True, {**FER2013, "7": "drop", "8": "drop"})
 
 
 def test_another_head_is_refused_with_the_key_that_maps_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fer.config.backbone import Backbone
-from fer.config.library_models import is_library, tree_of
+from fer.config.library_models import imagenet_statistics, is_library, tree_of
 from fer.config.paths import REPOSITORY
 from fer.config.validate import validate
 from fer.config.yaml_io import Tree, read_tree
@@ -50,7 +50,8 @@ def of_library(name: str) -> Tree:
     if is_library(name):
         return tree_of(name)
     own = name.replace("/", "-")
-    return {"name": own, "arch": name, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD),
+    mean, std = imagenet_statistics(name, IMAGENET_MEAN, IMAGENET_STD)
+    return {"name": own, "arch": name, "mean": list(mean), "std": list(std),
             "pretrained": {"source": "file", "file": f"{own}.pth"}}
 
 

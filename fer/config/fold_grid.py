@@ -6,14 +6,14 @@ made from them, because splits depend on the data alone. Assigning people is in
 `fer.data.identity_split`.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 from fer.config.run import RunConfig
 from fer.config.selection import MOST_NOISE, uar_noise
 from fer.config.study import FOLD, Study
 from fer.config.yaml_io import Tree
-from fer.errors import plural
+from fer.errors import CallerError, plural
 
 FOLDS = "train.folds"
 NOT_ENOUGH = 2 * MOST_NOISE  # standard error of UAR from which folds are recommended
@@ -24,8 +24,9 @@ def with_data_folds(tree: Tree) -> Tree:
     train, data = tree.get("train"), tree.get("data")
     if not isinstance(train, dict) or train.get("folds") is None or not isinstance(data, dict):
         return tree
-    if train.get("fold") is None:  # refused by `fer.config.run.Train`
-        return tree
+    if not (_is_whole(train["folds"]) and _is_whole(train.get("fold"))
+            and 0 <= train["fold"] < train["folds"] > 1):
+        return tree  # refused by `fer.config.run.Train`
     return {**tree, "data": {**data, "folds": {"of": train["folds"], "fold": train["fold"]}}}
 
 
@@ -39,22 +40,33 @@ def without_folds(tree: Tree) -> Tree:
     return tree
 
 
-def shares_people(config: RunConfig, parent: RunConfig) -> bool:
-    """Return whether a parent, or one of its own, is trained on the families of sets of a run.
-
-    Then it must be trained on the same folds, or it would have seen people of validation. Two sets
-    in one folder are one.
-    """
-    return bool(_families(config) & _lineage(parent))
-
-
-def _lineage(config: RunConfig) -> set[str]:
-    return _families(config).union(*(_lineage(parent) for parent in config.parents.values()))
+def with_folds_of(config: RunConfig, tree: Tree) -> Tree:
+    """Return the tree of a parent with the folds of its child, whatever its overrides say."""
+    folds, train = config.data.folds, tree.get("train")
+    assert folds is not None
+    own = {**(train if isinstance(train, dict) else {}), "folds": folds.of, "fold": folds.fold}
+    return {**tree, "train": own}
 
 
-def _families(config: RunConfig) -> set[str]:
-    return {config.data.sets[_original(name, config)].folder
-            for name in (*config.train_sets, *config.clean_sets)}
+def refuse_data_folds(keys: Iterable[str], place: str) -> None:
+    """Raise a `CallerError` if somebody sets `data.folds`, which is made from `train.folds`."""
+    if any(key == "data.folds" or key.startswith("data.folds.") for key in keys):
+        raise CallerError(f"{place}: data.folds follows from train.folds and train.fold; set those")
+
+
+def lineage(config: RunConfig) -> frozenset[str]:
+    """Return the families of sets that a run and its ancestors are trained on."""
+    return families(config).union(*(lineage(parent) for parent in config.parents.values()))
+
+
+def families(config: RunConfig) -> frozenset[str]:
+    """Return the folders of the original sets that a run is trained on; two sets in one are one."""
+    return frozenset(config.data.sets[_original(name, config)].folder
+                     for name in (*config.train_sets, *config.clean_sets))
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _original(name: str, config: RunConfig) -> str:
@@ -84,12 +96,15 @@ def grid_over_folds(study: Study, base: Tree) -> Study:
     folds = folds_in(base, study.set)
     if folds is None:
         return study
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
+    if not _is_whole(folds) or folds < 2:
         raise ValueError(f"{FOLDS}: a whole number from 2 on, not {folds!r}")
     if own := [split for split in study.evaluate_on if split.endswith(("/train", "/val"))]:
         raise ValueError(f"evaluate_on: {own[0]}: with {FOLDS} every run is validated on its own "
                          "fold, and the report pools them; leave it out")
-    if FOLD in study.grid or FOLD in study.set:
+    given = [*study.grid.get(FOLD, ()), *([study.set[FOLD]] if FOLD in study.set else [])]
+    if wrong := [one for one in given if not (_is_whole(one) and 0 <= one < folds)]:
+        raise ValueError(f"{FOLD}: {wrong[0]!r} is none of the folds 0 to {folds - 1}")
+    if given:
         return study
     return study.model_copy(update={"grid": {**study.grid, FOLD: list(range(folds))}})
 

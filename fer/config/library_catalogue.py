@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fer.config.library_models import imagenet_statistics
+
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
@@ -63,9 +65,10 @@ def _torchvision() -> dict[str, Entries]:
         entries: Entries = {}
         for weights in models.get_model_weights(arch):
             transform = weights.transforms()
+            mean, std = imagenet_statistics(f"torchvision/{arch}", transform.mean, transform.std)
             entries[weights.name] = {
-                "input_size": transform.crop_size[0], "mean": list(transform.mean),
-                "std": list(transform.std), "file": weights.url,
+                "input_size": transform.crop_size[0], "mean": list(mean),
+                "std": list(std), "file": weights.url,
                 "licence": weights.meta.get("license"),
                 "origin": weights.meta.get("recipe")}
         found[arch] = entries

@@ -9,6 +9,7 @@ process makes (`fer.config.library_catalogue`), once per version of the librarie
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +37,8 @@ MAX_CONFIG = 1_000_000  # bytes of a config.json, which may name 22,000 classes
 _HUB_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
                        r"(@(?P<revision>[\w.-]+))?", re.ASCII)
 NEAREST = 5
+SCALED = ("torchvision/googlenet", "torchvision/inception_v3")
+HALF = (0.5, 0.5, 0.5)
 
 Catalogue = dict[str, dict[str, Any]]
 
@@ -78,6 +81,16 @@ def tree_of(name: str) -> Tree:
         raise CallerError(f"{library}'s '{arch}' has no weights '{tag}'; "
                           f"{f'there are: {known}' if known else 'none are published'}")
     return _tree(name, f"{library}/{arch}", published[tag or next(iter(published))])
+
+
+def imagenet_statistics(arch: str, mean: Sequence[float], std: Sequence[float]
+                        ) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and deviation of intensities with which a network was trained on ImageNet.
+
+    torchvision's builders of GoogLeNet and Inception undo ImageNet's normalisation within the
+    network when they load weights (`transform_input`), which ours do not.
+    """
+    return (HALF, HALF) if arch in SCALED else (mean, std)
 
 
 def weights_of(name: str) -> list[str]:
@@ -161,9 +174,11 @@ def _of_hub(name: str) -> Tree:
                    if key not in IGNORED and value is not None}
         arch = str(config["architecture"]).partition(".")[0]
         side = arguments.get("img_size") or known["input_size"][1:]
-        entry = {"input_size": max(side) if isinstance(side, list) else side,
+        if isinstance(side, list) and len(set(side)) != 1:
+            raise ValueError(f"pictures of {side} pixels; only square ones are supported")
+        entry = {"input_size": side[0] if isinstance(side, list) else side,
                  "mean": known["mean"], "std": known["std"],
-                 "options": options, "licence": known.get("license"),
+                 "options": options, "licence": _words(known.get("license")),
                  "origin": HUB_PAGE + repository, "file": hub_file(name, DEFAULT_FILE)}
     except FileNotFoundError:
         raise CallerError(f"backbone '{name}': its {CONFIG} is not in {path.parent}; on a machine "
@@ -176,6 +191,11 @@ def _of_hub(name: str) -> Tree:
     return _tree(name, f"timm/{arch}", entry)
 
 
+def _words(value: object) -> str | None:
+    """Return a text of somebody's configuration in one short line."""
+    return shortened(value) if isinstance(value, str) else None
+
+
 def hub_parts(name: str) -> tuple[str, str]:
     """Return repository and revision of `timm/hf_hub:ORG/NAME[@REVISION]`.
 
@@ -183,7 +203,7 @@ def hub_parts(name: str) -> tuple[str, str]:
         CallerError: another form.
     """
     found = _HUB_NAME.fullmatch(name.removeprefix(HUB))
-    if found is None:
+    if found is None or ".." in name:
         raise CallerError(f"backbone '{name}' is not timm/hf_hub:ORG/NAME[@REVISION], such as "
                           "timm/hf_hub:timm/resnet18.a1_in1k")
     return found["repository"], found["revision"] or ""

@@ -14,7 +14,15 @@ from pydantic import BaseModel
 from fer.config.base import Frozen
 from fer.config.blocks import BLOCK_FOLDERS, with_block
 from fer.config.compatibility import refuse_other_pictures, require_shared_start
-from fer.config.fold_grid import grid_over_folds, shares_people, with_data_folds, without_folds
+from fer.config.fold_grid import (
+    families,
+    grid_over_folds,
+    lineage,
+    refuse_data_folds,
+    with_data_folds,
+    with_folds_of,
+    without_folds,
+)
 from fer.config.label_files import with_label_map
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
@@ -76,11 +84,14 @@ def apply(tree: Tree, overrides: Mapping[str, Any], place: str) -> Tree:
     return tree
 
 
-def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 0) -> RunConfig:
+def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 0,
+            validated: frozenset[str] = frozenset()) -> RunConfig:
     """Return the typed configuration of `tree`, including its parents' configurations.
 
     Args:
         known: cache of resolved parents, which many runs share.
+        validated: with folds, the families of sets of the runs that start from this one: an
+            ancestor of any of them must not see people that they are validated on.
     """
     if depth > MAX_ANCESTORS:
         raise CallerError(f"{place}: the recipe's parents form a loop (recipe.init.set, "
@@ -95,17 +106,29 @@ def resolve(tree: Tree, place: str, known: Resolved | None = None, depth: int = 
     known = {} if known is None else known
     parents: Resolved = {}
     for role, (key, parent) in _parents(config, tree, place).items():
-        if key not in known:
-            below = f"{place} ({role})"
-            known[key] = resolve(parent(), below, known, depth + 1)
-            if config.data.folds is not None and not shares_people(config, known[key]):
-                known[key] = resolve(without_folds(parent()), below, known, depth + 1)
+        if config.data.folds is not None:
+            seen = validated | families(config)
+            key = f"{config.data.folds} {sorted(seen)} {key}"
+            if key not in known:
+                known[key] = _folded_parent(parent(), config, f"{place} ({role})", known,
+                                            depth + 1, seen)
+        elif key not in known:
+            known[key] = resolve(parent(), f"{place} ({role})", known, depth + 1)
         parents[role] = known[key]
     if "teacher" in parents:
         refuse_other_pictures(config, parents["teacher"], place)
     if config.recipe.combine is not None:
         require_shared_start(config, list(parents.values()), place)
     return config.model_copy(update={"parents": parents}) if parents else config
+
+
+def _folded_parent(tree: Tree, config: RunConfig, place: str, known: Resolved, depth: int,
+                   validated: frozenset[str]) -> RunConfig:
+    """Return a parent of a run with folds: on the same folds, unless it shares no set with it."""
+    found = resolve(with_folds_of(config, tree), place, known, depth, validated)
+    if validated & lineage(found):
+        return found
+    return resolve(without_folds(tree), place, known, depth)
 
 
 def _parents(config: RunConfig, tree: Tree, place: str
@@ -158,6 +181,7 @@ def load_run(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Ru
     """Return the run configuration of a YAML file with dotted overrides."""
     path = locate(file)
     refuse_other_kind(file)
+    refuse_data_folds(overrides or {}, str(path))
     return resolve(apply(read_based(path), overrides or {}, str(path)), str(path))
 
 

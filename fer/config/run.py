@@ -214,6 +214,14 @@ class RunConfig(Frozen):
         return (split,) if split else ()
 
     @model_validator(mode="after")
+    def _unlabelled_is_of_no_fold(self) -> "RunConfig":
+        if self.data.folds is not None and (own := [
+                split for split in self.unlabelled if split.endswith(("/train", "/val"))]):
+            raise ValueError(f"recipe.combine.unlabelled: {own[0]} is another one in each fold "
+                             "(train.folds); name a test set")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_known(self) -> "RunConfig":
         for split in (*self.train_sets, *(
                 split.split("/")[0] for split in (*self.evaluate_on, *self.unlabelled))):

@@ -6,6 +6,7 @@ mapped to the network's classes. What is copied is decided in `fer.models.weight
 """
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ from fer.config.label_files import DROP
 from fer.errors import CallerError, choices
 
 COLOURS = 3
+NUMBER = re.compile(r"\d{1,6}", re.ASCII)  # of a logit
 MOST_PREFIX = 16  # class and register tokens before those of the patches
 
 
@@ -32,7 +34,8 @@ def fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]
     """
     changed: dict[str, str] = {}
     found = dict(state)
-    stem = next((key for key, tensor in own.items() if tensor.ndim == 4), "")
+    stem = next((key for key, tensor in own.items()
+                 if tensor.ndim == 4 and "pos_embed" not in key), "")
     for key, tensor in state.items():
         if key not in own or own[key].shape == tensor.shape:
             continue
@@ -66,11 +69,17 @@ def _positions(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         return resample_abs_pos_embed_nhwc(tensor, list(shape[1:3]))
     if tensor.ndim != 3:
         return None
+    if _is_square(shape[1]) and _is_square(tensor.shape[1] - 1):  # no class token here
+        tensor = tensor[:, 1:]
     for prefix in range(min(MOST_PREFIX, tensor.shape[1], shape[1])):
         side, old = math.isqrt(shape[1] - prefix), math.isqrt(tensor.shape[1] - prefix)
         if side**2 == shape[1] - prefix and old**2 == tensor.shape[1] - prefix:
             return resample_abs_pos_embed(tensor, [side, side], num_prefix_tokens=prefix)
     return None
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
 
 
 def _bias_table(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
@@ -167,7 +176,7 @@ def with_mapped_head(state: Mapping[str, Tensor], own: Mapping[str, Tensor], hea
 def _row_names(count: int, labels: Mapping[str, str], given: Sequence[str]) -> list[str]:
     """Return for each logit of the file its key in the label map."""
     folded = {label.casefold(): label for label in labels}
-    numbers = sorted(int(label) for label in labels if label.isdigit())
+    numbers = sorted(int(label) for label in labels if NUMBER.fullmatch(label))
     wanted = list(given) or [str(numbers[0] + row) for row in range(count)] if numbers or given \
         else []
     if not wanted:
@@ -178,4 +187,9 @@ def _row_names(count: int, labels: Mapping[str, str], given: Sequence[str]) -> l
         missing = unknown[0] if len(wanted) == count else f"{count} logits"
         raise CallerError(f"the head cannot be mapped: recipe.init.labels has no '{missing}'; it "
                           f"has: {choices(labels)}")
+    more = [number for number in numbers if number >= numbers[0] + count
+            and labels.get(str(number), DROP) != DROP]
+    if more and not given:  # another class may be missing, and those after it shifted
+        raise CallerError(f"the head cannot be mapped: recipe.init.labels maps number {more[0]}, "
+                          f"but the file has {count} logits")
     return [folded[one.casefold()] for one in wanted]

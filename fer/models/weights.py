@@ -188,6 +188,13 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool,
             f"are in the file, less than {100 * min_matched:g} %: {len(left)} tensors are not, "
             f"such as '{left[0]}'; if that is meant, set backbone.pretrained.min_matched to "
             f"{int(100 * share) / 100:g}")
+    if min_matched and (moved := [key for key in own if key in state and key in body - fitting
+                                  and "pos_embed" in key]):
+        raise CallerError(
+            f"'{moved[0]}' is {shape_text(state[moved[0]])} in the file and "
+            f"{shape_text(own[moved[0]])} in '{model.backbone.arch}', and cannot be made to fit: "
+            "is it a network with another number of class tokens? If random positions are meant, "
+            "set backbone.pretrained.min_matched to 0")
     if keep_head and (lost := sorted(head.difference(taken))):
         raise CallerError(
             f"the head cannot be kept: '{lost[0]}' is {shape_text(state.get(lost[0]))} in the file "

@@ -72,7 +72,10 @@ def merge_folds(loaded: LoadedResults) -> tuple[LoadedResults, list[str]]:
                 notes.append(f"{one.recipe} on {one.train_on}, seed {one.seed}: {split} is left "
                              "out, since not all of its folds have predictions on it")
         tables = [loaded.validation[run.run] for run in members if run.run in loaded.validation]
-        if (pooled := _pooled(tables, len(members))) is not None:
+        if len(members) < one.folds:
+            notes.append(f"{one.recipe} on {one.train_on}, seed {one.seed}: {len(members)} of "
+                         f"{one.folds} folds are in this study, so validation is not pooled")
+        if (pooled := _pooled(tables, max(len(members), one.folds))) is not None:
             validation[one.run] = pooled
     place = {run.run: index for index, run in enumerate(loaded.runs)}
     runs.sort(key=lambda run: place[run.run])
@@ -93,9 +96,9 @@ def _merged(run: ReportRun, found: Sequence[Measured]) -> Measured | None:
                     measure(mean.labels, mean.logits, mean.classes), mean)
 
 
-def _pooled(tables: Sequence[Predictions], members: int) -> Predictions | None:
-    """Return what the members predict on their own folds; None unless all do."""
-    if len(tables) < members:
+def _pooled(tables: Sequence[Predictions], folds: int) -> Predictions | None:
+    """Return what the models predict on their own folds; None unless all folds are there."""
+    if len(tables) < folds:
         return None
     try:
         return stacked(tables)

@@ -24,7 +24,7 @@ from fer.report.terminal import print_summary
 from fer.study.grad_cam_runs import best_runs
 from fer.study.inputs import InputDigests
 from fer.study.leakage import find_overlaps, refuse_overlaps
-from fer.study.run_folder import Store
+from fer.study.run_folder import RunFolder, Store
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder
 
@@ -54,8 +54,17 @@ def runs_of(study: StudyFolder, store: Store) -> tuple[list[ReportRun], bool]:
                 seed=entry.seed, folder=folder.path, state=row.state, error=error,
                 axes={key: value for key, value in entry.axes.items()
                       if key not in (*NAMED, FOLD)},
-                fold=int(entry.axes[FOLD]) if FOLD in entry.axes else None))
+                fold=int(entry.axes[FOLD]) if FOLD in entry.axes else None,
+                folds=_folds_of(folder) if FOLD in entry.axes else 0))
     return runs, all(row.state == "done" for row in rows.values())
+
+
+def _folds_of(folder: RunFolder) -> int:
+    """Return the number of folds of a run's configuration; 0 if it cannot be read."""
+    with suppress(CallerError, OSError):
+        folds = folder.config.data.folds
+        return folds.of if folds else 0
+    return 0
 
 
 def about(study: StudyFolder, store: Store) -> About:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fer.config.fold_grid import folds_advice
 from fer.config.person_splits import Folds
 from fer.config.run import Data, RunConfig
-from fer.config.run_id import ALL_FOLDS
+from fer.config.run_id import ids
 from fer.errors import CallerError
 from fer.evaluate.predictions import Predictions, read_predictions, stacked
 from fer.study.run_folder import RunFolder
@@ -57,26 +57,32 @@ def other_folds(folder: RunFolder) -> list[RunFolder]:
     if config.data.folds is None:
         return [folder]
     found = {config.data.folds.fold: folder}
-    like = _comparable(config)
-    for path in sorted(folder.path.parent.glob(f"{folder.name.rpartition('-')[0]}-*")):
-        other = RunFolder(path)
-        try:
-            if other.trained and _comparable(other.config) == like:
-                assert other.config.data.folds is not None
-                found.setdefault(other.config.data.folds.fold, other)
-        except CallerError:  # of another version of the project
-            continue
+    with suppress(CallerError):  # a parent was removed, so nobody knows what it was
+        like = _configuration(folder)
+        for path in sorted(folder.path.parent.glob(f"{folder.name.rpartition('-')[0]}-*")):
+            other = RunFolder(path)
+            with suppress(CallerError):  # as above, or of another version of the project
+                own = other.config
+                if (other.trained and own.data.folds is not None and own.seed == config.seed
+                        and _configuration(other) == like):
+                    found.setdefault(own.data.folds.fold, other)
     return [found[fold] for fold in sorted(found)]
 
 
-def _comparable(config: RunConfig) -> str:
-    """Return what the runs on the folds of one configuration have in common."""
-    digests = config.inputs.digests if config.inputs else {}
-    folds = config.data.folds.of if config.data.folds else 0
-    plain = config.model_copy(update={
-        "data": config.data.model_copy(update={"folds": None}), "inputs": None, "parents": {},
-        "train": config.train.model_copy(update={"fold": 0}), "evaluate_on": ()})
-    return f"{folds} {digests.get(ALL_FOLDS)} {digests.get('weights')} {plain.model_dump_json()}"
+def _configuration(folder: RunFolder) -> str:
+    """Return the configuration id of a stored run, which its folds share.
+
+    Raises:
+        CallerError: its configuration or that of an ancestor cannot be read.
+    """
+    config, parents = folder.config, dict[str, str]()
+    assert config.inputs is not None
+    for role, run_id in config.inputs.parents.items():
+        found = next(iter(sorted(folder.path.parent.glob(f"*-{run_id}"))), None)
+        if found is None:
+            raise CallerError(f"{folder.name}: its parent {run_id} is gone")
+        parents[role] = _configuration(RunFolder(found))
+    return ids(config, config.inputs, parents)[1]
 
 
 def validation_predictions(folder: RunFolder) -> tuple[Predictions, str]:

@@ -28,7 +28,7 @@ class ReportRun:
         run_id, config_id: with and without the seed.
         state: as in `status.json`; error: message and traceback of a failure.
         axes: the other grid keys and their values.
-        fold: number of its fold of people, with `train.folds`.
+        fold: number of its fold of people, with `train.folds`, of `folds` in all.
         members: runs that this one stands for, if it is the mean of several.
     """
 
@@ -44,6 +44,7 @@ class ReportRun:
     error: str | None = None
     axes: dict[str, str] = field(default_factory=dict)
     fold: int | None = None
+    folds: int = 0
     members: tuple[str, ...] = ()
 
     def value(self, key: str) -> str | None:
