@@ -256,7 +256,9 @@ def _download(source: Published, part: Path, progress: Progress | None, most: in
             return
         raise CallerError(f"{source}: {error.code} {error.reason}") from error
     except (URLError, OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or (type(error).__name__ if source.commit else error)
+        # an invalid redirection of the hub would quote a signed address
+        quoted = type(error).__name__ if source.commit else error
+        reason = getattr(error, "reason", None) or quoted
         raise CallerError(f"{source}: {reason}; {NO_NETWORK}") from error
     if total and have < total:
         raise CallerError(f"{source}: interrupted after {have:,} of {total:,} bytes; run again to "
