@@ -12,6 +12,7 @@ import yaml
 from conftest import launch
 
 from fer.config.backbone import Backbone
+from fer.config.blocks import load_backbone
 from fer.config.load import load_run
 from fer.errors import CallerError
 from fer.models import registry
@@ -133,6 +134,18 @@ def test_looking_up_architectures_does_not_import_pytorchcv_or_timm():
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent.parent, check=True,
                           capture_output=True, text=True)
     assert done.stdout.strip() == "True False"
+
+
+def test_the_list_of_backbones_that_were_looked_at_needs_no_torch(places: Path) -> None:
+    assert launch("weights", "list", "cbam_tiny").returncode == 0
+    code = ("import sys; from fer.commands.weights import entries; from fer.config.paths import "
+            "cache; (one,) = entries(cache(), ['cbam_tiny']);"
+            "print(one.parameters, list(one.batch_norms), 'torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent.parent, check=True,
+                          capture_output=True, text=True)
+    model = registry.build(load_backbone("cbam_tiny"), CLASSES)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert done.stdout.strip() == f"{parameters} {list(model.stages)} False"
 
 
 TORCHVISION = {

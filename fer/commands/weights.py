@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from rich.table import Table
 
 from fer.checksums import check_beside
@@ -14,18 +14,17 @@ from fer.config.library_models import weights_of
 from fer.config.paths import home
 from fer.config.weights_file import weights_path
 from fer.errors import CallerError
-from fer.models.classifier import Classifier
-from fer.models.export import export
-from fer.models.registry import build
-from fer.models.weights import load_model
 from fer.study.run_folder import RunFolder, Store
 from fer.study.trained_runs import find_runs
-from fer.train.checkpoint import Checkpoints
+from fer.transfer.model_inspection import anatomies_of_backbones
+
+if TYPE_CHECKING:
+    from fer.models.classifier import Classifier
 
 MILLION = 1e6
 
 
-def export_run(name: str, path: Path) -> tuple[Classifier, float]:
+def export_run(name: str, path: Path) -> tuple["Classifier", float]:
     """Export the model of a run; return it and the largest deviation of the file's outputs.
 
     Args:
@@ -35,6 +34,10 @@ def export_run(name: str, path: Path) -> tuple[Classifier, float]:
     Raises:
         CallerError: no such run, more than one, or what `export` refuses.
     """
+    from fer.models.export import export
+    from fer.models.weights import load_model
+    from fer.train.checkpoint import Checkpoints
+
     if Path(name).is_file():
         weights = Path(name)
     else:
@@ -45,7 +48,7 @@ def export_run(name: str, path: Path) -> tuple[Classifier, float]:
 
 
 def export_run_folder(name: str, folder: Path, licence: str, data_licences: Sequence[str]
-                      ) -> Classifier:
+                      ) -> "Classifier":
     """Write a folder to publish with the model of a run and its card; return the model.
 
     Args:
@@ -92,19 +95,18 @@ class Entry:
 
 
 def entries(cache: Path, names: Sequence[str] = ()) -> Iterator[Entry]:
-    """Yield backbones without allocating their weights.
+    """Yield backbones; torch is needed for those that were not looked at before.
 
     Args:
         cache: `$FER_CACHE`, which contains the weights files.
         names: all files of `configs/backbones` if empty; may be names of libraries.
     """
-    for name in names or block_names("backbone"):
-        backbone = load_backbone(name)
-        with torch.device("meta"):
-            model = build(backbone, ("a", "b", "c"))
-        norms = {stage: len(model.batch_norms(stage)) for stage in model.stages}
-        yield Entry(backbone, sum(p.numel() for p in model.parameters()), norms,
-                    _weights(backbone, cache))
+    backbones = [load_backbone(name) for name in names or block_names("backbone")]
+    for backbone, found in zip(backbones, anatomies_of_backbones(backbones, cache), strict=True):
+        if found["problem"]:
+            raise CallerError(found["problem"])
+        norms = dict(zip(found["stages"], found["batch_norms"], strict=True))
+        yield Entry(backbone, found["parameters"], norms, _weights(backbone, cache))
 
 
 def sources_of(names: Sequence[str]) -> Iterator[str]:

@@ -28,6 +28,8 @@ class Anatomy(TypedDict):
     bytes: int  # of all weights and buffers
     trained: int  # of all parameters, which have optimiser state if nothing is frozen
     stages: list[str]  # input to output
+    parameters: int  # their number
+    batch_norms: list[int]  # of each stage
     layers: int  # for learning rates per block; 0 if the network has no blocks
     problem: str
 
@@ -48,10 +50,13 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
         if weights is not None:
             load_pretrained(model, weights, keep_head, labels)  # on `meta`: only a check
     except CallerError as error:
-        return Anatomy(bytes=0, trained=0, stages=[], layers=0, problem=str(error))
+        return Anatomy(bytes=0, trained=0, stages=[], parameters=0, batch_norms=[], layers=0,
+                       problem=str(error))
     trained = sum(p.numel() * p.element_size() for p in model.parameters())
     others = sum(b.numel() * b.element_size() for b in model.buffers())
     return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages),
+                   parameters=sum(p.numel() for p in model.parameters()),
+                   batch_norms=[len(model.batch_norms(stage)) for stage in model.stages],
                    layers=len(set(model.layers.values())), problem="")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from fer.atomic_io import write_json
+from fer.config.backbone import Backbone
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
@@ -37,7 +38,16 @@ def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
     Args:
         cache: `$FER_CACHE`, which contains weights files and cached results.
     """
-    questions = [_question(config, cache) for config in configs]
+    return _answers([_question(config, cache) for config in configs], cache)
+
+
+def anatomies_of_backbones(backbones: Sequence[Backbone], cache: Path) -> list[Anatomy]:
+    """Return the anatomy of each backbone with a head of three classes; no weights are read."""
+    return _answers([{"backbone": dump(one), "classes": ["a", "b", "c"], "weights": "",
+                      "digest": "", "keep_head": False, "labels": {}} for one in backbones], cache)
+
+
+def _answers(questions: Sequence[dict[str, Any]], cache: Path) -> list[Anatomy]:
     keys = [_key(question) for question in questions]
     record = cache / RECORD
     known = _read(record)
@@ -45,6 +55,7 @@ def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
                if key not in known}
     if missing:
         known |= dict(zip(missing, _ask(list(missing.values())), strict=True))
+        record.parent.mkdir(parents=True, exist_ok=True)
         write_json(record, known)
     return [known[key] for key in keys]
 
