@@ -37,9 +37,13 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_beside(path: Path, content: Path) -> None:
-    """Write the SHA-256 file for `path`, whose content is still at `content`."""
-    write_text(beside(path), f"{sha_of(content)}  {path.name}\n")
+def write_beside(path: Path, content: Path, found: str = "") -> None:
+    """Write the SHA-256 file for `path`, whose content is still at `content`.
+
+    Args:
+        found: its SHA-256, if it is known.
+    """
+    write_text(beside(path), f"{found or sha_of(content)}  {path.name}\n")
 
 
 def check_beside(path: Path) -> str:

@@ -200,9 +200,20 @@ def test_no_ancestor_sees_validation_whatever_its_overrides_say(more: dict[str, 
     assert on_people and all(one.data.folds == Folds(fold=2, of=5) for one in on_people)
 
 
-def test_folds_of_the_data_are_not_set_by_hand() -> None:
+@pytest.mark.parametrize("more", [
+    {"data.folds": {"of": 3, "fold": 1}}, {"data.folds.of": 3}, {"data.folds": {}},
+    {"data": {"folds": {"of": 3, "fold": 1}, "sets": {"lfw": {"folder": "x"}}}}])
+def test_folds_of_the_data_are_not_set_by_hand(more: dict[str, object]) -> None:
     with pytest.raises(CallerError, match=r"follows from train\.folds"):
-        load_run("configs/drawn.yaml", {"train_on": "lfw", "data.folds": {"of": 3, "fold": 1}})
+        load_run("configs/drawn.yaml", {"train_on": "lfw", "evaluate_on": [], **more})
+
+
+def test_folds_of_the_data_are_not_set_by_a_study(tmp_path: Path, root: Path) -> None:
+    for old, new in (("train.folds: 3", "data.folds: {of: 3, fold: 1}"),
+                     ("seed: [0, 1]", "data.folds: [{of: 3, fold: 0}, {of: 3, fold: 1}]")):
+        own = STUDY.replace("train.folds: 3, ", "") if "[" in new else STUDY
+        with pytest.raises(CallerError, match=r"follows from train\.folds"):
+            expanded(tmp_path, root, own.replace(old, new))
 
 
 def test_unlabelled_pictures_are_those_of_no_fold() -> None:

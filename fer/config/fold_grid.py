@@ -6,14 +6,14 @@ made from them, because splits depend on the data alone. Assigning people is in
 `fer.data.identity_split`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from fer.config.run import RunConfig
+from fer.config.run import RunConfig, original_of
 from fer.config.selection import MOST_NOISE, uar_noise
 from fer.config.study import FOLD, Study
 from fer.config.yaml_io import Tree
-from fer.errors import CallerError, plural
+from fer.errors import plural
 
 FOLDS = "train.folds"
 NOT_ENOUGH = 2 * MOST_NOISE  # standard error of UAR from which folds are recommended
@@ -48,12 +48,6 @@ def with_folds_of(config: RunConfig, tree: Tree) -> Tree:
     return {**tree, "train": own}
 
 
-def refuse_data_folds(keys: Iterable[str], place: str) -> None:
-    """Raise a `CallerError` if somebody sets `data.folds`, which is made from `train.folds`."""
-    if any(key == "data.folds" or key.startswith("data.folds.") for key in keys):
-        raise CallerError(f"{place}: data.folds follows from train.folds and train.fold; set those")
-
-
 def lineage(config: RunConfig) -> frozenset[str]:
     """Return the families of sets that a run and its ancestors are trained on."""
     return families(config).union(*(lineage(parent) for parent in config.parents.values()))
@@ -61,20 +55,12 @@ def lineage(config: RunConfig) -> frozenset[str]:
 
 def families(config: RunConfig) -> frozenset[str]:
     """Return the folders of the original sets that a run is trained on; two sets in one are one."""
-    return frozenset(config.data.sets[_original(name, config)].folder
+    return frozenset(config.data.sets[original_of(name, config.data)].folder
                      for name in (*config.train_sets, *config.clean_sets))
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _original(name: str, config: RunConfig) -> str:
-    seen = [name]
-    while (above := config.data.sets[seen[-1]].twin_of) in config.data.sets and above not in seen:
-        assert above is not None
-        seen.append(above)
-    return seen[-1]
 
 
 def folds_in(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Any:

@@ -56,7 +56,12 @@ def with_label_map(tree: Tree, place: str) -> Tree:
 
 def check_head_labels(labels: Mapping[str, str], classes: Sequence[str]) -> None:
     """Raise a `ValueError` if a map for a head names other classes than the run's."""
-    wrong = [f"{label}: {cls}" for label, cls in labels.items() if cls not in (*classes, DROP)]
-    if wrong:
-        raise ValueError(f"recipe.init.labels: '{wrong[0]}' names no class; there are: "
-                         f"{choices([*classes, DROP])}")
+    if fault := unknown_class(labels, classes):
+        raise ValueError(f"recipe.init.labels: {fault}")
+
+
+def unknown_class(labels: Mapping[str, str], classes: Sequence[str]) -> str:
+    """Return a sentence on the first label that is mapped to none of `classes`; empty if none."""
+    wrong = next((f"{label}: {cls}" for label, cls in labels.items()
+                  if cls not in (*classes, DROP)), None)
+    return f"'{wrong}' names no class; there are: {choices([*classes, DROP])}" if wrong else ""

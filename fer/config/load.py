@@ -18,7 +18,6 @@ from fer.config.fold_grid import (
     families,
     grid_over_folds,
     lineage,
-    refuse_data_folds,
     with_data_folds,
     with_folds_of,
     without_folds,
@@ -181,7 +180,6 @@ def load_run(file: str | Path, overrides: Mapping[str, Any] | None = None) -> Ru
     """Return the run configuration of a YAML file with dotted overrides."""
     path = locate(file)
     refuse_other_kind(file)
-    refuse_data_folds(overrides or {}, str(path))
     return resolve(apply(read_based(path), overrides or {}, str(path)), str(path))
 
 

@@ -25,6 +25,7 @@ from fer.config.names import ClassNames
 from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
+from fer.errors import CallerError, choices
 
 MOST_DRAWINGS = 20_000  # beyond that, generated names would repeat
 Drawings = Annotated[int, Field(ge=1, le=MOST_DRAWINGS)]
@@ -214,6 +215,13 @@ class RunConfig(Frozen):
         return (split,) if split else ()
 
     @model_validator(mode="after")
+    def _folds_are_those_of_training(self) -> "RunConfig":
+        made = self.data.folds and (self.data.folds.of, self.data.folds.fold)
+        if made is not None and made != (self.train.folds, self.train.fold):
+            raise ValueError("data.folds follows from train.folds and train.fold; set those")
+        return self
+
+    @model_validator(mode="after")
     def _unlabelled_is_of_no_fold(self) -> "RunConfig":
         if self.data.folds is not None and (own := [
                 split for split in self.unlabelled if split.endswith(("/train", "/val"))]):
@@ -245,6 +253,19 @@ class RunConfig(Frozen):
 
 
 RunConfig.model_rebuild()
+
+
+def original_of(name: str, data: Data) -> str:
+    """Return the original of a masked copy; the set itself if it is not a copy."""
+    seen = [name]
+    while (above := data.sets[seen[-1]].twin_of) is not None:
+        if above not in data.sets:
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is not a set; "
+                              f"there are: {choices(data.sets)}")
+        if above in seen:
+            raise CallerError(f"data.sets.{seen[-1]}.twin_of: '{above}' is a copy of itself")
+        seen.append(above)
+    return seen[-1]
 
 
 def phase_epochs(config: RunConfig, phase: Phase) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fer.config.person_splits import Folds, Resplit
-from fer.config.run import Data
+from fer.config.run import Data, original_of
 from fer.data.identity_split import balanced_folds, fold_identities, split_identities
 from fer.data.layout import Picture, class_folders, discover, scan, split_folders
 from fer.data.metadata import FILE, INFO
@@ -141,19 +141,6 @@ def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
     for other in there:
         _refuse_foreign_copy(other, data, root)
     return tuple(_place(other, data, root) for other in there)
-
-
-def original_of(name: str, data: Data) -> str:
-    """Return the original of a masked copy; the set itself if it is not a copy."""
-    seen = [name]
-    while (above := data.sets[seen[-1]].twin_of) is not None:
-        if above not in data.sets:
-            raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is not a set; "
-                              f"there are: {choices(data.sets)}")
-        if above in seen:
-            raise CallerError(f"data.sets.{seen[-1]}.twin_of: '{above}' is a copy of itself")
-        seen.append(above)
-    return seen[-1]
 
 
 def _place(name: str, data: Data, root: Path) -> _Place:

@@ -176,6 +176,11 @@ class Classifier(nn.Module):
         """
         return decay_layers(self.net)
 
+    @property
+    def layer_count(self) -> int:
+        """Number of layers in `layers`; 0 if the network names no blocks."""
+        return len(set(self.layers.values()))
+
     @cached_property
     def without_decay(self) -> frozenset[str]:
         """Names of parameters that a network of timm exempts from weight decay: embeddings, tables.

@@ -168,7 +168,7 @@ def _commit_note(backbone: Backbone, source: Published, target: Path) -> str:
     one = hub_file(backbone.pretrained.file)
     pinned = replace(one, revision=source.commit)
     folder = target.parents[len(Path(one.file).parts)]
-    copy = folder / source.commit / one.file
+    copy, sha256 = folder / source.commit / one.file, sha_of(target)
     if not copy.exists():
         copy.parent.mkdir(parents=True, exist_ok=True)
         with replacing(copy) as temporary:
@@ -177,9 +177,9 @@ def _commit_note(backbone: Backbone, source: Published, target: Path) -> str:
                 os.link(target, temporary)
             except OSError:  # a file system without hard links
                 shutil.copyfile(target, temporary)
-        write_beside(copy, copy)
+        write_beside(copy, copy, sha256)
     return (f"; pin it with backbone.pretrained='{{source: file, file: \"{pinned}\", sha256: "
-            f"{sha_of(target)}}}'")
+            f"{sha256}}}'")
 
 
 def _pinned(source: Published, sha256: str) -> Published:
@@ -220,7 +220,7 @@ def fetch(source: Published, target: Path, progress: Progress | None = None, mos
             part.unlink()
             raise CallerError(f"{source}: its {source.algorithm} is {found}, published is "
                               f"{source.checksum}; the download was deleted")
-        write_beside(target, temporary)
+        write_beside(target, temporary, found if source.algorithm == "sha256" else "")
     part.unlink()
     return f"fetched, {target.stat().st_size / 1e6:.1f} MB"
 

@@ -35,14 +35,14 @@ def fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]
     changed: dict[str, str] = {}
     found = dict(state)
     stem = next((key for key, tensor in own.items()
-                 if tensor.ndim == 4 and "pos_embed" not in key), "")
+                 if tensor.ndim == 4 and not is_position(key)), "")
     for key, tensor in state.items():
         if key not in own or own[key].shape == tensor.shape:
             continue
         shape = tuple(own[key].shape)
-        if key.endswith("relative_position_bias_table"):
+        if is_bias_table(key):
             new, how = _bias_table(tensor, shape), "interpolated"
-        elif "pos_embed" in key:
+        elif is_position(key):
             new, how = _positions(tensor, shape), "interpolated"
         elif key == stem:
             new, how = _stem(tensor, shape), "averaged" if tensor.shape[1] == 1 else "summed"
@@ -52,6 +52,16 @@ def fitted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]
             found[key] = new
             changed[key] = f"{shape_text(tensor)} to {shape_text(new)}, {how}"
     return found, changed
+
+
+def is_position(key: str) -> bool:
+    """Return whether a tensor is a position embedding, by its name."""
+    return "pos_embed" in key
+
+
+def is_bias_table(key: str) -> bool:
+    """Return whether a tensor is a table of relative position biases, by its name."""
+    return key.endswith("relative_position_bias_table")
 
 
 def shape_text(tensor: Tensor | None) -> str:
@@ -79,7 +89,7 @@ def _positions(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
 
 
 def _is_square(number: int) -> bool:
-    return math.isqrt(number) ** 2 == number
+    return number >= 0 and math.isqrt(number) ** 2 == number
 
 
 def _bias_table(tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:

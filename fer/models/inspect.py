@@ -57,7 +57,7 @@ def anatomy(backbone: Backbone, classes: Sequence[str], weights: Path | None = N
     return Anatomy(bytes=trained + others, trained=trained, stages=list(model.stages),
                    parameters=sum(p.numel() for p in model.parameters()),
                    batch_norms=[len(model.batch_norms(stage)) for stage in model.stages],
-                   layers=len(set(model.layers.values())), problem="")
+                   layers=model.layer_count, problem="")
 
 
 def _pass_through(model: Classifier, backbone: Backbone) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fer.models.fit_tensors import is_bias_table, is_position, shape_text
 from fer.models.inert_pickle import Inert
 
 # in a tie: as timm, the average of the weights first; as DINO, the teacher
@@ -79,15 +80,11 @@ def _translated(one: Found, translate: Translate) -> Found | None:
     if tensors is None:
         return None
     sizes = {tensor.numel() for tensor in one.tensors.values()}
-    resized = tuple(f"{key} to {'x'.join(map(str, tensor.shape))}, interpolated"
-                    for key, tensor in tensors.items() if _is_table(key)
-                    and tensor.numel() not in sizes)
+    resized = tuple(
+        f"{key} to {shape_text(tensor)}, interpolated" for key, tensor in tensors.items()
+        if (is_position(key) or is_bias_table(key)) and tensor.numel() not in sizes)
     return replace(one, tensors=tensors, translated=tensors.keys() != one.tensors.keys(),
                    resized=resized)
-
-
-def _is_table(key: str) -> bool:
-    return "pos_embed" in key or key.endswith("relative_position_bias_table")
 
 
 def _preference(one: Found) -> tuple[int, int]:

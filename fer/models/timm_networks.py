@@ -8,7 +8,7 @@ import inspect
 import itertools
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -102,8 +102,9 @@ class TimmNetwork:
             CallerError: two stages share a layer.
         """
         found = self._stages(net)
-        held = [id(parameter) for path in itertools.chain(*found.values())
-                for parameter in _parameters(net, path)]
+        named = dict(net.named_parameters(remove_duplicate=False))
+        held = [id(parameter) for path in itertools.chain(*found.values()) for parameter in
+                ([named[path]] if path in named else net.get_submodule(path).parameters())]
         if len(held) > len(set(held)):
             raise CallerError(f"timm's '{self.name}' shares layers between its stages, which "
                               "recipes cannot tell apart")
@@ -128,12 +129,6 @@ class TimmNetwork:
                  for name, one in inspect.signature(kind).parameters.items()
                  if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         return tuple(sorted(names - NO_OPTIONS))
-
-
-def _parameters(net: nn.Module, path: str) -> Iterator[nn.Parameter]:
-    """Yield the parameters of a layer, or the one that lies outside layers."""
-    names = {name for name, _ in net.named_parameters(remove_duplicate=False)}
-    yield from [net.get_parameter(path)] if path in names else net.get_submodule(path).parameters()
 
 
 def _refuse_cropping(net: nn.Module, name: str, size: int) -> None:

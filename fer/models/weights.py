@@ -23,7 +23,13 @@ from fer.errors import CallerError
 from fer.models import registry
 from fer.models.checkpoint_import import find_foreign, refuse_long_header
 from fer.models.classifier import Classifier
-from fer.models.fit_tensors import fitted, shape_text, with_head_names, with_mapped_head
+from fer.models.fit_tensors import (
+    fitted,
+    is_position,
+    shape_text,
+    with_head_names,
+    with_mapped_head,
+)
 from fer.models.load_report import LoadReport
 from fer.models.state_dicts import Found, Translate
 from fer.models.timm_networks import translated
@@ -189,7 +195,7 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool,
             f"such as '{left[0]}'; if that is meant, set backbone.pretrained.min_matched to "
             f"{int(100 * share) / 100:g}")
     if min_matched and (moved := [key for key in own if key in state and key in body - fitting
-                                  and "pos_embed" in key]):
+                                  and is_position(key)]):
         raise CallerError(
             f"'{moved[0]}' is {shape_text(state[moved[0]])} in the file and "
             f"{shape_text(own[moved[0]])} in '{model.backbone.arch}', and cannot be made to fit: "

@@ -10,8 +10,8 @@ from statistics import mean
 from typing import Any
 
 from fer.evaluate.metrics import validation_scores
-from fer.evaluate.predictions import read_predictions, stacked
 from fer.search.scores import Score
+from fer.study.folds import pooled_predictions
 from fer.study.run_folder import RunFolder
 
 
@@ -61,7 +61,5 @@ def pooled_score(folders: Sequence[Path], metric: str) -> float:
     Raises:
         OSError, ValueError: predictions are missing or damaged, or of the same pictures.
     """
-    runs = [RunFolder(folder) for folder in folders]
-    table = stacked([read_predictions(run.predictions(f"{run.config.train_on}/val"))
-                     for run in runs])
+    table = pooled_predictions([RunFolder(folder) for folder in folders])
     return validation_scores(table.labels, table.logits)[metric]

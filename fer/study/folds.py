@@ -15,7 +15,7 @@ from fer.config.run import Data, RunConfig
 from fer.config.run_id import ids
 from fer.errors import CallerError
 from fer.evaluate.predictions import Predictions, read_predictions, stacked
-from fer.study.run_folder import RunFolder
+from fer.study.run_folder import RunFolder, Store
 
 if TYPE_CHECKING:
     from fer.study.inputs import InputDigests
@@ -58,18 +58,19 @@ def other_folds(folder: RunFolder) -> list[RunFolder]:
         return [folder]
     found = {config.data.folds.fold: folder}
     with suppress(CallerError):  # a parent was removed, so nobody knows what it was
-        like = _configuration(folder)
+        store = Store(folder.path.parents[1])
+        like = _configuration(folder, store)
         for path in sorted(folder.path.parent.glob(f"{folder.name.rpartition('-')[0]}-*")):
             other = RunFolder(path)
             with suppress(CallerError):  # as above, or of another version of the project
                 own = other.config
                 if (other.trained and own.data.folds is not None and own.seed == config.seed
-                        and _configuration(other) == like):
+                        and _configuration(other, store) == like):
                     found.setdefault(own.data.folds.fold, other)
     return [found[fold] for fold in sorted(found)]
 
 
-def _configuration(folder: RunFolder) -> str:
+def _configuration(folder: RunFolder, store: Store) -> str:
     """Return the configuration id of a stored run, which its folds share.
 
     Raises:
@@ -78,10 +79,10 @@ def _configuration(folder: RunFolder) -> str:
     config, parents = folder.config, dict[str, str]()
     assert config.inputs is not None
     for role, run_id in config.inputs.parents.items():
-        found = next(iter(sorted(folder.path.parent.glob(f"*-{run_id}"))), None)
-        if found is None:
+        parent = store.by_id(run_id)
+        if parent is None:
             raise CallerError(f"{folder.name}: its parent {run_id} is gone")
-        parents[role] = _configuration(RunFolder(found))
+        parents[role] = _configuration(parent, store)
     return ids(config, config.inputs, parents)[1]
 
 
@@ -101,6 +102,15 @@ def validation_predictions(folder: RunFolder) -> tuple[Predictions, str]:
     if folds is None or len(runs) < folds.of:
         return own, split
     with suppress(FileNotFoundError, ValueError):  # one is not evaluated yet, or dealt otherwise
-        return stacked([read_predictions(run.predictions(split)) for run in runs]), (
-            f"{split}, out of fold over {folds.of} folds")
+        return pooled_predictions(runs), f"{split}, out of fold over {folds.of} folds"
     return own, split
+
+
+def pooled_predictions(runs: Sequence[RunFolder]) -> Predictions:
+    """Return what runs on different folds predict on validation, as one table.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_predictions` and `stacked`.
+    """
+    return stacked([read_predictions(run.predictions(f"{run.config.train_on}/val"))
+                    for run in runs])

@@ -50,7 +50,7 @@ def set_up_training(folder: RunFolder, session: Session, logger: RunLogger,
     if like is None:
         train, val = (training_source(config, part, session) for part in ("train", "val"))
         model, note = new_model(config, session)
-        check_recipe(config.recipe, tuple(model.stages), len(set(model.layers.values())))
+        check_recipe(config.recipe, tuple(model.stages), model.layer_count)
         known = [line for part, packed in (("train", train), ("val", val))
                  for name, pack in zip(config.train_sets, packed.packs, strict=True)
                  for line in pack.notes(f"{name}/{part}")]

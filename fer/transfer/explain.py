@@ -23,7 +23,7 @@ def explain(config: RunConfig) -> Iterator[str | Table]:
         yield from explain(parent)
     with torch.device("meta"):
         model = build(config.backbone, config.data.classes)
-    check_recipe(config.recipe, tuple(model.stages), len(set(model.layers.values())))
+    check_recipe(config.recipe, tuple(model.stages), model.layer_count)
     start = "" if config.recipe.combine else f": {_start(config)}"
     yield f"{config.backbone.name} · {config.recipe.name} · {config.train_on}{start}"
     if config.recipe.combine is not None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fer.config.label_files import DROP, FOLDER, read_label_file
+from fer.config.label_files import DROP, FOLDER, read_label_file, unknown_class
 from fer.config.yaml_io import read_tree
 from fer.data.ingest.left_out import LeftOut
 from fer.data.people import normal_form
@@ -70,10 +70,8 @@ def read_labels(name: str, classes: tuple[str, ...]) -> Labels:
         return Labels(classes, {normal_form(cls): cls for cls in classes}, "the classes "
                       "(--classes; --labels maps other names to them)")
     file, entries = read_label_file(name)
-    wrong = [f"{label}: {cls}" for label, cls in entries.items() if cls not in (*classes, DROP)]
-    if wrong:
-        raise CallerError(f"{file}: '{wrong[0]}' names no class; there are: "
-                          f"{choices([*classes, DROP])}")
+    if fault := unknown_class(entries, classes):
+        raise CallerError(f"{file}: {fault}")
     known: dict[str, str] = {}
     for label, cls in entries.items():
         if known.setdefault(normal_form(label), cls) != cls:
