@@ -2,13 +2,15 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import finished_study, launch
+from conftest import REPOSITORY, finished_study, launch
 from picture_sets import write_set
 
 from fer.config.fold_grid import folds_advice
@@ -96,11 +98,27 @@ def test_classes_are_balanced_although_people_have_unequal_numbers_of_pictures()
               for i in range(60)}
     found = pictures(people)
     folds = balanced_folds(found, 5, 1234)
-    assert folds == balanced_folds(found[::-1], 5, 1234)
+    for _ in range(20):
+        assert folds == balanced_folds(random.permutation(np.array(found, object)), 5, 1234)
     counts = np.zeros((5, 3))
     for one in found:
         counts[folds[one.identity], one.label] += 1
     assert (np.abs(counts / counts.mean(0) - 1) < 0.25).all()
+
+
+def test_every_process_deals_the_same_folds() -> None:
+    """Sets of texts have another order in each."""
+    code = ("import sys; from pathlib import Path; from random import Random;"
+            "from fer.data.layout import Picture;"
+            "from fer.data.identity_split import balanced_folds;"
+            "random = Random(1); names = [f'P_{i}' for i in range(150)];"
+            "found = [Picture('a', 'train', f'train/{n}/{who}_{n:04d}.jpg', Path(), "
+            "random.randrange(3), who) for who in names for n in range(random.randrange(1, 12))];"
+            "print(sorted(balanced_folds(found, 5, 1).items()))")
+    said = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": str(seed)},
+                           cwd=REPOSITORY, text=True, capture_output=True, check=True).stdout
+            for seed in range(4)}
+    assert len(said) == 1
 
 
 def test_a_class_of_one_person_cannot_be_folded(tmp_path: Path) -> None:

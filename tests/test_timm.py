@@ -189,6 +189,7 @@ def test_every_published_weight_of_both_libraries_makes_a_backbone() -> None:
 @pytest.mark.parametrize(("name", "said"), [
     ("timm/resnet51", "similar: resnet"), ("timm/", "names no model"),
     ("timm/resnet18.a9_in1k", "has no weights 'a9_in1k'; there are: a1_in1k"),
+    ("timm/resnet18.", "has no weights ''"), ("timm/\x1b[2J", "no model '\\x1b[2J'"),
     ("timm/hf_hub:", "not timm/hf_hub:ORG/NAME"), ("timm/hf_hub:name", "not timm/hf_hub:ORG/NAME"),
     ("timm/hf_hub:../x", "not timm/hf_hub:ORG/NAME"),
     ("torchvision/resnet50.IMAGENET1K_V3", "there are: IMAGENET1K_V1, IMAGENET1K_V2"),

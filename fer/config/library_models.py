@@ -67,18 +67,19 @@ def tree_of(name: str) -> Tree:
     if name.startswith(HUB):
         return _of_hub(name)
     library, _, model = name.partition("/")
-    arch, _, tag = model.partition(".")
+    arch, dot, tag = model.partition(".")
     if not arch:
         raise CallerError(f"backbone '{name}' names no model, such as {library}/resnet18")
     networks = catalogue()[library]
     if arch not in networks:
         near = get_close_matches(model, networks, NEAREST, 0.4) or get_close_matches(
             arch, networks, NEAREST, 0.0)
-        raise CallerError(f"{library} has no model '{model}'; similar: {', '.join(near)}")
+        raise CallerError(f"{library} has no model '{shortened(model)}'; similar: "
+                          f"{', '.join(near)}")
     published = networks[arch]
-    if tag and tag not in published:
+    if dot and (not tag or tag not in published):
         known = choices(name for name in published if name)
-        raise CallerError(f"{library}'s '{arch}' has no weights '{tag}'; "
+        raise CallerError(f"{library}'s '{arch}' has no weights '{shortened(tag)}'; "
                           f"{f'there are: {known}' if known else 'none are published'}")
     return _tree(name, f"{library}/{arch}", published[tag or next(iter(published))])
 

@@ -116,8 +116,9 @@ class Train(Frozen):
     best_over: Annotated[Literal["last_phase", "all_phases"], Label()] = "last_phase"
     score: Annotated[Score, HashedAs("select")] = "uar"
     early_stop: Annotated[int, Field(ge=1)] | None = None
-    folds: Annotated[int | None, Field(ge=2), Label()] = None  # both join through `data.folds`
-    fold: Annotated[int | None, Field(ge=0), Label()] = None
+    folds: Annotated[int | None, Field(ge=2, strict=True), Label()] = None
+    fold: Annotated[int | None, Field(ge=0, strict=True), Label()] = None
+    # both join through `data.folds`
 
     @model_validator(mode="after")
     def _fold_is_named(self) -> "Train":
@@ -216,8 +217,9 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _folds_are_those_of_training(self) -> "RunConfig":
-        made = self.data.folds and (self.data.folds.of, self.data.folds.fold)
-        if made is not None and made != (self.train.folds, self.train.fold):
+        folds = self.data.folds
+        made = (folds.of, folds.fold) if folds else (None, None)
+        if made != (self.train.folds, self.train.fold):
             raise ValueError("data.folds follows from train.folds and train.fold; set those")
         return self
 

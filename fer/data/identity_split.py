@@ -47,7 +47,8 @@ def balanced_folds(pictures: Iterable[Picture], folds: int, seed: int) -> dict[s
     smallest shares of the classes in that person's pictures; of equal ones, that with the fewest
     people. A picture and its masked copies count once.
     """
-    distinct = {(p.unit, p.pair_key, p.label) for p in pictures}
+    # sorted: sums of shares round by their order, and a set's is another one in each process
+    distinct = sorted({(p.unit, p.pair_key, p.label) for p in pictures})
     totals = Counter(label for _, _, label in distinct)
     own: dict[str, Counter[int]] = defaultdict(Counter)
     for identity, _, label in distinct:
