@@ -142,20 +142,12 @@ def once(folder: Path) -> Iterator[Path | None]:
 
 
 def warm_cache_beside(data: Path) -> Path:
-    """Return an FER_CACHE with what is known by content: packs, digests, drawn masks, what
-    networks look like.
-    """
-    from fer.config.load import load_run
-    from fer.transfer.model_inspection import anatomies
-
+    """Return an FER_CACHE with what is known by content: packs, digests, drawn masks."""
     root = data.with_name("warm cache")
     with once(root) as building:
         if building is not None:
             for name in CONTENT_ADDRESSED:
                 (building / name).mkdir()
-            configs = [load_run("configs/drawn.yaml", {**TOY, "backbone": backbone})
-                       for backbone in ("resmasking_tiny", "cbam_tiny")]
-            anatomies(configs, building)
     return root
 
 
@@ -168,7 +160,6 @@ def new_cache(folder: Path, warm: Path) -> Path:
     folder.mkdir(parents=True)
     for name in CONTENT_ADDRESSED:
         (folder / name).symlink_to(warm / name)
-    shutil.copy(warm / "anatomy.json", folder)
     return folder
 
 

@@ -23,6 +23,7 @@ from fer.study.run_folder import Store
 from fer.study.starting_weights import files_of
 from fer.train.run_tasks import Task, work
 from fer.transfer import model_inspection as anatomy
+from fer.untrusted_io import read_json
 
 Write = Callable[..., Path]
 CLASSES = ("negative", "neutral", "positive")
@@ -212,7 +213,6 @@ def test_a_file_of_ones_own_is_not_overwritten_by_a_published_one(
     said_in_one_line(launch("weights", "fetch", study), "mine.safetensors", "is not published")
 
 
-@pytest.mark.slow
 def test_the_list_says_which_files_are_there_empty_or_changed(places: Path) -> None:
     folder = cache() / "weights"
     folder.mkdir(parents=True)
@@ -220,9 +220,36 @@ def test_the_list_says_which_files_are_there_empty_or_changed(places: Path) -> N
         (folder / name).write_bytes(content)
     write_beside(folder / "mobilenet_w1.pth", folder / "vgg19.pth")
     said = launch("weights", "list", COLUMNS="200").stdout
+    assert not (cache() / anatomy.RECORD).exists()  # so no process has imported torch
     for line in ("vgg19.pth empty", "mobilenet_w1.pth changed", "resnet18.pth there",
                  "cbam_resnet50.pth missing"):
         assert line in said
+
+
+def test_the_results_in_the_repository_are_those_of_this_code(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change in fer/models: python -m fer.transfer.model_inspection."""
+    pinned = dict(line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().split()
+                  if "==" in line)
+    monkeypatch.setattr(anatomy, "_version", lambda _: pinned["pytorchcv"])  # when they were made
+    assert anatomy.shipped_record() == read_json(anatomy.SHIPPED)
+
+
+def test_a_shipped_backbone_is_planned_without_torch_until_its_code_changes(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = anatomy._ask
+    monkeypatch.setattr(anatomy, "_ask", lambda questions: (asked.append(1), ask(questions))[1])
+    config = load_run("configs/drawn.yaml", {**TOY, "recipe": "scratch"})
+    (shipped,) = anatomy.anatomies([config], cache())
+    assert not asked
+    monkeypatch.setattr(anatomy, "_code", lambda: "changed")
+    assert anatomy.anatomies([config], cache()) == [shipped] and asked == [1]
+    wider = load_run("configs/drawn.yaml", {**TOY, "recipe": "scratch",
+                                            "data.classes": ["negative", "neutral"]})
+    assert anatomy.anatomies([wider], cache())[0]["parameters"] < shipped["parameters"]
 
 
 @pytest.mark.parametrize(("backbone", "size", "said"), [

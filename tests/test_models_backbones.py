@@ -242,7 +242,6 @@ def test_a_backbone_is_named_by_library_and_model_in_a_configuration():
     assert config.backbone.mean[0] == pytest.approx(0.485)
 
 
-@pytest.mark.slow
 def test_the_list_has_every_backbone_with_its_weights(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/vgg19.pth").write_bytes(b"weights")

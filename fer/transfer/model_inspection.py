@@ -1,7 +1,10 @@
 """Size of backbones, and whether recipes and weights files fit them; used for planning.
 
 The inspection needs torch, which launchers do not import: it runs in another process
-(`fer.models.inspect`), and results are cached below `$FER_CACHE`.
+(`fer.models.inspect`), and results are cached below `$FER_CACHE`. Those of `configs/backbones` are
+in the repository, for the code and the libraries that they were made with:
+
+    python -m fer.transfer.model_inspection     # after a change in fer/models
 """
 
 import json
@@ -17,6 +20,7 @@ import xxhash
 
 from fer.atomic_io import write_json
 from fer.config.backbone import Backbone
+from fer.config.blocks import block_names, load_backbone
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
@@ -27,7 +31,10 @@ from fer.transfer.phases import check_recipe
 from fer.untrusted_io import read_json
 
 RECORD = "anatomy.json"
+SHIPPED = Path(__file__).with_name("backbone_anatomies.json")
 LIBRARIES = ("pytorchcv", "timm", "torchvision")  # a new version may change their networks
+
+CLASSES = 3  # of the results that are in the repository
 
 Anatomy = Mapping[str, Any]  # `fer.models.inspect.Anatomy`
 
@@ -43,21 +50,28 @@ def anatomies(configs: Sequence[RunConfig], cache: Path) -> list[Anatomy]:
 
 def anatomies_of_backbones(backbones: Sequence[Backbone], cache: Path) -> list[Anatomy]:
     """Return the anatomy of each backbone with a head of three classes; no weights are read."""
-    return _answers([{"backbone": dump(one), "classes": ["a", "b", "c"], "weights": "",
-                      "digest": "", "keep_head": False, "labels": {}} for one in backbones], cache)
+    return _answers([_without_weights(one, CLASSES) for one in backbones], cache)
+
+
+def shipped_record() -> dict[str, Anatomy]:
+    """Return the content of the file `SHIPPED` for this code and the installed libraries."""
+    backbones = [load_backbone(name) for name in block_names("backbone")]
+    questions = [_without_weights(one, CLASSES) for one in backbones]
+    return dict(zip(map(_key, questions), _ask(questions), strict=True))
 
 
 def _answers(questions: Sequence[dict[str, Any]], cache: Path) -> list[Anatomy]:
     keys = [_key(question) for question in questions]
     record = cache / RECORD
+    shipped = _read(SHIPPED)
     known = _read(record)
     missing = {key: question for key, question in zip(keys, questions, strict=True)
-               if key not in known}
+               if key not in known and key not in shipped}
     if missing:
         known |= dict(zip(missing, _ask(list(missing.values())), strict=True))
         record.parent.mkdir(parents=True, exist_ok=True)
         write_json(record, known)
-    return [known[key] for key in keys]
+    return [known[key] if key in known else shipped[key] for key in keys]
 
 
 def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
@@ -91,10 +105,17 @@ def _with_parents(configs: Iterable[RunConfig]) -> Iterator[RunConfig]:
 def _question(config: RunConfig, cache: Path) -> dict[str, Any]:
     digest = config.inputs.digests.get("weights", "") if config.inputs else ""
     file = config.backbone.pretrained.file if config.backbone.pretrained else None
+    if not digest:
+        return _without_weights(config.backbone, len(config.data.classes))
     return {"backbone": dump(config.backbone), "classes": list(config.data.classes),
-            "weights": str(weights_path(cache, file)) if digest and file else "",
-            "digest": digest, "keep_head": bool(digest) and config.recipe.init.keep_head,
-            "labels": config.recipe.init.labels if digest else {}}
+            "weights": str(weights_path(cache, file)) if file else "", "digest": digest,
+            "keep_head": config.recipe.init.keep_head, "labels": config.recipe.init.labels}
+
+
+def _without_weights(backbone: Backbone, classes: int) -> dict[str, Any]:
+    """Return the question about a network alone, which depends on the number of classes only."""
+    return {"backbone": dump(backbone), "classes": [f"class {n}" for n in range(classes)],
+            "weights": "", "digest": "", "keep_head": False, "labels": {}}
 
 
 def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
@@ -111,8 +132,10 @@ def _ask(questions: Sequence[Mapping[str, Any]]) -> list[Anatomy]:
 
 
 def _key(question: Mapping[str, Any]) -> str:
-    text = json.dumps({**question, "weights": ""}, sort_keys=True) + _code()
-    return xxhash.xxh3_64_hexdigest(text.encode())
+    library = question["backbone"]["arch"].partition("/")[0]
+    text = json.dumps({**question, "weights": ""}, sort_keys=True)
+    digest = xxhash.xxh3_64_hexdigest((text + _code() + _version(library)).encode())
+    return f"{question['backbone']['name']} {digest}"
 
 
 @once
@@ -121,12 +144,16 @@ def _code() -> str:
     state = xxhash.xxh3_64()
     for path in sorted((REPOSITORY / "fer" / "models").rglob("*.py")):
         state.update(path.read_bytes())
-    for library in LIBRARIES:
-        try:
-            state.update(version(library).encode())
-        except PackageNotFoundError:  # reported by the process that imports it
-            state.update(b"none")
     return str(state.hexdigest())
+
+
+@once
+def _version(library: str) -> str:
+    """Return the version of the library of an architecture; our own are built from pytorchcv."""
+    try:
+        return version(library if library in LIBRARIES else "pytorchcv")
+    except PackageNotFoundError:  # reported by the process that imports it
+        return "none"
 
 
 def _read(record: Path) -> dict[str, Anatomy]:
@@ -134,3 +161,7 @@ def _read(record: Path) -> dict[str, Anatomy]:
         return dict(read_json(record))
     except (FileNotFoundError, ValueError, TypeError):
         return {}
+
+
+if __name__ == "__main__":
+    write_json(SHIPPED, shipped_record())
