@@ -20,8 +20,9 @@ RECIPES = block_names("recipe")
 GOLDEN = Path(__file__).parent / "golden/recipe_losses.json"
 START = "start.safetensors"
 FIRST, LATER = 2e-3, 3e-2
-"""Tolerances of the first line of a run and of later ones: the rounding of another processor grows
-to two percent in 44 steps (oneDNN held to SSE4.1 against AVX2). `tests/record.py` compares two
+"""Tolerances of the first line of a run from a weights file, and of later ones and of runs that
+start from another run: the rounding of another processor grows to 2.6 percent in their steps
+(AVX2 and AVX-512; in SSE4.1 to seven, where three recipes fail). `tests/record.py` compares two
 commits on one machine byte for byte.
 """
 SETTINGS = {"train_on": "mlfw", "train.batch_size": 8, "train.epochs": 2, "train.select": "best",
@@ -82,8 +83,9 @@ def test_the_losses_of_a_recipe_are_the_golden_ones(name: str, shared_home: None
         GOLDEN.write_text(json.dumps({**golden, name: rounded}) + "\n")
         pytest.fail(f"{GOLDEN} had no losses of {name}; they were written: look at them, commit")
     assert len(found) == len(golden[name])
+    later = load_run("configs/drawn.yaml", {**TOY, **SETTINGS, "recipe": name}).parents
     for number, (mine, kept) in enumerate(zip(found, golden[name], strict=True)):
-        assert mine == pytest.approx(kept, rel=LATER if number else FIRST, abs=2e-4)
+        assert mine == pytest.approx(kept, rel=LATER if number or later else FIRST, abs=2e-4)
 
 
 def test_golden_losses_differ_between_recipes_that_differ() -> None:
