@@ -193,19 +193,22 @@ def test_processes_of_multiprocessing_start(warm: str, tmp_path: Path) -> None:
     assert output(warm, str(script)) == (0, "[2, 4, 6]\n", "")
 
 
+LIGHT = ("colorsys",)  # imported by servers of these tests, at once
+IMPORTED = "import sys; print('colorsys' in sys.modules)"
+
+
 def test_without_a_server_it_is_a_real_one_and_a_server_ends_with_its_last_user(
     home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    code = "import sys; print('torch' in sys.modules)"
-    with warm_python.served(home) as first, warm_python.served(home) as second:
+    with warm_python.served(home, LIGHT) as first, warm_python.served(home, LIGHT) as second:
         assert first == second
-        assert output(str(first), "-c", code)[1] == "True\n"
+        assert output(str(first), "-c", IMPORTED)[1] == "True\n"
         text = first.read_text()
     until(lambda: not home.exists())
     left = tmp_path_factory.mktemp("left") / "python"
     left.write_text(text)
     left.chmod(0o755)
-    assert output(str(left), "-c", code)[1] == "False\n"
+    assert output(str(left), "-c", IMPORTED)[1] == "False\n"
 
 
 @pytest.fixture
@@ -218,23 +221,22 @@ def home() -> Iterator[Path]:
 
 @pytest.mark.parametrize("asked", [b"", b"\0\0\0", (9).to_bytes(8, "big") + b"part"])
 def test_a_client_killed_while_it_asks_does_not_end_the_server(home: Path, asked: bytes) -> None:
-    with warm_python.served(home) as python:
+    with warm_python.served(home, LIGHT) as python:
         for _ in range(20):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(home / "socket"))
                 client.sendall(asked)
-        assert output(str(python), "-c", "import sys; print('torch' in sys.modules)"
-                      ) == (0, "True\n", "")
+        assert output(str(python), "-c", IMPORTED) == (0, "True\n", "")
 
 
 def test_a_server_that_was_killed_is_replaced(home: Path) -> None:
-    with warm_python.served(home):
+    with warm_python.served(home, LIGHT):
         server = next(process for process in psutil.process_iter(["cmdline"])
                       if str(home) in (process.info["cmdline"] or ()))
         server.kill()
         server.wait()
         assert (home / "socket").exists()
-    with warm_python.served(home) as python:
+    with warm_python.served(home, LIGHT) as python:
         assert output(str(python), "-c", "print(1)") == (0, "1\n", "")
 
 

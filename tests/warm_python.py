@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -58,15 +58,16 @@ def leave() -> None:
 
 
 @contextmanager
-def served(home: Path) -> Iterator[Path]:
+def served(home: Path, imports: Sequence[str] = ()) -> Iterator[Path]:
     """Yield the executable of a server that lives as long as somebody is in such a block.
 
     Args:
         home: where its users meet; its path is short, for the socket.
+        imports: modules that it imports; default: the libraries that tests use.
     """
     with _locked(home):
         if (connection := _connect(home)) is None:
-            connection = _start(home)
+            connection = _start(home, imports)
     with connection:
         yield home / "python"
 
@@ -83,7 +84,7 @@ def _locked(home: Path) -> Iterator[None]:
                 return
 
 
-def _start(home: Path) -> socket.socket:
+def _start(home: Path, imports: Sequence[str]) -> socket.socket:
     """Start the server and return a connection to it."""
     executable = home / "python"
     executable.write_text(  # a shell would change the environment
@@ -96,8 +97,8 @@ def _start(home: Path) -> socket.socket:
     (home / "socket").unlink(missing_ok=True)  # of a server that was killed
     with open(home / "log", "a") as log:
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "warm_server.py"), str(home)], stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, start_new_session=True, cwd="/",
+            [sys.executable, str(HERE / "warm_server.py"), str(home), *imports],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             env={**environment, **SERVER_ENVIRONMENT})
     deadline = time.monotonic() + START_S
     while (connection := _connect(home)) is None:

@@ -1,6 +1,6 @@
 """Server of `warm_python.py`: imports libraries once and forks a process for each client.
 
-    python warm_server.py FOLDER
+    python warm_server.py FOLDER [MODULE ...]
 
 It ends when nobody keeps it.
 """
@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,9 +153,9 @@ def receive(connection: socket.socket) -> tuple[bytes, list[int]]:
     return message, files
 
 
-def main(home: Path) -> None:
+def main(home: Path, imports: Sequence[str]) -> None:
     """Import, and serve; in a forked process, be what was asked for."""
-    for name in IMPORTED:
+    for name in imports or IMPORTED:
         importlib.import_module(name)
     from warm_process import become
 
@@ -184,4 +185,4 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
