@@ -50,7 +50,8 @@ def ranks(world: int, *arguments: object, expect: int = 0) -> str:
     return "\n".join(said)
 
 
-@pytest.mark.parametrize("kind", ["plain", "typed", "joint", "consistency", "distill"])
+@pytest.mark.parametrize("kind", ["plain", "consistency", *(
+    pytest.param(one, marks=pytest.mark.slow) for one in ("typed", "joint", "distill"))])
 def test_gradients_are_equal_for_any_division_into_ranks_and_micro_batches(
     kind: str, tmp_path: Path
 ) -> None:
@@ -109,7 +110,8 @@ def clear(folder: Path) -> None:
         "checkpoints", "train.json", "metrics.jsonl", "status.json", "tb")))], check=True)
 
 
-@pytest.mark.parametrize("more", [{}, PAIRED], ids=["plain", "paired"])
+@pytest.mark.parametrize("more", [
+    pytest.param({}, id="plain"), pytest.param(PAIRED, id="paired", marks=pytest.mark.slow)])
 def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill(
     more: dict[str, object], places: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_samples_and_augmentations_do_not_depend_on_the_ranks_also_across_a_kill
     assert min(after) == (1, 0)  # it went on from the checkpoint, not from the start
 
 
+@pytest.mark.slow
 def test_ranks_go_on_from_the_checkpoint_that_the_first_one_sees(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

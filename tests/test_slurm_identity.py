@@ -247,6 +247,7 @@ def bob(toy_data: Path) -> Iterator[Bob]:
         shutil.rmtree(store)
 
 
+@pytest.mark.slow
 def test_a_colleagues_jobs_are_seen_named_and_left_alone(bob: Bob, toy_study: Write) -> None:
     python = " ".join(["env", 'PYTHONPATH="$PYTHONPATH":' + bob.python[1].partition(":")[2],
                        bob.python[2]])

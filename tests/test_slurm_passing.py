@@ -50,6 +50,7 @@ def count_calls(cluster: TestCluster, every: int = 0) -> Path:
     return log
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 def test_with_every_second_call_failing_a_study_ends_and_a_lost_run_comes_back(
     cluster: TestCluster, toy_study: Write

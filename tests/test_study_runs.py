@@ -128,6 +128,7 @@ def test_a_study_killed_again_and_again_gives_the_table_of_one_that_was_not(
     assert results(places) == results(tmp_path / "calm")
 
 
+@pytest.mark.slow
 @pytest.mark.real_python
 def test_a_launcher_killed_alone_finds_its_jobs_again(
     places: Path, toy_study: Write, start: Start

@@ -111,6 +111,7 @@ def test_without_a_limit_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) -> 
     assert watchdog.watched(stop, []) is stop
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 def test_a_rank_that_hangs_is_written_down_and_its_job_goes_on(
     tmp_path: Path, toy_data: Path, toy_study: Write, calm: dict[str, bytes]  # noqa: F811
