@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,6 +27,7 @@ LEAVING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # request a search to
 PREFIX = "fer-ray-"
 OBJECT_STORE = 128 << 20  # bytes; trials send only a few numbers, and the default is 30 % of memory
 STARTS = 3
+SERVICES = ("/monitor.py", "/log_monitor.py", "/dashboard.py")
 FOLDERS = "/tmp"  # not TMPDIR: a socket path has at most 107 bytes, and Ray needs 60 of them
 
 
@@ -66,6 +67,7 @@ def ray_here(cpus: int, gpus: int) -> Iterator[None]:
         yield
     finally:
         if "ray" in sys.modules:
+            _kill_services(folder)
             sys.modules["ray"].shutdown()
         assert watcher.stdin is not None
         watcher.stdin.close()  # it removes the folder and kills remaining Ray processes
@@ -89,6 +91,18 @@ def _start(cpus: int, gpus: int, folder: str) -> None:
             return
     raise Unavailable(f"Ray did not start in {STARTS} attempts of 30 seconds, because this machine "
                       "is busy; the same command continues later")
+
+
+def _kill_services(folder: str) -> None:
+    """Kill the processes of Ray that hold no state.
+
+    They have SIGTERM blocked, so `ray.shutdown` waits a second for each before SIGKILL.
+    """
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if folder in command and any(name in command for name in SERVICES):
+                process.kill()
 
 
 @contextmanager
