@@ -14,32 +14,33 @@ import argparse
 import csv
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timing  # noqa: F401  first: it pins the threads
-import torch
+from drawn_runs import (
+    PRETRAINING,
+    draw_pretraining_people,
+    own_places,
+    pixels,
+    registered,
+    train,
+    uar,
+)
 
 from fer.config.load import load_run
-from fer.config.run import DrawnFaces, RunConfig
-from fer.data.pixels import Source
-from fer.evaluate.metrics import validation_scores
-from fer.models.classifier import Classifier
-from fer.study.expand import identify
-from fer.study.inputs import InputDigests, draw_missing_faces
-from fer.study.run_folder import Store
+from fer.config.run import RunConfig
+from fer.study.inputs import draw_missing_faces
 from fer.train.callbacks import Callbacks
 from fer.train.checkpoint import TRAINING, Checkpoints, load_weights
 from fer.train.context import new_model
 from fer.train.distributed import open_session
 from fer.train.ema import set_state
-from fer.train.run_tasks import Task, work
-from fer.train.setup import source, training_source
+from fer.train.run_tasks import Task
+from fer.train.setup import training_source
 
 PICTURES = {60: 150}  # people in training and validation -> drawn pictures
 SETTINGS = {"backbone": "cbam_tiny", "backbone.input_size": 32, "train_on": "mlfw",
@@ -47,7 +48,6 @@ SETTINGS = {"backbone": "cbam_tiny", "backbone.input_size": 32, "train_on": "mlf
 STARTS = {"pretrained": {"recipe": "imagenet_full", "train.epochs": 15},
           "scratch": {"recipe": "scratch", "train.epochs": 60}}
 DRAWN = 1234  # seed of the first drawn sets
-PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
 RULES = ("best", "last", "average")
 
 
@@ -64,15 +64,6 @@ class Curve:
         kept = {"best": self.test[int(np.argmax(self.val))], "last": self.test[-1],
                 "average": self.average}
         return {rule: 100 * (max(*self.test, *kept.values()) - kept[rule]) for rule in RULES}
-
-
-@contextmanager
-def own_places() -> Iterator[Path]:
-    """Point data, runs and cache at a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="regret-") as place:
-        for name in ("FER_DATA", "FER_HOME", "FER_CACHE"):
-            os.environ[name] = str(Path(place) / name)
-        yield Path(place)
 
 
 def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any], drawn: int
@@ -92,23 +83,15 @@ def configured(pictures: int, seed: int, tested: int, settings: Mapping[str, Any
 
 def trained(config: RunConfig, split: str = "mlfw/eval") -> Curve:
     """Train a run and return its curves."""
-    root = Path(os.environ["FER_DATA"])
     assert config.data.drawn is not None
-    draw_missing_faces(config.data, root / Path(config.data.sets["lfw"].folder).parts[0], [])
-    few = DrawnFaces(lfw_train=3, lfw_eval=3, real_test=3, people_train=600)
-    draw_missing_faces(config.data.model_copy(update={"drawn": few}), root / PRETRAINING, [])
-    contents = InputDigests(root, Path(os.environ["FER_CACHE"]))
-    *ancestors, run = identify(config, contents)
-    store = Store(Path(os.environ["FER_HOME"]))
-    for one in (*ancestors, run):
-        folder = store.folder(one)
-        folder.register(one, {})
-        if one is not run:
-            assert work([Task(folder.path)]) == ["done"]
+    folder_of_sets = Path(config.data.sets["lfw"].folder).parts[0]
+    draw_missing_faces(config.data, Path(os.environ["FER_DATA"]) / folder_of_sets, [])
+    draw_pretraining_people(600)
+    folder = registered(config)
     with open_session(config.compute) as session:
         val = training_source(folder.config, "val", session)
-        test = source(config, config.data, {split: contents.split(split, config.data)}, session)
         model, _ = new_model(config, session)
+    test = pixels(config, split)
     curve = Curve()
 
     def after_epoch(facts: Mapping[str, Any], finished: bool) -> bool:
@@ -125,21 +108,8 @@ def trained(config: RunConfig, split: str = "mlfw/eval") -> Curve:
         curve.test.append(uar(model, test))
         return False
 
-    outcome = work([Task(folder.path)], Callbacks(after_epoch=after_epoch))
-    assert outcome == ["done"], folder.status().error
+    train(Task(folder.path), Callbacks(after_epoch=after_epoch))
     return curve
-
-
-def uar(model: Classifier, pictures: Source) -> float:
-    """Return the UAR of a model on a source."""
-    model.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, pictures.n, 64):
-            some = np.arange(start, min(start + 64, pictures.n))
-            parts.append(model(pictures.gather(some).permute(0, 3, 1, 2)).float())
-    labels = pictures.labels_of(np.arange(pictures.n))
-    return float(validation_scores(labels, torch.cat(parts).numpy())["uar"])
 
 
 def main() -> None:

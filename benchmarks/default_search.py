@@ -1,0 +1,142 @@
+"""Search for the defaults in `configs/starts`: learning rate and epochs by starting point.
+
+    python benchmarks/default_search.py --start scratch --out default_search.csv
+
+Trains a small backbone on drawn faces of 500 and of 2,000 pictures, of few people (50) and of many
+(one per two pictures), under new masks of ten styles in each epoch, and tests the last epoch on 800
+other pictures with the flat mask and on 360 with "real" masks. `scratch` trains everything from
+random weights, `head_only` the head on features of the same network trained on other drawn people.
+The learning rate with the best mean over the sets is the default. Drawings are no evidence about
+people, and a small network is none about a large one: the table shows what is too low, too high or
+too short by far. `default_search.csv` has the results that `docs/recipes.md` names.
+"""
+
+import argparse
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timing  # noqa: F401  first: it pins the threads
+from drawn_runs import own_places, predictions, registered
+
+from fer.config.load import load_run
+from fer.config.run import DrawnFaces, RunConfig
+from fer.data.synthetic.face import draw
+from fer.data.synthetic.sampling import CLASSES, Shot, person_name, sample_face
+from fer.evaluate.metrics import validation_scores
+from fer.study.inputs import draw_missing_faces
+
+SETS = {"500 of 50 people": (500, 10), "500 of 250 people": (500, 2),
+        "2000 of 50 people": (2000, 40), "2000 of 1000 people": (2000, 2)}
+"""Name -> pictures, and pictures of each person."""
+GRIDS = {"scratch": ((1e-3, 2e-3, 4e-3, 5e-4, 8e-3), (25, 75)),
+         "head_only": ((1e-3, 3e-3, 1e-2, 3e-4, 3e-2), (15, 50))}
+"""Starting point -> learning rates and epochs."""
+LARGE = 2000  # pictures, with which only the first three rates and the first epochs are tried
+RECIPES = {"scratch": "scratch", "head_only": "linear_probe"}
+TESTS = ("mlfw/eval", "real/test")
+MIX = np.repeat(np.arange(3), (2, 9, 14))  # classes in each block, as in LFW-FER
+DRAWN, TRAINING = 4321, 8765  # seeds of the test sets and of the training sets
+
+
+def draw_training_set(folder: Path, pictures: int, of_each: int) -> None:
+    """Draw the split `train` of a set with the same number of pictures of each person."""
+    generator = np.random.default_rng(TRAINING)
+    blocks = [generator.permutation(MIX) for _ in range(pictures // len(MIX))]
+    for cls in CLASSES:
+        (folder / "train" / cls).mkdir(parents=True)
+    for number, label in enumerate(np.concatenate(blocks).tolist()):
+        person, picture = divmod(number, of_each)
+        face = sample_face(TRAINING, Shot("lfw_train", person, picture, label))
+        name = f"{person_name('lfw_train', person)}_{picture + 1:04d}.jpg"
+        draw(face).save(folder / "train" / CLASSES[label] / name, quality=face.look.quality)
+
+
+def configured(start: str, training: str, rate: float, epochs: int) -> RunConfig:
+    """Return the configuration of a run; everything else is a default of the project."""
+    sets = {"lfw": {"folder": training}, "mlfw": {"folder": "drawn/M-LFW-FER"},
+            "real": {"folder": "drawn/REAL-FER"}, "people": {"folder": "drawn/PEOPLE-FER"}}
+    return load_run("configs/base.yaml", {
+        "backbone": "resmasking_tiny", "recipe": RECIPES[start], "train_on": "lfw",
+        "data.sets": sets, "train.masks.styles": ["all", "flat"], "train.masks.probability": 1.0,
+        "train.masks.template": "drawn", "optim.lr": rate, "train.epochs": epochs,
+        "compute.precision": "float32", "compute.threads": 1, "compute.device": "cpu",
+        "keep.tensorboard": False})
+
+
+def trained(start: str, training: str, rate: float, epochs: int) -> dict[str, Any]:
+    """Train a run, with what it starts from; return its row."""
+    found = predictions(configured(start, training, rate, epochs), TESTS)
+    scores = {split: validation_scores(table.labels, table.logits)["uar"]
+              for split, table in found.items()}
+    return {"start": start, "training set": training, "lr": rate, "epochs": epochs,
+            **{split: round(float(score), 4) for split, score in scores.items()}}
+
+
+def rows(starts: Mapping[str, Any], sets: Mapping[str, tuple[int, int]], others: DrawnFaces,
+         processes: int) -> Iterator[dict[str, Any]]:
+    """Yield the row of each run as it ends; `others` are the test sets and pretraining's people."""
+    root = Path(os.environ["FER_DATA"])
+    draw_missing_faces(load_run("configs/drawn.yaml", {}).data.model_copy(
+        update={"drawn": others}), root, [])
+    for name, (pictures, of_each) in sets.items():
+        draw_training_set(root / name, pictures, of_each)
+    jobs = [(start, training, rate, epochs) for start, (rates, lengths) in starts.items()
+            for training, (pictures, _) in sets.items()
+            for epochs, rate in (product(lengths, rates) if pictures < LARGE
+                                 else product(lengths[:1], rates[:3]))]
+    for first in {job[0]: job for job in jobs}.values():
+        registered(configured(*first))  # trains what the others start from
+    jobs.sort(key=lambda job: -sets[job[1]][0] * job[3])  # long ones first
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(trained, *job) for job in jobs]):
+            yield done.result()
+
+
+def summary(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each starting point, epochs and rate: UAR on each set, and their mean."""
+    cells: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in found:
+        cells[row["start"], row["epochs"], row["lr"]].append(row)
+    for (start, epochs, rate), members in sorted(cells.items()):
+        means = " ".join(f"{split} {np.mean([row[split] for row in members]):.3f}"
+                         for split in TESTS)
+        yield f"{start:10} {epochs:3} epochs, lr {rate:7.4f}: {means} ({len(members)} sets)"
+
+
+def main() -> None:
+    """Write one line a run, and print the means."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--start", choices=GRIDS, action="append", help="default: both")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="one small set, one epoch, two rates")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    starts = {name: GRIDS[name] for name in asked.start or GRIDS}
+    sets, others = SETS, DrawnFaces(seed=DRAWN, lfw_train=50)
+    if asked.quick:
+        starts = {name: (rates[:2], (1,)) for name, (rates, _) in starts.items()}
+        sets = {"50 of 25 people": (50, 2)}
+        others = DrawnFaces(seed=DRAWN, lfw_train=50, lfw_eval=75, real_test=30, people_train=60)
+    found = []
+    with own_places():
+        for row in rows(starts, sets, others, asked.processes):
+            found.append(row)
+            print(row, flush=True)
+            if asked.out:
+                with open(asked.out, "w", encoding="utf-8", newline="") as handle:
+                    writer = csv.DictWriter(handle, row)
+                    writer.writeheader()
+                    writer.writerows(sorted(found, key=lambda one: [*one.values()][:4]))
+    print(*summary(found), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

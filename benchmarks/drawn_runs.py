@@ -1,0 +1,96 @@
+"""Runs on drawn faces outside a study: places of their own, training, predictions.
+
+Drawings are no evidence about people; benchmarks compare rules and settings on the same drawings.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fer.config.load import load_run
+from fer.config.run import DrawnFaces, RunConfig
+from fer.data.pixels import Source
+from fer.evaluate.metrics import validation_scores
+from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
+from fer.models.classifier import Classifier
+from fer.study.expand import identify
+from fer.study.inputs import InputDigests, draw_missing_faces
+from fer.study.run_folder import RunFolder, Store
+from fer.train.callbacks import NO_CALLBACKS, Callbacks
+from fer.train.distributed import open_session
+from fer.train.run_tasks import Task, work
+from fer.train.setup import source
+
+PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
+
+
+@contextmanager
+def own_places() -> Iterator[Path]:
+    """Point data, runs and cache at a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="drawn-runs-") as place:
+        for name in ("FER_DATA", "FER_HOME", "FER_CACHE"):
+            os.environ[name] = str(Path(place) / name)
+        yield Path(place)
+
+
+def digests() -> InputDigests:
+    """Return the digests of the data sets in `FER_DATA`."""
+    return InputDigests(Path(os.environ["FER_DATA"]), Path(os.environ["FER_CACHE"]))
+
+
+def draw_pretraining_people(pictures: int) -> str:
+    """Draw the people whose weights runs start from; return their folder in `FER_DATA`."""
+    few = DrawnFaces(lfw_train=3, lfw_eval=3, real_test=3, people_train=pictures)
+    data = load_run("configs/drawn.yaml", {}).data.model_copy(update={"drawn": few})
+    draw_missing_faces(data, Path(os.environ["FER_DATA"]) / PRETRAINING, [])
+    return f"{PRETRAINING}/drawn/PEOPLE-FER"
+
+
+def registered(config: RunConfig) -> RunFolder:
+    """Return the folder of a run that is to be trained; all that it starts from is trained."""
+    *ancestors, run = identify(config, digests())
+    store = Store(Path(os.environ["FER_HOME"]))
+    for one in (*ancestors, run):
+        folder = store.folder(one)
+        folder.register(one, {})
+        if one is not run:
+            train(Task(folder.path))
+    return folder
+
+
+def train(task: Task, callbacks: Callbacks = NO_CALLBACKS) -> None:
+    """Train a run to its end and evaluate it; nothing is done twice."""
+    assert work([task], callbacks) == ["done"], RunFolder(task.folder).status().error
+
+
+def predictions(config: RunConfig, splits: Sequence[str]) -> dict[str, Predictions]:
+    """Train a run; return the predictions of the weights that it keeps on each split."""
+    contents, folder = digests(), registered(config)
+    train(Task(folder.path, {split: contents.split(split, config.data) for split in splits}))
+    return {split: read_predictions(predictions_path(folder.path, split)) for split in splits}
+
+
+def pixels(config: RunConfig, split: str) -> Source:
+    """Return the pictures of a split."""
+    with open_session(config.compute) as session:
+        return source(config, config.data, {split: digests().split(split, config.data)}, session)
+
+
+def logits_of(model: Classifier, pictures: Source) -> np.ndarray:
+    """Return float32, N x C."""
+    model.eval()
+    with torch.inference_mode():
+        return torch.cat([model(pictures.gather(np.arange(start, min(start + 64, pictures.n)))
+                                .permute(0, 3, 1, 2)).float()
+                          for start in range(0, pictures.n, 64)]).numpy()
+
+
+def uar(model: Classifier, pictures: Source) -> float:
+    """Return the UAR of a model on a source."""
+    labels = pictures.labels_of(np.arange(pictures.n))
+    return float(validation_scores(labels, logits_of(model, pictures))["uar"])
