@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from fer.evaluate.claims import claims
-from fer.evaluate.contrasts import LEAST_WORTH, SeedSpread, SignedSum, contrast
+from fer.evaluate.intervals import LEAST_WORTH, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import Jackknife, mean_of_shares
+from fer.evaluate.significance import claims
 
 PERSON, PICTURE, OWN = 0.6, 0.8, 0.6  # standard deviations of difficulty; of the noise: 1
 SEED_SPREAD = 0.15  # of the quality of a seed: three points of UAR in the middle

@@ -31,7 +31,7 @@ from drawn_runs import (
 
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
-from fer.evaluate.contrasts import Interval, SeedSpread, SignedSum, contrast
+from fer.evaluate.intervals import Interval, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import jackknife
 from fer.evaluate.metrics import validation_scores
 from fer.evaluate.person_tables import tabulate

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer.cluster import submit, submit_script
+from fer.cluster import sbatch_call, submit
 from fer.cluster.arrays import JobArray
 from fer.cluster.dist_env import outside_job
 from fer.cluster.job_shape import Shape
 from fer.cluster.limits import parse_sinfo, report_minutes, within_limits
 from fer.cluster.profile_files import load_profile
 from fer.cluster.sbatch import Site, array_script, report_script
+from fer.cluster.sbatch_call import Refused
 from fer.cluster.submit import Submitter
-from fer.cluster.submit_script import Refused
 from fer.config.profile import Profile
 from fer.config.run import Data
 from fer.config.yaml_io import parse_overrides, parse_yaml
@@ -145,9 +145,9 @@ def test_a_refusal_for_good_says_how_much_is_submitted(
 
 def submitting(sizes, sbatch, home, monkeypatch):  # type: ignore[no-untyped-def]
     """Return a submitter whose `sbatch` is a stand-in, arrays of these sizes, their folders."""
-    for module in (submit, submit_script):
+    for module in (submit, sbatch_call):
         monkeypatch.setattr(module, "sbatch", sbatch)
-    monkeypatch.setattr(submit_script, "cluster_name", lambda: "c")
+    monkeypatch.setattr(sbatch_call, "cluster_name", lambda: "c")
     monkeypatch.setattr("fer.study.run_folder.dump", lambda config: {"schema": 1})
     monkeypatch.setattr("fer.study.run_folder.RunFolder._read_config", lambda folder: None)
     store = Store(home)

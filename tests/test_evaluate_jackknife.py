@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from sklearn.metrics import f1_score
 
-from fer.evaluate.contrasts import SEEDS_AND_TEST, TEST_SAMPLING, Interval
+from fer.evaluate.intervals import SEEDS_AND_TEST, TEST_SAMPLING, Interval
 from fer.evaluate.jackknife import jackknife
 from fer.evaluate.person_tables import Tables, tabulate, within
 from fer.evaluate.predictions import Predictions

@@ -12,7 +12,7 @@ import pytest
 from conftest import REPOSITORY
 from scipy.special import ndtri
 
-from fer.evaluate.contrasts import SEEDS_AND_TEST, SeedSpread, SignedSum, contrast
+from fer.evaluate.intervals import SEEDS_AND_TEST, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import mean_of_shares
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))

@@ -11,8 +11,8 @@ from test_lease_identity import AWAY, LISTED, WANTED, lease_of
 from test_submission import sent
 
 from fer.cluster.cancel import reopen, request_stop
+from fer.cluster.sbatch_call import sbatch
 from fer.cluster.slurm_queue import SlurmQueue
-from fer.cluster.submit_script import sbatch
 from fer.config.profile import Profile
 from fer.machine import user_name
 from fer.study import queue_view as looking

@@ -283,7 +283,7 @@ def test_a_job_of_another_is_waited_for_and_its_end_is_seen(
     queue: Callable[..., LocalQueue], tmp_path: Path, worker: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.cluster.poll_interval.LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr("fer.cluster.local_poll.LONGEST_PAUSE", 0.5)
     store, (run,) = Store(tmp_path), runs_of(1)
     folder = store.folder(run)
     folder.path.mkdir(parents=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_local_queue import runs_of
 
-from fer.cluster.poll_interval import PollInterval
+from fer.cluster.local_poll import PollInterval
 from fer.study.expand import Run
 from fer.study.run_folder import Store
 
@@ -55,7 +55,7 @@ def test_a_queue_that_waits_looks_ever_more_seldom(
 ) -> None:
     outlook = PollInterval(Store(tmp_path), runs_of(2), {})
     now = [1000.0]
-    monkeypatch.setattr("fer.cluster.poll_interval.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fer.cluster.local_poll.time.monotonic", lambda: now[0])
     looks = []
     while now[0] < 1100:
         if outlook.due([]):

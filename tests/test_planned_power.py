@@ -12,7 +12,7 @@ from fer.config.load import load_run
 from fer.config.run import Data
 from fer.config.study import Study
 from fer.evaluate import planned_power
-from fer.evaluate.contrasts import SeedSpread, SignedSum, contrast
+from fer.evaluate.intervals import SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import mean_of_shares
 from fer.evaluate.planned_power import Plan, PlannedSet, detectable_in, planned_error, why_no_claim
 from fer.study.expand import Run

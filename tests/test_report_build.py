@@ -17,7 +17,7 @@ from rich.console import Console
 from simulated_study import SMALL, Simulated, build, predictions, rows, simulate, write_run
 
 from fer.data.synthetic.sampling import is_generated, person_name
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.predictions import predictions_path, read_predictions, write_predictions
 from fer.report.drawings import DRAWINGS
 from fer.report.gap_sentences import gap_words

@@ -30,10 +30,10 @@ from fer.config.load import load_run
 from fer.config.study import Study
 from fer.data.metadata import Facts as PictureFacts
 from fer.data.metadata import write_facts
-from fer.evaluate.claims import THESE_MODELS
 from fer.evaluate.effective_robustness import fit_line
 from fer.evaluate.metrics import confusion, measure
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
+from fer.evaluate.significance import THESE_MODELS
 from fer.report.analysis import Analysis, analyse
 from fer.report.build_report import About, find
 from fer.report.comparisons import compare

@@ -16,7 +16,7 @@ from test_slurm_container import MISLEADING, without_slurm
 from test_slurm_dispatch import short
 from test_slurm_passing import count_calls
 
-from fer.study.queue_poll import SHORTEST_S
+from fer.study.slurm_poll import SHORTEST_S
 
 Write = Callable[..., Path]
 GRID = {"train_on": ["lfw", "mlfw"], "seed": list(range(12))}

@@ -14,10 +14,10 @@ from slurm_cluster import TestCluster, brought_up
 from test_slurm_dispatch import short
 from test_slurm_faults import long_study
 
-from fer.study import queue_poll
-from fer.study.queue_poll import LONGEST_S, QueuePoll, shared_queue
+from fer.study import slurm_poll
 from fer.study.slurm_client import ask, is_passing
 from fer.study.slurm_jobs import Job, Jobs
+from fer.study.slurm_poll import LONGEST_S, QueuePoll, shared_queue
 
 Write = Callable[..., Path]
 COMMANDS = ("squeue", "sacct", "scontrol", "sinfo", "sbatch", "scancel")
@@ -151,8 +151,8 @@ def test_the_queue_is_read_less_and_less_while_nothing_changes(
         read.append(clock[0])
         return Jobs(answered=len(read) != 3, cluster="c")
 
-    monkeypatch.setattr(queue_poll.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(queue_poll, "read_queue", reading)
+    monkeypatch.setattr(slurm_poll.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slurm_poll, "read_queue", reading)
     poll = QueuePoll(tmp_path)
     for second in range(600):
         clock[0] = float(second)
@@ -180,7 +180,7 @@ def test_processes_that_share_a_file_read_the_queue_once(
                          cluster="c", accounting=True))
         return read[-1]
 
-    monkeypatch.setattr(queue_poll, "read_queue", reading)
+    monkeypatch.setattr(slurm_poll, "read_queue", reading)
     file = tmp_path / "queue.json"
     assert [shared_queue(file) for _ in range(3)] == read * 3 and len(read) == 1
     file.write_text(file.read_text().replace('"time": ', '"time": -'))

@@ -18,7 +18,7 @@ from fer.config.load import load_run
 from fer.config.paths import cache, data_root, home
 from fer.config.recipe import PhaseOptim, Schedule
 from fer.config.run import Loss
-from fer.data.hashing import key
+from fer.data.stable_hash import key
 from fer.models.registry import build
 from fer.study.expand import identify
 from fer.study.inputs import InputDigests

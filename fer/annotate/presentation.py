@@ -7,7 +7,7 @@ after any restart, and pictures that are added later do not change the order of 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.data.hashing import key, text_word
+from fer.data.stable_hash import key, text_word
 
 APART = 10  # pictures between the two showings of one, where there are enough
 

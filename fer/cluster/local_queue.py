@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fer.cluster.arrays import most_alike
 from fer.cluster.local_job import LocalJob, start_job
-from fer.cluster.poll_interval import PollInterval
+from fer.cluster.local_poll import PollInterval
 from fer.cluster.signals import ReceivedSignals, deferred_signals
 from fer.config.compatibility import probe_kind
 from fer.config.load import dump

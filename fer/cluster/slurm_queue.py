@@ -35,11 +35,11 @@ from fer.errors import plural
 from fer.study.lease import LeaseTaken
 from fer.study.live_table import StudyProgress
 from fer.study.plan import UNFINISHED, Action, Step, plan
-from fer.study.queue_poll import QueuePoll
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import Store
 from fer.study.slurm_client import SlurmUnavailable
 from fer.study.slurm_jobs import read_queue
+from fer.study.slurm_poll import QueuePoll
 from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 5.0

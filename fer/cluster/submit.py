@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fer.cluster.arrays import JobArray
 from fer.cluster.sbatch import REPORT_MINUTES, Site, array_script, report_script
-from fer.cluster.submit_script import Refused, sbatch, submit_script
+from fer.cluster.sbatch_call import Refused, sbatch, submit_script
 from fer.config.paths import cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.run import Data

@@ -15,12 +15,12 @@ from fer.data.augment.presets import PRESETS
 from fer.data.augment.random_numbers import Samples
 from fer.data.decode import inspect_picture
 from fer.data.faces.face_points import Points
-from fer.data.hashing import key, text_word
 from fer.data.layout import class_folders, discover, picture_files, split_folders
 from fer.data.masks.landmarks import landmark_source
 from fer.data.masks.render import lay_over, render
 from fer.data.masks.styles import STYLES, WELL_WORN, sample
 from fer.data.pack_rows import fit
+from fer.data.stable_hash import key, text_word
 from fer.data.synthetic.face import draw, landmarks
 from fer.data.synthetic.sampling import plan_shots, sample_face
 from fer.errors import CallerError, choices

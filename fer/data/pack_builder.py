@@ -21,11 +21,11 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from fer.atomic_io import write_json
-from fer.data.hashing import text_word
 from fer.data.layout import Picture
 from fer.data.pack import PACK_VERSION, Pack, Progress, digest_of
 from fer.data.pack_rows import Failures, fill_rows
 from fer.data.process_map import ProcessPool
+from fer.data.stable_hash import text_word
 from fer.errors import CallerError
 from fer.machine import boot_id
 from fer.untrusted_io import parse_json

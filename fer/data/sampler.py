@@ -11,7 +11,7 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.hashing import Words, key, splitmix_words
+from fer.data.stable_hash import Words, key, splitmix_words
 
 Items = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.evaluate.contrasts import quantile
+from fer.evaluate.intervals import quantile
 from fer.evaluate.metrics import confusion
 
 Matrix = NDArray[np.int64]

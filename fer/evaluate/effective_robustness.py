@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.evaluate.contrasts import LEVEL
+from fer.evaluate.intervals import LEVEL
 
 LEAST_BASELINES = 5  # three degrees of freedom
 EDGE = 1e-3  # scores are kept off 0 and 1, which have no probit

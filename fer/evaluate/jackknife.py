@@ -5,7 +5,7 @@ unweighted average recall (UAR), accuracy, macro-F1, NLL, Brier score and the de
 error. Scores of counts have half a picture right and half wrong added to each class, so that a
 flawless class has a variance. What is printed is the score without them.
 
-Shapes: S seeds, G people, C classes, B bins. Intervals are in `fer.evaluate.contrasts`.
+Shapes: S seeds, G people, C classes, B bins. Intervals are in `fer.evaluate.intervals`.
 Source: Efron and Stein 1981 (10.1214/aos/1176345462); Agresti and Coull 1998 (10.2307/2685469).
 """
 

@@ -1,7 +1,7 @@
 """The exact McNemar test of two models on one test set, shown beside the planned comparisons.
 
 It assumes independent images, which images of one person are not, and applies to the given trained
-models, seed by seed. Claims rest on `fer.evaluate.claims`.
+models, seed by seed. Claims rest on `fer.evaluate.significance`.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Metrics of one table of predictions, without intervals; reliability and calibration error.
 
-Intervals are in `fer.evaluate.contrasts`. A class that is absent from the labels has no recall;
+Intervals are in `fer.evaluate.intervals`. A class that is absent from the labels has no recall;
 unweighted average recall (UAR) and macro-F1 are means over the classes present.
 """
 

@@ -1,7 +1,7 @@
 """What a planned study could detect, from its sizes alone, before there is any result.
 
 The variance of a difference between two configurations has the three parts that its interval will
-have (`fer.evaluate.contrasts`): the seeds' spread; what one seed gets right by chance and another
+have (`fer.evaluate.intervals`): the seeds' spread; what one seed gets right by chance and another
 does not, both divided by the number of seeds; and what a configuration finds hard and another does
 not, in single pictures and in people. What both find hard cancels. The shares are those of the
 model in `benchmarks/interval_simulation.py`, and a test compares the result with it.
@@ -10,7 +10,7 @@ model in `benchmarks/interval_simulation.py`, and a test compares the result wit
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.claims import THESE_MODELS, smallest_difference, too_small
+from fer.evaluate.significance import THESE_MODELS, smallest_difference, too_small
 
 RECALL = 0.65  # assumed of every class
 SEED_SPREAD = 0.02  # assumed standard deviation of a configuration's UAR between its seeds

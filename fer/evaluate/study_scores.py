@@ -1,6 +1,6 @@
 """Contrasts by name: which configurations, on which test sets, in which score.
 
-The formula is in `fer.evaluate.contrasts`; here the classes that the test sets share, the seeds
+The formula is in `fer.evaluate.intervals`; here the classes that the test sets share, the seeds
 that a configuration has on all of them, and the pooled seed spread of the study are looked up.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fer.evaluate.contrasts import Interval, SeedSpread, SignedSum, contrast
+from fer.evaluate.intervals import Interval, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import jackknife
 from fer.evaluate.person_tables import Tables, on_seeds
 

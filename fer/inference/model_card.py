@@ -11,7 +11,7 @@ from fer.atomic_io import yaml_text
 from fer.config.run import RunConfig
 from fer.config.weights_file import is_hub
 from fer.evaluate.calibration import Calibration
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.inference.model_scores import METRICS, Score
 
 HUB_METRICS = {"uar": ("recall", "UAR (unweighted average recall)"),

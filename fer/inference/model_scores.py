@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.person_tables import Tables, tabulate, within
 from fer.evaluate.predictions import read_predictions
 from fer.evaluate.study_scores import StudyScores

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from fer.errors import CallerError, choices
-from fer.models.architectures.zoo import at_size
-from fer.models.architectures.zoo import stages as stages_of_pytorchcv
+from fer.models.architectures.pytorchcv_networks import at_size
+from fer.models.architectures.pytorchcv_networks import stages as stages_of_pytorchcv
 from fer.models.classifier import StageMap
 from fer.models.resolution_stages import stages_by_resolution
 from fer.models.timm_networks import TimmNetwork

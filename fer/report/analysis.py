@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fer.config.study import GapPair, Study
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.study_scores import Sets, StudyScores
 from fer.report.configurations import Config, configurations, is_mask_key

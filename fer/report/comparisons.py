@@ -2,7 +2,7 @@
 
 A family compares the values of one grid key, all else equal: every value with a baseline, on
 average over the other keys; or, without a baseline, every pair. A difference is claimed where
-`fer.evaluate.claims` allows it and Holm's adjusted p is below 5 %; all other pairs are tied.
+`fer.evaluate.significance` allows it and Holm's adjusted p is below 5 %; all other pairs are tied.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from itertools import combinations
 from statistics import median
 
 from fer.config.study import Comparison, Study
-from fer.evaluate.claims import THESE_MODELS, Claim, claims, detectable
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.mcnemar import McNemar, mcnemar
+from fer.evaluate.significance import THESE_MODELS, Claim, claims, detectable
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config
 

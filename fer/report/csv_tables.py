@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.atomic_io import write_text
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.plain_text import spreadsheet_cell
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fer.config.study import GapPair
 from fer.errors import noun_for
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis
 from fer.report.comparisons import Family, Pair, difference_of
 from fer.report.formatting import points, sizes

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fer.evaluate.contrasts import Interval
 from fer.evaluate.ensembles import greedy, mean_of
+from fer.evaluate.intervals import Interval
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions

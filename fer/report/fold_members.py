@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fer.evaluate.calibration import best_temperature
-from fer.evaluate.contrasts import Interval
 from fer.evaluate.ensembles import mean_of
+from fer.evaluate.intervals import Interval
 from fer.evaluate.metrics import measure
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions, stacked

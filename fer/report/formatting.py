@@ -6,8 +6,8 @@ Shared by the page, the Markdown, the LaTeX and the terminal.
 from collections.abc import Sequence
 
 from fer.errors import noun_for
-from fer.evaluate.claims import KNOWN_SPREAD, POORLY_KNOWN, THESE_MODELS
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
+from fer.evaluate.significance import KNOWN_SPREAD, POORLY_KNOWN, THESE_MODELS
 
 NONE = "–"
 

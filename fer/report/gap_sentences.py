@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fer.config.study import GapPair
 from fer.errors import noun_for
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config
 from fer.report.effect import at_chance

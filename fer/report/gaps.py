@@ -1,7 +1,7 @@
 """The gaps of a study's configurations: synthetic minus real, and net of the control."""
 
 from fer.config.study import GapPair
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.study_scores import StudyScores
 
 NET = ", net of control"  # suffix of a gap's metric after subtracting the control gap

@@ -14,7 +14,7 @@ import numpy as np
 
 from fer.data.metadata import ANNOTATIONS, read_annotations
 from fer.evaluate.agreement import Agreement, Matrix, fleiss_kappa, krippendorff_alpha, majority
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.metrics import confusion, scores
 from fer.evaluate.person_tables import Tables, tabulate
 from fer.evaluate.predictions import NOBODY, Predictions

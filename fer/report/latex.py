@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config
 from fer.report.formatting import of_people

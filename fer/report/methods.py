@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from fer.evaluate import claims, contrasts
+from fer.evaluate import intervals, significance
 from fer.evaluate.effective_robustness import LEAST_BASELINES
 from fer.evaluate.metrics import CALIBRATION_BINS
 from fer.report.analysis import Analysis
@@ -39,12 +39,13 @@ def methods(analysis: Analysis, origin: Provenance) -> tuple[str, ...]:
         "is below 0.05. Against a baseline, a family is the other values on one test set, each on "
         "average over the other settings; without one, all pairs on all test sets. Simultaneous "
         "limits are Bonferroni's. Nothing is claimed where people are worth fewer than "
-        f"{claims.LEAST_WORTH} ({claims.LEAST_WORTH_OF_MANY} in families of more than "
-        f"{claims.MANY}), where a class has fewer than {claims.LEAST_PICTURES} pictures, or where "
-        "the baseline's seeds vary more than four times as much as the pooled ones; there is no "
-        f"interval below {contrasts.LEAST_WORTH} people. With one seed a configuration, a "
+        f"{significance.LEAST_WORTH} ({significance.LEAST_WORTH_OF_MANY} in families of more than "
+        f"{significance.MANY}), where a class has fewer than {significance.LEAST_PICTURES} "
+        "pictures, or where the baseline's seeds vary more than four times as much as the pooled "
+        "ones; there is no "
+        f"interval below {intervals.LEAST_WORTH} people. With one seed a configuration, a "
         "difference is one between these trained models only. With fewer than "
-        f"{claims.KNOWN_SPREAD} degrees of freedom between seeds a claim is marked. Standing "
+        f"{significance.KNOWN_SPREAD} degrees of freedom between seeds a claim is marked. Standing "
         "applies the same rule with Holm's adjustment over all pairs of configurations, up to "
         f"{MOST_COMPARED} configurations. McNemar's exact test is reported per seed for reference; "
         "it assumes independent pictures and tests accuracy, so it may disagree with UAR.",

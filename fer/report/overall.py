@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fer.evaluate.claims import THESE_MODELS, claims
 from fer.evaluate.effective_robustness import LEAST_BASELINES, Line, fit_line
+from fer.evaluate.significance import THESE_MODELS, claims
 from fer.report.analysis import Analysis, Cell
 from fer.report.configurations import Config
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fer.evaluate.claims import no_claim
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
+from fer.evaluate.significance import no_claim
 from fer.report.analysis import Analysis
 from fer.report.comparisons import Family, Pair
 from fer.report.configurations import Config

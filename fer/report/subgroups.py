@@ -13,7 +13,7 @@ import numpy as np
 
 from fer.config.study import GapPair
 from fer.data.metadata import ANNOTATIONS, EDGES
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.metrics import scores as metrics_of
 from fer.evaluate.metrics import soft_scores
 from fer.evaluate.person_tables import Tables, within

@@ -10,9 +10,9 @@ recipes and other axes that all of them share, if any.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.claims import THESE_MODELS, no_claim
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.predictions import NOBODY
+from fer.evaluate.significance import THESE_MODELS, no_claim
 from fer.report.analysis import Analysis
 from fer.report.comparisons import Family
 from fer.report.configurations import Config, is_mask_key

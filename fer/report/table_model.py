@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.formatting import NONE, points, score
 
 MOST_ROWS = 400  # sorts and filters instantly in a browser; the CSV file has all

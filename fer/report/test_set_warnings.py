@@ -6,10 +6,10 @@ import numpy as np
 
 from fer.config.study import GapPair
 from fer.errors import noun_for
-from fer.evaluate.claims import LEAST_PICTURES, LEAST_WORTH, PRIOR, RARE
-from fer.evaluate.contrasts import LEAST_WORTH as LEAST_FOR_INTERVAL
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import LEAST_WORTH as LEAST_FOR_INTERVAL
+from fer.evaluate.intervals import Interval
 from fer.evaluate.person_tables import Tables
+from fer.evaluate.significance import LEAST_PICTURES, LEAST_WORTH, PRIOR, RARE
 from fer.report.analysis import Analysis, Cell
 
 MOST_NAMED = 6  # runs in a line

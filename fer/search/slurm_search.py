@@ -18,8 +18,8 @@ from fer.atomic_io import write_json, write_yaml
 from fer.cluster.job_shape import Shape
 from fer.cluster.limits import check_partitions, refuse_impossible, within_limits
 from fer.cluster.sbatch import search_script
+from fer.cluster.sbatch_call import submit_script
 from fer.cluster.submit import SCRIPTS, next_submission, site_of, submitting
-from fer.cluster.submit_script import submit_script
 from fer.config.load import dump
 from fer.config.paths import REPOSITORY
 from fer.config.profile import Profile

@@ -21,11 +21,11 @@ from fer.search.scores import lines_of
 from fer.search.trial_runs import Trial
 from fer.study.inputs import InputDigests
 from fer.study.plan import plan
-from fer.study.queue_poll import LONGEST_S, SHORTEST_S, shared_queue
 from fer.study.queue_view import Queue, look
 from fer.study.run_folder import RunFolder, Store
 from fer.study.slurm_client import SlurmUnavailable
 from fer.study.slurm_jobs import read_queue
+from fer.study.slurm_poll import LONGEST_S, SHORTEST_S, shared_queue
 from fer.study.snapshot import snapshot
 
 POLL_SECONDS = 1.0

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from fer.config.run import Compute
-from fer.data.hashing import key
+from fer.data.stable_hash import key
 from fer.errors import CallerError
 
 # Accelerate reads these before WORLD_SIZE on CPU nodes; some MPI installations leave them set

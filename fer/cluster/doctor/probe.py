@@ -21,8 +21,8 @@ from fer.cluster.limits import Partitions, within_limits
 from fer.cluster.profile_files import profile_file
 from fer.cluster.requeue import REQUEUE
 from fer.cluster.sbatch import probe_script
+from fer.cluster.sbatch_call import submit_script
 from fer.cluster.submit import next_submission, site_of, submitting
-from fer.cluster.submit_script import submit_script
 from fer.config.paths import REPOSITORY, cache, data_root, home
 from fer.config.profile import Profile
 from fer.config.study import minutes

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fer.config.augmentation import Mix
 from fer.data.augment.random_numbers import Floats, Samples
-from fer.data.hashing import splitmix_words
+from fer.data.stable_hash import splitmix_words
 
 TRIES = 64  # draws for one share: at alpha 2 one sample in 100,000 needs more, and gets 0.5
 

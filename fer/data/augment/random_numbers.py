@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer.data.hashing import key, splitmix_words, text_word
+from fer.data.stable_hash import key, splitmix_words, text_word
 
 Floats = NDArray[np.float64]
 TABLE_LENGTH = 1 << 22  # 16 MB of float32; more than the largest picture (1024 x 1024 x 3) needs

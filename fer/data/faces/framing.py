@@ -18,9 +18,9 @@ from fer.data.decode import inspect_picture
 from fer.data.faces import detector
 from fer.data.faces.alignment import SIZES, Frame, frame_of_template, similarity
 from fer.data.faces.face_points import TEMPLATES, Points
-from fer.data.hashing import key, text_word
 from fer.data.layout import pictures_below
 from fer.data.process_map import ProcessPool, map_in_processes
+from fer.data.stable_hash import key, text_word
 from fer.errors import CallerError
 
 SAMPLE = 60  # pictures of a split

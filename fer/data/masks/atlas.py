@@ -19,7 +19,6 @@ from fer.atomic_io import replacing
 from fer.config.augmentation import Masks
 from fer.data.augment.random_numbers import Samples
 from fer.data.faces.face_points import Points, template
-from fer.data.hashing import key, text_word
 from fer.data.masks.erasing import ERASED, erase
 from fer.data.masks.render import (
     BRIGHTEST,
@@ -32,6 +31,7 @@ from fer.data.masks.render import (
 )
 from fer.data.masks.styles import named, sample
 from fer.data.pack import only_builder
+from fer.data.stable_hash import key, text_word
 
 ATLAS_VERSION = 1  # raised together with `Masks.drawing` when any mask looks different
 PER_STYLE = 12

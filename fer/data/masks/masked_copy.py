@@ -17,7 +17,6 @@ from PIL import Image
 
 from fer.atomic_io import building_folder, write_json
 from fer.data.decode import inspect_picture
-from fer.data.hashing import key, text_word
 from fer.data.layout import (
     class_folders,
     discover,
@@ -40,6 +39,7 @@ from fer.data.metadata import (
 from fer.data.pack import only_builder
 from fer.data.picture_format import JPEG_SUFFIXES
 from fer.data.process_map import map_in_processes
+from fer.data.stable_hash import key, text_word
 from fer.errors import CallerError
 from fer.untrusted_io import read_json
 

@@ -12,7 +12,6 @@ from fer.config.validate import validate
 from fer.data.decode import thumbnail
 from fer.data.faces import detector
 from fer.data.faces.framing import Framing, measure
-from fer.data.hashing import text_word
 from fer.data.ingest.archive import EXPECTED
 from fer.data.ingest.dataset_writer import read_record
 from fer.data.layout import SPLITS, Picture, discover, scan, split_folders, unread
@@ -20,6 +19,7 @@ from fer.data.pack import DamagedPack, Pack
 from fer.data.people import people_text, people_warning
 from fer.data.process_map import ProcessPool
 from fer.data.splits import folder_of, original_of
+from fer.data.stable_hash import text_word
 from fer.data.synthetic.sets import MARKER
 from fer.data.verify import findings as check
 from fer.data.verify.findings import Finding

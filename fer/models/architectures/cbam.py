@@ -1,7 +1,7 @@
 """A small residual network with channel and spatial attention, for laptops and tests.
 
 Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018. The full-size
-`cbam_resnet50` is pytorchcv's: see `fer.models.architectures.zoo`.
+`cbam_resnet50` is pytorchcv's: see `fer.models.architectures.pytorchcv_networks`.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 The two runs of an id are compared on the same pictures, as two seeds of one configuration would
 be: the difference in UAR, with the people left out in turn and the seed spread pooled over the
-bundle (`fer.evaluate.contrasts`).
+bundle (`fer.evaluate.intervals`).
 """
 
 from collections import Counter
@@ -14,11 +14,11 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
-from fer.evaluate.claims import NO_INTERVAL
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.evaluate.metrics import confusion
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
+from fer.evaluate.significance import NO_INTERVAL
 from fer.evaluate.study_scores import StudyScores
 from fer.report.bundle.manifest import BundledRun
 from fer.report.bundle.read_bundle import Bundle

@@ -13,7 +13,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from fer.atomic_io import replacing, write_text
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.legible import Key, make_legible
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config

@@ -5,7 +5,7 @@ from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis
 from fer.report.comparisons import Family, Pair
 from fer.report.figures.canvas import (

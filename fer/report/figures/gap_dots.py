@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fer.evaluate.contrasts import Interval
+from fer.evaluate.intervals import Interval
 from fer.report.analysis import Analysis
 from fer.report.configurations import Config
 from fer.report.figures.canvas import (

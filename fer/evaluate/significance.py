@@ -6,7 +6,7 @@ The thresholds are those that a simulation supports (`benchmarks/interval_simula
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer.evaluate.contrasts import LEVEL, Interval, quantile
+from fer.evaluate.intervals import LEVEL, Interval, quantile
 
 LEAST_WORTH = 8  # people for a claim
 LEAST_WORTH_OF_MANY, MANY = 15, 8  # in families of more than MANY comparisons

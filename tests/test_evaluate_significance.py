@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fer.evaluate.claims import (
+from fer.evaluate.effective_robustness import fit_line
+from fer.evaluate.intervals import Interval
+from fer.evaluate.mcnemar import mcnemar
+from fer.evaluate.significance import (
     POORLY_KNOWN,
     THESE_MODELS,
     UNEVEN,
@@ -15,9 +18,6 @@ from fer.evaluate.claims import (
     holm,
     no_claim,
 )
-from fer.evaluate.contrasts import Interval
-from fer.evaluate.effective_robustness import fit_line
-from fer.evaluate.mcnemar import mcnemar
 
 RNG = np.random.default_rng(7)
 CLEAR = Interval(0.1, 0.05, 0.15, "seeds and test sampling", 5, (135,), (60,), 0.0004, 0.025, 40.0,
