@@ -6,9 +6,8 @@ Trains a small backbone on drawn faces of 500 and of 2,000 pictures, of few peop
 (one per two pictures), under new masks of ten styles in each epoch, and tests the last epoch on 800
 other pictures with the flat mask and on 360 with "real" masks. `scratch` trains everything from
 random weights, `head_only` the head on features of the same network trained on other drawn people.
-The learning rate with the best mean over the sets is the default. Drawings are no evidence about
-people, and a small network is none about a large one: the table shows what is too low, too high or
-too short by far. `default_search.csv` has the results that `docs/recipes.md` names.
+Drawings are no evidence about people, and a small network is none about a large one: the table
+shows what is too low, too high or too short by far. All of it takes about half an hour of one core.
 """
 
 import argparse
@@ -24,12 +23,10 @@ from typing import Any
 
 import numpy as np
 import timing  # noqa: F401  first: it pins the threads
-from drawn_runs import own_places, predictions, registered
+from drawn_runs import draw_people, own_places, predictions, registered
 
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
-from fer.data.synthetic.face import draw
-from fer.data.synthetic.sampling import CLASSES, Shot, person_name, sample_face
 from fer.evaluate.metrics import validation_scores
 from fer.study.inputs import draw_missing_faces
 
@@ -39,24 +36,10 @@ SETS = {"500 of 50 people": (500, 10), "500 of 250 people": (500, 2),
 GRIDS = {"scratch": ((1e-3, 2e-3, 4e-3, 5e-4, 8e-3), (25, 75)),
          "head_only": ((1e-3, 3e-3, 1e-2, 3e-4, 3e-2), (15, 50))}
 """Starting point -> learning rates and epochs."""
-LARGE = 2000  # pictures, with which only the first three rates and the first epochs are tried
+LARGE = 2000  # pictures; there only the first epochs, and there and with more epochs three rates
 RECIPES = {"scratch": "scratch", "head_only": "linear_probe"}
 TESTS = ("mlfw/eval", "real/test")
-MIX = np.repeat(np.arange(3), (2, 9, 14))  # classes in each block, as in LFW-FER
 DRAWN, TRAINING = 4321, 8765  # seeds of the test sets and of the training sets
-
-
-def draw_training_set(folder: Path, pictures: int, of_each: int) -> None:
-    """Draw the split `train` of a set with the same number of pictures of each person."""
-    generator = np.random.default_rng(TRAINING)
-    blocks = [generator.permutation(MIX) for _ in range(pictures // len(MIX))]
-    for cls in CLASSES:
-        (folder / "train" / cls).mkdir(parents=True)
-    for number, label in enumerate(np.concatenate(blocks).tolist()):
-        person, picture = divmod(number, of_each)
-        face = sample_face(TRAINING, Shot("lfw_train", person, picture, label))
-        name = f"{person_name('lfw_train', person)}_{picture + 1:04d}.jpg"
-        draw(face).save(folder / "train" / CLASSES[label] / name, quality=face.look.quality)
 
 
 def configured(start: str, training: str, rate: float, epochs: int) -> RunConfig:
@@ -87,11 +70,12 @@ def rows(starts: Mapping[str, Any], sets: Mapping[str, tuple[int, int]], others:
     draw_missing_faces(load_run("configs/drawn.yaml", {}).data.model_copy(
         update={"drawn": others}), root, [])
     for name, (pictures, of_each) in sets.items():
-        draw_training_set(root / name, pictures, of_each)
+        draw_people(root / name, pictures, of_each, TRAINING)
     jobs = [(start, training, rate, epochs) for start, (rates, lengths) in starts.items()
             for training, (pictures, _) in sets.items()
-            for epochs, rate in (product(lengths, rates) if pictures < LARGE
-                                 else product(lengths[:1], rates[:3]))]
+            for epochs, rate in product(lengths, rates)
+            if rate in rates[:3] or (pictures < LARGE and epochs == lengths[0])
+            if pictures < LARGE or epochs == lengths[0]]
     for first in {job[0]: job for job in jobs}.values():
         registered(configured(*first))  # trains what the others start from
     jobs.sort(key=lambda job: -sets[job[1]][0] * job[3])  # long ones first
@@ -101,14 +85,15 @@ def rows(starts: Mapping[str, Any], sets: Mapping[str, tuple[int, int]], others:
 
 
 def summary(found: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each starting point, epochs and rate: UAR on each set, and their mean."""
+    """Yield a line for each start, size, epochs and rate: mean UAR over few and many people."""
     cells: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in found:
-        cells[row["start"], row["epochs"], row["lr"]].append(row)
-    for (start, epochs, rate), members in sorted(cells.items()):
+        pictures = int(row["training set"].split()[0])
+        cells[row["start"], pictures, row["epochs"], row["lr"]].append(row)
+    for (start, pictures, epochs, rate), members in sorted(cells.items()):
         means = " ".join(f"{split} {np.mean([row[split] for row in members]):.3f}"
                          for split in TESTS)
-        yield f"{start:10} {epochs:3} epochs, lr {rate:7.4f}: {means} ({len(members)} sets)"
+        yield f"{start:10} {pictures:5} pictures {epochs:3} epochs, lr {rate:7.4f}: {means}"
 
 
 def main() -> None:

@@ -15,6 +15,9 @@ import torch
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
 from fer.data.pixels import Source
+from fer.data.synthetic.face import draw, landmarks
+from fer.data.synthetic.parameters import Points
+from fer.data.synthetic.sampling import CLASSES, Shot, person_name, sample_face
 from fer.evaluate.metrics import validation_scores
 from fer.evaluate.predictions import Predictions, predictions_path, read_predictions
 from fer.models.classifier import Classifier
@@ -26,6 +29,7 @@ from fer.train.distributed import open_session
 from fer.train.run_tasks import Task, work
 from fer.train.setup import source
 
+MIX = np.repeat(np.arange(3), (2, 9, 14))  # classes in each block of pictures, as in LFW-FER
 PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
 
 
@@ -49,6 +53,27 @@ def draw_pretraining_people(pictures: int) -> str:
     data = load_run("configs/drawn.yaml", {}).data.model_copy(update={"drawn": few})
     draw_missing_faces(data, Path(os.environ["FER_DATA"]) / PRETRAINING, [])
     return f"{PRETRAINING}/drawn/PEOPLE-FER"
+
+
+def draw_people(folder: Path, pictures: int, of_each: int, seed: int) -> dict[str, Points]:
+    """Draw the split `train` of a set with the same number of pictures of each person.
+
+    Returns:
+        the landmarks of each face: file -> (5, 2) pixels.
+    """
+    generator = np.random.default_rng(seed)
+    blocks = [generator.permutation(MIX) for _ in range(-(-pictures // len(MIX)))]
+    for cls in CLASSES:
+        (folder / "train" / cls).mkdir(parents=True)
+    found = {}
+    for number, label in enumerate(np.concatenate(blocks)[:pictures].tolist()):
+        person, picture = divmod(number, of_each)
+        face = sample_face(seed, Shot("lfw_train", person, picture, label))
+        name = f"{person_name('lfw_train', person)}_{picture + 1:04d}.jpg"
+        file = f"train/{CLASSES[label]}/{name}"
+        draw(face).save(folder / file, quality=face.look.quality)
+        found[file] = landmarks(face)
+    return found
 
 
 def registered(config: RunConfig) -> RunFolder:
