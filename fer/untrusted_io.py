@@ -13,7 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -176,5 +176,7 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint is Any:
         return lambda value: True
     if hint in (str, bool, types.NoneType):
+        return lambda value: type(value) is hint
+    if is_dataclass(hint):  # read on its own before
         return lambda value: type(value) is hint
     raise TypeError(f"no test for {hint}")
