@@ -22,6 +22,7 @@ from fer.errors import CallerError
 
 MAX_BYTES = 256_000_000
 LONGEST_CELL = 131_072  # characters: what the module csv reads unless told
+LONGEST_NAME = 255  # bytes, on Linux
 EXACT = 2**53  # integers up to here are exact in every reader of JSON
 
 Record = TypeVar("Record")
@@ -124,8 +125,9 @@ def as_object(content: object, place: str) -> dict[str, Any]:
 
 def plain_name(name: str) -> str:
     """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
-    if "/" in name or "\0" in name or name in ("", ".", ".."):
-        raise ValueError(f"{name!r} is not the name of a folder")
+    if ("/" in name or "\0" in name or name in ("", ".", "..")
+            or len(name.encode(errors="surrogatepass")) > LONGEST_NAME):
+        raise ValueError(f"{name[:LONGEST_NAME]!r} is not the name of a folder")
     return name
 
 

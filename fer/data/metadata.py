@@ -175,7 +175,8 @@ def read_people(top: Path) -> dict[str, People]:
                           f"{choices(RULES)}")
     wrong = [f"{split}: {rule}" for split, rule in people.items() if rule not in RULES]
     if wrong:
-        raise CallerError(f"{file}: '{shortened(wrong[0])}' is no rule; rules are: {choices(RULES)}")
+        raise CallerError(f"{file}: '{shortened(wrong[0])}' is no rule; rules are: "
+                          f"{choices(RULES)}")
     return people
 
 
