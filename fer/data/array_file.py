@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fer.untrusted_io import NotRegular
 
+MAGIC = b"\x93NUMPY"
+
 
 def map_array(path: Path) -> NDArray[Any]:
     """Return the array in a file, mapped for reading.
@@ -21,11 +23,11 @@ def map_array(path: Path) -> NDArray[Any]:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise NotRegular(f"{path}: not a regular file")
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:  # numpy also reads archives and pickles
+            raise ValueError(f"{path}: not an array")
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError, TypeError, OverflowError, SyntaxError, RecursionError,
             TokenError) as error:  # numpy reads the header as Python literals
         raise ValueError(f"{path}: not an array ({type(error).__name__})") from None
-    if not isinstance(found, np.ndarray):  # an archive of arrays
-        raise ValueError(f"{path}: not an array")
-    return found

@@ -92,7 +92,7 @@ class _Submit:
     def __post_init__(self) -> None:
         if (self.submission is None) != (self.index is None):
             raise ValueError("a submission without an index, or the reverse")
-        for part in (self.submission or "studies").split("/"):
+        for part in self.submission.split("/") if self.submission is not None else ():
             plain_name(part)  # below $FER_HOME
 
 

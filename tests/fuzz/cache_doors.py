@@ -52,7 +52,7 @@ def _checkpoints(written: WrittenStore) -> list[Door]:
     config = written.runs[0].config
     model = registry.build(config.backbone, CLASSES)
     kept = Checkpoints(written.done.path / "checkpoints", keep=2)
-    kept.save(Progress(step=3, finished=True, best=Best(0.5, 1, 3)), model, None)
+    kept.save(Progress(step=3, finished=True, best=Best(0.5, step=3, epoch=1)), model, None)
     folder = kept.path(3)
 
     def resealed() -> None:
@@ -63,7 +63,7 @@ def _checkpoints(written: WrittenStore) -> list[Door]:
     return [
         _door(folder / "manifest.json", lambda: (kept.newest(), kept.best()), STOPS),
         _door(folder / "state.json", lambda: (seal_again(folder), kept.newest()), STOPS),
-        _door(kept.folder / "best", kept.best, STOPS, tree=False, name="pointer"),
+        _door(kept.folder / "best", lambda: (seal_again(folder), kept.best()), STOPS, tree=False, name="pointer"),
         _door(folder / "model.safetensors", resealed, STOPS, tree=False, name="best weights"),
     ]
 
