@@ -123,11 +123,11 @@ def as_object(content: object, place: str) -> dict[str, Any]:
     return content
 
 
-def plain_name(name: str) -> str:
+def plain_name(name: object) -> str:
     """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
-    if ("/" in name or "\0" in name or name in ("", ".", "..")
+    if (not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", "..")
             or len(name.encode(errors="surrogatepass")) > LONGEST_NAME):
-        raise ValueError(f"{name[:LONGEST_NAME]!r} is not the name of a folder")
+        raise ValueError(f"{str(name)[:LONGEST_NAME]!r} is not the name of a folder")
     return name
 
 

@@ -85,7 +85,7 @@ class _Content:
                 raise ValueError("an index that is no number")
             for name, splits in runs:
                 plain_name(name)
-                if not {*splits} <= self.splits.keys():
+                if not isinstance(splits, list) or not {*splits} <= self.splits.keys():
                     raise ValueError("a split without a digest")
 
 

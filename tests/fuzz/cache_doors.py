@@ -63,7 +63,8 @@ def _checkpoints(written: WrittenStore) -> list[Door]:
     return [
         _door(folder / "manifest.json", lambda: (kept.newest(), kept.best()), STOPS),
         _door(folder / "state.json", lambda: (seal_again(folder), kept.newest()), STOPS),
-        _door(kept.folder / "best", lambda: (seal_again(folder), kept.best()), STOPS, tree=False, name="pointer"),
+        _door(kept.folder / "best", lambda: (seal_again(folder), kept.best()), STOPS, tree=False,
+              name="pointer"),
         _door(folder / "model.safetensors", resealed, STOPS, tree=False, name="best weights"),
     ]
 
