@@ -126,7 +126,7 @@ def as_object(content: object, place: str) -> dict[str, Any]:
 def plain_name(name: object) -> str:
     """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
     if (not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", "..")
-            or len(name.encode(errors="surrogatepass")) > LONGEST_NAME):
+            or len(os.fsencode(name)) > LONGEST_NAME):
         raise ValueError(f"{str(name)[:LONGEST_NAME]!r} is not the name of a folder")
     return name
 

@@ -86,7 +86,7 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             kept[str(facts["kept"])] += 1
         if facts.get("few_people"):
             few[str(facts["few_people"])] += 1
-        for split in facts.get("unlabelled") or ():
+        for split in _listed(facts.get("unlabelled")):
             few[f"{run.recipe} has batch-norm statistics of the unlabelled pictures of {split}: it "
                 "has seen them, and is no fair comparison there with models that have not"] += 1
         for split, digest in mapping(facts.get("digests")).items():
@@ -109,6 +109,10 @@ def _selection(facts: dict[str, Any], train_on: str) -> str:
     masks = f", {facts['validation_masks']}" if facts.get("validation_masks") else ""
     pictures = count(_whole(facts.get("validation_pictures")), "picture")
     return f"{facts['kept']}, validated on {pictures} of {people} of {train_on}{masks}"
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _whole(value: object) -> int:
