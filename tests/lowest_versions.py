@@ -24,7 +24,7 @@ def requirements(settings: Path = SETTINGS) -> Iterator[Requirement]:
     found.read(settings)
     for text in (found["options"]["install_requires"], *found["options.extras_require"].values()):
         yield from (Requirement(line) for line in text.splitlines()
-                    if line and not line.startswith("#"))
+                    if line and not line.startswith(("#", "%")))
 
 
 def lowest(settings: Path = SETTINGS) -> dict[str, str]:

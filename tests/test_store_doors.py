@@ -5,12 +5,14 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fuzz.damage import mutated
 from fuzz.doors import Door, fuzzed, put
 from fuzz.store_doors import queues, store_doors
 from fuzz.written_store import JOBS, SPLITS, WrittenStore, predictions, write_store
@@ -21,6 +23,7 @@ from fer.errors import CallerError
 from fer.evaluate.calibration import Calibration
 from fer.evaluate.predictions import DamagedFile, read_predictions, write_predictions
 from fer.parquet_io import read_columns
+from fer.report.bundle.parquet_footer import SNAPPY, UNCOMPRESSED, compressions
 from fer.report.read.report_cache import ReportCache
 from fer.study.file_cache import Texts
 from fer.study.inputs import InputDigests
@@ -51,6 +54,7 @@ def written(tmp_path: Path) -> WrittenStore:
     return write_store(tmp_path / "store")
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_whole_files_of_a_store_are_taken_and_some_damaged_ones_end_well(
     doors: list[Door], tmp_path: Path
 ) -> None:
@@ -323,3 +327,26 @@ def test_files_of_one_place_differ_in_age(tmp_path: Path) -> None:
         put(tmp_path / "a", b"x", number)
         ages.add((tmp_path / "a").stat().st_mtime_ns)
     assert len(ages) == 5
+
+
+@pytest.mark.parametrize("codec", ["NONE", "SNAPPY", "ZSTD", "GZIP", "LZ4", "BROTLI"])
+def test_the_compression_of_a_table_is_known_without_pyarrow(codec: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": ["x"] * 9, "b": [1.5] * 9, "c": [[1]] * 9}), file,
+                   compression=codec, write_page_index=True, row_group_size=4)
+    allowed = compressions(file.read_bytes()) <= {UNCOMPRESSED, SNAPPY}
+    assert allowed == (codec in ("NONE", "SNAPPY"))
+
+
+def test_a_damaged_footer_is_a_value_error_and_ends_no_process(tmp_path: Path) -> None:
+    """pyarrow 26 calls `std::terminate` at some of these if asked for their columns."""
+    write_predictions(tmp_path / "p.parquet", predictions("real/test"))
+    content, draw = (tmp_path / "p.parquet").read_bytes(), random.Random(5)
+    for number in range(1000):
+        damaged = mutated(content, draw)
+        with suppress(ValueError):
+            compressions(damaged)
+        if number % 10 == 5:
+            (tmp_path / "q.parquet").write_bytes(damaged)
+            with suppress(ValueError):
+                read_columns(tmp_path / "q.parquet", {"sample_id": "string"})
