@@ -5,6 +5,7 @@ for ever) an `OSError`, so that a reader says "damaged" and goes on.
 """
 
 import csv
+import errno
 import json
 import math
 import os
@@ -29,7 +30,7 @@ Record = TypeVar("Record")
 
 
 class NotRegular(OSError):
-    """A file that is a folder, a FIFO, a device or a socket."""
+    """A file that is a folder, a FIFO, a device, a socket, or a link to itself."""
 
 
 def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
@@ -37,10 +38,15 @@ def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
 
     Raises:
         FileNotFoundError, PermissionError: as `open`.
-        NotRegular: it is a folder, a FIFO, a device or a socket.
+        NotRegular: it is a folder, a FIFO, a device, a socket, or a link to itself.
         ValueError: it is larger.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link to itself, a socket
+            raise NotRegular(f"{path}: not a regular file") from None
+        raise
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

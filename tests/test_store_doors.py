@@ -14,7 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from fuzz.damage import mutated
 from fuzz.doors import Door, fuzzed, put
-from fuzz.store_doors import queues, store_doors
+from fuzz.store_doors import (
+    again,
+    curve,
+    maps,
+    measured,
+    methods,
+    planned,
+    queues,
+    store_doors,
+    timed,
+)
 from fuzz.written_store import JOBS, SPLITS, WrittenStore, predictions, write_store
 
 from fer.cluster.estimate import History
@@ -318,6 +328,18 @@ def test_a_link_to_itself_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("")
     texts = Texts(tmp_path / "cache.parquet")
     assert texts.read(str(tmp_path / "a")) is None and texts.read(str(tmp_path / "b/c")) is None
+
+
+@pytest.mark.parametrize("name", [
+    "status.json", "submit.json", "env.json", "train.json", "config.yaml", "lease", "metrics.jsonl",
+    "results/real/test.json", "predictions/real/test.parquet", "attention/index.json"])
+def test_a_link_to_itself_in_a_run_is_damage(name: str, written: WrittenStore) -> None:
+    file = written.done.path / name
+    file.unlink(missing_ok=True)
+    file.symlink_to(file.name)
+    assert len(rows(written)) == 4
+    for read in (planned, timed, again, measured, methods, maps, curve):
+        read(written)
 
 
 def test_files_of_one_place_differ_in_age(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Texts:
         except (FileNotFoundError, NotADirectoryError, NotRegular, ValueError):
             return None
         except OSError as error:
-            if error.errno != errno.ELOOP:  # a link to itself is no file
+            if error.errno != errno.ELOOP:  # a link to itself
                 raise
             return None
         self.known[path] = (stamp, text)

@@ -170,6 +170,11 @@ class Submission:
             return self._content.jobs
         return {}
 
+    @property
+    def indices(self) -> list[int]:
+        """Indices of the array's jobs, as far as known."""
+        return [int(index) for index in self.listed]
+
     def claim(self, cluster: str, user: str) -> None:
         """Record user and cluster before submission, for launchers on other clusters."""
         self._note({"job": "", "cluster": cluster, "user": user})
@@ -252,7 +257,7 @@ class Submission:
     def record_ends(self, jobs: Jobs) -> None:
         """Record how jobs ended, since SLURM forgets it where there is no accounting."""
         self.adopt(jobs)
-        found = [jobs.find(self.identity(index)) for index in map(int, self.listed)]
+        found = [jobs.find(self.identity(index)) for index in self.indices]
         ended = {job.id: job.state for job in found if job.state and not job.may_live
                  and job.reason != NEVER_SATISFIED}  # its run waits; it was not cancelled
         if ended.items() - self.ends.items():
