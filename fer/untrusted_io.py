@@ -5,6 +5,7 @@ for ever) an `OSError`, so that a reader says "damaged" and goes on.
 """
 
 import csv
+import errno
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,13 +23,14 @@ from fer.errors import CallerError
 
 MAX_BYTES = 256_000_000
 LONGEST_CELL = 131_072  # characters: what the module csv reads unless told
+LONGEST_NAME = 255  # bytes, on Linux
 EXACT = 2**53  # integers up to here are exact in every reader of JSON
 
 Record = TypeVar("Record")
 
 
 class NotRegular(OSError):
-    """A file that is a folder, a FIFO, a device or a socket."""
+    """A file that is a folder, a FIFO, a device, a socket, or a link to itself."""
 
 
 def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
@@ -36,10 +38,15 @@ def read_bytes(path: Path | str, most: int = MAX_BYTES) -> bytes:
 
     Raises:
         FileNotFoundError, PermissionError: as `open`.
-        NotRegular: it is a folder, a FIFO, a device or a socket.
+        NotRegular: it is a folder, a FIFO, a device, a socket, or a link to itself.
         ValueError: it is larger.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link to itself, a socket
+            raise NotRegular(f"{path}: not a regular file") from None
+        raise
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -122,10 +129,11 @@ def as_object(content: object, place: str) -> dict[str, Any]:
     return content
 
 
-def plain_name(name: str) -> str:
+def plain_name(name: object) -> str:
     """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
-    if "/" in name or "\0" in name or name in ("", ".", ".."):
-        raise ValueError(f"{name!r} is not the name of a folder")
+    if (not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", "..")
+            or len(os.fsencode(name)) > LONGEST_NAME):
+        raise ValueError(f"{str(name)[:LONGEST_NAME]!r} is not the name of a folder")
     return name
 
 
@@ -176,5 +184,7 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint is Any:
         return lambda value: True
     if hint in (str, bool, types.NoneType):
+        return lambda value: type(value) is hint
+    if is_dataclass(hint):  # read on its own before
         return lambda value: type(value) is hint
     raise TypeError(f"no test for {hint}")

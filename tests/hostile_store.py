@@ -8,7 +8,6 @@ more than 500 MB.
 """
 
 import argparse
-import json
 import os
 import random
 import resource
@@ -21,18 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands import launch
-
-TEXTS = (
-    b"", b"null", b"[]", b"{}", b"0", b'"a"', b"[[]]", b"true", b"1e999", b"{", b"\xff\xfe\x00",
-    b"[" * 200_000, b'{"a":' * 100_000, b"9" * 5_000, b'{"schema": 1}', b'{"schema": "1"}',
-    b'{"state": []}', b"{\n", b"\n\n\n", b"NaN", b'{"a": NaN}', b"-", b"\x00" * 4096,
-    b"x: &a [*a]", b"!!bool x",
-)
-"""Contents that are wrong for every file."""
-VALUES = (None, True, -1, 0, 2**70, 1.5, float("inf"), float("nan"), "", "x", "a" * 100_000, [], {},
-          [[]], [None], {"a": {}}, {"": []}, "\x1b[2J\x1b]0;title\x07", "[bold]x[/nope]", "=1+1",
-          "../../../etc/passwd", "a\nb", "\ud800", "<script>alert(1)</script>")
-"""Values of other types and sizes, for one key of a file."""
+from fuzz.damage import changed_content
 
 
 def files_of(home: Path) -> list[Path]:
@@ -41,45 +29,6 @@ def files_of(home: Path) -> list[Path]:
     return sorted(path for path in home.rglob("*") if path.is_file() and not path.is_symlink()
                   and (path.suffix in kinds or path.name == "lease")
                   and "code" not in path.relative_to(home).parts)
-
-
-def changed_content(content: bytes, draw: random.Random) -> bytes:
-    """Return other content: wrong as a whole, with one value replaced, cut, or with a byte flipped.
-    """
-    kind = draw.randrange(4)
-    if kind == 0:
-        return draw.choice(TEXTS)
-    if kind == 1 and content:
-        return content[:draw.randrange(len(content))]
-    if kind == 2 and content:
-        flipped = bytearray(content)
-        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
-        return bytes(flipped)
-    return with_other_value(content, draw)
-
-
-def with_other_value(content: bytes, draw: random.Random) -> bytes:
-    """Return JSON with one value, at any depth, replaced or left out."""
-    try:
-        tree = json.loads(content)
-    except ValueError:
-        return draw.choice(TEXTS)
-    places = list(_places(tree))
-    if not places:
-        return draw.choice(TEXTS)
-    parent, key = draw.choice(places)
-    if isinstance(parent, dict) and draw.random() < 0.15:
-        del parent[key]
-    else:
-        parent[key] = draw.choice(VALUES)
-    return json.dumps(tree).encode()
-
-
-def _places(tree: object) -> Iterator[tuple[dict[str, object] | list[object], object]]:
-    if isinstance(tree, dict | list):
-        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield tree, key
-            yield from _places(value)
 
 
 def replace_file(file: Path, draw: random.Random) -> bytes:

@@ -15,12 +15,14 @@ import time
 import zipfile
 from pathlib import Path
 
-import fuzz_doors
 import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY, launch, write_toy_study
-from hostile_store import TEXTS, changed_content, files_of, problem_of, trained_store
+from fuzz.damage import TEXTS, changed_content
+from fuzz.doors import Door, fuzzed
+from fuzz.file_doors import file_doors
+from hostile_store import files_of, problem_of, trained_store
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
@@ -426,20 +428,20 @@ def test_the_constraints_are_a_full_set_that_the_requirements_allow() -> None:
 @pytest.mark.parametrize("number", range(10))
 def test_no_damaged_bytes_go_through_a_door(number: int, tmp_path: Path) -> None:
     """Three hundred inputs each; thousands by `python tests/fuzz_doors.py`."""
-    door = fuzz_doors.doors(tmp_path)[number]
+    door = file_doors(tmp_path)[number]
     for place, sample in enumerate(door.samples):
         (tmp_path / f"sample{place}").write_bytes(sample)
         door.read(tmp_path / f"sample{place}")  # whole, it is taken
-    assert not list(fuzz_doors.fuzzed(door, tmp_path, 300, seed=0))
+    assert not list(fuzzed(door, tmp_path, 300, seed=0))
 
 
 def test_an_error_that_a_door_does_not_document_is_a_finding(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         raise KeyError(path.name)
 
-    door = fuzz_doors.Door("x", read, (b"abc",))
-    assert all("KeyError" in line for line in fuzz_doors.fuzzed(door, tmp_path, 3, 0))
-    assert len(list(fuzz_doors.fuzzed(door, tmp_path, 3, 0))) == 3
+    door = Door("x", read, (b"abc",))
+    assert all("KeyError" in line for line in fuzzed(door, tmp_path, 3, 0))
+    assert len(list(fuzzed(door, tmp_path, 3, 0))) == 3
 
 
 @pytest.mark.slow
@@ -448,12 +450,12 @@ def test_no_file_of_a_store_ends_a_command_in_a_traceback(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty inputs each; thousands by `python tests/hostile_store.py`."""
-    from hostile_store import fuzzed
+    from hostile_store import fuzzed as fuzzed_commands
 
     for name in ("FER_HOME", "FER_DATA", "FER_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
     study = trained_store(tmp_path)
-    assert not [str(one) for one in fuzzed(study, tmp_path / "home", 40, seed)]
+    assert not [str(one) for one in fuzzed_commands(study, tmp_path / "home", 40, seed)]
 
 
 def test_the_inputs_differ_and_reach_every_kind_of_file(tmp_path: Path) -> None:

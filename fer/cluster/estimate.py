@@ -17,12 +17,12 @@ from statistics import median
 from fer.cluster.arrays import JobArray
 from fer.config.augmentation import PASSES
 from fer.config.run import RunConfig, trained_epochs
+from fer.errors import CallerError
 from fer.study.expand import Run
 from fer.study.inputs import InputDigests
 from fer.study.plan import Step
 from fer.study.run_folder import RunFolder, Store
 from fer.transfer.model_inspection import anatomies
-from fer.untrusted_io import read_json
 
 MOST_READ = 8  # measured runs read per backbone, the first by name
 OPTIMIZER_STATES = {"radam": 2, "adamw": 2, "sgd": 1}  # tensors beside each parameter
@@ -99,12 +99,12 @@ def _read(folder: RunFolder) -> Measured | None:
     if status.state != "done" or status.seconds <= 0 or status.step <= 0:
         return None
     try:
-        ranks = int(read_json(folder.path / "env.json")["world_size"])
-    except (OSError, ValueError, KeyError):
+        ranks, config = folder.ranks, folder.config
+    except CallerError:  # damaged, or of another version of the project
         return None
-    if folder.config.recipe.combine is not None:  # its steps are not comparable
+    if ranks is None or config.recipe.combine is not None:  # its steps are not comparable
         return None
-    return Measured(folder.config, str(folder.submitted.get("config_id", "")), status.seconds,
+    return Measured(config, str(folder.submitted.get("config_id", "")), status.seconds,
                     status.step, ranks)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from fer.atomic_io import write_json, write_text
 from fer.data.people import RULES, People
 from fer.errors import CallerError, choices
-from fer.plain_text import csv_text
+from fer.plain_text import csv_text, shortened
 from fer.untrusted_io import NotRegular, bounded_csv, read_json, written_text
 
 FILE = "pictures.csv"
@@ -175,7 +175,8 @@ def read_people(top: Path) -> dict[str, People]:
                           f"{choices(RULES)}")
     wrong = [f"{split}: {rule}" for split, rule in people.items() if rule not in RULES]
     if wrong:
-        raise CallerError(f"{file}: '{wrong[0]}' is no rule; rules are: {choices(RULES)}")
+        raise CallerError(f"{file}: '{shortened(wrong[0])}' is no rule; rules are: "
+                          f"{choices(RULES)}")
     return people
 
 

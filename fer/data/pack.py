@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,22 +25,27 @@ from numpy.typing import NDArray
 
 from fer.atomic_io import temporary_name
 from fer.config.run import Data
+from fer.data.array_file import map_array
 from fer.data.digest import split_digest
 from fer.data.people import people_warning
 from fer.data.splits import pictures_of
 from fer.errors import CallerError
 from fer.locks import open_lock
-from fer.untrusted_io import read_json
+from fer.plain_text import one_line
+from fer.untrusted_io import NotRegular, read_json, record
 
 if TYPE_CHECKING:
     import pyarrow
 
 PACK_VERSION = 1
+INDEX = {"sample_id": "string", "label": "integer", "file": "string", "identity": "string",
+         "pair_key": "string"}
+"""Columns of `index.parquet`."""
 
 Progress = Callable[[int, int], None]  # called with (pictures done, total)
 
 
-class DamagedPack(ValueError):
+class DamagedPack(CallerError):
     """A folder that is not a complete pack of this version; rebuilding fixes it."""
 
 
@@ -50,6 +55,24 @@ class Quarantined:
 
     id: str
     reason: str
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """Content of `meta.json`; early versions have no `contents`."""
+
+    version: int
+    n: int
+    size: int
+    digest: str
+    classes: list[str]
+    class_counts: list[int]
+    quarantine: list[dict[str, Any]]
+    contents: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.contents.keys() <= {"pixels", "labels", "uids"}:
+            raise ValueError("digests of other arrays")
 
 
 @dataclass(frozen=True)
@@ -90,20 +113,19 @@ class Pack:
             DamagedPack: incomplete, of another version, or inconsistent files.
         """
         try:
-            meta = read_json(folder / "meta.json")
-            if meta["version"] != PACK_VERSION:
-                raise DamagedPack(f"{folder} has version {meta['version']}, not {PACK_VERSION}")
-            n, size = int(meta["n"]), int(meta["size"])
+            meta = record(_Meta, read_json(folder / "meta.json"))
+            if meta.version != PACK_VERSION:
+                raise DamagedPack(f"{folder} has version {meta.version}, not {PACK_VERSION}")
+            n, size = meta.n, meta.size
             return Pack(
-                folder, n, size, str(meta["digest"]), tuple(meta["classes"]),
-                tuple(meta["class_counts"]), tuple(Quarantined(**q) for q in meta["quarantine"]),
+                folder, n, size, meta.digest, tuple(meta.classes), tuple(meta.class_counts),
+                tuple(record(Quarantined, one) for one in meta.quarantine),
                 pixels=_map(folder / "pixels.npy", np.uint8, (n, size, size, 3)),
                 labels=_map(folder / "labels.npy", np.uint8, (n,)),
                 uids=_map(folder / "uids.npy", np.uint64, (n,)),
-                contents=tuple(sorted(meta.get("contents", {}).items())),
+                contents=tuple(sorted(meta.contents.items())),
             )
-        except (FileNotFoundError, NotADirectoryError, EOFError, ValueError, KeyError,
-                TypeError) as error:
+        except (FileNotFoundError, NotADirectoryError, NotRegular, ValueError) as error:
             raise DamagedPack(f"{folder} is not a usable pack: {error}") from error
 
     @property
@@ -131,11 +153,16 @@ class Pack:
 
     @cached_property
     def _table(self) -> "pyarrow.Table":
-        import pyarrow.parquet  # slow to import, not needed for training
+        from fer.parquet_io import read_columns  # slow to import, not needed for training
 
-        table = pyarrow.parquet.read_table(self.folder / "index.parquet")
-        if table.num_rows != self.n:
-            raise DamagedPack(f"{self.folder}/index.parquet has {table.num_rows} rows for {self.n}")
+        file = self.folder / "index.parquet"
+        try:
+            table = read_columns(file, INDEX)
+            if table.num_rows != self.n:
+                raise ValueError(f"{table.num_rows} rows for {self.n}")
+        except (OSError, ValueError) as error:
+            raise DamagedPack(f"{file} is damaged ({one_line(str(error))}); remove {self.folder}: "
+                              "it is built again") from None
         return table
 
 
@@ -209,11 +236,11 @@ def _identity(folder: Path, name: str) -> tuple[int, int, int]:
 @cache
 def _digest_of_file(path: Path, *identity: int) -> str:
     """Return the digest of an array's file, cached while the file is unchanged."""
-    return digest_of(np.load(path, mmap_mode="r", allow_pickle=False))
+    return digest_of(map_array(path))
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped = map_array(path)
     if mapped.dtype != dtype or mapped.shape != shape:
         raise DamagedPack(f"{path} holds {mapped.dtype} {mapped.shape}, not {shape}")
     return np.asarray(mapped)  # a plain array on the same map is several times faster to index

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fer.evaluate.metrics import log_probabilities
+from fer.untrusted_io import record
 
 TEMPERATURES = (0.05, 20.0)
 ACCURACY = 0.9  # of the pictures that are called sure
@@ -48,10 +49,11 @@ class Calibration:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Return the calibration of `to_json`; raise KeyError, TypeError or ValueError if damaged.
-        """
-        return cls(float(values["temperature"]), float(values["threshold"]),
-                   float(values["accuracy"]), int(values["n"]), str(values["split"]))
+        """Return the calibration of `to_json`; raise a `ValueError` if damaged."""
+        found = record(cls, values)
+        if found.temperature <= 0:
+            raise ValueError(f"a temperature of {found.temperature}")
+        return found
 
     def __str__(self) -> str:
         share = f"{self.accuracy:.0%}"

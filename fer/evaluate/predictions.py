@@ -13,9 +13,9 @@ import numpy as np
 
 from fer.atomic_io import replacing
 from fer.plain_text import shortened
+from fer.untrusted_io import NotRegular
 
 NOBODY = "picture:"  # prefix of the cluster name of an image with an unknown person
-MOST_VALUES = 20_000_000  # rows times columns
 LOGIT = "logit_"  # prefix of the logit columns, whose names and order define the classes
 
 
@@ -106,19 +106,20 @@ def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
         path: the name of the source in errors.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    if isinstance(source, Path) and source.exists() and not source.is_file():
-        raise DamagedFile(f"{path}: not a regular file")
+    from fer.parquet_io import open_parquet, read_bounded
+
     try:
-        # a single file: avoids the slow import of dataset discovery
-        file = pq.ParquetFile(source, page_checksum_verification=True)
+        file = open_parquet(source, ("sample_id", "identity"))
         _refuse_other_types(file, path)
-        table = file.read()
+        table = read_bounded(file)
         names = [name for name in table.column_names if name.startswith(LOGIT)]
     except (FileNotFoundError, DamagedFile):
         raise
-    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
+    except NotRegular:
+        raise DamagedFile(f"{path}: not a regular file") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        # ValueError: a name is not UTF-8; KeyError: a column is missing
         raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
     missing = {"sample_id", "identity", "label", "predicted"} - set(table.column_names)
     if missing:
@@ -160,18 +161,16 @@ def stacked(tables: Sequence[Predictions]) -> Predictions:
 
 
 def _refuse_other_types(file: Any, path: str) -> None:
-    """Raise a `DamagedFile` for other columns than those of `write_predictions`, or too many rows.
-    """
+    """Raise a `DamagedFile` for columns of other types than those of `write_predictions`."""
     from pyarrow import types
 
-    facts = file.metadata
-    if facts.num_rows * max(facts.num_columns, 1) > MOST_VALUES:
-        raise DamagedFile(f"{path}: a table of {facts.num_rows:,} rows")
+    from fer.parquet_io import value_type
+
     for field in file.schema_arrow:
         fits = (types.is_floating if field.name.startswith(LOGIT) else
                 types.is_integer if field.name in ("label", "predicted") else
                 types.is_string if field.name in ("sample_id", "identity") else lambda kind: True)
-        if not fits(field.type):
+        if not fits(value_type(field.type)):
             raise DamagedFile(f"{path}: a column {shortened(field.name)} of {field.type}")
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fer.errors import CallerError
 from fer.evaluate.intervals import Interval
 from fer.evaluate.person_tables import Tables, tabulate, within
 from fer.evaluate.predictions import read_predictions
 from fer.evaluate.study_scores import StudyScores
 from fer.report.subgroups import divide
 from fer.study.run_folder import RunFolder
-from fer.untrusted_io import read_json
+from fer.untrusted_io import read_object
 
 METRICS = ("uar", "accuracy", "macro_f1")
 RUN = "run"
@@ -53,8 +54,14 @@ def score_run(folder: RunFolder, facts: Facts) -> list[Score]:
         split = file.relative_to(folder.path / "results").with_suffix("").as_posix()
         if "@" in split or split in own:
             continue
-        digest = str(read_json(file)["digest"])
-        tables = tabulate({folder.config.seed: read_predictions(folder.predictions(split))})
+        try:
+            digest = str(read_object(file)["digest"])
+            table = read_predictions(folder.predictions(split))
+        except (OSError, ValueError, KeyError) as error:
+            raise CallerError(f"{folder.name}: its results on {split} are damaged ({error}); "
+                              f"launch/evaluate.py {folder.name} --split {split} makes them again"
+                              ) from None
+        tables = tabulate({folder.config.seed: table})
         found.append(_score(tables, split, digest, "", ""))
         found += [_score(within(tables, keep), split, digest, fact, value)
                   for fact, value, keep in divide(tables, facts)]

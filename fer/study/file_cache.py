@@ -4,6 +4,7 @@ A study of ten thousand runs has as many status files, and opening each takes lo
 call. The cache is one Parquet file, which may be deleted at any time.
 """
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,8 @@ from fer.atomic_io import replacing
 from fer.study.disk_space import disk_refusal
 from fer.untrusted_io import NotRegular, read_bytes
 
-COLUMNS = ("path", "inode", "time", "size", "text")
+COLUMNS = {"path": "string", "inode": "integer", "time": "integer", "size": "integer",
+           "text": "string"}
 Stamp = tuple[int, int, int]  # inode (a replaced file has another), mtime in ns, size
 
 
@@ -33,7 +35,11 @@ class Texts:
             if entry is not None and entry[0] == stamp:
                 return entry[1]
             text = read_bytes(path).decode("utf-8", "replace")
-        except (FileNotFoundError, NotRegular, ValueError):
+        except (FileNotFoundError, NotADirectoryError, NotRegular, ValueError):
+            return None
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # a link to itself
+                raise
             return None
         self.known[path] = (stamp, text)
         self.changed = True
@@ -67,12 +73,11 @@ def _load(file: Path) -> dict[str, tuple[Stamp, str]]:
     """Return the cached entries; none if the file is missing or unreadable."""
     if not file.is_file():
         return {}
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from fer.parquet_io import read_columns
 
     try:
-        columns = pq.read_table(file).to_pydict()
-        return {path: ((inode, time, size), text) for path, inode, time, size, text in zip(
-            *(columns[name] for name in COLUMNS), strict=True)}
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+        columns = read_columns(file, COLUMNS).to_pydict()
+    except (OSError, ValueError):
         return {}
+    return {path: ((inode, time, size), text) for path, inode, time, size, text in zip(
+        *(columns[name] for name in COLUMNS), strict=True)}

@@ -22,9 +22,10 @@ def orphaned_rows(study: StudyFolder, store: Store, queue: Queue) -> list[Row]:
     The queue is read only if such a run is possible.
     """
     own = {entry.run for entry in study.entries}
-    sent = [(Submission(path.parent), index, name)
+    sent = [(Submission(path.parent), int(index), name)
             for path in sorted((study.path / SCRIPTS).glob("[0-9]*/jobs.json"))
-            for index, name in _runs_of(path) if name not in own]
+            for index, runs in Submission(path.parent).listed.items() for name, _ in runs
+            if name not in own]
     if not sent:
         return []
     wanted = _wanted_elsewhere(store, study.path)
@@ -47,14 +48,6 @@ def _row(folder: RunFolder, job: Job, log: str) -> Row:
                status.step, status.steps, status.metric, status.restarts, job.id,
                job.nodes or status.node, None, None, job.time_left, "", "", log,
                "" if job.user == user_name() else job.user)
-
-
-def _runs_of(file: Path) -> list[tuple[int, str]]:
-    """Return (index, run folder name) of all runs of a submission."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return [(int(index), str(name)) for index, runs in read_json(file)["jobs"].items()
-                for name, _ in runs]
-    return []
 
 
 def _wanted_elsewhere(store: Store, but: Path) -> set[str]:

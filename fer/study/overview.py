@@ -1,19 +1,17 @@
 """A store at a glance: its studies and searches, and jobs that belong to none of them."""
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 
 from fer.errors import CallerError, plural
 from fer.machine import user_name
 from fer.study.orphans import orphaned_rows
 from fer.study.queue_view import Queue
-from fer.study.run_folder import RunFolder, Store
+from fer.study.run_folder import Store
 from fer.study.slurm_jobs import Job
 from fer.study.status import rows_of
 from fer.study.study_folder import StudyFolder, read_study
 from fer.study.submission import SCRIPTS, Submission
-from fer.untrusted_io import read_json
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,8 @@ def _hours(study: StudyFolder, store: Store) -> dict[str, float]:
     found = {}
     for entry, folder in study.runs(store):
         if seconds := folder.status().seconds:
-            found[entry.run] = seconds * _ranks(folder) / 3600
+            found[entry.run] = seconds * (folder.ranks or 1) / 3600
     return found
-
-
-def _ranks(folder: RunFolder) -> int:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(read_json(folder.path / "env.json")["world_size"])
-    return 1
 
 
 def _strangers(store: Store, queue: Queue) -> list[Job]:

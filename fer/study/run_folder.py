@@ -22,7 +22,15 @@ from fer.study.expand import Run
 from fer.study.lease import Lease
 from fer.study.slurm_jobs import JobIdentity
 from fer.study.submission import Submission
-from fer.untrusted_io import NotRegular, parse_json, read_bytes, read_json, read_object, record
+from fer.untrusted_io import (
+    NotRegular,
+    as_object,
+    parse_json,
+    plain_name,
+    read_bytes,
+    read_json,
+    record,
+)
 
 State = Literal["pending", "queued", "running", "preempted", "requeued", "stopped", "blocked",
                 "lost", "done", "failed", "cancelled",
@@ -68,6 +76,41 @@ def parse_status(text: str | None) -> Status:
         return record(Status, parse_json(text or ""))
     except ValueError:
         return Status()
+
+
+@dataclass(frozen=True)
+class _Submit:
+    """What is read of `submit.json`; it may have more."""
+
+    run_id: str = ""
+    config_id: str = ""
+    time: float = 0.0
+    cluster: str = ""
+    submission: str | None = None
+    index: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.submission is None) != (self.index is None):
+            raise ValueError("a submission without an index, or the reverse")
+        for part in self.submission.split("/") if self.submission is not None else ():
+            plain_name(part)  # below $FER_HOME
+
+
+def parse_submit(text: str | bytes | None) -> dict[str, Any]:
+    """Parse the text of `submit.json`; empty if it is missing or unreadable."""
+    try:
+        content = as_object(parse_json(text or ""), "submit.json")
+        record(_Submit, content)
+    except ValueError:
+        return {}
+    return content
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What is read of `env.json` alone."""
+
+    world_size: int
 
 
 class RunFolder:
@@ -127,14 +170,23 @@ class RunFolder:
     def submitted(self) -> dict[str, Any]:
         """What the launcher wrote on submission; empty if the run was not submitted."""
         try:
-            return read_object(self.path / "submit.json")
+            return parse_submit(read_bytes(self.path / "submit.json"))
         except (FileNotFoundError, NotRegular, ValueError):
             return {}
+
+    @property
+    def ranks(self) -> int | None:
+        """The number of ranks that trained it last; None if that is not recorded."""
+        try:
+            found = record(_Environment, read_json(self.path / "env.json")).world_size
+        except (FileNotFoundError, NotRegular, ValueError):
+            return None
+        return found if found > 0 else None
 
     def sent_to(self) -> JobIdentity | None:
         """Return the SLURM job that the run was last submitted to, if any."""
         sent = self.submitted
-        if "submission" not in sent:
+        if sent.get("submission") is None:
             return None
         home = self.path.parents[1]
         return Submission(home / sent["submission"]).identity(int(sent["index"]))

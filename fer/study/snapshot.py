@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pathspec import GitIgnoreSpec
 
 from fer.atomic_io import building_folder, write_json
 from fer.errors import CallerError
-from fer.untrusted_io import read_json
+from fer.untrusted_io import read_object, record
 
 RECORD = ".snapshot.json"
 DIFF = ".snapshot.diff"
@@ -97,9 +98,8 @@ def git_state(folder: Path) -> dict[str, Any]:
 
     A snapshot contains its commit. Files that are not code are ignored (`NO_CODE`).
     """
-    record = folder / RECORD
-    if record.is_file():
-        return dict(read_json(record)["git"])
+    if (folder / RECORD).is_file():
+        return _recorded(folder / RECORD)
     try:
         if not _git(folder, "ls-files"):  # the code is inside another repository
             return {"commit": None, "dirty": None}
@@ -107,6 +107,22 @@ def git_state(folder: Path) -> dict[str, Any]:
         changes = _git(folder, "status", "--porcelain", "--", ".", *others)
         return {"commit": _git(folder, "rev-parse", "HEAD").strip(), "dirty": bool(changes.strip())}
     except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+@dataclass(frozen=True)
+class _Git:
+    """What a snapshot says of its commit."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    """Return the commit in the record of a snapshot; nulls if it is damaged."""
+    try:
+        return asdict(record(_Git, read_object(file).get("git")))
+    except (OSError, ValueError):
         return {"commit": None, "dirty": None}
 
 
@@ -123,11 +139,11 @@ def _folder_of(digest: str, place: Path) -> Path:
 def _intact(folder: Path, digest: str) -> bool:
     """Return whether a snapshot contains exactly the files of its digest and the added ones."""
     try:
-        record = read_json(folder / RECORD)
+        known = read_object(folder / RECORD)
         files = sorted(name for name in _all_files(folder) if not _added(name)
                        and f"/{BYTECODE}/" not in f"/{name}")
         link = import_folder(folder) / "fer"
-        return (isinstance(record["git"], dict) and _digest(folder, files) == digest
+        return (isinstance(known["git"], dict) and _digest(folder, files) == digest
                 and not any((folder / name).is_symlink() for name in files)
                 and os.listdir(link.parent) == ["fer"] and os.readlink(link) == "../fer")
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from fer import CODE_GONE
+from fer.errors import CallerError
 from fer.machine import user_name
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
-from fer.study.run_folder import RunFolder, State, Status, Store, parse_status
+from fer.study.run_folder import RunFolder, State, Status, Store, parse_status, parse_submit
 from fer.study.run_state import FINAL, LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import Job, Jobs
 from fer.study.study_folder import Entry, StudyFolder
 from fer.study.submission import Submission
-from fer.untrusted_io import as_object, parse_json
 
 LAST_BYTES = 4000  # of a log
 SLACK_S = 1.0  # tolerated difference between two clocks of one disk
@@ -108,7 +107,7 @@ class _Table:
     def _read(self, entry: Entry, folder: RunFolder) -> _Read:
         status_path, submit_path = _files(folder)
         status = parse_status(self.texts.read(status_path))
-        sent = {} if status.state == "done" else _json(self.texts.read(submit_path))
+        sent = {} if status.state == "done" else parse_submit(self.texts.read(submit_path))
         return _Read(entry, folder, status, self.texts.changed_at(status_path),
                      str(sent.get("submission", "")), int(sent.get("index", 0)), bool(sent))
 
@@ -152,7 +151,10 @@ class _Table:
 
     def _is_next(self, folder: RunFolder, submission: Submission, index: int) -> bool:
         """Return whether the runs before this one in its job are over."""
-        work = submission.work_of(index)
+        try:
+            work = submission.work_of(index)
+        except (FileNotFoundError, CallerError):  # gone or damaged
+            return False
         names = [name for name, _ in work.runs]
         place = names.index(folder.name) if folder.name in names else 0
         before = names[place % work.lanes : place : work.lanes]
@@ -187,13 +189,6 @@ def _owner(folder: RunFolder, job: Job | None, running: bool) -> str:
 
 def _files(folder: RunFolder) -> tuple[str, str]:
     return f"{folder.path}/status.json", f"{folder.path}/submit.json"
-
-
-def _json(text: str | None) -> dict[str, Any]:
-    try:
-        return as_object(parse_json(text), "submit.json") if text else {}
-    except ValueError:
-        return {}
 
 
 def _how_lost(note: str, log: str) -> str:

@@ -8,10 +8,11 @@ index, so a thousand runs share one small file. Not for making scripts or callin
 """
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from fer.atomic_io import write_json
 from fer.config.load import dump
 from fer.config.run import Data
 from fer.config.validate import validate
+from fer.errors import CallerError
 from fer.study.plan import Step
 from fer.study.slurm_jobs import NEVER_SATISFIED, JobIdentity, Jobs
-from fer.untrusted_io import read_json
+from fer.untrusted_io import NotRegular, plain_name, read_json, read_object, record
 
 SCHEMA = 1
 MARKER = "finished-{index}-{lane}"  # of a task; the batch script counts them
@@ -48,9 +50,49 @@ class Work:
     lanes: int = 1
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """Content of `job.json`; older versions wrote no more than the id."""
+
+    job: str = ""
+    cluster: str = ""
+    user: str = ""
+    comment: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9]*", self.job):
+            raise ValueError("the id of a job is a number")
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Content of `jobs.json`; `jobs` is index -> [[name of a run folder, [splits]]]."""
+
+    schema: int
+    data: dict[str, Any]
+    splits: dict[str, str]
+    jobs: dict[str, list[list[Any]]]
+    lanes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA or self.lanes < 1:
+            raise ValueError(f"schema {self.schema}, {self.lanes} lanes")
+        for split in self.splits:
+            for part in split.split("/"):
+                plain_name(part)  # predictions are written to that place
+        for index, runs in self.jobs.items():
+            if not re.fullmatch("[0-9]{1,9}", index):
+                raise ValueError("an index that is no number")
+            for name, splits in runs:
+                plain_name(name)
+                if not isinstance(splits, list) or not {*splits} <= self.splits.keys():
+                    raise ValueError("a split without a digest")
+
+
 def next_number(scripts: Path) -> int:
     """Return the number of the next submission of a study; `scripts` is its folder `slurm/`."""
-    numbers = [int(path.name.split("-")[0]) for path in scripts.glob("[0-9]*")]
+    numbers = [int(path.name.split("-")[0]) for path in scripts.glob("[0-9]*")
+               if re.fullmatch("[0-9]{1,9}(-.*)?", path.name)]
     return max(numbers, default=0) + 1
 
 
@@ -99,22 +141,39 @@ class Submission:
         return kept
 
     def work_of(self, index: int) -> Work:
-        """Return the work of job number `index`."""
-        content = self._content
-        runs = tuple((name, tuple(splits)) for name, splits in content["jobs"][str(index)])
-        data = validate(Data, content["data"], str(self.folder / "jobs.json"))
-        return Work(runs, content["splits"], data, int(content.get("lanes", 1)))
+        """Return the work of job number `index`.
+
+        Raises:
+            FileNotFoundError: the list of the jobs was removed.
+            CallerError: it is damaged, written by another version, or has no such job.
+        """
+        content, file = self._content, self.folder / "jobs.json"
+        if str(index) not in content.jobs:
+            raise CallerError(f"{file}: has no job {index}")
+        runs = tuple((name, tuple(splits)) for name, splits in content.jobs[str(index)])
+        return Work(runs, content.splits, validate(Data, content.data, str(file)), content.lanes)
 
     @cached_property
-    def _content(self) -> Any:
-        content = read_json(self.folder / "jobs.json")
-        assert content["schema"] == SCHEMA, f"{self.folder}: schema {content['schema']}"
-        return content
+    def _content(self) -> _Content:
+        file = self.folder / "jobs.json"
+        try:
+            return record(_Content, read_json(file))
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, TypeError):
+            raise CallerError(f"{file}: damaged or written by another version") from None
+
+    @property
+    def listed(self) -> Mapping[str, list[list[Any]]]:
+        """Index of each job -> its runs, as in `jobs.json`; empty if that is gone or damaged."""
+        with suppress(FileNotFoundError, CallerError):
+            return self._content.jobs
+        return {}
 
     @property
     def indices(self) -> list[int]:
-        """Indices of the array's jobs."""
-        return [int(index) for index in self._content["jobs"]]
+        """Indices of the array's jobs, as far as known."""
+        return [int(index) for index in self.listed]
 
     def claim(self, cluster: str, user: str) -> None:
         """Record user and cluster before submission, for launchers on other clusters."""
@@ -141,9 +200,10 @@ class Submission:
     def noted(self) -> Mapping[str, str]:
         """Record of the job: `job` (its id), `cluster`, `user`, `comment`."""
         if not self._noted.get("job"):
-            with suppress(FileNotFoundError):
-                content = read_json(self.folder / "job.json")
-                self._noted = {key: str(value) for key, value in content.items()}
+            # if damaged, the job is found by its comment, as if the launcher had died before
+            with suppress(FileNotFoundError, NotRegular, ValueError):
+                found = asdict(record(_Noted, read_object(self.folder / "job.json")))
+                self._noted = {key: value for key, value in found.items() if value}
         return self._noted
 
     @property
@@ -180,15 +240,11 @@ class Submission:
     def rank_of(self, index: int, run: str) -> int:
         """Return the task that works on a run, by the name of its folder; 0 if all do.
 
-        0 too where the list of the jobs was removed: a status table needs no more.
+        0 too where the list of the jobs is gone or damaged: a status table needs no more.
         """
-        try:
-            content = self._content
-        except FileNotFoundError:
-            return 0
-        names, lanes = content["jobs"].get(str(index), []), content.get("lanes", 1)
+        names = self.listed.get(str(index), [])
         place = next((number for number, (name, _) in enumerate(names) if name == run), 0)
-        return int(place % lanes)
+        return place % self._content.lanes if names else 0
 
     def log(self, index: int, job_id: str, rank: int = 0) -> Path:
         """Return the path of a job's output."""
@@ -212,6 +268,7 @@ class Submission:
     def ends(self) -> dict[str, str]:
         """Job id -> SLURM's state of jobs known to have ended; read once."""
         try:
-            return dict(read_json(self.folder / "ended.json"))
-        except FileNotFoundError:
+            found = read_object(self.folder / "ended.json")
+        except (FileNotFoundError, NotRegular, ValueError):
             return {}
+        return {job: state for job, state in found.items() if isinstance(state, str)}

@@ -6,16 +6,18 @@ A checkpoint is valid only if every file has the size and checksum listed in the
 """
 
 import os
+import re
 import shutil
 import time
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fer.atomic_io import building_folder, replacing, sync_folder, write_json, write_text
@@ -23,12 +25,16 @@ from fer.checksums import xxh3_of
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
+from fer.plain_text import shortened
 from fer.train.train_state import Progress
-from fer.untrusted_io import read_json
+from fer.untrusted_io import as_object, plain_name, read_json, read_object, read_text, record
 
 if TYPE_CHECKING:  # slow to import, not needed to read a checkpoint
     from fer.train.distributed import Session
 
+WEIGHTS = "model.safetensors"
+STEP = re.compile("step-[0-9]{8,18}")  # name of a checkpoint's folder
+MOST_POINTER_BYTES = 100
 TRAINING = "training.safetensors"  # the trained weights, if the model is an average of them
 PATIENCE_S = 180.0  # network file systems may serve cached attributes for a minute
 POLL_S = 0.2
@@ -44,16 +50,31 @@ def verify(folder: Path) -> None:
     Raises:
         Damaged: names the file and the problem.
     """
-    try:
-        files = read_json(folder / "manifest.json")["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{folder}: no readable manifest ({error})") from None
-    for name, expected in files.items():
+    for name, expected in _manifest(folder).items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != expected["bytes"]:
+        if not path.is_file() or path.stat().st_size != expected.bytes:
             raise Damaged(f"{path}: missing or truncated")
-        if xxh3_of(path) != expected["xxh3"]:
+        if xxh3_of(path) != expected.xxh3:
             raise Damaged(f"{path}: its content has changed since it was written")
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that a manifest lists."""
+
+    bytes: int
+    xxh3: str
+
+
+def _manifest(folder: Path) -> dict[str, _File]:
+    """Return the files of a checkpoint by name, with the weights."""
+    try:
+        files = as_object(read_object(folder / "manifest.json")["files"], "files")
+        if WEIGHTS not in files:
+            raise ValueError(f"no {WEIGHTS}")
+        return {plain_name(name): record(_File, one) for name, one in files.items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise Damaged(f"{folder}: no readable manifest ({error})") from None
 
 
 class Checkpoints:
@@ -84,7 +105,7 @@ class Checkpoints:
         final = self.path(progress.step)
         shutil.rmtree(final, ignore_errors=True)  # written before a fall-back to an earlier one
         with building_folder(final) as folder:
-            save_weights(model, folder / "model.safetensors", {"step": str(progress.step)},
+            save_weights(model, folder / WEIGHTS, {"step": str(progress.step)},
                          durable=False)
             if optimizer is not None:
                 tensors, groups = _flatten(optimizer.state_dict())
@@ -115,7 +136,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps that have a folder, oldest first."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*")
+                      if STEP.fullmatch(path.name))
 
     def remove_unfinished(self) -> None:
         """Remove temporary files of writers that crashed; requires the run's lease."""
@@ -131,7 +153,7 @@ class Checkpoints:
             folder = self.path(step)
             try:
                 verify(folder)
-                progress = Progress.from_json(read_json(folder / "state.json"))
+                progress = _progress(folder)
                 middle = not progress.finished and (progress.phase_epoch or progress.batch)
                 if middle and not (folder / "optimizer.json").is_file():
                     continue  # weights only, written before the run's last checkpoint
@@ -148,16 +170,28 @@ class Checkpoints:
         Raises:
             Damaged: the best checkpoint is damaged or missing.
         """
-        pointer = self.folder / "best"
-        if not pointer.is_file():
-            raise Damaged(f"{pointer}: no best checkpoint")
-        folder = self.folder / pointer.read_text().strip()
+        folder = self.folder / self.pointed("best")
         verify(folder)
         return folder
 
+    def pointed(self, pointer: str) -> str:
+        """Return the name of the checkpoint's folder that `best` or `last` points at.
+
+        Raises:
+            Damaged: there is no such pointer, or it holds something else.
+        """
+        file = self.folder / pointer
+        try:
+            name = read_text(file, MOST_POINTER_BYTES).strip()
+        except (OSError, ValueError):
+            name = ""
+        if not STEP.fullmatch(name):
+            raise Damaged(f"{file}: no {pointer} checkpoint")
+        return name
+
     def drop_optimizer(self) -> None:
         """Remove optimiser state of a finished run, and all weights but the best and the last."""
-        names = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last")}
+        names = {self.pointed(pointer) for pointer in ("best", "last")}
         for step in self.steps():
             folder = self.path(step)
             if folder.name not in names:
@@ -237,10 +271,27 @@ def _sync(path: Path) -> None:
 
 
 def load_weights(folder: Path, model: Classifier) -> None:
-    """Load a checkpoint's weights into a model of the same architecture; all keys must match."""
-    report = load_state(model, load_file(folder / "model.safetensors"), keep_head=True)
+    """Load a checkpoint's weights into a model of the same architecture; all keys must match.
+
+    Raises:
+        Damaged: they are not readable, or of another model.
+    """
+    try:
+        report = load_state(model, load_file(folder / WEIGHTS), keep_head=True)
+    except (OSError, SafetensorError, CallerError) as error:
+        raise Damaged(f"{folder / WEIGHTS}: {error}") from None
     problems = [*report.missing, *report.unexpected, *report.reshaped]
-    assert not problems, f"{folder}: keys do not match the model: {problems[:3]}"
+    if problems:
+        raise Damaged(f"{folder / WEIGHTS}: {len(problems)} tensors do not match the model, such "
+                      f"as '{shortened(problems[0])}'")
+
+
+def _progress(folder: Path) -> Progress:
+    """Return the counters of a checkpoint; raise `Damaged` if they are not readable."""
+    try:
+        return Progress.from_json(read_object(folder / "state.json"))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{folder / 'state.json'}: {error}") from None
 
 
 def load_training(folder: Path) -> dict[str, torch.Tensor] | None:

@@ -140,9 +140,8 @@ def load_checkpoint_model(folder: RunFolder, session: Session, checkpoint: str) 
         return trained_model(folder, session)
     checkpoints = Checkpoints(folder.path / "checkpoints", keep=2)
     name = checkpoint
-    last = checkpoints.folder / "last"
-    if name == "last" and last.is_file():
-        name = last.read_text("utf-8").strip()
+    if name == "last" and (checkpoints.folder / name).is_file():
+        name = checkpoints.pointed(name)
     if not (checkpoints.folder / name / "manifest.json").is_file():
         there = choices([BEST, "last", *(checkpoints.path(step).name
                                          for step in checkpoints.steps())])

@@ -23,12 +23,14 @@ from torch import Tensor
 from fer.atomic_io import replacing
 from fer.config.run import RunConfig
 from fer.config.run_id import NUMERICS, scientific
+from fer.data.array_file import map_array
 from fer.data.pack import only_builder
 from fer.data.pixels import RESIDENT_FRACTION, Indices, Source
 from fer.data.sampler import share
 from fer.models.classifier import Classifier
 from fer.study.disk_space import disk_refusals_named
 from fer.train.distributed import Session
+from fer.untrusted_io import NotRegular
 
 VERSION = 1
 BATCH, GPU_BATCH = 32, 256  # pictures in a forward pass, independent of the run's batch size,
@@ -178,12 +180,13 @@ def _write(path: Path, rows: NDArray[np.float32]) -> None:
 def _open(path: Path, views: int, n: int) -> NDArray[np.float32] | None:
     """Return the mapped file and mark it as used; None if missing or of another shape."""
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = map_array(path)
         with contextlib.suppress(OSError):  # another user's file in a shared cache
             os.utime(path)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (FileNotFoundError, NotRegular, ValueError):
         return None
-    return np.asarray(rows) if rows.shape[:2] == (views, n) else None
+    fits = rows.shape[:2] == (views, n) and rows.dtype == np.float32
+    return np.asarray(rows) if fits else None
 
 
 def _compute(body: Body, source: Source, pictures: Pictures, views: int,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fer.config.recipe import Schedule
+from fer.untrusted_io import record
 
 if TYPE_CHECKING:
     import torch
@@ -83,10 +84,14 @@ class Progress:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Progress":
-        """Return the progress from its `dataclasses.asdict`."""
-        plain = dict(content)
-        return Progress(plateau=Plateau(**plain.pop("plateau")), best=Best(**plain.pop("best")),
-                        phase_best=Best(**plain.pop("phase_best")), **plain)
+        """Return the progress from its `dataclasses.asdict`; raise a `ValueError` if damaged."""
+        inner = {"plateau": Plateau, "best": Best, "phase_best": Best}
+        found = record(Progress, {**content, **{
+            key: record(kind, content.get(key)) for key, kind in inner.items()}})
+        if min(found.step, found.epoch, found.phase, found.phase_epoch, found.batch,
+               found.best.step) < 0:
+            raise ValueError("a counter below zero")
+        return found
 
     def begin_phase(self, phase: int) -> None:
         """Reset the per-phase counters."""

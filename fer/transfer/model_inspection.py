@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache as once
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,9 +27,10 @@ from fer.config.paths import REPOSITORY
 from fer.config.run import RunConfig
 from fer.config.weights_file import weights_path
 from fer.errors import CallerError
+from fer.plain_text import one_line
 from fer.safe_path import python
 from fer.transfer.phases import check_recipe
-from fer.untrusted_io import read_json
+from fer.untrusted_io import NotRegular, read_object, record
 
 RECORD = "anatomy.json"
 SHIPPED = Path(__file__).with_name("backbone_anatomies.json")
@@ -62,15 +64,14 @@ def shipped_record() -> dict[str, Anatomy]:
 
 def _answers(questions: Sequence[dict[str, Any]], cache: Path) -> list[Anatomy]:
     keys = [_key(question) for question in questions]
-    record = cache / RECORD
-    shipped = _read(SHIPPED)
-    known = _read(record)
+    file = cache / RECORD
+    shipped, known = _read(SHIPPED), _read(file)
     missing = {key: question for key, question in zip(keys, questions, strict=True)
                if key not in known and key not in shipped}
     if missing:
         known |= dict(zip(missing, _ask(list(missing.values())), strict=True))
-        record.parent.mkdir(parents=True, exist_ok=True)
-        write_json(record, known)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, known)
     return [known[key] if key in known else shipped[key] for key in keys]
 
 
@@ -89,7 +90,7 @@ def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
     chosen = list(kinds.values())
     for config, found in zip(chosen, anatomies(chosen, cache), strict=True):
         if found["problem"]:
-            raise CallerError(found["problem"])
+            raise CallerError(one_line(found["problem"]))
         try:
             check_recipe(config.recipe, found["stages"], found["layers"])
         except CallerError as error:
@@ -156,11 +157,34 @@ def _version(library: str) -> str:
         return "none"
 
 
-def _read(record: Path) -> dict[str, Anatomy]:
+@dataclass(frozen=True)
+class _Known:
+    """An anatomy of the cache: `fer.models.inspect.Anatomy`, which needs torch."""
+
+    bytes: int
+    trained: int
+    stages: list[str]
+    parameters: int
+    batch_norms: list[int]
+    layers: int
+    problem: str
+
+
+def _read(file: Path) -> dict[str, Anatomy]:
+    """Return the cached anatomies; without those that are damaged, which are made again."""
     try:
-        return dict(read_json(record))
-    except (FileNotFoundError, ValueError, TypeError):
+        found = read_object(file)
+    except (FileNotFoundError, NotRegular, ValueError):
         return {}
+    return {key: one for key, one in found.items() if _is_whole(one)}
+
+
+def _is_whole(anatomy: object) -> bool:
+    try:
+        record(_Known, anatomy)
+    except ValueError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

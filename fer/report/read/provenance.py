@@ -86,7 +86,7 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
             kept[str(facts["kept"])] += 1
         if facts.get("few_people"):
             few[str(facts["few_people"])] += 1
-        for split in facts.get("unlabelled") or ():
+        for split in _listed(facts.get("unlabelled")):
             few[f"{run.recipe} has batch-norm statistics of the unlabelled pictures of {split}: it "
                 "has seen them, and is no fair comparison there with models that have not"] += 1
         for split, digest in mapping(facts.get("digests")).items():
@@ -105,10 +105,18 @@ def provenance(runs: Sequence[ReportRun], memory: ReportCache) -> Provenance:
 
 def _selection(facts: dict[str, Any], train_on: str) -> str:
     """Return which weights a run kept, and what it was validated on."""
-    people = count(facts.get("validation_people", 0), "person")
+    people = count(_whole(facts.get("validation_people")), "person")
     masks = f", {facts['validation_masks']}" if facts.get("validation_masks") else ""
-    pictures = count(facts.get("validation_pictures", 0), "picture")
+    pictures = count(_whole(facts.get("validation_pictures")), "picture")
     return f"{facts['kept']}, validated on {pictures} of {people} of {train_on}{masks}"
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _whole(value: object) -> int:
+    return value if type(value) is int else 0
 
 
 def _mixed(commits: Counter[str], versions: Counter[str]) -> str:

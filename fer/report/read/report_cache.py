@@ -8,6 +8,7 @@ concurrent reports each write a whole cache, and the last one remains.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from fer.atomic_io import replacing
 from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions
 from fer.study.disk_space import disk_refusal
 from fer.study.file_cache import Stamp, Texts
+from fer.untrusted_io import parse_json
 
+COLUMNS = {"path": "string", "inode": "integer", "time": "integer", "size": "integer",
+           "crowd": "string", "classes": "string", "logits": "binary"}
 PICTURES = b"pictures"  # Parquet metadata key of the tables' images
 
 
@@ -83,9 +87,14 @@ class ReportCache:
         self._tables_used[name] = None
         if entry.fault:
             raise DamagedFile(entry.fault)
-        crowd, classes = self._crowds[entry.crowd], tuple(json.loads(entry.classes))
-        logits = np.frombuffer(entry.logits, np.float32).reshape(-1, len(classes))
-        return Predictions(crowd.sample_ids, crowd.identities, crowd.labels, logits, classes)
+        try:
+            return _table(entry, self._crowds)
+        except (ValueError, KeyError, TypeError):  # somebody else wrote the cache
+            self._changed = True
+            entry = self._known[name] = self._read(path, stamp)
+        if entry.fault:
+            raise DamagedFile(entry.fault)
+        return _table(entry, self._crowds)
 
     def save(self) -> None:
         """Write the entries that were used, if any are new; a full disk is ignored."""
@@ -131,12 +140,13 @@ class ReportCache:
         """Fill the cache from its file; an absent or unreadable one leaves it empty."""
         if not self.file.is_file():
             return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from fer.parquet_io import MOST_BYTES, read_columns
 
         try:
-            table = pq.ParquetFile(self.file).read()
-            crowds = json.loads(table.schema.metadata[PICTURES])
+            # logits are noise, which compresses little
+            most = max(MOST_BYTES, 4 * self.file.stat().st_size)
+            table = read_columns(self.file, COLUMNS, most)
+            crowds = parse_json(table.schema.metadata[PICTURES])
             columns: list[list[Any]] = [table[name].to_pylist() for name in (
                 "path", "inode", "time", "size", "crowd", "classes")]
             logits = table["logits"].combine_chunks()
@@ -144,9 +154,22 @@ class ReportCache:
                                   memoryview(logits[row].as_buffer()))
                      for row, (path, inode, time, size, crowd, classes)
                      in enumerate(zip(*columns, strict=True))}
-            found = {key: Crowd(ids, people, np.array(labels, np.int64))
+            found = {key: Crowd(texts(ids), texts(people), np.array(labels, np.int64))
                      for key, (ids, people, labels) in crowds.items()}
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return
-        if all(entry.crowd in found for entry in known.values()):
-            self._known, self._crowds = known, found
+        self._known, self._crowds = known, found
+
+
+def texts(column: object) -> list[str]:
+    """Return a list of texts; a `TypeError` if it is something else."""
+    if not isinstance(column, list) or not all(type(one) is str for one in column):
+        raise TypeError("not a list of texts")
+    return column
+
+
+def _table(entry: _Entry, crowds: Mapping[str, Crowd]) -> Predictions:
+    """Return the table of an entry without a fault; raises if crowd and logits do not fit."""
+    crowd, classes = crowds[entry.crowd], tuple(parse_json(entry.classes))
+    logits = np.frombuffer(entry.logits, np.float32).reshape(-1, len(classes))
+    return Predictions(crowd.sample_ids, crowd.identities, crowd.labels, logits, classes)
