@@ -51,14 +51,14 @@ def scores(report: Path) -> Iterator[str]:
 
 def effects(report: Path) -> Iterator[str]:
     """Yield the lines of the table of planned comparisons on real masks."""
-    yield "| | against | in | real masks, points | the gap, points | p |"
+    yield "| | against | with | real masks, points | the gap, points | p |"
     yield "|---|---|---|---|---|---|"
     for row in rows_of(report, "comparisons.csv"):
         if row["test_on"] != REAL or row["planned"] != "yes":
             continue
         p = float(row["p_holm"])
         said = "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-        shared = row["among"].partition(" · ")[2].split(" · ")[0]
+        shared = row["among"].partition(" · ")[2].split(" · ")[0] or "mean over the others"
         gap = interval(row, "gap_difference", "gap_low", "gap_high", points=True) if row[
             "gap_difference"] else ""
         yield (f"| `{row['left']}` | `{row['right']}` | {TRAINED_ON.get(shared, shared)} | "

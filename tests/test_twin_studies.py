@@ -2,11 +2,13 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import launch
+from conftest import REPOSITORY, launch
 
 from fer.config.blocks import block_names
 from fer.config.load import load_run, load_study
@@ -59,3 +61,7 @@ def test_a_twin_runs_from_drawing_to_report(name: str, tmp_path: Path) -> None:
     assert (report / "index.html").stat().st_size > 100_000
     narrowed = load_study(f"sweeps/{name}_drawn.yaml", parse_overrides([*SMALL, *TWINS[name]]))
     assert len({row["run_id"] for row in rows}) == len(cells(narrowed)) > 12
+    if name == "close_the_gap":  # the tables of docs/closing_the_gap.md
+        said = subprocess.run([sys.executable, "benchmarks/gap_table.py", str(report)],
+                              cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        assert said.count("| ten styles on the fly |") >= 5 and "| `recommended` | ten" in said
