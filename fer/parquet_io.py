@@ -4,6 +4,7 @@ A few bytes of a file can stand for gigabytes: rows that repeat one value, pages
 and names that a dictionary holds once.
 """
 
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,12 +65,15 @@ def open_parquet(source: Path | BinaryIO, texts: Sequence[str], most: int = MOST
 
     Raises:
         NotRegular: it is a folder, a FIFO or a device.
-        ValueError: it is larger.
+        ValueError: it is larger, or has no such column.
         OSError, pyarrow.ArrowException: it is damaged.
     """
     if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
         raise NotRegular(f"{source}: not a regular file")
-    file = pq.ParquetFile(source, read_dictionary=list(texts), page_checksum_verification=True)
+    try:
+        file = pq.ParquetFile(source, read_dictionary=list(texts), page_checksum_verification=True)
+    except KeyError as error:
+        raise ValueError(f"no column {os.fsdecode(error.args[0])}") from None
     facts = file.metadata
     if facts.num_rows * max(facts.num_columns, 1) > MOST_VALUES:
         raise ValueError(f"a table of {facts.num_rows:,} rows")

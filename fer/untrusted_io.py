@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fer.errors import CallerError
+from fer.plain_text import has_controls
 
 MAX_BYTES = 256_000_000
 LONGEST_CELL = 131_072  # characters: what the module csv reads unless told
@@ -130,9 +131,9 @@ def as_object(content: object, place: str) -> dict[str, Any]:
 
 
 def plain_name(name: object) -> str:
-    """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere."""
+    """Return a name of a file or folder; raise a `ValueError` if it leads elsewhere or is none."""
     if (not isinstance(name, str) or "/" in name or "\0" in name or name in ("", ".", "..")
-            or len(os.fsencode(name)) > LONGEST_NAME):
+            or len(os.fsencode(name)) > LONGEST_NAME or has_controls(name)):
         raise ValueError(f"{str(name)[:LONGEST_NAME]!r} is not the name of a folder")
     return name
 

@@ -12,7 +12,7 @@ ORDER = ("config", "data", "models", "transfer", "evaluate", "study", "train", "
 FORBIDDEN = {"models": {"data"}, "transfer": {"data"}, "evaluate": {"data"},
              "study": {"models", "transfer"}, "report": {"models", "transfer", "train"}}
 BASE = ("errors", "atomic_io", "cli", "progress", "checksums", "gc_pause", "locks", "machine",
-        "safe_path", "legible", "untrusted_io", "plain_text", "console", "CODE_GONE")
+        "safe_path", "legible", "untrusted_io", "parquet_io", "plain_text", "console", "CODE_GONE")
 
 
 def imports(path: Path) -> set[str]:

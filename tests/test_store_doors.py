@@ -197,6 +197,19 @@ def test_an_anatomy_of_another_type_is_made_again(entry: object, tmp_path: Path)
     assert read_anatomies(file) == {"a": good}
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "a\x9b31m", "../x", "", ".", "\ud800",
+                                  "a" * 300, 5, None, {}])
+def test_a_run_of_an_index_has_the_name_of_a_folder(name: object, written: WrittenStore) -> None:
+    file = written.folder / "index.json"
+    index = json.loads(file.read_text())
+    index["runs"][1]["run"] = name
+    file.write_text(json.dumps(index))
+    with pytest.raises(CallerError, match="damaged"):
+        rows(written)
+    (line,) = overview(written.store, Queue(written.store.home, JOBS)).studies
+    assert "damaged" in line.error
+
+
 # --- checkpoints -----------------------------------------------------------------------------
 
 

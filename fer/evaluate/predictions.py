@@ -118,8 +118,7 @@ def parse_predictions(source: Path | BinaryIO, path: str) -> Predictions:
         raise
     except NotRegular:
         raise DamagedFile(f"{path}: not a regular file") from None
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        # ValueError: a name is not UTF-8; KeyError: a column is missing
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a name is not UTF-8
         raise DamagedFile(f"{path}: not a readable parquet file ({_first_line(error)})") from error
     missing = {"sample_id", "identity", "label", "predicted"} - set(table.column_names)
     if missing:
