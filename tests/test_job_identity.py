@@ -24,7 +24,7 @@ from fer.study.run_folder import RunFolder, Status, Store
 from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct
 from fer.study.status import Row
 from fer.study.submission import Submission
-from fer.untrusted_io import read_json
+from fer.untrusted_io import read_object
 
 ME = user_name()
 
@@ -128,9 +128,9 @@ def test_the_ends_of_jobs_are_read_once_a_submission_and_look(
 
     def counted(path: Path) -> object:
         reads.append(path.name)
-        return read_json(path)
+        return read_object(path)
 
-    monkeypatch.setattr(submissions, "read_json", counted)
+    monkeypatch.setattr(submissions, "read_object", counted)
     monkeypatch.setattr(looking, "read_accounting", lambda ids: Jobs())
     for looks in (1, 2):
         queue = Queue(tmp_path, Jobs(cluster="c"))
