@@ -51,7 +51,7 @@ test-lowest:
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow" \
 	    --ignore tests/test_golden.py  # losses with the versions of constraints.txt
 
-# a file of tests of each part with those versions, but for large libraries (torch: 7 GB): these, and
+# a file of tests of each part with those versions, but for large libraries (torch: 7 GB): these and
 # all that has no lower bound, are those of $(VENV)
 check-lowest: $(VENV)/.installed-test
 	$(PYTHON) -m venv --without-pip $(LOWEST)
