@@ -55,7 +55,7 @@ test-lowest:
 # all that has no lower bound, are those of $(VENV)
 check-lowest: $(VENV)/.installed-test
 	$(PYTHON) -m venv --without-pip $(LOWEST)
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	$(BIN)/python -c "import sysconfig; print('$(CURDIR)', sysconfig.get_path('purelib'), sep='\n')" \
 	    > $$(echo $(LOWEST)/lib/python3.*/site-packages)/others.pth
 	$(BIN)/python tests/lowest_versions.py --without torch torchvision onnx onnxscript \
 	    onnxruntime opencv-python-headless > $(LOWEST)/lowest.txt
