@@ -103,7 +103,7 @@ def parse_submit(text: str | bytes | None) -> dict[str, Any]:
         record(_Submit, content)
     except ValueError:
         return {}
-    return content
+    return {key: value for key, value in content.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class RunFolder:
     def sent_to(self) -> JobIdentity | None:
         """Return the SLURM job that the run was last submitted to, if any."""
         sent = self.submitted
-        if sent.get("submission") is None:
+        if "submission" not in sent:
             return None
         home = self.path.parents[1]
         return Submission(home / sent["submission"]).identity(int(sent["index"]))

@@ -72,7 +72,8 @@ def _answers(questions: Sequence[dict[str, Any]], cache: Path) -> list[Anatomy]:
         known |= dict(zip(missing, _ask(list(missing.values())), strict=True))
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
-    return [known[key] if key in known else shipped[key] for key in keys]
+    found = {**shipped, **known}
+    return [found[key] for key in keys]
 
 
 def refuse_misfits(configs: Iterable[RunConfig], cache: Path) -> None:
