@@ -107,8 +107,16 @@ def rows(found: Found) -> list[dict[str, Any]]:
         for split in (SYNTHETIC, REAL)}} for side in SIDES for seed in found[side][REAL]]
 
 
+def write(path: Path, table: list[dict[str, Any]]) -> None:
+    """Write the runs so far."""
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, table[0])
+        writer.writeheader()
+        writer.writerows(table)
+
+
 def main() -> None:
-    """Print the differences, and write one line a run."""
+    """Print the differences after each seed, and write one line a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--start", default="pretrained", choices=("pretrained", "scratch"))
@@ -133,16 +141,14 @@ def main() -> None:
                 for side, tables in sides.items():
                     for split, table in tables.items():
                         found[side][split][seed] = table
+                if asked.out:
+                    write(asked.out, rows(found))
                 print(*(row for row in rows(found) if row["seed"] == seed), flush=True)
-    if asked.out:
-        with open(asked.out, "w", encoding="utf-8", newline="") as handle:
-            table = rows(found)
-            writer = csv.DictWriter(handle, table[0])
-            writer.writeheader()
-            writer.writerows(table)
-    for name, one in differences(found):
-        assert one.value is not None and one.low is not None and one.high is not None
-        print(f"{name:32} {one.value:6.3f} [{one.low:.3f}, {one.high:.3f}]")
+                if seed:  # an interval over seeds takes two
+                    for name, one in differences(found):
+                        assert None not in (one.value, one.low, one.high)
+                        print(f"{name:32} {one.value:6.3f} [{one.low:.3f}, {one.high:.3f}]",
+                              flush=True)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ ALONE = {"tune", "board"}
 """Scripts that start Ray, or serve: always processes of their own."""
 READ_AT_START = {"COLUMNS", "PYTHONPATH"}
 """Variables that an interpreter or a library reads once."""
+HIDDEN_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+"""Warnings that an interpreter does not print, but for deprecations in `__main__`."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCONT)
 
 _numbers = count(1)
@@ -69,7 +71,7 @@ def launch(script: str, *arguments: object, timeout: float = 300, **env: str
     command = [str(script_path(script)), *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
     with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-          _own_process_state(command, env), jobs_in_this_process(), reports_without_figures()):
+          own_process_state(command, env), jobs_in_this_process(), reports_without_figures()):
         code = _exit_code(command[0])
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
@@ -90,12 +92,15 @@ def _exit_code(path: str) -> int:
 
 
 @contextlib.contextmanager
-def _own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+def own_process_state(command: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
     """Give a block what a process has for itself, and take back what it changed of that."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before, collecting, folder = dict(os.environ), gc.isenabled(), Path.cwd()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("default")
+        warnings.resetwarnings()  # those of a fresh interpreter, not pytest's
+        for category in HIDDEN_WARNINGS:
+            warnings.simplefilter("ignore", category)
+        warnings.filterwarnings("default", category=DeprecationWarning, module="__main__")
         warnings.showwarning = _print_warning
         patch.setattr(sys, "argv", list(command))
         patch.setattr(sys, "path", [str(Path(command[0]).parent), *sys.path])

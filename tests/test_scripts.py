@@ -6,9 +6,11 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
+from commands import own_process_state, script_path
 from conftest import REPOSITORY, launch, write_toy_set
 from test_mistakes import said_in_one_line
 
@@ -29,10 +31,21 @@ def test_help_answers_in_under_three_tenths_of_a_second(script: str) -> None:
     seconds: list[float] = []
     while len(seconds) < TRIES and min(seconds, default=1.0) >= HELP_SECONDS:
         before = processor_seconds()
-        done = launch(script, "--help")
+        done = subprocess.run([sys.executable, str(script_path(script)), "--help"],
+                              capture_output=True, text=True, cwd=REPOSITORY)
         seconds.append(processor_seconds() - before)
         assert done.returncode == 0 and "Usage" in done.stdout
     assert min(seconds) < HELP_SECONDS
+
+
+def test_scripts_in_this_process_show_the_warnings_that_a_fresh_interpreter_shows() -> None:
+    """A library that is imported here first, and is deprecated, is no line of a script's."""
+    with own_process_state(["launch/data.py"], {}), warnings.catch_warnings(record=True) as shown:
+        for name in ("library", "__main__"):
+            for category in (DeprecationWarning, ResourceWarning, UserWarning):
+                warnings.warn_explicit(name, category, "file.py", 1, name)
+    assert [(str(one.message), one.category) for one in shown] == [
+        ("library", UserWarning), ("__main__", DeprecationWarning), ("__main__", UserWarning)]
 
 
 def modules_of(package: str) -> list[str]:
