@@ -33,7 +33,8 @@ from fer.config.study import Resources, Study
 from fer.study.expand import Run, expand
 from fer.study.plan import plan
 from fer.study.queue_view import look
-from fer.study.run_folder import State, Status, Store
+from fer.study.run_folder import Store
+from fer.study.run_records import State, Status
 from fer.study.study_folder import write_study
 from fer.study.submission import Submission
 

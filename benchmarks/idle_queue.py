@@ -16,7 +16,8 @@ from fer.cluster.local_queue import LocalQueue, Slots
 from fer.study.expand import expand
 from fer.study.live_table import StudyProgress
 from fer.study.plan import Step
-from fer.study.run_folder import Status, Store
+from fer.study.run_folder import Store
+from fer.study.run_records import Status
 
 IDLE_SECONDS, QUICK_IDLE_SECONDS = 70, 25
 WINDOW_SECONDS = 8  # the longest polling interval

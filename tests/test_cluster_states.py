@@ -16,7 +16,8 @@ from fer.cluster.requeue import (
 )
 from fer.study import slurm_jobs as slurm
 from fer.study.lease import Lease, LeaseTaken, Owner
-from fer.study.run_folder import RunFolder, Status
+from fer.study.run_folder import RunFolder
+from fer.study.run_records import Status
 from fer.study.run_state import LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import FIELDS, UNKNOWN, Job, JobIdentity, Jobs, parse_sacct, parse_squeue
 

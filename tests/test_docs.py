@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from fer.config.backbone import Pretrained
 from fer.config.profile import Profile
 from fer.data.ingest.known_sets import _FILES, _PICTURES
-from fer.study.run_folder import State
+from fer.study.run_records import State
 
 README = (REPOSITORY / "README.md").read_text()
 CLUSTER = (REPOSITORY / "docs/cluster.md").read_text()

@@ -20,7 +20,8 @@ from fer.study import slurm_jobs as slurm
 from fer.study import submission as submissions
 from fer.study.failure import keep_failure, kept_failure
 from fer.study.queue_view import Queue
-from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import Status
 from fer.study.slurm_jobs import Job, JobIdentity, Jobs, parse_sacct
 from fer.study.status import Row
 from fer.study.submission import Submission

@@ -24,7 +24,8 @@ from fer.errors import CallerError, Interrupted
 from fer.study.expand import Run, expand
 from fer.study.lease import Lease
 from fer.study.plan import Step
-from fer.study.run_folder import Status, Store
+from fer.study.run_folder import Store
+from fer.study.run_records import Status
 
 Work = Callable[[list[dict[str, Any]], int], list[str]]
 

@@ -40,11 +40,12 @@ from fer.study.inputs import InputDigests
 from fer.study.orphans import orphaned_rows
 from fer.study.overview import overview
 from fer.study.queue_view import Queue
-from fer.study.run_folder import parse_submit
+from fer.study.run_records import parse_submit
 from fer.study.snapshot import git_state
 from fer.study.status import rows_of
 from fer.study.submission import Submission
-from fer.train.checkpoint import Checkpoints, Damaged, verify
+from fer.train.checkpoint import Checkpoints
+from fer.train.checkpoint_manifest import Damaged, verify
 from fer.train.train_state import Progress
 from fer.transfer.model_inspection import _read as read_anatomies
 from fer.untrusted_io import NotRegular

@@ -49,7 +49,7 @@ from fer.models import registry
 from fer.models.weights import METADATA_KEY, describe_weights, load_model
 from fer.plain_text import csv_text, one_line, shortened, spreadsheet_cell, without_controls
 from fer.report.markdown import without_tags
-from fer.study.run_folder import Status, parse_status
+from fer.study.run_records import Status, parse_status
 from fer.untrusted_io import parse_json, read_json, record
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

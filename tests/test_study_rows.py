@@ -14,7 +14,8 @@ from fer.cluster.cancel import request_stop
 from fer.config.run import Data
 from fer.study import queue_view as looking
 from fer.study.lease import Owner
-from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import Status
 from fer.study.slurm_jobs import JobIdentity, Jobs
 from fer.study.status import rows_of
 from fer.study.study_folder import Entry, StudyFolder

@@ -11,7 +11,8 @@ from test_resume import numbers
 from test_slurm_faults import calm, long_study  # noqa: F401 - a fixture
 
 from fer.study.failure import HUNG, hangs, mark_hung, marked_hung
-from fer.study.run_folder import RunFolder, Status
+from fer.study.run_folder import RunFolder
+from fer.study.run_records import Status
 from fer.train import watchdog
 from fer.train.watchdog import FACTOR, START_FACTOR, Watchdog
 

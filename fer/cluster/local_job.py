@@ -21,7 +21,7 @@ from fer.cluster.executor import LocalExecutor
 from fer.errors import CallerError
 from fer.machine import user_label
 from fer.study.expand import Run
-from fer.study.run_folder import Status
+from fer.study.run_records import Status
 
 NO_TIME_LIMIT = 60 * 24 * 365  # minutes
 HANG_S = "600"  # see `fer.train.watchdog`

@@ -27,7 +27,8 @@ from fer.study.failure import (
     publish_failure,
 )
 from fer.study.job_environment import restart_of_process
-from fer.study.run_folder import RunFolder, Status
+from fer.study.run_folder import RunFolder
+from fer.study.run_records import Status
 
 REQUEUE = 75  # exit code: unfinished, to be resumed (EX_TEMPFAIL of sysexits.h)
 UNSEEN = 74  # for the 0 with which srun ends after it lost its tasks (EX_IOERR)

@@ -28,7 +28,8 @@ from fer.errors import CallerError, choices, plural
 from fer.study.orphans import orphaned_rows
 from fer.study.overview import overview
 from fer.study.queue_view import Queue
-from fer.study.run_folder import State, Store
+from fer.study.run_folder import Store
+from fer.study.run_records import State
 from fer.study.slurm_poll import QueuePoll
 from fer.study.status import Row, rows_of
 from fer.study.status_view import counts, log_text, print_failures, print_rows, table_lines

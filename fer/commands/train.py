@@ -23,7 +23,8 @@ from fer.study.expand import Run, identify
 from fer.study.inputs import InputDigests, draw_missing_faces
 from fer.study.leakage import find_overlaps, refuse_overlaps
 from fer.study.lease import LeaseTaken
-from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import Status
 from fer.train.callbacks import Callbacks, OnStatus
 from fer.train.distributed import Session, leave_group, open_session
 from fer.train.run_tasks import Task, run_task

@@ -14,7 +14,8 @@ from typing_extensions import Self  # of the standard library from 3.11 on
 
 from fer.console import Terminal
 from fer.study.plan import UNFINISHED, Action, Step
-from fer.study.run_folder import Status, Store
+from fer.study.run_folder import Store
+from fer.study.run_records import Status
 
 REFRESH_SECONDS = 0.5
 MOST_ROWS = 12

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from fer.study.expand import Run
 from fer.study.plan import RunState
-from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import Status
 from fer.study.slurm_jobs import Job, Jobs, read_accounting, read_queue, unknown
 from fer.study.submission import Submission
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer.study.queue_view import stays_away
-from fer.study.run_folder import State, Status
+from fer.study.run_records import State, Status
 from fer.study.slurm_jobs import Job
 
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled")

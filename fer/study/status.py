@@ -17,7 +17,8 @@ from fer.errors import CallerError
 from fer.machine import user_name
 from fer.study.file_cache import Texts
 from fer.study.queue_view import Queue
-from fer.study.run_folder import RunFolder, State, Status, Store, parse_status, parse_submit
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import State, Status, parse_status, parse_submit
 from fer.study.run_state import FINAL, LastSeen, ResolvedState, resolve_state
 from fer.study.slurm_jobs import Job, Jobs
 from fer.study.study_folder import Entry, StudyFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer.errors import plural
 from fer.plain_text import one_line, without_controls
-from fer.study.run_folder import State
+from fer.study.run_records import State
 from fer.study.status import Row
 from fer.untrusted_io import read_bytes
 

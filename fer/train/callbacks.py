@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fer.study.run_folder import Status
+from fer.study.run_records import Status
 
 MAX_GPU_STEPS = 16
 SYNC_SECONDS = 2.0  # approximate upper bound on the time between two checks

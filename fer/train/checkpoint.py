@@ -5,14 +5,12 @@ safetensors`, `state.json` and `manifest.json`, written last. `last` and `best` 
 A checkpoint is valid only if every file has the size and checksum listed in the manifest.
 """
 
-import os
 import re
 import shutil
 import time
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,60 +19,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fer.atomic_io import building_folder, replacing, sync_folder, write_json, write_text
-from fer.checksums import xxh3_of
 from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.plain_text import shortened
+from fer.train.checkpoint_manifest import WEIGHTS, Damaged, seal, verify
 from fer.train.train_state import Progress
-from fer.untrusted_io import as_object, plain_name, read_json, read_object, read_text, record
+from fer.untrusted_io import read_json, read_object, read_text
 
 if TYPE_CHECKING:  # slow to import, not needed to read a checkpoint
     from fer.train.distributed import Session
 
-WEIGHTS = "model.safetensors"
 STEP = re.compile("step-[0-9]{8,18}")  # name of a checkpoint's folder
 MOST_POINTER_BYTES = 100
 TRAINING = "training.safetensors"  # the trained weights, if the model is an average of them
 PATIENCE_S = 180.0  # network file systems may serve cached attributes for a minute
 POLL_S = 0.2
-
-
-class Damaged(CallerError):
-    """A checkpoint that is incomplete or does not match the checksums of its manifest."""
-
-
-def verify(folder: Path) -> None:
-    """Check a checkpoint against its manifest.
-
-    Raises:
-        Damaged: names the file and the problem.
-    """
-    for name, expected in _manifest(folder).items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != expected.bytes:
-            raise Damaged(f"{path}: missing or truncated")
-        if xxh3_of(path) != expected.xxh3:
-            raise Damaged(f"{path}: its content has changed since it was written")
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file that a manifest lists."""
-
-    bytes: int
-    xxh3: str
-
-
-def _manifest(folder: Path) -> dict[str, _File]:
-    """Return the files of a checkpoint by name, with the weights."""
-    try:
-        files = as_object(read_object(folder / "manifest.json")["files"], "files")
-        if WEIGHTS not in files:
-            raise ValueError(f"no {WEIGHTS}")
-        return {plain_name(name): record(_File, one) for name, one in files.items()}
-    except (OSError, ValueError, KeyError) as error:
-        raise Damaged(f"{folder}: no readable manifest ({error})") from None
 
 
 class Checkpoints:
@@ -115,7 +75,7 @@ class Checkpoints:
                 _save({key: tensor.cpu().contiguous() for key, tensor in training.items()},
                       folder / TRAINING)
             write_json(folder / "state.json", asdict(progress))
-            _seal(folder)
+            seal(folder)
         sync_folder(self.folder)
         write_text(self.folder / "last", final.name + "\n", durable=True)
         self.point_at_best(progress)
@@ -252,22 +212,6 @@ def _wait_for(folder: Path, manifest: str, session: "Session") -> Path:
                               f"{PATIENCE_S:.0f} s: {error}") from None
             time.sleep(POLL_S)
     return folder
-
-
-def _seal(folder: Path) -> None:
-    """Fsync every file and write the manifest, whose presence marks a complete checkpoint."""
-    paths = sorted(folder.iterdir())
-    with ThreadPoolExecutor(2) as pool:  # overlaps fsync with checksums
-        synced = pool.map(_sync, paths)
-        files = {path.name: {"bytes": path.stat().st_size, "xxh3": xxh3_of(path)}
-                 for path in paths}
-        list(synced)  # re-raises errors of fsync
-    write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as handle:
-        os.fsync(handle.fileno())
 
 
 def load_weights(folder: Path, model: Classifier) -> None:

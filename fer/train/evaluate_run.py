@@ -18,7 +18,8 @@ from fer.evaluate.metrics import measure, result_path, write_result
 from fer.evaluate.predictions import Predictions, predictions_path, write_predictions
 from fer.models.classifier import Classifier
 from fer.study.run_folder import RunFolder
-from fer.train.checkpoint import Checkpoints, load_weights, verify
+from fer.train.checkpoint import Checkpoints, load_weights
+from fer.train.checkpoint_manifest import verify
 from fer.train.context import new_model
 from fer.train.distributed import Session
 from fer.train.features import Body

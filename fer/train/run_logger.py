@@ -18,7 +18,8 @@ from fer.atomic_io import write_text
 from fer.config.run import RunConfig
 from fer.data.pixels import Source
 from fer.study.job_environment import job_of_process, node_name
-from fer.study.run_folder import RunFolder, Status
+from fer.study.run_folder import RunFolder
+from fer.study.run_records import Status
 from fer.train.callbacks import OnStatus
 from fer.train.tensorboard import Events
 from fer.train.train_state import Progress

@@ -12,7 +12,8 @@ from pathlib import Path
 from fer.config.run import Data
 from fer.study.disk_space import disk_refusals_named
 from fer.study.lease import LeaseLost, LeaseTaken
-from fer.study.run_folder import RunFolder, State
+from fer.study.run_folder import RunFolder
+from fer.study.run_records import State
 from fer.train import probe_runs
 from fer.train.callbacks import NO_CALLBACKS, Callbacks
 from fer.train.distributed import Session, leave_group, open_session

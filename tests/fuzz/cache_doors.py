@@ -27,7 +27,8 @@ from fer.study.queue_view import Queue
 from fer.study.slurm_poll import _recent
 from fer.study.status import rows_of
 from fer.train import features
-from fer.train.checkpoint import Checkpoints, _seal, load_weights
+from fer.train.checkpoint import Checkpoints, load_weights
+from fer.train.checkpoint_manifest import seal
 from fer.train.train_state import Best, Progress
 from fer.transfer.model_inspection import anatomies, refuse_misfits
 from fuzz.doors import Door
@@ -72,7 +73,7 @@ def _checkpoints(written: WrittenStore) -> list[Door]:
 def seal_again(folder: Path) -> None:
     """Write the manifest of a checkpoint anew, as somebody who changes its files would."""
     (folder / "manifest.json").unlink()
-    _seal(folder)
+    seal(folder)
 
 
 def _packs(cache: Path) -> list[Door]:

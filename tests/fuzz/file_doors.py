@@ -23,7 +23,7 @@ from fer.evaluate.predictions import DamagedFile, Predictions, read_predictions,
 from fer.models import registry
 from fer.models.checkpoint_import import read_foreign
 from fer.models.weights import load_model, save_weights
-from fer.study.run_folder import Status
+from fer.study.run_records import Status
 from fer.untrusted_io import parse_json, record
 from fuzz.doors import Door
 

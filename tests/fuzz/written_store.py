@@ -18,7 +18,8 @@ from fer.evaluate.predictions import Predictions, write_predictions
 from fer.study.expand import Run, expand
 from fer.study.lease import Owner
 from fer.study.plan import Step
-from fer.study.run_folder import RunFolder, Status, Store
+from fer.study.run_folder import RunFolder, Store
+from fer.study.run_records import Status
 from fer.study.slurm_jobs import Jobs
 from fer.study.study_folder import StudyFolder, read_study, write_study
 from fer.study.submission import Submission
