@@ -15,9 +15,8 @@ import csv
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from drawn_runs import draw_people, own_places, predictions, registered
 
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
+from fer.data.process_map import ProcessPool
 from fer.evaluate.metrics import validation_scores
 from fer.study.inputs import draw_missing_faces
 
@@ -79,7 +79,7 @@ def rows(starts: Mapping[str, Any], sets: Mapping[str, tuple[int, int]], others:
     for first in {job[0]: job for job in jobs}.values():
         registered(configured(*first))  # trains what the others start from
     jobs.sort(key=lambda job: -sets[job[1]][0] * job[3])  # long ones first
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    with ProcessPool(processes) as pool:
         for done in as_completed([pool.submit(trained, *job) for job in jobs]):
             yield done.result()
 

@@ -1,7 +1,7 @@
 """The tables of `docs/closing_the_gap.md`, as Markdown, from the report of a study.
 
     python launch/sweep.py sweeps/close_the_gap_drawn.yaml
-    python benchmarks/gap_table.py studies/close_the_gap_drawn/report
+    python benchmarks/gap_table.py studies/close_the_gap_drawn/report   # or ideas_drawn
 
 The first has the UAR of each configuration on both kinds of masks and the gap, with 95 % intervals;
 the second what each differs from its baseline on real masks, with p after Holm.
@@ -15,6 +15,8 @@ from pathlib import Path
 SYNTHETIC, REAL = "mlfw/eval", "real/test"
 TRAINED_ON = {"mlfw": "flat white mask", "many": "nine styles", "lfw": "ten styles on the fly",
               "lfw+many": "unmasked and nine styles"}
+ON_THE_FLY = {"train.masks.styles=['all']": "nine styles on the fly",
+              "train.masks.styles=['erased']": "lower face erased on the fly"}
 BALANCED = "loss.mask_type_weights=balanced"
 Row = dict[str, str]
 
@@ -45,7 +47,9 @@ def scores(report: Path) -> Iterator[str]:
         cells = [interval(summary[row["config_id"], split], "uar", "uar_low", "uar_high")
                  for split in (SYNTHETIC, REAL)]
         gap = interval(gaps[row["config_id"]], "gap", "low", "high", points=True)
-        yield (f"| `{row['recipe']}`{more} | {TRAINED_ON[row['train_on']]} | {cells[0]} | "
+        masks = next((text for axis, text in ON_THE_FLY.items() if axis in row["axes"]),
+                     TRAINED_ON[row["train_on"]])
+        yield (f"| `{row['recipe']}`{more} | {masks} | {cells[0]} | "
                f"{cells[1]} | {gap} |")
 
 

@@ -16,9 +16,7 @@ import argparse
 import csv
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
 from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.masked_copy import Twin, write_twin
+from fer.data.process_map import ProcessPool
 from fer.evaluate.intervals import Interval, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import jackknife
 from fer.evaluate.metrics import validation_scores
@@ -101,9 +100,9 @@ def differences(found: Found) -> Iterator[tuple[str, Interval]]:
             [(1.0, sums["recommended"]), (-1.0, sums["before"])], spread)
 
 
-def rows(found: Found) -> list[dict[str, Any]]:
+def rows(base: str, found: Found) -> list[dict[str, Any]]:
     """Return the UAR of each run, a row each."""
-    return [{"side": side, "seed": seed, **{
+    return [{"base": base, "side": side, "seed": seed, **{
         split: round(float(validation_scores(found[side][split][seed].labels,
                                              found[side][split][seed].logits)["uar"]), 4)
         for split in (SYNTHETIC, REAL)}} for side in SIDES for seed in found[side][REAL]]
@@ -137,15 +136,15 @@ def main() -> None:
         draw_sets(0, pictures)
         for side in SIDES:
             registered(configured(side, asked.base, 0, more))  # trains what all seeds start from
-        with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
+        with ProcessPool(asked.processes) as pool:
             for seed, sides in enumerate(pool.map(partial(trained, asked.base, pictures, more),
                                                   range(asked.seeds))):
                 for side, tables in sides.items():
                     for split, table in tables.items():
                         found[side][split][seed] = table
                 if asked.out:
-                    write(asked.out, rows(found))
-                print(*(row for row in rows(found) if row["seed"] == seed), flush=True)
+                    write(asked.out, rows(asked.base, found))
+                print(*(row for row in rows(asked.base, found) if row["seed"] == seed), flush=True)
                 if seed:  # an interval over seeds takes two
                     for name, one in differences(found):
                         assert None not in (one.value, one.low, one.high)
