@@ -106,11 +106,12 @@ def test_people_of_both_sets_are_said_to_be_others_only_where_they_are() -> None
 
 def test_masks_drawn_on_the_fly_are_said_and_are_not_pooled_with_none(tmp_path: Path) -> None:
     study = simulate(tmp_path, 1, sizes=SMALL)
-    runs = [replace(run, axes={"train.masks": "None" if run.recipe == "scratch" else "styles"},
+    masks = str({"template": "drawn", "styles": ["all", "flat"]})
+    runs = [replace(run, axes={"train.masks": "None" if run.recipe == "scratch" else masks},
                     recipe="full") for run in study.runs if run.train_on == "lfw"]
     text = text_of(build(study, runs=runs).said.summary)
     assert "Models trained on lfw without drawn masks reach" in text
-    assert "Models trained on lfw with masks drawn on the fly" in text
+    assert "lfw with masks drawn on the fly (template: drawn, styles: [all, flat]) reach" in text
     runs = [replace(run, recipe="recommended" if run.recipe == "scratch" else "full")
             for run in study.runs if run.train_on == "lfw"]  # the recipe draws them
     text = text_of(build(study, runs=runs).said.summary)

@@ -39,7 +39,8 @@ class Config:
         if self.drawn_masks and not axes:
             return f"{self.train_on} with masks drawn on the fly"
         return f"{self.train_on} with masks drawn on the fly" + "".join(
-            f" ({key.removeprefix(MASKS).lstrip('.') or 'masks'} = {text})"
+            f" ({key.removeprefix(f'{MASKS}.')} = {text})" if key != MASKS
+            else f" ({text.strip('{}')})".replace("'", "")
             for key, text in axes.items()) if axes else self.train_on
 
     @property
