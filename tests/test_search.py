@@ -190,7 +190,7 @@ def test_with_two_slots_none_is_lost_or_doubled_and_nothing_is_trained_twice(
 
 
 @pytest.mark.slow
-def test_in_local_mode_nothing_listens_beyond_loopback_and_ctrl_c_leaves_nothing_behind(
+def test_one_local_driver_works_on_a_search_on_loopback_only_and_ctrl_c_leaves_nothing_behind(
     places: Path, start: Start
 ) -> None:
     file = write_search(places.parent, set={**TOY, "recipe": "scratch", "train.epochs": 40})
@@ -205,6 +205,9 @@ def test_in_local_mode_nothing_listens_beyond_loopback_and_ctrl_c_leaves_nothing
     assert not beyond
     (folder,) = left_behind(driver.pid)
     assert folder.stat().st_mode & 0o077 == 0
+    second = launch("tune", file)
+    assert second.returncode == 2 and "is being worked on" in second.stderr
+    assert second.stderr.count("\n") == 1
     children = family(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
     output, _ = driver.communicate(timeout=PATIENCE_S)
@@ -262,7 +265,7 @@ def test_a_study_can_say_tuned_and_then_takes_what_the_search_found(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [
-    {"searcher": "optuna"}, {"scheduler": {"name": "median", "grace": 1}},
+    {"searcher": "optuna", "scheduler": {"name": "median", "grace": 1}},
     {"budget": {"epochs": 7}, "scheduler": {"name": "hyperband", "reduction": 2}},
     {"searcher": "grid", "space": {"optim.lr": {"choice": [1e-3, 1e-2]}}, "budget": {}}],
     ids=lambda how: "-".join(map(str, how)))

@@ -177,18 +177,6 @@ def test_retry_tries_failed_trials_and_their_parents_again(places: Path) -> None
     assert again.returncode == 1 and again.stdout.count("failed: trial") == 2
 
 
-def test_two_drivers_do_not_work_on_one_search(places: Path, start: Start) -> None:
-    file = write_search(places.parent, set={**TOY, "recipe": "scratch", "train.epochs": 20})
-    driver = start("tune", file)
-    wait_until(lambda: epochs(places) > 0)
-    second = launch("tune", file)
-    assert second.returncode == 2 and "is being worked on" in second.stderr
-    assert second.stderr.count("\n") == 1
-    os.killpg(driver.pid, signal.SIGTERM)
-    driver.communicate(timeout=PATIENCE_S)
-    assert driver.returncode == 130
-
-
 def test_a_disk_that_fills_up_ends_the_search_in_one_line_and_it_goes_on_when_there_is_room(
     small_disk: Path, places: Path, start: Start  # noqa: F811
 ) -> None:
