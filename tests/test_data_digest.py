@@ -1,5 +1,6 @@
 """What the digest of a split follows, and what it costs."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -99,6 +100,19 @@ def test_a_damaged_record_is_rebuilt(
     assert split_digest(train(folder), tmp_path) == first
     split_digest(train(folder), tmp_path)
     assert len(records) == 3 and len(reads) == 18
+
+
+@pytest.mark.parametrize(("place", "value"), [
+    (0, float("inf")), (1, 1e400), (1, None), (2, "not a digest"), (2, 7)])
+def test_an_entry_that_is_damaged_is_rebuilt(
+        folder: Path, tmp_path: Path, reads: list[Path], place: int, value: object) -> None:
+    first = split_digest(train(folder), tmp_path)
+    for record in (tmp_path / "digests").iterdir():
+        content = json.loads(record.read_text())
+        next(iter(content.values()))[place] = value
+        record.write_text(json.dumps(content).replace("Infinity", "1e999"))
+    assert split_digest(train(folder), tmp_path) == first
+    assert len(reads) == 9 + 3  # of each folder the one whose entry was damaged
 
 
 def test_without_a_cache_nothing_is_written(folder: Path, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from xxhash import xxh3_128_hexdigest
 
 from fer.atomic_io import write_json
 from fer.data.layout import Picture
-from fer.untrusted_io import parse_json
+from fer.untrusted_io import NotRegular, read_object
 
 READERS = 8  # threads; on a network file system latency dominates, not hashing
+DIGEST = re.compile("[0-9a-f]{32}")
 SETTLED_NS = 2_000_000_000  # a younger file could change again with the same mtime
 
 Known = dict[str, tuple[int, int, str]]  # file name -> size, mtime in ns, digest
@@ -97,10 +98,14 @@ def _record_path(folder: Path, cache: Path) -> Path:
 
 
 def _read_known(record: Path) -> Known:
-    """Return the cached digests; empty if the record is missing or damaged."""
+    """Return the cached digests that are whole; empty if the record is missing or damaged."""
     try:
-        content = parse_json(record.read_bytes())
-        return {str(name): (int(size), int(mtime), str(digest))
-                for name, (size, mtime, digest) in content.items()}
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        content = read_object(record)
+    except (FileNotFoundError, NotRegular, ValueError):
         return {}
+    found: Known = {}
+    for name, entry in content.items():
+        match entry:
+            case [int(size), int(mtime), str(digest)] if DIGEST.fullmatch(digest):
+                found[name] = size, mtime, digest
+    return found
