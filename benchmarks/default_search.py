@@ -11,7 +11,6 @@ shows what is too low, too high or too short by far. All of it takes about half 
 """
 
 import argparse
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -22,12 +21,19 @@ from typing import Any
 
 import numpy as np
 import timing  # noqa: F401  first: it pins the threads
-from drawn_runs import draw_people, own_places, predictions, registered
+from drawn_runs import (
+    SMALL,
+    draw_people,
+    own_places,
+    predictions,
+    registered,
+    scores,
+    write_rows,
+)
 
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
 from fer.data.process_map import ProcessPool
-from fer.evaluate.metrics import validation_scores
 from fer.study.inputs import draw_missing_faces
 
 SETS = {"500 of 50 people": (500, 10), "500 of 250 people": (500, 2),
@@ -47,20 +53,16 @@ def configured(start: str, training: str, rate: float, epochs: int) -> RunConfig
     sets = {"lfw": {"folder": training}, "mlfw": {"folder": "drawn/M-LFW-FER"},
             "real": {"folder": "drawn/REAL-FER"}, "people": {"folder": "drawn/PEOPLE-FER"}}
     return load_run("configs/base.yaml", {
-        "backbone": "resmasking_tiny", "recipe": RECIPES[start], "train_on": "lfw",
-        "data.sets": sets, "train.masks.styles": ["all", "flat"], "train.masks.probability": 1.0,
-        "train.masks.template": "drawn", "optim.lr": rate, "train.epochs": epochs,
-        "compute.precision": "float32", "compute.threads": 1, "compute.device": "cpu",
-        "keep.tensorboard": False})
+        **SMALL, "recipe": RECIPES[start], "train_on": "lfw", "data.sets": sets,
+        "train.masks.styles": ["all", "flat"], "train.masks.probability": 1.0,
+        "train.masks.template": "drawn", "optim.lr": rate, "train.epochs": epochs})
 
 
 def trained(start: str, training: str, rate: float, epochs: int) -> dict[str, Any]:
     """Train a run, with what it starts from; return its row."""
     found = predictions(configured(start, training, rate, epochs), TESTS)
-    scores = {split: validation_scores(table.labels, table.logits)["uar"]
-              for split, table in found.items()}
     return {"start": start, "training set": training, "lr": rate, "epochs": epochs,
-            **{split: round(float(score), 4) for split, score in scores.items()}}
+            **scores(found)}
 
 
 def rows(starts: Mapping[str, Any], sets: Mapping[str, tuple[int, int]], others: DrawnFaces,
@@ -116,10 +118,7 @@ def main() -> None:
             found.append(row)
             print(row, flush=True)
             if asked.out:
-                with open(asked.out, "w", encoding="utf-8", newline="") as handle:
-                    writer = csv.DictWriter(handle, row)
-                    writer.writeheader()
-                    writer.writerows(sorted(found, key=lambda one: [*one.values()][:4]))
+                write_rows(asked.out, sorted(found, key=lambda one: [*one.values()][:4]))
     print(*summary(found), sep="\n")
 
 

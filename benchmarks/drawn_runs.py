@@ -3,11 +3,13 @@
 Drawings are no evidence about people; benchmarks compare rules and settings on the same drawings.
 """
 
+import csv
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,8 @@ from fer.train.run_tasks import Task, work
 from fer.train.setup import source
 
 MIX = np.repeat(np.arange(3), (2, 9, 14))  # classes in each block of pictures, as in LFW-FER
+SMALL = {"backbone": "resmasking_tiny", "compute.precision": "float32", "compute.threads": 1,
+         "compute.device": "cpu", "keep.tensorboard": False}  # settings of a run
 PRETRAINING = "pretraining"  # folder of the drawn people whose weights runs start from
 
 
@@ -47,12 +51,11 @@ def digests() -> InputDigests:
     return InputDigests(Path(os.environ["FER_DATA"]), Path(os.environ["FER_CACHE"]))
 
 
-def draw_pretraining_people(pictures: int) -> str:
-    """Draw the people whose weights runs start from; return their folder in `FER_DATA`."""
+def draw_pretraining_people(pictures: int) -> None:
+    """Draw the people whose weights runs start from, in the folder `PRETRAINING`."""
     few = DrawnFaces(lfw_train=3, lfw_eval=3, real_test=3, people_train=pictures)
     data = load_run("configs/drawn.yaml", {}).data.model_copy(update={"drawn": few})
     draw_missing_faces(data, Path(os.environ["FER_DATA"]) / PRETRAINING, [])
-    return f"{PRETRAINING}/drawn/PEOPLE-FER"
 
 
 def draw_people(folder: Path, pictures: int, of_each: int, seed: int) -> dict[str, Points]:
@@ -106,16 +109,26 @@ def pixels(config: RunConfig, split: str) -> Source:
         return source(config, config.data, {split: digests().split(split, config.data)}, session)
 
 
-def logits_of(model: Classifier, pictures: Source) -> np.ndarray:
-    """Return float32, N x C."""
-    model.eval()
-    with torch.inference_mode():
-        return torch.cat([model(pictures.gather(np.arange(start, min(start + 64, pictures.n)))
-                                .permute(0, 3, 1, 2)).float()
-                          for start in range(0, pictures.n, 64)]).numpy()
+def scores(found: Mapping[str, Predictions]) -> dict[str, float]:
+    """Return the UAR on each split, to four digits."""
+    return {split: round(float(validation_scores(table.labels, table.logits)["uar"]), 4)
+            for split, table in found.items()}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table as CSV; its columns are those of the first row."""
+    with open(path, "w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def uar(model: Classifier, pictures: Source) -> float:
     """Return the UAR of a model on a source."""
+    model.eval()
+    with torch.inference_mode():
+        logits = torch.cat([
+            model(pictures.gather(np.arange(start, min(start + 64, pictures.n)))
+                  .permute(0, 3, 1, 2)).float() for start in range(0, pictures.n, 64)])
     labels = pictures.labels_of(np.arange(pictures.n))
-    return float(validation_scores(labels, logits_of(model, pictures))["uar"])
+    return float(validation_scores(labels, logits.numpy())["uar"])

@@ -13,7 +13,6 @@ Ten seeds take about an hour of one core.
 """
 
 import argparse
-import csv
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -23,11 +22,14 @@ from typing import Any
 import timing  # noqa: F401  first: it pins the threads
 from drawn_runs import (
     PRETRAINING,
+    SMALL,
     draw_people,
     draw_pretraining_people,
     own_places,
     predictions,
     registered,
+    scores,
+    write_rows,
 )
 
 from fer.config.load import load_run
@@ -37,7 +39,6 @@ from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.process_map import ProcessPool
 from fer.evaluate.intervals import Interval, SeedSpread, SignedSum, contrast
 from fer.evaluate.jackknife import jackknife
-from fer.evaluate.metrics import validation_scores
 from fer.evaluate.person_tables import tabulate
 from fer.evaluate.predictions import Predictions
 from fer.study.inputs import draw_missing_faces
@@ -61,9 +62,7 @@ def configured(side: str, base: str, seed: int, more: Mapping[str, Any]) -> RunC
             "mlfw": {"folder": "test/drawn/M-LFW-FER"},
             "people": {"folder": f"{PRETRAINING}/drawn/PEOPLE-FER"}}
     return load_run(base, {
-        "backbone": "resmasking_tiny", "data.sets": sets, "seed": seed,
-        "compute.precision": "float32", "compute.threads": 1, "compute.device": "cpu",
-        "keep.tensorboard": False, **SIDES[side], **more})
+        **SMALL, "data.sets": sets, "seed": seed, **SIDES[side], **more})
 
 
 def draw_sets(seed: int, pictures: int) -> None:
@@ -86,12 +85,12 @@ def trained(base: str, pictures: int, more: Mapping[str, Any], seed: int
 
 def differences(found: Found) -> Iterator[tuple[str, Interval]]:
     """Yield the gain on each set, the gap of each side, and the change of the gap: UAR."""
-    scores = {(side, split): jackknife(tabulate(tables), "uar")
+    cells = {(side, split): jackknife(tabulate(tables), "uar")
               for side, splits in found.items() for split, tables in splits.items()}
     for name, parts in {REAL: [(1.0, REAL)], SYNTHETIC: [(1.0, SYNTHETIC)],
                         "gap": [(1.0, SYNTHETIC), (-1.0, REAL)]}.items():
         sums = {side: SignedSum(tuple((sign, one) for sign, split in parts
-                                      if (one := scores[side, split]) is not None))
+                                      if (one := cells[side, split]) is not None))
                 for side in SIDES}
         spread = SeedSpread.pooled(list(sums.values()))
         for side, one in sums.items():
@@ -102,18 +101,9 @@ def differences(found: Found) -> Iterator[tuple[str, Interval]]:
 
 def rows(base: str, found: Found) -> list[dict[str, Any]]:
     """Return the UAR of each run, a row each."""
-    return [{"base": base, "side": side, "seed": seed, **{
-        split: round(float(validation_scores(found[side][split][seed].labels,
-                                             found[side][split][seed].logits)["uar"]), 4)
-        for split in (SYNTHETIC, REAL)}} for side in SIDES for seed in found[side][REAL]]
-
-
-def write(path: Path, table: list[dict[str, Any]]) -> None:
-    """Write the runs so far."""
-    with open(path, "w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, table[0])
-        writer.writeheader()
-        writer.writerows(table)
+    return [{"base": base, "side": side, "seed": seed,
+             **scores({split: tables[seed] for split, tables in splits.items()})}
+            for side, splits in found.items() for seed in splits[REAL]]
 
 
 def main() -> None:
@@ -139,12 +129,13 @@ def main() -> None:
         with ProcessPool(asked.processes) as pool:
             for seed, sides in enumerate(pool.map(partial(trained, asked.base, pictures, more),
                                                   range(asked.seeds))):
-                for side, tables in sides.items():
-                    for split, table in tables.items():
-                        found[side][split][seed] = table
+                for side, splits in sides.items():
+                    for split, predicted in splits.items():
+                        found[side][split][seed] = predicted
+                table = rows(asked.base, found)
                 if asked.out:
-                    write(asked.out, rows(asked.base, found))
-                print(*(row for row in rows(asked.base, found) if row["seed"] == seed), flush=True)
+                    write_rows(asked.out, table)
+                print(*(row for row in table if row["seed"] == seed), flush=True)
                 if seed:  # an interval over seeds takes two
                     for name, one in differences(found):
                         assert None not in (one.value, one.low, one.high)

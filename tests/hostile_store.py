@@ -10,7 +10,6 @@ more than any before it.
 import argparse
 import os
 import random
-import resource
 import shutil
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from commands import launch
 from fuzz.damage import changed_content
-from fuzz.doors import MOST_MB
+from fuzz.doors import MOST_MB, peak_mb
 
 
 def files_of(home: Path) -> list[Path]:
@@ -118,16 +117,11 @@ def fuzzed(study: Path, home: Path, inputs: int, seed: int) -> Iterator[Finding]
         problem, before = problem_of(command, usual[command] + 2), peak
         peak = peak_mb()
         if peak - before > MOST_MB:
-            problem = problem or f"took {peak - before} MB"
+            problem = problem or f"took {peak - before:.0f} MB"
         shutil.rmtree(home)
         kept.rename(home)
         if problem:
             yield Finding(" ".join(command[:2]), str(file.relative_to(home)), content, problem)
-
-
-def peak_mb() -> int:
-    """Return the most memory that this process has had, with what training took before."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _seconds(command: tuple[str, ...]) -> float:
@@ -149,7 +143,7 @@ def main() -> int:
             found += 1
             print(finding, flush=True)
         print(f"{asked.inputs} inputs, seed {asked.seed}: {found} findings; "
-              f"{peak_mb()} MB at most, {trained} MB after training")
+              f"{peak_mb():.0f} MB at most, {trained:.0f} MB after training")
     return 1 if found else 0
 
 

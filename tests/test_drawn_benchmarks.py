@@ -38,4 +38,3 @@ def test_the_gain_of_the_recommended_recipe_has_an_interval(tmp_path: Path) -> N
              for side in ("before", "recommended")}
     assert value == pytest.approx(means["recommended"] - means["before"], abs=1e-3)
     assert low < value < high
-

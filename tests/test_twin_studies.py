@@ -35,6 +35,18 @@ def on_drawings(values: Any) -> Any:
     return json.loads(json.dumps(values).replace('"funnelled"', '"drawn"'))
 
 
+@pytest.mark.parametrize("name", ["close_the_gap", "close_the_gap_drawn"])
+def test_recipes_that_draw_masks_on_the_fly_are_compared_under_the_same_masks(name: str) -> None:
+    """`recommended` brings masks of its own; beside others it would be compared with those too."""
+    study = load_study(f"sweeps/{name}.yaml")
+    drawing = [cell for cell in cells(study) if cell["train_on"] == "lfw"]
+    assert {cell["recipe"] for cell in drawing} > {"recommended", "imagenet_full"}
+    (masks,) = {load_run(study.base, cell).train.masks for cell in drawing}
+    assert masks is not None and masks == load_run(study.base, {
+        "recipe": "recommended", "train_on": "lfw", "train.masks.template": masks.template
+    }).train.masks
+
+
 def test_what_closes_the_gap_is_asked_of_every_recipe_that_might() -> None:
     recipes = load_study("sweeps/close_the_gap.yaml").grid["recipe"]
     assert {"imagenet_full", "lp_ft"} <= set(recipes)

@@ -36,12 +36,12 @@ class Config:
                 if key not in self.shared and is_mask_key(key)}
         if MASKS in axes and axes[MASKS] in ("None", "null", ""):
             return f"{self.train_on} without drawn masks"
-        if self.drawn_masks and not axes:
-            return f"{self.train_on} with masks drawn on the fly"
-        return f"{self.train_on} with masks drawn on the fly" + "".join(
-            f" ({key.removeprefix(f'{MASKS}.')} = {text})" if key != MASKS
-            else f" ({text.strip('{}')})".replace("'", "")
-            for key, text in axes.items()) if axes else self.train_on
+        if not axes and not self.drawn_masks:
+            return self.train_on
+        settings = "".join(f" ({key.removeprefix(f'{MASKS}.')} = {text})" if key != MASKS
+                           else f" ({text.strip('{}')})".replace("'", "")
+                           for key, text in axes.items())
+        return f"{self.train_on} with masks drawn on the fly{settings}"
 
     @property
     def label(self) -> str:

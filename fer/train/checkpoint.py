@@ -23,7 +23,7 @@ from fer.errors import CallerError
 from fer.models.classifier import Classifier
 from fer.models.weights import load_state, save_weights
 from fer.plain_text import shortened
-from fer.train.checkpoint_manifest import WEIGHTS, Damaged, seal, verify
+from fer.train.checkpoint_manifest import WEIGHTS, Damaged, seal, unlist, verify
 from fer.train.train_state import Progress
 from fer.untrusted_io import read_json, read_object, read_text
 
@@ -157,14 +157,10 @@ class Checkpoints:
             if folder.name not in names:
                 shutil.rmtree(folder)
                 continue
-            optimizer = [folder / name for name in (
-                "optimizer.safetensors", "optimizer.json", TRAINING)]
-            manifest = read_json(folder / "manifest.json")
-            for path in optimizer:
-                manifest["files"].pop(path.name, None)
-            write_json(folder / "manifest.json", manifest, durable=True)
-            for path in optimizer:
-                path.unlink(missing_ok=True)
+            optimizer = ("optimizer.safetensors", "optimizer.json", TRAINING)
+            unlist(folder, optimizer)
+            for name in optimizer:
+                (folder / name).unlink(missing_ok=True)
 
 
 def newest_of_all(checkpoints: Checkpoints, session: "Session") -> tuple[Path, Progress] | None:

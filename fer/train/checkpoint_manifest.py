@@ -1,6 +1,7 @@
 """The manifest of a checkpoint: which files it has, of which size and checksum."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from fer.atomic_io import write_json
 from fer.checksums import xxh3_of
 from fer.errors import CallerError
-from fer.untrusted_io import as_object, plain_name, read_object, record
+from fer.untrusted_io import as_object, plain_name, read_json, read_object, record
 
 WEIGHTS = "model.safetensors"
 
@@ -59,6 +60,14 @@ def seal(folder: Path) -> None:
                  for path in paths}
         list(synced)  # re-raises errors of fsync
     write_json(folder / "manifest.json", {"format": 1, "files": files}, durable=True)
+
+
+def unlist(folder: Path, names: Iterable[str]) -> None:
+    """Take files off the manifest of a checkpoint, before they are removed."""
+    manifest = read_json(folder / "manifest.json")
+    for name in names:
+        manifest["files"].pop(name, None)
+    write_json(folder / "manifest.json", manifest, durable=True)
 
 
 def _sync(path: Path) -> None:

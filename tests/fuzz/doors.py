@@ -41,7 +41,7 @@ class Door:
 def fuzzed(door: Door, folder: Path, inputs: int, seed: int) -> Iterator[str]:
     """Yield what goes wrong at a door over a number of inputs, each a line."""
     draw = random.Random(f"{door.name} {seed}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_mb()
     for number in range(inputs):
         path = door.place or folder / f"{number % 8}.bin"
         put(path, door.damaged(draw), number)
@@ -53,15 +53,20 @@ def fuzzed(door: Door, folder: Path, inputs: int, seed: int) -> Iterator[str]:
                 problem = f"not one line: {str(error)[:200]!r}"
         except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:200]}"
-        took, now = time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        took, now = time.process_time() - begin, peak_mb()
         if took > MOST_S:
             problem = f"took {took:.1f} s"
-        if now - peak > MOST_MB * 1024:
-            problem, peak = f"took {(now - peak) // 1024} MB", now
+        if now - peak > MOST_MB:
+            problem, peak = f"took {now - peak:.0f} MB", now
         if problem:
             yield f"{door.name}, input {number} of seed {seed}: {problem}"
     if door.place is not None:
         put(door.place, door.samples[0], inputs)  # for the next door of the same store
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def put(path: Path, content: bytes, number: int) -> None:
