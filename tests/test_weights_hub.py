@@ -45,7 +45,8 @@ class Hub:
     code: str = ""  # the hub's name of an error
     location: str = ""  # of the content; empty for the usual
     address: str = ""
-    asked: list[tuple[str, str, str, str]] = field(default_factory=list)  # method, path, range, …
+    asked: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Method, path, range and authorization of each request about repositories."""
 
 
 class Server(ThreadingHTTPServer):
@@ -61,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         hub = self.server.hub  # type: ignore[attr-defined]
+        if self.path == "/api/agent-harnesses":  # huggingface_hub asks once a process, of its own
+            return self.reply(404, {})
         hub.asked.append((self.command, self.path, self.headers.get("Range", ""),
                           self.headers.get("Authorization", "")))
         path = self.path.partition("?")[0]
