@@ -338,6 +338,28 @@ def test_a_forged_cache_of_a_report_is_read_again_from_the_predictions(tmp_path:
         assert found.classes == table.classes and np.array_equal(found.logits, table.logits)
 
 
+@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize("touched", [False, True])
+def test_forged_pictures_of_a_cache_stand_for_no_table(touched: bool, column: int, tmp_path: Path
+                                                       ) -> None:
+    """Ids, people and labels are kept once for all tables of the same pictures."""
+    file, table = tmp_path / "p.parquet", predictions("real/test")
+    write_predictions(file, table)
+    memory = ReportCache(tmp_path)
+    memory.table(file)
+    memory.save()
+    stored = pq.read_table(memory.file)
+    pictures = json.loads(stored.schema.metadata[b"pictures"])
+    for columns in pictures.values():
+        columns[column][0] = columns[column][1] = columns[column][-1]
+    pq.write_table(stored.replace_schema_metadata({"pictures": json.dumps(pictures)}), memory.file)
+    if touched:
+        os.utime(file, (1, 1))
+    found = ReportCache(tmp_path).table(file)
+    assert found.sample_ids == table.sample_ids and found.identities == table.identities
+    assert np.array_equal(found.labels, table.labels)
+
+
 def test_a_link_to_itself_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     (tmp_path / "b").write_text("")

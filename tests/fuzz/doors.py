@@ -60,8 +60,12 @@ def fuzzed(door: Door, folder: Path, inputs: int, seed: int) -> Iterator[str]:
             problem, peak = f"took {now - peak:.0f} MB", now
         if problem:
             yield f"{door.name}, input {number} of seed {seed}: {problem}"
-    if door.place is not None:
-        put(door.place, door.samples[0], inputs)  # for the next door of the same store
+    if door.place is not None:  # for the next door of the same store
+        put(door.place, door.samples[0], inputs)
+        try:
+            door.read(door.place)  # writes what belongs to the file, such as its manifest
+        except Exception as error:
+            yield f"{door.name}: the whole file is not taken any more: {error}"
 
 
 def peak_mb() -> float:

@@ -156,6 +156,8 @@ class ReportCache:
                      in enumerate(zip(*columns, strict=True))}
             found = {key: Crowd(texts(ids), texts(people), np.array(labels, np.int64))
                      for key, (ids, people, labels) in crowds.items()}
+            if any(crowd.key != key for key, crowd in found.items()):
+                return  # another run's table would be read with these labels
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return
         self._known, self._crowds = known, found
