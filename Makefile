@@ -58,12 +58,12 @@ check-lowest: $(VENV)/.installed-test
 	$(BIN)/python -c "import sysconfig; print('$(CURDIR)', sysconfig.get_path('purelib'), sep='\n')" \
 	    > $$(echo $(LOWEST)/lib/python3.*/site-packages)/others.pth
 	$(BIN)/python tests/lowest_versions.py --without torch torchvision onnx onnxscript \
-	    onnxruntime opencv-python-headless > $(LOWEST)/lowest.txt
+	    onnxruntime > $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --requirement $(LOWEST)/lowest.txt
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow" \
 	    tests/test_lowest_versions.py tests/test_config.py tests/test_data_add.py \
 	    tests/test_evaluate_metrics.py tests/test_report_build.py tests/test_search_space.py \
-	    tests/test_predict.py
+	    tests/test_predict.py tests/test_faces.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

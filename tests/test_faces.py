@@ -90,7 +90,7 @@ class OneFace:
 def test_a_face_is_read_off_the_maps_of_the_network(monkeypatch: pytest.MonkeyPatch, factor: int
                                                     ) -> None:
     monkeypatch.setattr(detector, "weights_file", lambda: Path("none"))
-    monkeypatch.setattr(detector, "_network", lambda file: OneFace())
+    monkeypatch.setattr(detector, "_network", lambda file, size: OneFace())
     side = 200 * factor
     (found,) = find_faces(np.zeros((side, side, 3), np.uint8), longest=200)
     corner = np.array([12.5 * 4 - 20, 10.5 * 4 - 30])

@@ -19,7 +19,7 @@ def drawn(text: str, folder: Path) -> tuple[str, legible.Key]:
     figure, key = blank(3, 1), legible.Key()
     figure.text(0.1, 0.5, text)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # matplotlib warns of a letter that becomes a box
+        warnings.filterwarnings("error", message="Glyph")  # a letter that becomes a box
         return save(figure, folder, "x", key), key
 
 

@@ -153,6 +153,13 @@ def test_a_stored_configuration_means_what_it_meant(recipe: str) -> None:
     assert all(one.train.best_over == "all_phases" for one in read.parents.values())
 
 
+@pytest.mark.parametrize("parents", [{"": []}, {"": None}, {"a": "x"}, {"a": {"parents": {"b": 1}}},
+                                     [], "x", None, 7])
+def test_parents_that_are_no_configurations_are_one_line(parents: object) -> None:
+    with pytest.raises(CallerError, match=r"config\.yaml"):
+        validate(RunConfig, of_store({**dump(config()), "parents": parents}), "config.yaml")
+
+
 def test_a_stored_configuration_with_masks_was_validated_without() -> None:
     tree = dump(config(train__masks=MASKS))
     del tree["train"]["masks"]["on_validation"]

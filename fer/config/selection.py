@@ -114,7 +114,8 @@ def of_store(tree: Tree) -> Tree:
         tree["train"]["masks"] = {"on_validation": False, **masks}
     parents = tree.get("parents")
     if isinstance(parents, dict):
-        tree["parents"] = {role: of_store(parent) for role, parent in parents.items()}
+        tree["parents"] = {role: of_store(parent) if isinstance(parent, dict) else parent
+                           for role, parent in parents.items()}
     return tree
 
 

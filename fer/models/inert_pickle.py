@@ -202,6 +202,7 @@ def _from_zip(path: Path) -> object:
         most = path.stat().st_size
 
         def storage(pid: Sequence[Any]) -> _Storage:
+            """Return the numbers that a persistent id names, each storage once."""
             info = archive.getinfo(f"{folder}data/{pid[2]}")
             if info.compress_type != zipfile.ZIP_STORED or info.file_size > most:
                 raise ValueError("a compressed storage")
@@ -222,6 +223,7 @@ def _from_pickles(file: IO[bytes], most: int) -> object:
     left = most
 
     def storage(pid: Sequence[Any]) -> _Storage:
+        """Return the numbers that a persistent id names, each storage once."""
         nonlocal left
         key, size = str(pid[2]), pid[4] * pid[1].itemsize
         if key not in known:

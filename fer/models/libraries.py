@@ -47,6 +47,7 @@ def _pytorchcv(model: str) -> Maker:
     from pytorchcv.model_provider import get_model
 
     def make(num_classes: int, input_size: int) -> nn.Module:
+        """Return the network; raise a `CallerError` if the library cannot make it so."""
         try:
             net = get_model(model, num_classes=num_classes, pretrained=False)
         except ValueError:
@@ -69,6 +70,7 @@ def _torchvision(model: str) -> Maker:
         raise CallerError(f"torchvision has no classifier '{model}'; similar: {choices(near)}")
 
     def make(num_classes: int, input_size: int) -> nn.Module:
+        """Return the network; raise a `CallerError` if the library cannot make it so."""
         takes = inspect.signature(models.get_model_builder(model)).parameters
         more: dict[str, object] = {"num_classes": num_classes, "weights": None}
         if "aux_logits" in takes or model == "googlenet":

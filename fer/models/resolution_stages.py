@@ -99,6 +99,7 @@ def _units(net: nn.Module, head: str, inside: str | None = None
     seen: set[int] = set()
 
     def look(path: str, module: nn.Module) -> None:
+        """Add a module to the units, or its children where it is to be split."""
         tensors = {id(one) for one in (*module.parameters(), *module.buffers())}
         if tensors <= seen:  # none, or those of a layer that several modules share
             return

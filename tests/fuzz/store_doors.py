@@ -106,7 +106,8 @@ def queues(written: WrittenStore) -> list[Queue]:
 def alone() -> Iterator[None]:
     """Read no cache and ask no SLURM, in a block: both would take most of the time."""
     with (patch("fer.study.file_cache._load", lambda file: {}), patch.object(Texts, "save"),
-          patch("fer.study.queue_view.read_accounting", lambda ids: Jobs())):
+          patch("fer.study.queue_view.read_accounting", lambda ids: Jobs()),
+          patch("fer.study.lease.read_queue", Jobs)):
         yield
 
 

@@ -88,8 +88,10 @@ def _digest(file: Path, changed: int) -> str:
     return sha_of(file)
 
 
-@lru_cache(maxsize=1)
-def _network(file: Path) -> Any:
+@lru_cache(maxsize=4)
+def _network(file: Path, size: tuple[int, int]) -> Any:
+    """Return the network for inputs of one size: that of OpenCV 4 keeps shapes of its first one,
+    and finds faces in empty pictures of another."""
     import cv2  # slow to import
 
     if multiprocessing.parent_process() is not None:  # the processes share the cores
@@ -110,7 +112,6 @@ def find_faces(picture: NDArray[np.uint8], longest: int | None = None) -> list[F
     """
     import cv2
 
-    network = _network(weights_file())
     height, width = picture.shape[:2]
     longest = longest or min(max(height, width, SHORTEST), LONGEST)
     factor = longest / max(height, width)
@@ -119,6 +120,7 @@ def find_faces(picture: NDArray[np.uint8], longest: int | None = None) -> list[F
     scaled = cv2.resize(np.ascontiguousarray(picture), size, interpolation=how)
     padded = np.zeros((_multiple(size[1]), _multiple(size[0]), 3), np.uint8)
     padded[: size[1], : size[0]] = scaled
+    network = _network(weights_file(), padded.shape[:2])
     network.setInput(cv2.dnn.blobFromImage(padded))
     heat, log_size, offset, points = network.forward(OUTPUTS)
     found = _decode(heat[0, 0], log_size[0], offset[0], points[0])
