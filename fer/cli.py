@@ -53,6 +53,7 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
     """Wrap `function` so that errors of the caller or the system are printed in one line."""
     @functools.wraps(function)
     def answer(*args: Any, **kwargs: Any) -> None:
+        """Call `function`; end with the exit code of what it raised."""
         try:
             refuse_copied_code()
             function(*args, **kwargs)

@@ -65,6 +65,7 @@ def application(project: Project, one: Round, token: str, instructions: str) -> 
     desk = _Desk(project, one)
 
     async def page(request: Request) -> Response:
+        """Answer with the page, whose policy lets nothing else run or load."""
         nonce = secrets.token_urlsafe(16)
         text = _page(project, one, token, instructions, nonce)
         return HTMLResponse(text, headers={"content-security-policy": (

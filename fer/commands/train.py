@@ -114,6 +114,7 @@ def _bar(folder: RunFolder, show: bool) -> Iterator[OnStatus]:
         printed: set[str] = set()
 
         def listen(status: Status) -> None:
+            """Print new notes and move the bar."""
             for note in status.notes:
                 if note not in printed:
                     bars.console.print(note, markup=False, highlight=False)

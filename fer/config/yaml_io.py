@@ -28,6 +28,7 @@ class _StrictLoader(_SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; raise a `YAMLError` at a key that is no word, or appears twice."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self._key(key_node)
@@ -115,6 +116,7 @@ def _refuse_expansion(root: yaml.Node) -> None:
     sizes: dict[int, int] = {}  # of finished nodes; 0 while a node's own values are counted
 
     def size(node: yaml.Node) -> int:
+        """Return how many values a node stands for, those of its aliases included."""
         known = sizes.get(id(node))
         if known is None:
             sizes[id(node)] = 0

@@ -130,6 +130,7 @@ class _Resident:
         self._here = np.zeros(n, bool)
 
     def gather(self, indices: Indices, source: Source) -> Tensor:
+        """Return pictures, uint8, N x S x S x 3; those not yet on the GPU are copied first."""
         absent = np.unique(indices[~self._here[indices]])
         if absent.size:
             rows = torch.from_numpy(absent).to(self._pixels.device)

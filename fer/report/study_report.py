@@ -137,6 +137,7 @@ def picture_files(data: Data, root: Path) -> Callable[[str], Path | None]:
     folders: dict[str, Path | None] = {}
 
     def find(sample_id: str) -> Path | None:
+        """Return the file of an image, None if there is none."""
         name, _, relative = sample_id.partition("/")
         if name not in folders:
             folders[name] = _folder(data, root, name)
@@ -152,6 +153,7 @@ def facts_of(data: Data, root: Path) -> Facts:
     known: dict[str, Mapping[str, PictureFacts]] = {}
 
     def find(sample_id: str) -> dict[str, str]:
+        """Return the known metadata of an image by kind."""
         name, _, relative = sample_id.partition("/")
         if name not in known:
             known[name] = _facts_of_set(_folder(data, root, name))

@@ -90,7 +90,7 @@ def search_here(asked: TuneOptions, ray: AbstractContextManager[None] | None = N
                 tuning = SearchRunner(search, maker, store, folder, record, slots, progress.show,
                                       trial_jobs, asked_to_leave)
                 _search(tuning, source, epochs)
-            left = tuning.leaving or asked_to_leave()
+            left = tuning.exit.requested or asked_to_leave()
         if left:  # a job may have no time for more
             console.print("search interrupted; run the same command to resume")
             return INTERRUPTED
@@ -228,7 +228,7 @@ def _search(tuning: "SearchRunner", source: ConfigSource, epochs: int) -> None:
     """Run the search and then its finalists."""
     search, record = tuning.search, tuning.record
     tuning.go(source, search.budget.trials or MOST_TRIALS, epochs)
-    if not tuning.leaving and (repeats := repeats_of(record, search)):
+    if not tuning.exit.requested and (repeats := repeats_of(record, search)):
         for entry in repeats:
             record.put(record.get(entry.key) or entry, publish=False)
         tuning.go(ListSource(iter([entry.params for entry in repeats])), len(repeats), epochs,

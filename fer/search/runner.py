@@ -3,13 +3,10 @@
 import logging
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
@@ -19,9 +16,9 @@ from ray.tune import TuneConfig, Tuner
 from fer.config.search import Search
 from fer.config.selection import compared_by
 from fer.errors import CallerError
+from fer.search.exit_request import ExitRequest
 from fer.search.messages import LEAVE, mark_stopped
 from fer.search.options import TrialSlots
-from fer.search.ray_local import LEAVING
 from fer.search.ray_searcher import RaySearcher
 from fer.search.schedulers import largest_bracket, scheduler_of
 from fer.search.searchers import ConfigSource
@@ -37,7 +34,6 @@ from fer.study.run_folder import RunFolder, Store
 
 # a search does not resume from Tune's own state, so its warnings about a full disk are noise
 logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-LEAVE_S = 100.0  # maximum wait for trials to save and exit
 LOOK_S = 5.0  # between two checks that Ray is alive
 INFRASTRUCTURE_RETRIES = 3  # after the loss of a node or process, not after a failed run
 
@@ -51,7 +47,7 @@ class SearchRunner:
         show: called with the record as it changes.
         jobs: submits each trial as a separate job; None trains it in a Ray process.
         asked: returns whether save and exit was requested before this began.
-        leaving: whether save and exit was requested.
+        exit: the request that the trials save and exit.
     """
 
     search: Search
@@ -63,20 +59,15 @@ class SearchRunner:
     show: Callable[[Record], None]
     jobs: TrialJobs | None = None
     asked: Callable[[], bool] = lambda: False
-    leaving: bool = False
     _shown: float = 0.0
     _keys: Sequence[Key] = ()
     _own: dict[Key, list[RunFolder]] = field(default_factory=dict)  # of each trial, one a fold
     _active: set[Key] = field(default_factory=set)  # with a process
-    _to_leave: set[Key] = field(default_factory=set)
-    _left_at: float = 0.0
     _looked: float = 0.0
     _lost: bool = False
 
-    @property
-    def leave(self) -> Path:
-        """The file that requests trials to save and exit."""
-        return self.folder / LEAVE
+    def __post_init__(self) -> None:
+        self.exit = ExitRequest(self.folder / LEAVE)
 
     def spent(self) -> bool:
         """Return whether the budget in epochs or GPU-hours is used up."""
@@ -98,10 +89,13 @@ class SearchRunner:
         final = bool(finalists)
         self._keys = finalists
         self._active.clear()
-        self.leave.unlink(missing_ok=True)
+        self.exit.file.unlink(missing_ok=True)
         # private to this process: a driver whose node was lost may still run, and removes its own
         states = self.folder / f"ray-{restart_of_process()}-{os.getpid()}"
-        enough = (lambda: self.leaving) if final else (lambda: self.leaving or self.spent())
+
+        def enough() -> bool:
+            return self.exit.requested or (not final and self.spent())
+
         proposals = RaySearcher(source, self._before, self.prepare, enough)
         # paused trials count towards Tune's own limit, so there the cores limit concurrency
         waits = self.search.scheduler.name == "hyperband" and not final
@@ -118,13 +112,13 @@ class SearchRunner:
             run_config=tune.RunConfig(
                 name="trials", storage_path=str(states), verbose=0,
                 stop=Enough(lambda: self.record.lost or self._ray_is_lost()
-                            or (enough() and self._may_end())),
+                            or (enough() and self.exit.answered(self._active))),
                 failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
                 callbacks=[Listener(self)]))
         for left in self.folder.glob("ray-*"):
             shutil.rmtree(left, ignore_errors=True)
         try:
-            with self._asked_by_signals():
+            with self.exit.by_signals(self.asked()):
                 tuner.fit()
                 self.record.publish()
                 if self.record.lost:
@@ -134,7 +128,7 @@ class SearchRunner:
                 if self._lost:
                     raise CallerError(f"search {self.search.search}: Ray has died; run the same "
                                       "command to resume from the trials' checkpoints")
-                if not self.leaving:
+                if not self.exit.requested:
                     self._settle()
         finally:
             shutil.rmtree(states, ignore_errors=True)
@@ -198,7 +192,7 @@ class SearchRunner:
         for folder in own:
             link(self.folder, folder.path)
         if self.jobs is not None and entry.state not in ENDED:
-            self.jobs.submit(trial, self.leave.exists)
+            self.jobs.submit(trial, self.exit.file.exists)
         return {"number": number, "seed": seed, "params": params, "folder": str(self.folder),
                 "runs": [[str(folders[run.id].path) for run in line] for line in trial.folds],
                 "metric": self.search.metric,
@@ -222,7 +216,7 @@ class SearchRunner:
     def ended(self, key: Key, outcome: str, error: str = "") -> None:
         """Record how a trial ended; one that saved and exited on request has not."""
         self._active.discard(key)
-        if outcome == "left" or (self.leaving and outcome == "running"):
+        if outcome == "left" or (self.exit.requested and outcome == "running"):
             return
         state = {"running": "stopped", "stopped": "stopped", "done": "done"}.get(outcome, "failed")
         entry = self.record.get(key)
@@ -266,35 +260,9 @@ class SearchRunner:
             self._lost = not any(node["Alive"] for node in ray.nodes())
         return self._lost
 
-    def _may_end(self) -> bool:
-        """Return whether no trial must be waited for: those running at the request save first."""
-        if not self.leaving:
-            return True
-        if not self._left_at:
-            self._left_at, self._to_leave = time.monotonic(), set(self._active)
-        self._to_leave &= self._active  # not those that Tune starts instead
-        return not self._to_leave or time.monotonic() - self._left_at > LEAVE_S
-
     def _publish(self, now: bool = False) -> None:
         if now or time.monotonic() - self._shown > 1.0:
             self._shown = time.monotonic()
             self.record.publish()
             self.show(self.record)
 
-    @contextmanager
-    def _asked_by_signals(self) -> Iterator[None]:
-        """Let a signal request the trials to save and exit; a second one acts as usual."""
-        def ask(number: int, frame: FrameType | None) -> None:
-            self.leaving = True
-            self.leave.touch()
-            for one, handler in before.items():
-                signal.signal(one, handler)
-
-        before = {number: signal.signal(number, ask) for number in LEAVING}
-        if self.asked():
-            ask(0, None)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -70,6 +70,7 @@ def twin_splits(study: Study, data: Data) -> tuple[str, str]:
 def not_drawn(found: Sequence[Best], splits: tuple[str, str]) -> list[Best]:
     """Return the runs without maps for these splits."""
     def drawn(best: Best) -> bool:
+        """Return whether a run has the maps of these splits, drawn for the same reason."""
         try:
             index = read_json(best.folder.path / FOLDER / "index.json")
             return bool(index["schema"] == SCHEMA and index["splits"] == list(splits)

@@ -90,6 +90,7 @@ class _Table:
         self.texts = Texts(study.path / "cache.parquet")
 
     def rows(self) -> list[Row]:
+        """Return the rows of all runs, parents before what starts from them."""
         reads = [self._read(entry, folder) for entry, folder in self.study.runs(self.store)]
         sent = [found for read in reads if (found := self._sent(read))]
         self.queue.recall_jobs(found for found in sent if found[0].job)

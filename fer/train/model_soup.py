@@ -57,6 +57,7 @@ def combine(context: TrainContext, callbacks: Callbacks, members: Sequence[State
     context.logger.truncate_to(0, 0)
 
     def judge(candidate: Candidate) -> float:
+        """Return the validation score of a candidate and keep the best."""
         nonlocal best
         raise_if_stop_requested(context, callbacks)
         set_state(context.model, candidate.state)

@@ -21,6 +21,7 @@ EAR = (0.97, 0.24, -0.78)  # where the loop of a mask goes behind the ear
 FLAT = np.array([[-EYE_X, 0.0], [EYE_X, 0.0], [-MOUTH_X, MOUTH_Y], [MOUTH_X, MOUTH_Y]])
 STEEPEST = 0.75  # of a unit's length: beyond it the second eye is not visible
 OFF_THE_SKIN = 0.03
+BADLY_WORN = 0.12  # share of sampled masks worn below the nose or the mouth
 NOSE_BRIDGE_WIDTH, CLOTH_WIDTH = 0.17, 0.52
 
 
@@ -125,6 +126,14 @@ class Fit:
     slip: float = 0.0
     tilt: float = 0.0
     loose: float = 0.0
+
+
+def sampled_fit(rng: np.random.Generator) -> Fit:
+    """Return how a mask of the sampled ones is worn."""
+    slip = rng.uniform(-0.04, 0.08)
+    if rng.random() < BADLY_WORN:
+        slip = rng.uniform(0.3, 0.42) if rng.random() < 0.7 else rng.uniform(0.75, 0.9)
+    return Fit(slip, rng.normal(0, 1.5), rng.beta(1, 3))
 
 
 def surface(cut: Cut, fit: Fit, u: Array, v: Array) -> Array:

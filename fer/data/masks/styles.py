@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.data.masks.geometry import Array, Cut, Fit, varied
+from fer.data.masks.geometry import Array, Cut, Fit, sampled_fit, varied
 from fer.data.masks.texture import (
     BLUES,
     CLOTH_COLOURS,
@@ -65,8 +65,6 @@ class Mask:
 STYLES: dict[str, Callable[[Rng], Mask]] = {}
 """Style name -> a function that returns one mask of it."""
 
-BADLY_WORN = 0.12  # share of sampled masks worn below the nose or the mouth
-
 
 def style(make: Callable[[Rng], Mask]) -> Callable[[Rng], Mask]:
     """Register a style under its function's name, with `_` replaced by `-`."""
@@ -93,18 +91,11 @@ def named(names: Iterable[str]) -> tuple[str, ...]:
 def sample(name: str, rng: Rng, fit: Fit | None = None) -> Mask:
     """Return one mask of a style; how it is worn is sampled too unless `fit` is given."""
     mask = STYLES[name](rng)
-    worn = _worn(rng)
+    worn = sampled_fit(rng)
     seed = int(rng.integers(1 << 31))
     if name == "flat" and fit is None:
         worn = WELL_WORN
     return replace(mask, fit=fit or worn, seed=seed)
-
-
-def _worn(rng: Rng) -> Fit:
-    slip = rng.uniform(-0.04, 0.08)
-    if rng.random() < BADLY_WORN:
-        slip = rng.uniform(0.3, 0.42) if rng.random() < 0.7 else rng.uniform(0.75, 0.9)
-    return Fit(slip, rng.normal(0, 1.5), rng.beta(1, 3))
 
 
 @style
@@ -121,6 +112,7 @@ def surgical(rng: Rng) -> Mask:
     pleats = np.array([0.30, 0.50, 0.70]) + rng.normal(0, 0.015, 3)
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         out = plain(colour, u)
         for centre in pleats:
             sag = v + 0.03 * (1 - u * u)
@@ -140,6 +132,7 @@ def kn95(rng: Rng) -> Mask:
     colour = pick(rng, (*WHITES, *WHITES, *WHITES, (34, 35, 38), (150, 154, 160)))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         out = mix(plain(colour, u), (60, 62, 66), 0.38 * line(u, 0, 0.014))
         weld = line(np.abs(u), 0.93, 0.02) + line(v, 0.03, 0.015) + line(v, 0.97, 0.015)
         dashes = 0.5 + 0.5 * np.sign(np.sin(90 * (u + v)))
@@ -160,6 +153,7 @@ def n95_valve(rng: Rng) -> Mask:
                                                           (60, 96, 150), (40, 42, 46)))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         out = plain(colour, u)
         rim = np.maximum(np.abs(u), np.abs(2 * v - 1))
         out = mix(out, (150, 150, 146), 0.35 * line(rim, 0.93, 0.02))
@@ -205,6 +199,7 @@ def patterned(rng: Rng) -> Mask:
     scale, angle = rng.uniform(5, 10), rng.uniform(-0.6, 0.6)
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         a = scale * (np.cos(angle) * u + np.sin(angle) * 1.2 * v)
         b = scale * (-np.sin(angle) * u + np.cos(angle) * 1.2 * v)
         out = plain(base, u)
@@ -245,6 +240,7 @@ def window(rng: Rng) -> Mask:
     colour = pick(rng, (*WHITES, *CLOTH_COLOURS, *BLUES))
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         away = np.hypot(u / 0.50, (v - 0.58) / 0.24)
         out = mix(plain(colour, u), (20, 20, 24), 0.35 * line(away, 1.0, 0.05))
         clear = np.clip((1 - away) * 9, 0, 1)
@@ -281,6 +277,7 @@ def printed(rng: Rng) -> Mask:
     lift = rng.choice([-0.16, 0.0, 0.2, 0.26])
 
     def texture(u: Array, v: Array) -> tuple[Array, Array]:
+        """Return colour and opacity at u and v."""
         out = plain(colour, u)
         if mouth:
             across = np.clip(u / 0.46, -1, 1)

@@ -242,6 +242,7 @@ def draw_mouth(pen: Pen, head: Head, face: Face) -> None:
 
 
 def draw_glasses(pen: Pen, head: Head) -> None:
+    """Draw both rims with their shine and arms, and the bridge."""
     for side in (-1, 1):
         rim = np.concatenate([ellipse(side * 0.43, EYE_Y + 0.03, 0.31, 0.25)] * 2)[:18]
         pen.fill(ribbon(head.on(rim, 0.14), 9, 0), (32, 28, 30), 235)
