@@ -139,8 +139,8 @@ def test_a_control_that_is_not_evaluated_is_refused() -> None:
     ({"over": "optim.lr", "on": ["real/test"]},
      r"compare\.x\.over: no grid key 'optim\.lr'; there are: backbone, recipe, train_on"),
     ({"over": "recipe", "on": ["real/tset"]}, r"compare\.x\.on: real/tset is not in evaluate_on"),
-    ({"over": "recipe", "against": "scrach", "on": ["real/test"]},
-     r"compare\.x\.against: recipe has no value 'scrach'; there are: scratch, lp_ft"),
+    ({"over": "train_on", "against": "mlwf", "on": ["real/test"]},
+     r"compare\.x\.against: train_on has no value 'mlwf'; there are: lfw, mlfw, many"),
 ])
 def test_a_misspelt_comparison_is_refused_before_anything_runs(
     plan: dict[str, object], said: str, tmp_path: Path

@@ -107,10 +107,10 @@ def names(runs: Sequence[Run]) -> list[str]:
     return [run.name.rsplit("-", 1)[0] for run in runs]
 
 
-def test_the_demo_has_sixteen_runs_and_one_shared_parent_a_backbone() -> None:
+def test_the_demo_has_twelve_runs_and_one_shared_parent_a_backbone() -> None:
     runs = expand(load_study("sweeps/demo.yaml"), fake_digests)
     parents = [run for run in runs if not run.wanted]
-    assert len(runs) - len(parents) == 16
+    assert len(runs) - len(parents) == 12
     assert names(parents) == [f"{b}_tiny-scratch-people-s0" for b in ("resmasking", "cbam")]
 
 
