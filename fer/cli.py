@@ -1,6 +1,7 @@
 """Shared parts of the scripts in `launch/`: exit codes, one-line errors, fast help."""
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -14,7 +15,7 @@ import typer
 
 from fer.config.paths import refuse_copied_code
 from fer.errors import CallerError, CallerLines, Interrupted, Unavailable
-from fer.plain_text import without_controls
+from fer.plain_text import shortened, without_controls
 from fer.safe_path import HAS_SAFE_PATH, safe_children
 
 MISTAKE = 2
@@ -67,6 +68,8 @@ def _answering(function: Callable[..., None]) -> Callable[..., None]:
             from fer.study.disk_space import disk_refusal
 
             line = disk_refusal(error)
+            if error.errno == errno.ENAMETOOLONG:
+                line = f"{shortened(str(error.filename))}: {error.strerror}"
             if line is None:
                 raise
             _report(line)

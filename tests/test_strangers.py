@@ -22,6 +22,7 @@ from conftest import REPOSITORY, launch, write_toy_study
 from fuzz.damage import TEXTS, changed_content
 from fuzz.doors import Door, fuzzed
 from fuzz.file_doors import file_doors
+from fuzz.written_store import write_store
 from hostile_store import files_of, problem_of, trained_store
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -91,6 +92,47 @@ def test_a_study_with_a_name_of_300_characters_is_one_line(places: Path, tmp_pat
     longer = tmp_path / "longer.yaml"
     longer.write_text(path.read_text().replace("a" * 100, "a" * 300))
     assert "100 characters" in said_in_one_line(launch("sweep", longer, "--dry-run"))
+
+
+@pytest.mark.parametrize("text", [
+    *(f"{key}: {name!r}" for key in ("base", "recipe", "backbone")
+      for name in ("w" * 300, "w/" * 3000, "~nobody-of-this-name/x.yaml")),
+    *(f"data: {{sets: {{lfw: {{folder: {name}}}}}}}"
+      for name in ("'" + "9" * 5000 + "'", "'" + "a/" * 3000 + "'", r'"a\0b"')),
+    r'base: "a\0b"', f"recipe: {{name: mine, init: {{labels: {'w' * 300}}}, phases: []}}",
+])
+def test_a_configuration_with_the_name_of_no_possible_file_is_one_line(
+    text: str, tmp_path: Path
+) -> None:
+    base = "" if text.startswith("base") else f"base: {REPOSITORY / 'configs/drawn.yaml'}\n"
+    (tmp_path / "run.yaml").write_text(f"{base}{text}\n")
+    said_in_one_line(launch("train", tmp_path / "run.yaml", "--explain"))
+
+
+@pytest.mark.parametrize("command", [
+    ("sweep", "{}"), ("sweep", "sweeps/demo.yaml", "base={}"), ("sweep", "{}/{}.yaml"),
+    ("status", "{}"), ("status", "--cluster", "{}"), ("report", "{}"), ("train", "{}"),
+    ("tune", "{}"), ("evaluate", "{}", "--split", "lfw/eval"), ("predict", "{}", "{}"),
+    ("weights", "convert", "{}", "{}", "--backbone", "cbam_tiny"), ("weights", "export", "{}"),
+    ("data", "add", "{}"), ("data", "verify", "{}"), ("data", "sheet", "{}"),
+    ("data", "mask", "{}", "--as", "X"), ("annotate", "label", "{}"), ("board", "{}"),
+    ("doctor", "{}")])
+def test_a_name_that_no_file_can_have_is_one_line(command: tuple[str, ...], places: Path) -> None:
+    said_in_one_line(launch(*(word.format(*["w" * 4000] * 2) for word in command)))
+
+
+def test_a_stored_study_with_data_in_no_possible_folder_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write_store(tmp_path / "home")
+    monkeypatch.setenv("FER_HOME", str(tmp_path / "home"))
+    index = written.folder / "index.json"
+    tree = json.loads(index.read_text())
+    tree["data"]["sets"]["lfw"]["folder"] = "9" * 5000
+    index.write_text(json.dumps(tree))
+    for command in ("report", "status"):
+        said_in_one_line(launch(command, written.folder.name), "too long")
+    assert launch("status").returncode == 0
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -7,9 +7,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fer.config.paths import REPOSITORY
+from fer.config.paths import REPOSITORY, path_problem
 from fer.config.yaml_io import Tree, merge, read_tree
 from fer.errors import CallerError, choices
+from fer.plain_text import shortened
 
 DROP = "drop"
 FOLDER = REPOSITORY / "configs" / "labels"
@@ -24,6 +25,8 @@ def read_label_file(name: str) -> tuple[Path, dict[str, str]]:
     Raises:
         CallerError: no such map, or a file that is none.
     """
+    if problem := path_problem(name):
+        raise CallerError(f"label map {shortened(name)}: {problem}")
     file = next((path for path in (Path(name), FOLDER / f"{name}.yaml") if path.is_file()), None)
     if file is None:
         maps = choices(path.stem for path in FOLDER.glob("*.yaml"))

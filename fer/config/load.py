@@ -23,7 +23,7 @@ from fer.config.fold_grid import (
     without_folds,
 )
 from fer.config.label_files import with_label_map
-from fer.config.paths import REPOSITORY
+from fer.config.paths import REPOSITORY, path_problem
 from fer.config.run import RunConfig
 from fer.config.search import Search
 from fer.config.selection import renewed, select_of
@@ -32,6 +32,7 @@ from fer.config.study import Study
 from fer.config.validate import validate
 from fer.config.yaml_io import Tree, merge, read_tree, set_key
 from fer.errors import CallerError
+from fer.plain_text import shortened
 
 MAX_ANCESTORS = 8
 SHARED_WITH_PARENT = {"backbone", "data", "compute", "keep"}  # with the pretraining run
@@ -42,8 +43,17 @@ HOW = {"study": "python launch/sweep.py", "search": "python launch/tune.py"}
 
 
 def locate(file: str | Path, beside: Path | None = None) -> Path:
-    """Return the path of a configuration file, relative to cwd, `beside` or the repository."""
-    path = Path(file).expanduser()
+    """Return the path of a configuration file, relative to cwd, `beside` or the repository.
+
+    Raises:
+        CallerError: no file can have this path.
+    """
+    if problem := path_problem(str(file)):
+        raise CallerError(f"{shortened(str(file))}: {problem}")
+    try:
+        path = Path(file).expanduser()
+    except RuntimeError:
+        raise CallerError(f"{file}: there is no such user, or no home directory") from None
     places = [Path.cwd(), *([beside.parent] if beside else []), REPOSITORY]
     found = next((place / path for place in places if (place / path).is_file()), None)
     return found or (REPOSITORY / path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer.errors import CallerError
 
+LONGEST_PART, LONGEST_PATH = 255, 3000  # bytes; Linux allows 4095, with the folders above it
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -37,6 +38,20 @@ def _absolute(variable: str, otherwise: Path) -> Path:
     except RuntimeError:
         raise CallerError(f"{variable}: '~' has no meaning for a user without a home directory; "
                           f"set {variable} to a folder") from None
+
+
+def path_problem(text: str) -> str:
+    """Return why no file can have this path, which a configuration or a store names; else ''."""
+    try:
+        parts = [os.fsencode(part) for part in text.split("/")]
+    except UnicodeEncodeError:
+        return "no file can have this name: it is not Unicode text"
+    if "\0" in text:
+        return "no file can have this name: it has a NUL character"
+    longest = max(map(len, parts))
+    if longest > LONGEST_PART or len(os.fsencode(text)) > LONGEST_PATH:
+        return f"no file can have this name: it is too long ({len(text)} characters)"
+    return ""
 
 
 def refuse_copied_code() -> None:

@@ -22,6 +22,7 @@ from fer.config.base import (
 )
 from fer.config.label_files import check_head_labels
 from fer.config.names import ClassNames
+from fer.config.paths import path_problem
 from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
@@ -50,6 +51,12 @@ class DataSet(Frozen):
     folder: str
     twin_of: str | None = None
     label: str | None = None
+
+    @model_validator(mode="after")
+    def _folder_can_be(self) -> "DataSet":
+        if problem := path_problem(self.folder):
+            raise ValueError(f"folder: {problem}")
+        return self
 
 
 class Data(Frozen):
