@@ -40,7 +40,7 @@ test-all: tools
 LOWEST = .venv-lowest
 
 # the main tests with the lowest versions that setup.cfg allows, torch among them: seven minutes of
-# installing, 8 GB, and an hour of tests
+# installing, 8 GB, and a quarter of an hour of tests
 test-lowest:
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip packaging

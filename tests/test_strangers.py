@@ -39,7 +39,7 @@ from fer.cluster.sbatch import array_script
 from fer.config import paths
 from fer.config.backbone import Backbone
 from fer.config.profile import Profile
-from fer.config.run import Data
+from fer.config.run import Data, DataSet, original_of
 from fer.config.yaml_io import parse_yaml
 from fer.console import Terminal
 from fer.data.decode import decode, thumbnail
@@ -121,18 +121,25 @@ def test_a_name_that_no_file_can_have_is_one_line(command: tuple[str, ...], plac
     said_in_one_line(launch(*(word.format(*["w" * 4000] * 2) for word in command)))
 
 
-def test_a_stored_study_with_data_in_no_possible_folder_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("change", "words"), [
+    ({"lfw": {"folder": "9" * 5000}}, "too long"), ({"lfw": {"folder": "a\0b"}}, "NUL"),
+    ({"lfw": {"folder": "\ud800"}}, "Unicode")])
+def test_a_stored_study_whose_data_sets_cannot_be_is_one_line(
+    change: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = write_store(tmp_path / "home")
     monkeypatch.setenv("FER_HOME", str(tmp_path / "home"))
     index = written.folder / "index.json"
     tree = json.loads(index.read_text())
-    tree["data"]["sets"]["lfw"]["folder"] = "9" * 5000
+    tree["data"]["sets"] = change
     index.write_text(json.dumps(tree))
-    for command in ("report", "status"):
-        said_in_one_line(launch(command, written.folder.name), "too long")
+    assert words in said_in_one_line(launch("report", written.folder.name))
     assert launch("status").returncode == 0
+
+
+def test_data_without_the_set_of_a_run_are_refused() -> None:
+    with pytest.raises(CallerError, match="no data set 'lfw' in data.sets; there are: other"):
+        original_of("lfw", Data(sets={"other": DataSet(folder="LFW-FER")}))
 
 
 @pytest.mark.parametrize("text", TEXTS)

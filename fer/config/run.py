@@ -75,6 +75,12 @@ class Data(Frozen):
     folds: Annotated[Folds | None, Neutral(None)] = None
     drawn: Annotated[DrawnFaces | None, Label()] = None
 
+    def named(self, name: str) -> DataSet:
+        """Return a set; a `CallerError` if there is none of this name, as in a damaged store."""
+        if name not in self.sets:
+            raise CallerError(f"no data set '{name}' in data.sets; there are: {choices(self.sets)}")
+        return self.sets[name]
+
 
 class Optim(Frozen):
     """Optimiser; weight decay is decoupled, and skips biases and norms if so configured."""
@@ -267,7 +273,7 @@ RunConfig.model_rebuild()
 def original_of(name: str, data: Data) -> str:
     """Return the original of a masked copy; the set itself if it is not a copy."""
     seen = [name]
-    while (above := data.sets[seen[-1]].twin_of) is not None:
+    while (above := data.named(seen[-1]).twin_of) is not None:
         if above not in data.sets:
             raise CallerError(f"data.sets.{seen[-1]}.twin_of is '{above}', which is not a set; "
                               f"there are: {choices(data.sets)}")

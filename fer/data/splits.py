@@ -125,7 +125,7 @@ def split_names(data: Data, root: Path) -> list[str]:
 
 def folder_of(name: str, data: Data, root: Path) -> Path:
     """Return the absolute folder of a set; it need not exist."""
-    return (root / data.sets[name].folder).absolute()
+    return (root / data.named(name).folder).absolute()
 
 
 def _family(name: str, data: Data, root: Path) -> tuple[_Place, ...]:
@@ -235,7 +235,7 @@ def _refuse_foreign_copy(name: str, data: Data, root: Path) -> None:
     Its people would be others than those of the original, so the same people would be trained on
     and validated on.
     """
-    original = data.sets[name].twin_of
+    original = data.named(name).twin_of
     if original is None or not folder_of(original, data, root).is_dir():
         return
     masked, plain = _scan(_place(name, data, root)), _scan(_place(original, data, root))
