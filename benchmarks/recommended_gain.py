@@ -1,6 +1,7 @@
 """The recommended recipe against the one recommended before, on drawn faces with few people.
 
     python benchmarks/recommended_gain.py --seeds 10 [--base configs/base.yaml] [--out FILE.csv]
+        [--variant train.augment=strong]
 
 Each seed draws 500 pictures of 50 people for training and validation; all are tested on the same
 360 pictures with "real" masks and 800 with the flat one. Before: `lp_ft` on unmasked faces and
@@ -34,6 +35,7 @@ from drawn_runs import (
 
 from fer.config.load import load_run
 from fer.config.run import DrawnFaces, RunConfig
+from fer.config.yaml_io import parse_overrides
 from fer.data.masks.landmarks import LandmarkSource
 from fer.data.masks.masked_copy import Twin, write_twin
 from fer.data.process_map import ProcessPool
@@ -75,11 +77,15 @@ def draw_sets(seed: int, pictures: int) -> None:
                root / "many")
 
 
-def trained(base: str, pictures: int, more: Mapping[str, Any], seed: int
+def trained(base: str, pictures: int, more: Mapping[str, Mapping[str, Any]], seed: int
             ) -> dict[str, dict[str, Predictions]]:
-    """Train both sides on the sets of a seed; return their predictions: side -> split -> table."""
+    """Train both sides on the sets of a seed; return their predictions: side -> split -> table.
+
+    Args:
+        more: settings of each side.
+    """
     draw_sets(seed, pictures)
-    return {side: predictions(configured(side, base, seed, more), (SYNTHETIC, REAL))
+    return {side: predictions(configured(side, base, seed, more[side]), (SYNTHETIC, REAL))
             for side in SIDES}
 
 
@@ -111,12 +117,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--base", default="configs/drawn.yaml", help="configuration of both")
+    parser.add_argument("--variant", action="append", default=[], metavar="KEY=VALUE",
+                        help="set in the recommended recipe")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="one epoch, small test sets")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     found: Found = {side: {SYNTHETIC: {}, REAL: {}} for side in SIDES}
-    pictures, more = (100, {"train.epochs": 1}) if asked.quick else (PICTURES, {})
+    pictures, short = (100, {"train.epochs": 1}) if asked.quick else (PICTURES, {})
+    more = {"before": short, "recommended": {**short, **parse_overrides(asked.variant)}}
     tests = DrawnFaces(seed=DRAWN, lfw_train=75, people_train=3, **(
         {"lfw_eval": 75, "real_test": 60} if asked.quick else {}))
     with own_places() as root:
@@ -125,7 +134,8 @@ def main() -> None:
         draw_missing_faces(data, root / "FER_DATA" / "test", [])
         draw_sets(0, pictures)
         for side in SIDES:
-            registered(configured(side, asked.base, 0, more))  # trains what all seeds start from
+            # trains what all seeds start from
+            registered(configured(side, asked.base, 0, more[side]))
         with ProcessPool(asked.processes) as pool:
             for seed, sides in enumerate(pool.map(partial(trained, asked.base, pictures, more),
                                                   range(asked.seeds))):
