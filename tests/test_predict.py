@@ -150,6 +150,14 @@ def test_three_lines_of_python_take_every_kind_of_model_and_picture(
     assert models[0](file).file == str(file)
     with pytest.raises(CallerError, match=r"empty.jpg: empty file"):
         models[0](album / "empty.jpg")
+    for small in (image.crop((0, 0, 0, 0)), image.crop((0, 0, 15, 40)),
+                  np.zeros((0, 0, 3), np.uint8)):
+        with pytest.raises(CallerError, match="smaller than 16 pixels"):  # as of a file
+            models[0](small)
+    for other, words in (([file], "not list; of many files"), (None, "NoneType"),
+                         (np.zeros((20, 20, 3)), "float64"), (np.zeros((20, 20), np.uint8), "20")):
+        with pytest.raises(CallerError, match=words):
+            models[0](other)  # type: ignore[arg-type]
     with pytest.raises(CallerError, match="uint8"):
         models[0](np.zeros((20, 20), np.uint8))
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fer.data.decode import to_rgb
+from fer.data.decode import MIN_SIDE, TOO_SMALL, to_rgb
 from fer.data.faces.alignment import Frame
 from fer.data.pack_rows import fit
 from fer.data.process_map import ProcessPool
@@ -202,13 +202,20 @@ def _calibration(sources: Sequence[ModelSource], accuracy: float | None
 
 def _open(picture: Picture) -> tuple[str, Image.Image]:
     """Return a name and the RGB image."""
-    if isinstance(picture, Image.Image):
-        return "", to_rgb(ImageOps.exif_transpose(picture))  # as of a file
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise CallerError(f"a picture as an array is uint8 (H, W, 3), not {picture.dtype} "
                               f"{picture.shape}")
+        if min(picture.shape[:2]) < MIN_SIDE:
+            raise CallerError(TOO_SMALL)
         return "", Image.fromarray(picture)
+    if isinstance(picture, Image.Image):
+        if min(picture.size) < MIN_SIDE:
+            raise CallerError(TOO_SMALL)
+        return "", to_rgb(ImageOps.exif_transpose(picture))  # as of a file
+    if not isinstance(picture, str | Path):
+        raise CallerError("one picture is a path, a PIL image or a uint8 array (H, W, 3), not "
+                          f"{type(picture).__name__}; of many files: model.predict(files)")
     image, reason = load_picture(str(picture))
     if image is None:
         raise CallerError(f"{picture}: {reason}")
