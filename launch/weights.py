@@ -78,7 +78,7 @@ def convert(
     from fer.config.paths import cache
     from fer.models.convert import convert
 
-    file = f"{name or Path(source).stem}.safetensors"
+    file = f"{(name or Path(source).stem).removesuffix('.safetensors')}.safetensors"
     model, report = convert(Path(source), load_backbone(backbone),
                             tuple(classes.split(",")) if classes else (),
                             cache() / "weights" / file)

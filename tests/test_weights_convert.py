@@ -86,7 +86,25 @@ def test_other_classes_have_to_be_named(tmp_path):
     assert convert(tmp_path / "five", tmp_path, "--classes", "a,b,c,d,e").returncode == 0
 
 
-@pytest.mark.parametrize("fault", ["truncated", "other architecture", "missing", "part"])
+@pytest.mark.parametrize(("under", "prefix"), [
+    ("state_dict", "module._orig_mod.model."), ("ema", "backbone."), ("a.b", "model.student.")])
+def test_a_checkpoint_is_converted_from_under_any_key_and_prefix_and_says_so(
+    under, prefix, tmp_path
+):
+    model = original(tmp_path / "plain")
+    content = {prefix + key: value for key, value in model.net.state_dict().items()}
+    for key in reversed(under.split(".")):
+        content = {key: content, "epoch": 3}
+    torch.save(content, tmp_path / "wrapped.pt")
+    done = convert(tmp_path / "wrapped.pt", tmp_path, "--as", "mine.safetensors")
+    assert f"read under '{under}', without the prefix '{prefix}'" in done.stdout, done.stderr
+    (file,) = (tmp_path / "weights").iterdir()
+    assert file.name == "mine.safetensors"
+    images = pictures() / 255
+    assert torch.equal(load_model(file).net(images), model.net(images))
+
+
+@pytest.mark.parametrize("fault", ["truncated", "other architecture", "missing", "part", "NaN"])
 def test_a_checkpoint_that_does_not_fit_is_one_line_and_writes_nothing(fault, tmp_path):
     path = tmp_path / "file"
     model = original(path)
@@ -99,7 +117,11 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_writes_nothing(fault, tm
     if fault == "part":
         state = model.net.state_dict()
         torch.save({key: value for key, value in state.items() if "layer3" not in key}, path)
-    said_in_one_line(convert(path, tmp_path), str(path))
+    if fault == "NaN":
+        state = model.net.state_dict()
+        next(iter(state.values())).view(-1)[3] = float("nan")
+        torch.save(state, path)
+    said_in_one_line(convert(path, tmp_path), str(path), "NaN" if fault == "NaN" else "")
     assert not list(tmp_path.glob("weights/*"))
 
 

@@ -206,6 +206,11 @@ def load_state(model: Classifier, state: Mapping[str, Tensor], keep_head: bool,
             f"the head cannot be kept: '{lost[0]}' is {shape_text(state.get(lost[0]))} in the file "
             f"and {shape_text(own[lost[0]])} in '{model.backbone.arch}'; other classes are mapped "
             "with recipe.init.labels")
+    broken = next((key for key in taken if not state[key].is_meta and state[key].isnan().any()),
+                  None)
+    if broken is not None:
+        raise CallerError(f"'{broken}' has values that are no numbers (NaN): a training that "
+                          "diverged?")
     with torch.no_grad():
         for key in taken:
             own[key].copy_(state[key])
