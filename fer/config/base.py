@@ -8,7 +8,9 @@ reproduces the old behaviour. Hashing is in `fer.config.run_id`.
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fer.config.paths import path_problem
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,13 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _possible(text: str) -> str:
+    if problem := path_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_possible)]
+"""The name of a file or folder in a configuration."""

@@ -18,11 +18,11 @@ from fer.config.base import (
     Label,
     Neutral,
     NotNegative,
+    PathText,
     Positive,
 )
 from fer.config.label_files import check_head_labels
 from fer.config.names import ClassNames
-from fer.config.paths import path_problem
 from fer.config.person_splits import Folds, Resplit
 from fer.config.recipe import OptimName, Phase, Recipe, Schedule
 from fer.config.selection import Score, Select, refuse_early_stopping
@@ -48,15 +48,9 @@ class DataSet(Frozen):
     `twin_of` names the set of which this is a masked copy, with the same validation split.
     """
 
-    folder: str
+    folder: PathText
     twin_of: str | None = None
     label: str | None = None
-
-    @model_validator(mode="after")
-    def _folder_can_be(self) -> "DataSet":
-        if problem := path_problem(self.folder):
-            raise ValueError(f"folder: {problem}")
-        return self
 
 
 class Data(Frozen):
